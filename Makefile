@@ -1,0 +1,66 @@
+# Everything starts from python3 (3.11 or newer) and make. `make help` lists the targets.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help demo test test-all lint format viz bench lock clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo      the whole road on synthetic frames, into data/demo and mlruns"
+	@echo "make test      the fast test suite"
+	@echo "make test-all  with the slow tests"
+	@echo "make lint      ruff, mypy and the import contracts"
+	@echo "make viz       the lineage in the browser (kedro viz)"
+	@echo "make bench     the benchmarks"
+	@echo "make lock      resolve pyproject.toml into requirements.txt again"
+
+$(READY): requirements.txt
+	@echo "Setting up $(VENV): needs about 9 GB of disk (torch brings its CUDA libraries)"
+	@echo "and 3 to 15 minutes, most of it downloading. It is done once."
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"python3 3.11 or newer is needed, this is {sys.version}")'
+	@$(PYTHON) -c 'import shutil, sys; free = shutil.disk_usage(".").free / 1e9; sys.exit(free < 9 and f"9 GB of free disk are needed, {free:.1f} GB are free")'
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements.txt
+	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(READY)
+	@echo "Running the demo on synthetic SEM frames: about 8 minutes on 2 cores, 1 GB of disk."
+	@$(BIN)/kedro run --env demo
+	@echo "Done. Open data/demo/08_reporting/report.html; compare runs with"
+	@echo "  $(BIN)/mlflow ui --backend-store-uri sqlite:///mlruns/mlflow.db"
+
+test: $(READY)
+	@echo "Running the fast tests: about 8 minutes on 2 cores, less than 1 GB of temporary disk."
+	@$(BIN)/python -m pytest
+
+test-all: $(READY)
+	@echo "Running all tests, the slow ones too: about 25 minutes on 2 cores."
+	@$(BIN)/python -m pytest -m ""
+
+lint: $(READY)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: $(READY)
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+viz: $(READY)
+	@$(BIN)/kedro viz run
+
+bench: $(READY)
+	@echo "Benchmarks print ratios against a named peer: about 10 minutes on 2 cores."
+	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+lock: $(READY)
+	@$(BIN)/python -m pip install --quiet uv
+	@$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
+	  --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --quiet -o requirements.txt
+
+clean:
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,1 @@
+"""Kedro data sets: the only code that knows files."""

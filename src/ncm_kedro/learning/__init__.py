@@ -1,0 +1,1 @@
+"""Training and judging classifiers with torch and timm."""

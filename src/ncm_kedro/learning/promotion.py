@@ -1,0 +1,77 @@
+"""Whether a trained classifier may take over production, and why."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Contender:
+    """What is known of a model at the moment of the decision.
+
+    Attributes
+    ----------
+    name
+        What the model is called in the text of the decision.
+    balanced_accuracy
+        Mean recall over the classes on the test split, 0 to 1.
+    split_hash
+        Hash of the crops table that the model was trained and tested with; None if it has none.
+    """
+
+    name: str
+    balanced_accuracy: float
+    split_hash: str | None = None
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """The decision and its reasons in plain words."""
+
+    promoted: bool
+    reasons: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-serialisable copy."""
+        return asdict(self)
+
+
+def decide_promotion(
+    candidate: Contender, baseline: Contender, production: Contender | None
+) -> Promotion:
+    """Let the candidate into production only where it beats baseline and present production.
+
+    Parameters
+    ----------
+    candidate, baseline, production
+        Models judged on the same test split; ``production`` is None where there is none yet.
+
+    Returns
+    -------
+    Promotion
+        A tie is no win: the model that is in use stays.
+    """
+    rivals = [baseline] if production is None else [baseline, production]
+    reasons = [_compare(candidate, rival) for rival in rivals]
+    if production is None:
+        reasons.append("there is no production model yet")
+    elif production.split_hash != candidate.split_hash:
+        reasons.append(
+            "the production model was trained on another split: it may have seen some of this "
+            "test area, which favours it"
+        )
+    promoted = all(candidate.balanced_accuracy > rival.balanced_accuracy for rival in rivals)
+    return Promotion(promoted, tuple(reasons))
+
+
+def _compare(candidate: Contender, rival: Contender) -> str:
+    verb = (
+        "beats"
+        if candidate.balanced_accuracy > rival.balanced_accuracy
+        else "does not beat"
+    )
+    return (
+        f"{candidate.name} {verb} {rival.name} on the test split (balanced accuracy "
+        f"{candidate.balanced_accuracy:.3f} against {rival.balanced_accuracy:.3f})"
+    )

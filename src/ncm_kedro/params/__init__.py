@@ -1,0 +1,1 @@
+"""Typed, frozen parameters: one module per pipeline."""

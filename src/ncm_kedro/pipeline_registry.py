@@ -1,0 +1,27 @@
+"""All pipelines by name."""
+
+from __future__ import annotations
+
+from kedro.pipeline import Pipeline
+
+from ncm_kedro.pipelines import crop_augment, sem_classify, sem_ingest, synthesise, tune_train
+
+
+def register_pipelines() -> dict[str, Pipeline]:
+    """Return every pipeline, the group ``sem`` and the default.
+
+    Returns
+    -------
+    dict
+        Pipelines by name. ``__default__`` is the whole road on the user's own data; in the
+        environments ``demo`` and ``test`` a hook puts ``synthesise`` in front of it.
+    """
+    single = {
+        "synthesise": synthesise.create_pipeline(),
+        "sem_ingest": sem_ingest.create_pipeline(),
+        "crop_augment": crop_augment.create_pipeline(),
+        "tune_train": tune_train.create_pipeline(),
+        "sem_classify": sem_classify.create_pipeline(),
+    }
+    sem = single["sem_ingest"] + single["crop_augment"] + single["tune_train"]
+    return {**single, "sem": sem, "__default__": sem}

@@ -1,0 +1,1 @@
+"""SEM frames: reading, measuring, mosaics, crops and the audit."""
