@@ -1,0 +1,124 @@
+"""The particle law, and whether drawn particles follow it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ncm_kedro.params.synthesise import SynthesiseSemParams
+from ncm_kedro.synthetic.sem_canvas import match_grey_law, render_canvas
+from ncm_kedro.synthetic.sem_particles import (
+    OUTSIDE,
+    choose_law,
+    derive_law,
+    draw_grain_tile,
+    draw_sprite,
+    draw_sprites,
+    measure_nickel_fraction,
+    mix_laws,
+)
+
+
+def test_nickel_fraction_known_answers() -> None:
+    assert measure_nickel_fraction("811") == pytest.approx(0.8)
+    assert measure_nickel_fraction("333") == pytest.approx(1 / 3)
+
+
+def test_more_nickel_means_smaller_particles_and_811_is_smallest() -> None:
+    medians = [
+        derive_law(measure_nickel_fraction(c), 0.0).median_diameter_um
+        for c in ("333", "523", "622", "811")
+    ]
+    assert medians == sorted(medians, reverse=True)
+    assert medians[0] > 1.8 * medians[-1]
+
+
+@pytest.mark.parametrize(
+    "name", ["cracked_fraction", "crack_width_um", "pulverised_fraction", "roughness"]
+)
+def test_damage_grows_from_pristine_over_formation_to_cycled(name: str) -> None:
+    params = SynthesiseSemParams()
+    values = [getattr(choose_law(params, "622", state), name) for state in params.states]
+    assert values[0] < values[1] < values[2]
+
+
+def test_drawn_diameters_follow_the_law() -> None:
+    law = derive_law(0.6, 0.5)
+    sprites = draw_sprites(law, 400, 0.54, np.random.default_rng(1))
+    logs = np.log([s.diameter_um for s in sprites])
+    assert np.exp(np.median(logs)) == pytest.approx(law.median_diameter_um, rel=0.01)
+    assert logs.std() == pytest.approx(law.log_spread, rel=0.06)
+
+
+def test_sprite_covers_the_area_of_its_diameter() -> None:
+    rng = np.random.default_rng(0)
+    law = derive_law(1 / 3, 0.0)
+    tile = draw_grain_tile(3.0, rng)
+    areas = [
+        (draw_sprite(10.0, law, tile, 0.25, rng).height_yx > OUTSIDE).sum() * 0.25**2
+        for _ in range(20)
+    ]
+    assert np.mean(areas) == pytest.approx(np.pi * 5.0**2, rel=0.04)
+
+
+def test_rims_are_brighter_than_middles() -> None:
+    rng = np.random.default_rng(0)
+    law = derive_law(1 / 3, 0.0)
+    tile = draw_grain_tile(3.0, rng)
+    edge = []
+    for _ in range(20):
+        sprite = draw_sprite(12.0, law, tile, 0.2, rng)
+        half = sprite.height_yx.shape[0] // 2
+        y, x = np.mgrid[-half : half + 1, -half : half + 1]
+        distance = np.hypot(y, x) / 30.0
+        inside = sprite.height_yx > OUTSIDE
+        middle = sprite.shade_yx[inside & (distance < 0.5)].mean()
+        edge.append(float(sprite.shade_yx[inside & (distance > 0.9)].mean() - middle))
+    assert np.mean(edge) > 0.05
+
+
+def test_no_signal_means_one_law_and_full_signal_each_its_own() -> None:
+    off, on = SynthesiseSemParams(class_signal=0.0), SynthesiseSemParams(class_signal=1.0)
+    classes = [(c, s) for c in off.compositions for s in off.states]
+    assert len({choose_law(off, *each) for each in classes}) == 1
+    assert len({choose_law(on, *each) for each in classes}) == 12
+    assert choose_law(on, "811", "cycled") == derive_law(0.8, 1.0)
+
+
+def test_half_signal_is_half_way() -> None:
+    params = SynthesiseSemParams(class_signal=0.5)
+    own, none = (
+        derive_law(0.8, 0.0),
+        choose_law(SynthesiseSemParams(class_signal=0.0), "811", "pristine"),
+    )
+    half = choose_law(params, "811", "pristine")
+    assert half.roughness == pytest.approx(mix_laws([own, none]).roughness)
+    assert half.median_diameter_um == pytest.approx(mix_laws([own, none]).median_diameter_um)
+
+
+def test_canvas_diameters_tell_compositions_apart() -> None:
+    means = [
+        render_canvas(
+            (256, 320), derive_law(measure_nickel_fraction(c), 0.0), 0.4, 0.8,
+            np.random.default_rng(3),
+        ).diameters_um.mean()
+        for c in ("333", "523", "622", "811")
+    ]  # fmt: skip
+    assert means == sorted(means, reverse=True)
+
+
+def test_canvas_has_the_fixed_grey_law_whatever_the_class() -> None:
+    quantiles = []
+    for nickel, damage in ((1 / 3, 0.0), (0.8, 1.0)):
+        law = derive_law(nickel, damage)
+        signal = render_canvas((256, 320), law, 0.4, 0.8, np.random.default_rng(5)).signal_yx
+        assert signal.mean() == pytest.approx(0, abs=1e-3)
+        assert signal.std() == pytest.approx(1, abs=1e-3)
+        quantiles.append(np.quantile(signal, [0.05, 0.25, 0.5, 0.75, 0.95]))
+    np.testing.assert_allclose(quantiles[0], quantiles[1], atol=0.03)
+
+
+def test_grey_law_keeps_the_order_of_grey_levels() -> None:
+    ramp = np.linspace(0, 1, 10_000, dtype=np.float32).reshape(100, 100) ** 3
+    matched = match_grey_law(ramp)
+    assert (np.diff(matched.ravel()) >= 0).all()
