@@ -1,0 +1,187 @@
+"""The SEM classifier in the MLflow model registry."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NoReturn
+
+import mlflow
+import pandas as pd
+from kedro.io import AbstractDataset
+from mlflow.exceptions import MlflowException
+from mlflow.models import ModelSignature, infer_signature
+from mlflow.tracking import MlflowClient
+from mlflow.types import ColSpec, DataType, Schema
+
+from ncm_kedro.datasets.classifier_file import CLASSIFIER_FILE, read_classifier, write_classifier
+from ncm_kedro.errors import ModelError
+from ncm_kedro.learning.classifier import SemClassifier
+from ncm_kedro.learning.promotion import Promotion
+
+logger = logging.getLogger(__name__)
+
+PACKAGE_ROOT = Path(__file__).parents[1]
+SERVING_SCRIPT = Path(__file__).with_name("sem_serving.py")
+SERVING_REQUIREMENTS = (
+    "mlflow",
+    "numpy",
+    "opencv-python-headless",
+    "pandas",
+    "pillow",
+    "pydantic",
+    "safetensors",
+    "scipy",
+    "timm",
+    "torch",
+    "torchvision",
+    "tqdm",
+)
+INPUT_SCHEMA = Schema(
+    [
+        ColSpec(DataType.binary, "image", required=False),
+        ColSpec(DataType.string, "path", required=False),
+        ColSpec(DataType.double, "pixel_size_um", required=False),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class ClassifierRelease:
+    """A classifier on its way into the registry.
+
+    Attributes
+    ----------
+    classifier
+        The trained, calibrated classifier.
+    promotion
+        Whether it may take over production, and why.
+    metrics
+        Scores on the test split, by name.
+    tags
+        Lineage, by name.
+    example_png
+        A frame as PNG bytes: the input example.
+    example_answer
+        What the classifier answers for it, a row per frame.
+    """
+
+    classifier: SemClassifier
+    promotion: Promotion
+    metrics: dict[str, float]
+    tags: dict[str, str]
+    example_png: bytes
+    example_answer: pd.DataFrame
+
+
+class RegisteredClassifierDataset(AbstractDataset[ClassifierRelease, "SemClassifier | None"]):
+    """Saves a release as a new version of a registered model, loads the one behind a URI.
+
+    Parameters
+    ----------
+    model_name
+        Name in the registry.
+    model_uri
+        What is loaded; the production alias of ``model_name`` by default. A ``runs:/`` or
+        ``models:/`` URI or a local folder works too.
+    missing_ok
+        Whether loading answers None where there is no such model yet.
+    metadata
+        For plug-ins, not used here.
+    """
+
+    def __init__(
+        self,
+        *,
+        model_name: str,
+        model_uri: str | None = None,
+        missing_ok: bool = False,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        self._model_name = model_name
+        self._model_uri = model_uri or f"models:/{model_name}@production"
+        self._missing_ok = missing_ok
+        self.metadata = metadata
+
+    def save(self, data: ClassifierRelease) -> None:
+        """Log and register the classifier; move the aliases that it has earned."""
+        with tempfile.TemporaryDirectory() as folder:
+            weights = Path(folder) / CLASSIFIER_FILE
+            write_classifier(weights, data.classifier)
+            info = mlflow.pyfunc.log_model(
+                name=self._model_name,
+                python_model=str(SERVING_SCRIPT),
+                artifacts={"classifier": str(weights)},
+                code_paths=[str(PACKAGE_ROOT)],
+                signature=_describe_signature(data.example_answer),
+                input_example=pd.DataFrame({"image": [data.example_png]}),
+                registered_model_name=self._model_name,
+                pip_requirements=[f"{name}=={version(name)}" for name in SERVING_REQUIREMENTS],
+                metadata={"classes": list(data.classifier.settings.classes), **data.tags},
+            )
+        self._set_aliases(int(info.registered_model_version), data)
+
+    def load(self) -> SemClassifier | None:
+        """Return the classifier behind the URI.
+
+        Raises
+        ------
+        ModelError
+            There is no such model and ``missing_ok`` is not set.
+        """
+        try:
+            folder = mlflow.artifacts.download_artifacts(artifact_uri=self._model_uri)
+        except (MlflowException, OSError) as error:
+            if self._missing_ok:
+                return None
+            self._refuse(error)
+        found = sorted(Path(folder).rglob(CLASSIFIER_FILE))
+        if not found:
+            self._refuse(FileNotFoundError(CLASSIFIER_FILE))
+        return read_classifier(found[0])
+
+    def _set_aliases(self, model_version: int, release: ClassifierRelease) -> None:
+        client = MlflowClient()
+        number = str(model_version)
+        tags = {**release.tags, "promoted": str(release.promotion.promoted).lower()}
+        tags["promotion_reasons"] = "; ".join(release.promotion.reasons)
+        for key, value in {**tags, **{k: f"{v:.4f}" for k, v in release.metrics.items()}}.items():
+            client.set_model_version_tag(self._model_name, number, key, value)
+        client.set_registered_model_alias(self._model_name, "candidate", number)
+        if release.promotion.promoted:
+            client.set_registered_model_alias(self._model_name, "production", number)
+        logger.info(
+            "%s version %s: candidate%s (%s)",
+            self._model_name,
+            number,
+            " and production" if release.promotion.promoted else ", production refused",
+            tags["promotion_reasons"],
+        )
+
+    def _refuse(self, error: Exception) -> NoReturn:
+        raise ModelError(
+            self._model_uri,
+            found=f"no classifier there ({error})",
+            expected=f"a registered version of {self._model_name}",
+            action="run `kedro run --pipeline sem` first, or set the model's URI in the catalog; "
+            "a model that was refused production is `models:/"
+            f"{self._model_name}@candidate`",
+        ) from error
+
+    def _exists(self) -> bool:
+        try:
+            mlflow.artifacts.download_artifacts(artifact_uri=f"{self._model_uri}/MLmodel")
+        except (MlflowException, OSError):
+            return False
+        return True
+
+    def _describe(self) -> dict[str, Any]:
+        return {"model_name": self._model_name, "model_uri": self._model_uri}
+
+
+def _describe_signature(answer: pd.DataFrame) -> ModelSignature:
+    outputs = infer_signature(answer, answer).outputs
+    return ModelSignature(inputs=INPUT_SCHEMA, outputs=outputs)

@@ -1,0 +1,101 @@
+"""Locking, error reports and clean-up of stores on disk."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from ncm_kedro.errors import StoreError
+
+
+@contextmanager
+def lock_store(folder: Path) -> Iterator[None]:
+    """Hold the right to write a store; a second writer fails at once.
+
+    The lock is freed by the operating system when its holder dies.
+
+    Parameters
+    ----------
+    folder
+        The store. The lock file ``.<name>.lock`` lies beside it.
+
+    Raises
+    ------
+    StoreError
+        If another process writes the store.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder.with_name(f".{folder.name}.lock"), timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise StoreError(
+            folder,
+            found="another run that is writing this store right now",
+            expected="one writer at a time",
+            action="wait until the other run has ended, then start again",
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def report_write_errors(folder: Path) -> Iterator[None]:
+    """Turn what the operating system refuses into a located error.
+
+    Parameters
+    ----------
+    folder
+        The store that is being written.
+
+    Raises
+    ------
+    StoreError
+        If the disk is full, or the store may not be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            folder,
+            found=f"a write that failed: {error.strerror or error} ({_describe_space(folder)})",
+            expected="a folder that can be written, with enough free space",
+            action="free space or name another path in the catalog, then start again; what the "
+            "store held before is intact, and frames already decoded are not decoded again",
+        ) from error
+
+
+def remove_unreferenced(folder: Path, keep: Collection[str]) -> int:
+    """Remove arrays that no index names any more.
+
+    Parameters
+    ----------
+    folder
+        Folder of class folders of arrays.
+    keep
+        Arrays to keep, as ``<class>/<array>``.
+
+    Returns
+    -------
+    int
+        Arrays removed.
+    """
+    arrays = [path for path in folder.glob("*/*") if path.is_dir()]
+    unwanted = [path for path in arrays if path.relative_to(folder).as_posix() not in keep]
+    for path in unwanted:
+        shutil.rmtree(path)
+    return len(unwanted)
+
+
+def _describe_space(folder: Path) -> str:
+    existing = next((path for path in (folder, *folder.parents) if path.is_dir()), None)
+    if existing is None or not os.access(existing, os.R_OK):
+        return "free space unknown"
+    return f"{shutil.disk_usage(existing).free / 1e9:.1f} GB free"

@@ -1,0 +1,308 @@
+"""Offsets between frames by phase correlation of band-passed thumbnails.
+
+Kuglin, C. D., Hines, D. C. (1975), "The phase correlation image alignment method", Proc. IEEE
+Int. Conf. Cybernetics and Society, 163-165. The spectra are whitened, weighted with a band pass
+and correlated in batches; the height of the peak is given in standard deviations of the
+correlation surface, which for frames without common ground is close to Gaussian, so that the
+highest of its n values is near sqrt(2 ln n).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import scipy.fft
+from numpy.typing import NDArray
+from scipy.signal.windows import tukey
+from tqdm import tqdm
+
+FloatArray = NDArray[np.float32]
+IndexArray = NDArray[np.intp]
+
+_BATCH = 128
+_TAPER = 0.15
+_LOW_CYCLES, _HIGH_CYCLES = 0.03, 0.25
+_BLUR_FINE_PX, _BLUR_COARSE_PX = 0.7, 5.0
+
+
+@dataclass(frozen=True)
+class SpectrumBank:
+    """Whitened half spectra of frames of one shape.
+
+    Parameters
+    ----------
+    spectra
+        ``(N, h, w // 2 + 1)`` complex64.
+    thumbnails_nyx
+        Band-passed thumbnails, ``(N, h, w)`` float32, zero mean.
+    shape
+        Thumbnail height and width ``(h, w)`` (px).
+    """
+
+    spectra: NDArray[np.complex64]
+    thumbnails_nyx: FloatArray
+    shape: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Offsets:
+    """Offsets of pairs, in the pixels of what was compared.
+
+    Parameters
+    ----------
+    score
+        Peak in standard deviations of the correlation surface, ``(P,)``.
+    shift_yx
+        Position of the second frame in the first one's coordinates, ``(P, 2)``.
+    """
+
+    score: NDArray[np.float64]
+    shift_yx: NDArray[np.float64]
+
+
+def reduce_frame(image_yx: NDArray[np.uint8], width_px: int) -> NDArray[np.uint8]:
+    """Reduce a frame by an integer factor so that it is about ``width_px`` wide.
+
+    Parameters
+    ----------
+    image_yx
+        Frame ``(H, W)``.
+    width_px
+        Width to come close to (px); a narrower frame stays as it is.
+    """
+    factor = reduction_factor(image_yx.shape[1], width_px)
+    height, width = (extent // factor for extent in image_yx.shape)
+    whole_yx = image_yx[: height * factor, : width * factor]
+    return np.asarray(
+        cv2.resize(whole_yx, (width, height), interpolation=cv2.INTER_AREA), dtype=np.uint8
+    )
+
+
+def reduction_factor(frame_width_px: int, width_px: int) -> int:
+    """Give the integer factor that takes a frame to about ``width_px``."""
+    return max(1, round(frame_width_px / width_px))
+
+
+def build_spectrum_bank(thumbnails_nyx: NDArray[np.uint8], workers: int) -> SpectrumBank:
+    """Band-pass and transform thumbnails.
+
+    Parameters
+    ----------
+    thumbnails_nyx
+        ``(N, h, w)`` grey values.
+    workers
+        Threads of the transform.
+    """
+    n, height, width = thumbnails_nyx.shape
+    window_yx = taper(height, width, _TAPER)
+    weight = band_weight(height, width)
+    filtered_nyx = np.empty((n, height, width), np.float32)
+    spectra = np.empty((n, height, width // 2 + 1), np.complex64)
+    for start in range(0, n, _BATCH):
+        part = slice(start, min(start + _BATCH, n))
+        filtered_nyx[part] = [band_pass(image_yx) for image_yx in thumbnails_nyx[part]]
+        spectrum = scipy.fft.rfft2(filtered_nyx[part] * window_yx, workers=workers)
+        spectra[part] = whiten(spectrum) * weight
+    return SpectrumBank(spectra, filtered_nyx, (height, width))
+
+
+def taper(height: int, width: int, share: float) -> FloatArray:
+    """Give the window that fades out a share of a thumbnail ``(height, width)`` at its edges."""
+    window = np.outer(tukey(height, share), tukey(width, share))
+    return np.asarray(window, dtype=np.float32)
+
+
+def band_pass(image_yx: NDArray[np.uint8]) -> FloatArray:
+    """Subtract a coarse blur from a fine one and the mean from the result, ``(h, w)``."""
+    image = image_yx.astype(np.float32)
+    fine = cv2.GaussianBlur(image, (0, 0), _BLUR_FINE_PX)
+    band = fine - cv2.GaussianBlur(image, (0, 0), _BLUR_COARSE_PX)
+    return np.asarray(band - band.mean(), dtype=np.float32)
+
+
+def whiten(spectrum: NDArray[np.complex64]) -> NDArray[np.complex64]:
+    """Divide spectra ``(N, h, k)`` by their magnitude, damped where there is next to none."""
+    magnitude = np.abs(spectrum)
+    floor = np.maximum(1e-3 * magnitude.mean(axis=(-2, -1), keepdims=True), 1e-12)
+    return np.asarray(spectrum / (magnitude + floor), dtype=np.complex64)
+
+
+def correlate_pairs(
+    bank: SpectrumBank, first: IndexArray, second: IndexArray, workers: int, title: str
+) -> Offsets:
+    """Correlate pairs of a bank.
+
+    The correlation is cyclic: each component of a shift is known up to the thumbnail's extent
+    (`unwrap_shifts` decides).
+
+    Parameters
+    ----------
+    bank
+        Spectra of N frames.
+    first, second
+        Indices into the bank, ``(P,)``.
+    workers
+        Threads; the result does not depend on it.
+    title
+        What the progress bar says.
+
+    Returns
+    -------
+    Offsets
+        Shifts in thumbnail px, in ``[0, h) x [0, w)``, to a fraction of a pixel.
+    """
+    score = np.zeros(len(first))
+    shift_yx = np.zeros((len(first), 2))
+
+    def run(start: int) -> int:
+        part = slice(start, start + _BATCH)
+        product = bank.spectra[first[part]] * bank.spectra[second[part]].conj()
+        surfaces = scipy.fft.irfft2(product, s=bank.shape)
+        score[part], shift_yx[part] = locate_peaks(surfaces)
+        return len(surfaces)
+
+    with (
+        ThreadPoolExecutor(workers) as pool,
+        tqdm(total=len(first), desc=title, unit="pair", disable=None, leave=False) as bar,
+    ):
+        for count in pool.map(run, range(0, len(first), _BATCH)):
+            bar.update(count)
+    return Offsets(score, shift_yx)
+
+
+def locate_peaks(
+    surfaces_nyx: FloatArray,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Find the highest value of each cyclic surface, to a fraction of a pixel by parabolas.
+
+    Parameters
+    ----------
+    surfaces_nyx
+        Correlation surfaces, ``(N, h, w)``.
+
+    Returns
+    -------
+    score, shift_yx
+        Peak in standard deviations ``(N,)`` and its place ``(N, 2)`` (px).
+    """
+    n, height, width = surfaces_nyx.shape
+    flat = surfaces_nyx.reshape(n, -1)
+    place = flat.argmax(axis=1)
+    rows = np.arange(n)
+    y, x = np.divmod(place, width)
+    top = flat[rows, place].astype(np.float64)
+    spread = np.maximum(flat.std(axis=1), 1e-12)
+    along_y = [surfaces_nyx[rows, (y + step) % height, x] for step in (-1, 1)]
+    along_x = [surfaces_nyx[rows, y, (x + step) % width] for step in (-1, 1)]
+    shift_yx = np.stack(
+        [
+            y + find_vertex(along_y[0], top, along_y[1]),
+            x + find_vertex(along_x[0], top, along_x[1]),
+        ],
+        axis=1,
+    )
+    return top / spread, shift_yx
+
+
+def unwrap_shifts(
+    bank: SpectrumBank, first: IndexArray, second: IndexArray, shift_yx: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Decide which of the four shifts that a cyclic peak stands for is the true one.
+
+    Parameters
+    ----------
+    bank
+        Thumbnails of N frames.
+    first, second
+        Indices into the bank, ``(P,)``.
+    shift_yx
+        Cyclic shifts, ``(P, 2)`` (thumbnail px).
+
+    Returns
+    -------
+    correlation, shift_yx
+        Correlation coefficient of the common ground ``(P,)`` and the shift ``(P, 2)`` for which
+        it is highest.
+    """
+    correlation = np.full(len(first), -1.0)
+    unwrapped = shift_yx.copy()
+    for pair, (a, b) in enumerate(zip(first, second, strict=True)):
+        for candidate in _unwrapped(shift_yx[pair], bank.shape):
+            found = correlate_common(
+                bank.thumbnails_nyx[a], bank.thumbnails_nyx[b], candidate.round().astype(int)
+            )
+            if found > correlation[pair]:
+                correlation[pair], unwrapped[pair] = found, candidate
+    return correlation, unwrapped
+
+
+def correlate_common(
+    first_yx: FloatArray,
+    second_yx: FloatArray,
+    shift_yx: NDArray[np.int_],
+    least_share: float = 0.05,
+) -> float:
+    """Correlation coefficient of the common ground of two frames.
+
+    Parameters
+    ----------
+    first_yx, second_yx
+        Frames ``(h, w)``.
+    shift_yx
+        Position of the second in the first, ``(2,)`` (px).
+    least_share
+        Share of a frame that must be common (no unit).
+
+    Returns
+    -------
+    float
+        -1 to 1; -1 if less than `least_share` is common.
+    """
+    here, there = common_windows(first_yx.shape, shift_yx)
+    first, second = first_yx[here], second_yx[there]
+    if first.size < least_share * first_yx.size:
+        return -1.0
+    first, second = first - first.mean(), second - second.mean()
+    power = float((first * first).sum()) * float((second * second).sum())
+    return float((first * second).sum()) / float(np.sqrt(power)) if power > 0 else -1.0
+
+
+def common_windows(
+    shape: tuple[int, ...], shift_yx: NDArray[np.int_]
+) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+    """Give the windows of the common ground in the first and in the second frame."""
+    here = tuple(
+        slice(max(0, int(s)), max(0, n + min(0, int(s))))
+        for n, s in zip(shape, shift_yx, strict=True)
+    )
+    there = tuple(
+        slice(max(0, -int(s)), max(0, n + min(0, -int(s))))
+        for n, s in zip(shape, shift_yx, strict=True)
+    )
+    return here, there
+
+
+def _unwrapped(
+    shift_yx: NDArray[np.float64], shape: tuple[int, int]
+) -> Iterator[NDArray[np.float64]]:
+    for back_y in (0, shape[0]):
+        for back_x in (0, shape[1]):
+            yield shift_yx - (back_y, back_x)
+
+
+def find_vertex(before: object, top: object, after: object) -> NDArray[np.float64]:
+    """Place of the vertex of parabolas through three values at -1, 0 and 1, within half a step."""
+    left, mid, right = (np.asarray(value, dtype=np.float64) for value in (before, top, after))
+    bend = np.minimum(left - 2 * mid + right, -1e-12)
+    return np.clip(0.5 * (left - right) / bend, -0.5, 0.5)
+
+
+def band_weight(height: int, width: int) -> FloatArray:
+    """Give the square root of the pass band for half spectra of ``(height, width)`` surfaces."""
+    cycles = np.hypot(scipy.fft.fftfreq(height)[:, None], scipy.fft.rfftfreq(width)[None])
+    band = np.exp(-((cycles / _HIGH_CYCLES) ** 2)) * (1 - np.exp(-((cycles / _LOW_CYCLES) ** 2)))
+    return np.asarray(np.sqrt(band), dtype=np.float32)

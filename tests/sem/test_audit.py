@@ -1,0 +1,236 @@
+"""The audit finds planted confounds, and none where there is none."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ncm_kedro.params.sem_mosaic import AuditParams
+from ncm_kedro.sem.audit import audit_frames, describe_overlaps
+from ncm_kedro.sem.grey import measure_grey, plan_bands
+from ncm_kedro.sem.settings_table import focus_columns, read_settings
+
+HEIGHT, WIDTH = 60, 80
+PARAMS = AuditParams(workers=1, histogram_bins=16, n_folds=3)
+CLASSES = [f"{c}{s}" for c in ("333", "811") for s in ("", "_formation", "_cycled")]
+
+
+def make_data(settings_of, n_series=3, n_frames=4, seed=0):
+    """`settings_of(class index, series)` gives focus and grey level of a series."""
+    rng = np.random.default_rng(seed)
+    frames, rows = {}, []
+    for index, name in enumerate(CLASSES):
+        composition, _, state = name.partition("_")
+        for series in range(n_series):
+            focus, grey = settings_of(index, series)
+            for number in range(n_frames):
+                frame_id = f"{name}/{series}_{number}"
+                noise = rng.normal(grey, 20, (HEIGHT, WIDTH))
+                frames[frame_id] = np.clip(noise, 0, 255).astype(np.uint8)
+                sidecar = {
+                    "Image Info": {"Date": "2019-09-02", "Time": "00:09:36.5"},
+                    "Running Info": {"Focus": str(focus), "Magnification": "x500 "},
+                    "   - Focus": {"OL1 Val": str(focus)},
+                }
+                rows.append(
+                    {
+                        "frame_id": frame_id,
+                        "class": name,
+                        "composition": composition,
+                        "state": state or "pristine",
+                        "session": f"{name}/s{series if focus < 5000 else 0:02d}",
+                        "mosaic": f"{name}/m{series:02d}",
+                        "mosaic_x_px": 0.0,
+                        "mosaic_y_px": 20.0 * number,
+                        "height_px": HEIGHT,
+                        "width_px": WIDTH,
+                        "pixel_size_um": 1.0,
+                        "flags": "sidecar_missing" if number == 3 else "",
+                        "excluded": False,
+                        "exclusion_reason": None,
+                        "sidecar_json": json.dumps(sidecar),
+                    }
+                )
+    links = pd.DataFrame(
+        {
+            "frame_a": [row["frame_id"] for row in rows[:-1:2]],
+            "frame_b": [row["frame_id"] for row in rows[1::2]],
+            "score": 30.0,
+            "overlap": 2 / 3,
+            "refined": True,
+            "used": True,
+            "residual_px": 0.1,
+            "kind": "same_class",
+        }
+    )
+    return pd.DataFrame(rows), frames, links
+
+
+def shared_settings(_, series):
+    return 1000 + 100 * series, 80 + 30 * series
+
+
+def own_settings(index, _):
+    return 6000 + 100 * index, 60 + 25 * index
+
+
+def unrelated_settings(index, series):
+    """Every series differently, in no order: settings tell the series, not the class."""
+    place = (7 * (3 * index + series)) % 18
+    return 1000 + 100 * place, 60 + 9 * place
+
+
+def find_row(report, features, target):
+    rows = report["confounding"]
+    return next(r for r in rows if (r["features"], r["target"]) == (features, target))
+
+
+@pytest.fixture(scope="module")
+def reports():
+    sources = {"shared": shared_settings, "own": own_settings, "unrelated": unrelated_settings}
+    data = {name: make_data(source) for name, source in sources.items()}
+    return {
+        name: audit_frames(manifest, frames, links, PARAMS)
+        for name, (manifest, frames, links) in data.items()
+    }
+
+
+def test_planted_confound_is_found(reports):
+    report = reports["own"]
+    assert report["verdict"]["acquisition"] == "confounded"
+    assert report["verdict"]["identifiable"] is False
+    assert "cannot be identified" in report["verdict"]["meaning"]
+    for features in ("settings", "focus", "brightness_contrast", "histogram"):
+        row = find_row(report, features, "class")
+        assert row["by_area"] > 0.95
+        assert row["by_mosaic"] > 0.95
+        assert row["by_session"] is None
+        assert row["verdict"] == "confounded"
+    assert any("confounded" in text for text in report["warnings"])
+
+
+def test_no_confound_is_found_where_there_is_none(reports):
+    report = reports["shared"]
+    assert report["verdict"]["acquisition"] == "not detectable"
+    assert report["verdict"]["grey_levels"] == "not detectable"
+    assert report["verdict"]["identifiable"] is True
+    assert {row["verdict"] for row in report["confounding"]} == {"not detectable"}
+    assert report["warnings"] == []
+
+
+def test_settings_that_tell_the_series_only_are_session_bound(reports):
+    row = find_row(reports["unrelated"], "focus", "class")
+    assert row["by_area"] > 0.95
+    assert row["by_session"] < row["bound"]["by_session"]
+    assert row["verdict"] == "session-bound"
+    assert reports["unrelated"]["verdict"]["acquisition"] == "session-bound"
+
+
+def test_report_is_json_and_counts_are_right(reports):
+    report = json.loads(json.dumps(reports["own"], allow_nan=False))
+    assert report["frames"]["total"] == report["frames"]["kept"] == 72
+    assert report["frames"]["classes"]["333"] == {
+        "total": 12, "kept": 12, "excluded": 0, "sessions": 1, "mosaics": 3,
+    }  # fmt: skip
+    assert report["flagged"] == {"sidecar_missing": 18}
+    area = next(row for row in report["areas"]["classes"] if row["class"] == "333")
+    assert area["area_px2"] == 3 * 80 * 120
+    assert area["fields_of_view"] == pytest.approx(6)
+    assert area["repeats"] == pytest.approx(2)
+    assert report["overlaps"]["links"] == 36
+
+
+def test_excluded_frames_are_listed_and_not_measured():
+    manifest, frames, links = make_data(shared_settings)
+    manifest.loc[0, ["excluded", "exclusion_reason"]] = [True, "bare: 68 % flat"]
+    del frames["333/0_0"]
+    two = manifest[manifest["class"].isin(["333", "811"])]
+    report = audit_frames(two, frames, links.iloc[:6], PARAMS)
+    assert report["excluded"] == [
+        {"frame_id": "333/0_0", "class": "333", "reason": "bare: 68 % flat"}
+    ]
+
+
+def test_label_conflicts_are_listed():
+    manifest, frames, links = make_data(shared_settings)
+    links.loc[0, ["frame_b", "kind", "used"]] = ["811/0_0", "label_conflict", False]
+    two = manifest[manifest["class"].isin(["333", "811"])]
+    report = audit_frames(two, frames, links.iloc[:6], PARAMS)
+    assert [pair["frame_b"] for pair in report["label_conflicts"]] == ["811/0_0"]
+    assert "same ground under two classes" in report["warnings"][0]
+    assert describe_overlaps(manifest, links)["links"] == 35
+
+
+def test_one_class_has_nothing_to_be_confounded_with():
+    manifest, frames, links = make_data(shared_settings)
+    alone = manifest[manifest["class"] == "333"]
+    report = audit_frames(alone, frames, links.iloc[:6], PARAMS)
+    assert report["confounding"] == []
+    assert report["verdict"]["acquisition"] == "not applicable"
+
+
+def test_bands_are_disjoint_and_row_order_does_not_matter():
+    manifest, _, _ = make_data(shared_settings)
+    bands = plan_bands(manifest, PARAMS)
+    again = plan_bands(manifest.sample(frac=1, random_state=0), PARAMS)
+    pd.testing.assert_frame_equal(bands, again)
+    placed = bands.merge(manifest[["frame_id", "mosaic_y_px"]], on="frame_id")
+    span = pd.DataFrame(
+        {
+            "mosaic": placed["mosaic"],
+            "band": placed["band"],
+            "low": placed["mosaic_y_px"] + placed["y0_px"],
+            "high": placed["mosaic_y_px"] + placed["y1_px"],
+        }
+    ).groupby(["mosaic", "band"])
+    for _, group in pd.concat([span["low"].min(), span["high"].max()], axis=1).groupby("mosaic"):
+        assert (group["high"].to_numpy()[:-1] <= group["low"].to_numpy()[1:]).all()
+        assert len(group) == 5
+
+
+def test_grey_levels_of_known_frames():
+    manifest, frames, _ = make_data(shared_settings)
+    ramp = np.tile(np.arange(WIDTH, dtype=np.uint8), (HEIGHT, 1))
+    frames = dict.fromkeys(frames, ramp)
+    grey = measure_grey(frames, plan_bands(manifest, PARAMS), PARAMS)
+    np.testing.assert_allclose(grey["mean"], 39.5)
+    np.testing.assert_allclose(grey["std"], np.arange(80).std())
+    np.testing.assert_allclose(grey.filter(like="h0").sum(axis=1), 1)
+    np.testing.assert_allclose(grey["h004"], 16 / 80)
+    np.testing.assert_allclose(grey["h005"], 0)
+
+
+def test_settings_are_numbers_without_dates_and_readings():
+    fields = {
+        "Image Info": {"Date": "2019", "Time": "12", "Accelerated Voltage": " 20 kV"},
+        "Running Info": {"Focus": "1898", "Magnification": "x500 ", "Scan": "fast"},
+        "   - Accelerated Voltage": {"Filament Current": "5487.5", "Grid": 129},
+        "   - Focus": {"OL1 Val": "1898", "OL2 Val": "7"},
+        "Copy": {"Lens": "1898"},
+    }
+    manifest = pd.DataFrame({"sidecar_json": [json.dumps(fields), None]}, index=[4, 7])
+    settings = read_settings(manifest)
+    assert settings.loc[4].to_dict() == {
+        "Accelerated Voltage|Grid": 129, "Copy|Lens": 1898, "Focus|OL1 Val": 1898,
+        "Focus|OL2 Val": 7, "Image Info|Accelerated Voltage": 20, "Running Info|Focus": 1898,
+        "Running Info|Magnification": 500,
+    }  # fmt: skip
+    assert settings.loc[7].isna().all()
+    assert focus_columns(settings) == [
+        "Copy|Lens", "Focus|OL1 Val", "Focus|OL2 Val", "Running Info|Focus",
+    ]  # fmt: skip
+
+
+def test_frames_without_sidecars_can_be_audited():
+    manifest, frames, links = make_data(own_settings)
+    manifest["sidecar_json"] = None
+    report = audit_frames(manifest, frames, links, PARAMS)
+    assert {row["features"] for row in report["confounding"]} == {
+        "histogram",
+        "brightness_contrast",
+    }
+    assert report["verdict"]["acquisition"] == "not applicable"
+    assert report["verdict"]["grey_levels"] == "confounded"

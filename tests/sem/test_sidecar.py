@@ -1,0 +1,130 @@
+import json
+from datetime import datetime
+
+import pytest
+
+from ncm_kedro.sem.sidecar import describe_sidecar, parse_moment, read_sidecar
+
+TEXT = "\r\n".join(
+    [
+        "[Image Info]",
+        "Model : SNE-4500M Plus",
+        "Date : 2019-09-02 오전 12:09:36",
+        "Time : 00:09:36.5699240",
+        r"File Name : D:\DATA\KJY\190902_SuperP+PVdF_LCO+PCL\frame __1.jpg",
+        "Discription : Tabletop SEM",
+        "Acceleated Voltage :  20 kV",
+        "Magnification : x500 ",
+        "Scan Speed : ",
+        "[Running Info]",
+        "Focus : 1898",
+        "Magnification : x600 ",
+        "[   - Image Process]",
+        "Brightness : 89",
+        "Contrast : -61",
+        "[   - Focus]",
+        "OL1 Val : 1898",
+        "OL1 Val : 1899",
+        "[Active Scan]",
+        "Frame Size : 480,480",
+        "Pixel Size : 0.7",
+    ]
+)
+
+
+def test_fields_stay_under_their_sections_and_spelling():
+    sections = read_sidecar(TEXT.encode()).sections
+    assert sections["Image Info"]["Magnification"] == "x500"
+    assert sections["Running Info"]["Magnification"] == "x600"
+    assert sections["Image Info"]["Discription"] == "Tabletop SEM"
+    assert sections["Image Info"]["Scan Speed"] == ""
+    assert list(sections) == ["Image Info", "Running Info", "Image Process", "Focus", "Active Scan"]
+
+
+def test_key_repeated_within_a_section_is_a_list():
+    assert read_sidecar(TEXT.encode()).sections["Focus"]["OL1 Val"] == ["1898", "1899"]
+
+
+def test_typed_fields():
+    sidecar = read_sidecar(TEXT.encode())
+    assert sidecar.magnification == 500
+    assert sidecar.accelerating_voltage_kv == 20
+    assert sidecar.instrument == "SNE-4500M Plus"
+    assert sidecar.acquired_at == datetime(2019, 9, 2, 0, 9, 36, 569924)
+    assert sidecar.path_parts[-2:] == ("190902_SuperP+PVdF_LCO+PCL", "frame __1.jpg")
+    assert (sidecar.focus, sidecar.brightness, sidecar.contrast) == (1898, 89, -61)
+    assert (sidecar.scan_pixel_um, sidecar.scan_width_px) == (0.7, 480)
+    assert sidecar.flags == ()
+
+
+@pytest.mark.parametrize(
+    "encoding", ["utf-8", "utf-8-sig", "cp949", "utf-16", "utf-16-le", "utf-16-be"]
+)
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+def test_encodings_and_line_ends_read_alike(encoding, line_end):
+    data = TEXT.replace("\r\n", line_end).encode(encoding)
+    assert read_sidecar(data) == read_sidecar(TEXT.encode())
+
+
+@pytest.mark.parametrize(
+    ("text", "hour"),
+    [
+        ("2019-09-02 오전 12:09:36", 0),
+        ("2019-09-02 오전 01:09:36", 1),
+        ("2019-09-02 오후 12:09:36", 12),
+        ("2019-09-02 오후 11:09:36", 23),
+        ("2019-09-02 PM 3:09:36", 15),
+        ("2019/09/02 3:09:36 PM", 15),
+        ("2019-09-02T15:09:36", 15),
+    ],
+)
+def test_half_days(text, hour):
+    assert parse_moment(text) == datetime(2019, 9, 2, hour, 9, 36)
+
+
+@pytest.mark.parametrize("text", ["", "yesterday", "2019-13-02 10:00:00", "2019-09-02 25:00:00"])
+def test_what_is_no_date_is_none(text):
+    assert parse_moment(text) is None
+
+
+@pytest.mark.parametrize("data", [None, b"", b"\n", b"1", b" \r\n"])
+def test_missing_and_stray_files_are_missing(data):
+    sidecar = read_sidecar(data)
+    assert sidecar.flags == ("sidecar_missing",)
+    assert sidecar.magnification is None
+    assert sidecar.acquired_at is None
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        bytes(range(128, 256)) * 4,
+        b"\xff\xfe\x00",
+        b"no fields here\nnor here\n",
+        b"\x89PNG\r\n\x1a\n" + b"\x00\xff" * 50,
+    ],
+)
+def test_malformed_files_are_flagged_and_empty(data):
+    sidecar = read_sidecar(data)
+    assert sidecar.flags == ("sidecar_malformed",)
+    assert sidecar.sections == {}
+
+
+def test_description_holds_json_types_and_every_field():
+    described = describe_sidecar(read_sidecar(TEXT.encode()))
+    assert json.loads(json.dumps(described)) == described
+    assert described["acquired_at"] == "2019-09-02T00:09:36.569924"
+    assert json.loads(described["sidecar_json"])["Focus"]["OL1 Val"] == ["1898", "1899"]
+
+
+@pytest.mark.real
+def test_every_real_sidecar_parses(real_frames_folder):
+    files = sorted(real_frames_folder.glob("*/*.jpg.txt"))
+    for file in files:
+        sidecar = read_sidecar(file.read_bytes())
+        assert sidecar.flags == (), file
+        assert sidecar.magnification == 500
+        assert sidecar.accelerating_voltage_kv == 20
+        assert sidecar.acquired_at is not None
+        assert len(sidecar.sections) >= 15
+    assert len(files) > 600
