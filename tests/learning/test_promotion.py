@@ -2,7 +2,7 @@
 
 import pytest
 
-from ncm_kedro.learning.promotion import Contender, decide_promotion
+from ncm_kedro.learning.promotion import Contender, decide_promotion, score_names
 
 
 def contender(name: str, score: float, split: str = "a") -> Contender:
@@ -40,3 +40,17 @@ def test_another_split_is_said():
         contender("network", 0.9), contender("texture", 0.8), contender("old", 0.7, "b")
     )
     assert any("another split" in reason for reason in decision.reasons)
+
+
+def test_a_leaking_split_promotes_nothing():
+    decision = decide_promotion(
+        contender("network", 0.99), contender("texture", 0.5), None, leaking=True
+    )
+    assert not decision.promoted
+    assert any("overlaps" in reason for reason in decision.reasons)
+
+
+def test_names_are_scored_by_mean_recall_and_foreign_names_are_wrong():
+    truth = ["333"] * 8 + ["811"] * 2
+    predicted = ["333"] * 8 + ["811", "622"]
+    assert score_names(truth, predicted) == pytest.approx(0.75)

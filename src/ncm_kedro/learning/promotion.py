@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
+
+import numpy as np
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,11 @@ class Promotion:
 
 
 def decide_promotion(
-    candidate: Contender, baseline: Contender, production: Contender | None
+    candidate: Contender,
+    baseline: Contender,
+    production: Contender | None,
+    *,
+    leaking: bool = False,
 ) -> Promotion:
     """Let the candidate into production only where it beats baseline and present production.
 
@@ -46,6 +53,8 @@ def decide_promotion(
     ----------
     candidate, baseline, production
         Models judged on the same test split; ``production`` is None where there is none yet.
+    leaking
+        Whether test and training ground overlap; such a score promotes nothing.
 
     Returns
     -------
@@ -61,16 +70,28 @@ def decide_promotion(
             "the production model was trained on another split: it may have seen some of this "
             "test area, which favours it"
         )
-    promoted = all(candidate.balanced_accuracy > rival.balanced_accuracy for rival in rivals)
+    if leaking:
+        reasons.append("the test split overlaps the training ground, so its scores prove nothing")
+    promoted = not leaking and all(
+        candidate.balanced_accuracy > rival.balanced_accuracy for rival in rivals
+    )
     return Promotion(promoted, tuple(reasons))
 
 
+def score_names(truth: Sequence[str], predicted: Sequence[str]) -> float:
+    """Return the balanced accuracy of class names: the mean recall over the true classes.
+
+    Parameters
+    ----------
+    truth, predicted
+        Class names, N each; a predicted name that is no true class is wrong, not an error.
+    """
+    true, hit = np.asarray(truth), np.asarray(truth) == np.asarray(predicted)
+    return float(np.mean([hit[true == name].mean() for name in np.unique(true)]))
+
+
 def _compare(candidate: Contender, rival: Contender) -> str:
-    verb = (
-        "beats"
-        if candidate.balanced_accuracy > rival.balanced_accuracy
-        else "does not beat"
-    )
+    verb = "beats" if candidate.balanced_accuracy > rival.balanced_accuracy else "does not beat"
     return (
         f"{candidate.name} {verb} {rival.name} on the test split (balanced accuracy "
         f"{candidate.balanced_accuracy:.3f} against {rival.balanced_accuracy:.3f})"

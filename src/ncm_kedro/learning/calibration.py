@@ -1,0 +1,137 @@
+"""Does a probability mean what it says? Temperature scaling and reliability.
+
+References
+----------
+Guo et al. (2017), On calibration of modern neural networks, arXiv:1706.04599.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional
+
+from ncm_kedro.errors import ModelError
+from ncm_kedro.params.tune_train import CalibrationParams
+
+_LOG_BOUND = 5.0
+
+
+@dataclass(frozen=True)
+class ReliabilityCurve:
+    """Confidence against accuracy in bins of equal width.
+
+    Parameters
+    ----------
+    edges
+        (M + 1,) bounds of the bins, 0 to 1.
+    confidence, accuracy
+        (M,) mean confidence and accuracy in each bin; NaN where a bin is empty.
+    count
+        (M,) crops in each bin.
+    """
+
+    edges: NDArray[np.float64]
+    confidence: NDArray[np.float64]
+    accuracy: NDArray[np.float64]
+    count: NDArray[np.int64]
+
+    @property
+    def expected_error(self) -> float:
+        """Expected calibration error (eq. 3): mean |accuracy - confidence| over crops."""
+        filled = self.count > 0
+        gap = np.abs(self.accuracy[filled] - self.confidence[filled])
+        return float((gap * self.count[filled]).sum() / self.count.sum())
+
+
+def fit_temperature(
+    logits: NDArray[np.floating],
+    labels: NDArray[np.integer],
+    params: CalibrationParams | None = None,
+) -> float:
+    """Temperature that minimises the negative log likelihood of softmax(logits / T).
+
+    Parameters
+    ----------
+    logits
+        (N, K) of the validation split.
+    labels
+        (N,) class numbers.
+    params
+        Iterations at most.
+
+    Returns
+    -------
+    float
+        T > 0, within e^-5 to e^5 (bounds matter only where every crop is right); above 1 where
+        the network is too sure of itself.
+
+    Raises
+    ------
+    ModelError
+        There is no crop, or a logit is not finite.
+    """
+    params = CalibrationParams() if params is None else params
+    if len(labels) == 0 or not np.isfinite(logits).all():
+        raise ModelError(
+            "temperature scaling",
+            found="no validation crop" if len(labels) == 0 else "logits that are not finite",
+            expected="finite logits of the validation split",
+            action="check the validation split and the training curve",
+        )
+    scores = torch.tensor(np.asarray(logits), dtype=torch.float64)
+    targets = torch.tensor(np.asarray(labels), dtype=torch.int64)
+    log_temperature = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    optimiser = torch.optim.LBFGS(
+        [log_temperature], max_iter=params.max_iterations, line_search_fn="strong_wolfe"
+    )
+
+    def closure() -> torch.Tensor:
+        optimiser.zero_grad()
+        loss = functional.cross_entropy(scores / log_temperature.exp(), targets)
+        torch.autograd.backward(loss)
+        return loss
+
+    optimiser.step(closure)  # type: ignore[no-untyped-call]
+    return float(log_temperature.detach().clamp(-_LOG_BOUND, _LOG_BOUND).exp())
+
+
+def apply_temperature(logits: NDArray[np.floating], temperature: float) -> NDArray[np.float64]:
+    """(N, K) probabilities softmax(logits / temperature)."""
+    scaled = np.asarray(logits, dtype=np.float64) / temperature
+    scaled = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+    return np.asarray(scaled / scaled.sum(axis=1, keepdims=True), dtype=np.float64)
+
+
+def measure_reliability(
+    probabilities: NDArray[np.floating], labels: NDArray[np.integer], bins: int = 15
+) -> ReliabilityCurve:
+    """Confidence of the predicted class against how often it is right.
+
+    Parameters
+    ----------
+    probabilities
+        (N, K), rows add up to 1.
+    labels
+        (N,) class numbers.
+    bins
+        Bins of equal width between 0 and 1.
+    """
+    confidence = probabilities.max(axis=1).astype(np.float64)
+    hit = (probabilities.argmax(axis=1) == labels).astype(np.float64)
+    edges = np.linspace(0.0, 1.0, bins + 1)
+    place = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
+    count = np.bincount(place, minlength=bins)
+    filled = np.maximum(count, 1)
+    empty = count == 0
+    mean_confidence = np.bincount(place, weights=confidence, minlength=bins) / filled
+    mean_accuracy = np.bincount(place, weights=hit, minlength=bins) / filled
+    return ReliabilityCurve(
+        edges=edges,
+        confidence=np.where(empty, np.nan, mean_confidence),
+        accuracy=np.where(empty, np.nan, mean_accuracy),
+        count=count.astype(np.int64),
+    )

@@ -1,0 +1,171 @@
+"""A trained classifier as plain data: weights, classes, and how a crop becomes network input."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+
+from ncm_kedro.errors import ModelError
+from ncm_kedro.learning.crop_index import CropIndex, GreyStatistics
+from ncm_kedro.learning.frame_bank import FrameBank
+from ncm_kedro.learning.loader import CropLoader
+from ncm_kedro.learning.models import build_model
+from ncm_kedro.learning.predict import predict_probabilities
+from ncm_kedro.learning.train import choose_device
+from ncm_kedro.params.base import FrozenParams
+from ncm_kedro.params.tune_train import NormaliseParams
+
+INFERENCE_BATCH = 64
+
+
+class ClassifierSettings(FrozenParams):
+    """All that must travel with the weights."""
+
+    model: str
+    """Name of the timm architecture."""
+    classes: tuple[str, ...] = Field(min_length=2)
+    """Class names in the order of the network's outputs."""
+    compositions: tuple[str, ...]
+    """Composition of each class."""
+    states: tuple[str, ...]
+    """State of each class."""
+    crop_px: int = Field(ge=8)
+    """Side of a crop at `pixel_size_um`, px."""
+    pixel_size_um: float = Field(gt=0)
+    """Pixel size of the frames that the network was trained on, um."""
+    input_px: int = Field(ge=8)
+    """Side that crops are resized to, px."""
+    normalise: NormaliseParams = NormaliseParams()
+    """How grey values become network input."""
+    grey_mean: float | None = None
+    """Mean of the training crops, fraction of the full range; for `data_set` normalisation."""
+    grey_std: float | None = None
+    """Standard deviation of the training crops, fraction of the full range."""
+    test_time_augmentation: Literal["none", "dihedral"] = "none"
+    """Views of a crop that are averaged."""
+    temperature: float = Field(default=1.0, gt=0)
+    """Divides the logits; 1 before calibration."""
+    split_hash: str | None = None
+    """Hash of the crops table that the network was trained with."""
+
+
+@dataclass(frozen=True)
+class SemClassifier:
+    """Settings and weights; everything else is rebuilt from them.
+
+    Attributes
+    ----------
+    settings
+        What must travel with the weights.
+    weights
+        Network parameters and buffers by name.
+    """
+
+    settings: ClassifierSettings
+    weights: dict[str, NDArray[np.generic]]
+
+    def with_temperature(self, temperature: float) -> SemClassifier:
+        """Return a copy with calibrated logits."""
+        settings = self.settings.model_copy(update={"temperature": temperature})
+        return replace(self, settings=settings)
+
+
+def export_weights(network: torch.nn.Module) -> dict[str, NDArray[np.generic]]:
+    """Return parameters and buffers as arrays, on the host."""
+    return {
+        name: value.detach().cpu().numpy().copy() for name, value in network.state_dict().items()
+    }
+
+
+def build_network(classifier: SemClassifier) -> torch.nn.Module:
+    """Rebuild the trained network on the host, in evaluation mode.
+
+    Raises
+    ------
+    ModelError
+        The weights do not fit the architecture.
+    """
+    settings = classifier.settings
+    network = build_model(
+        settings.model,
+        num_classes=len(settings.classes),
+        pretrained=False,
+        checkpoint_path=None,
+        drop_rate=0.0,
+    )
+    state = {name: torch.from_numpy(np.array(a)) for name, a in classifier.weights.items()}
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise ModelError(
+            settings.model,
+            found=f"weights that do not fit ({str(error).splitlines()[-1].strip()})",
+            expected="the weights that were saved with this architecture",
+            action="use the package version that trained this model, or train again",
+        ) from error
+    return network.eval()
+
+
+def classify_crops(
+    classifier: SemClassifier,
+    network: torch.nn.Module,
+    bank: FrameBank,
+    crops: CropIndex,
+    *,
+    device: str = "auto",
+    threads: int = 2,
+) -> NDArray[np.float64]:
+    """Return calibrated class probabilities of crops.
+
+    Parameters
+    ----------
+    classifier, network
+        The classifier and the network that was built from it.
+    bank, crops
+        Frames in memory at the classifier's pixel size, and N crops of them.
+    device, threads
+        Where the network runs; threads that cut crops.
+
+    Returns
+    -------
+    ndarray, (N, K)
+        Rows sum to 1.
+    """
+    settings = classifier.settings
+    probabilities, _ = predict_probabilities(
+        network,
+        open_loader(settings, bank, crops, device=device, threads=threads),
+        temperature=settings.temperature,
+        device=device,
+        test_time_augmentation=settings.test_time_augmentation,
+    )
+    return probabilities
+
+
+def open_loader(
+    settings: ClassifierSettings,
+    bank: FrameBank,
+    crops: CropIndex,
+    *,
+    device: str = "auto",
+    threads: int = 2,
+) -> CropLoader:
+    """Return a loader that prepares crops as the classifier was trained on them, unchanged."""
+    statistics = None
+    if settings.grey_mean is not None and settings.grey_std is not None:
+        statistics = GreyStatistics(settings.grey_mean, settings.grey_std)
+    return CropLoader(
+        bank,
+        crops,
+        batch_size=INFERENCE_BATCH,
+        input_px=settings.input_px,
+        normalise=settings.normalise,
+        statistics=statistics,
+        device=choose_device(device),
+        threads=threads,
+    )

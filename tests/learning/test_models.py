@@ -1,0 +1,180 @@
+"""Networks by name, weights from files, and the texture network's invariances."""
+
+from __future__ import annotations
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+
+from ncm_kedro.errors import ModelError
+from ncm_kedro.learning import models
+from ncm_kedro.learning.models import build_model
+from ncm_kedro.learning.texture_net import TextureNet, pool_statistics
+
+TINY = "test_resnet"
+
+
+def _state(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {key: value.clone().contiguous() for key, value in model.state_dict().items()}
+
+
+@pytest.mark.parametrize("name", [TINY, "test_efficientnet.r160_in1k", "ncm_texture_net"])
+def test_build_model_takes_grey_images(name: str) -> None:
+    model = build_model(name, num_classes=5).eval()
+    assert model(torch.zeros(2, 1, 64, 64)).shape == (2, 5)
+
+
+def test_drop_rate_reaches_texture_net() -> None:
+    model = build_model("ncm_texture_net", num_classes=3, drop_rate=0.3)
+    assert isinstance(model, TextureNet)
+    assert model.drop.p == 0.3
+
+
+def test_unknown_name_lists_near_names() -> None:
+    with pytest.raises(ModelError, match=r"resnet18.*timm\.list_models"):
+        build_model("resnet18x", num_classes=3)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "tf_efficientnet_b7", "ncm_texture_net"])
+def test_pretrained_without_hub_names_both_ways_out(
+    name: str, tmp_path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(models, "_is_hub_reachable", lambda: False)
+    monkeypatch.setattr(models.hub_constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    with pytest.raises(ModelError, match=r"`pretrained: false`.*`checkpoint_path`"):
+        build_model(name, num_classes=3, pretrained=True)
+    assert models.hub_constants.HF_HUB_OFFLINE is False
+
+
+def test_closed_port_is_no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(models.hub_constants, "ENDPOINT", "http://127.0.0.1:9")
+    assert not models._is_hub_reachable()
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_colour_checkpoint_folds_stem_and_drops_head(tmp_path, suffix: str) -> None:
+    colour = timm.create_model(TINY, num_classes=7, in_chans=3).eval()
+    path = tmp_path / f"weights{suffix}"
+    save_file(_state(colour), path) if suffix == ".safetensors" else torch.save(
+        _state(colour), path
+    )
+    grey = build_model(TINY, num_classes=4, checkpoint_path=path).eval()
+    image = torch.rand(2, 1, 64, 64)
+    torch.testing.assert_close(
+        grey.forward_features(image), colour.forward_features(image.expand(-1, 3, -1, -1))
+    )
+    assert grey(image).shape == (2, 4)
+
+
+@pytest.mark.parametrize("name", [TINY, "ncm_texture_net"])
+def test_checkpoint_with_same_classes_is_loaded_whole(tmp_path, name: str) -> None:
+    source = build_model(name, num_classes=4).eval()
+    torch.save(_state(source), tmp_path / "own.pth")
+    copy = build_model(name, num_classes=4, checkpoint_path=tmp_path / "own.pth").eval()
+    image = torch.rand(2, 1, 64, 64)
+    assert torch.equal(copy(image), source(image))
+
+
+def test_texture_net_checkpoint_with_other_classes_keeps_features(tmp_path) -> None:
+    source = build_model("ncm_texture_net", num_classes=4).eval()
+    torch.save(_state(source), tmp_path / "own.pth")
+    model = build_model("ncm_texture_net", num_classes=9, checkpoint_path=tmp_path / "own.pth")
+    image = torch.rand(2, 1, 64, 64)
+    assert torch.equal(model.eval().forward_features(image), source.forward_features(image))
+    assert model(image).shape == (2, 9)
+
+
+def test_missing_checkpoint(tmp_path) -> None:
+    with pytest.raises(ModelError, match="no file there"):
+        build_model(TINY, num_classes=4, checkpoint_path=tmp_path / "none.pth")
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+@pytest.mark.parametrize("content", [b"", b"not weights at all"])
+def test_unreadable_checkpoint(tmp_path, suffix: str, content: bytes) -> None:
+    path = tmp_path / f"bad{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match="cannot be read"):
+        build_model(TINY, num_classes=4, checkpoint_path=path)
+
+
+@pytest.mark.parametrize("num_classes", [4, 7])
+def test_checkpoint_of_another_architecture(tmp_path, num_classes: int) -> None:
+    path = tmp_path / "other.pth"
+    torch.save(_state(build_model("ncm_texture_net", num_classes=4)), path)
+    with pytest.raises(ModelError, match="do not fit"):
+        build_model(TINY, num_classes=num_classes, checkpoint_path=path)
+
+
+def test_statistics_of_known_feature() -> None:
+    feature = torch.tensor([1.0, 3.0, 1.0, 3.0]).reshape(1, 1, 2, 2)
+    mean, std = pool_statistics(torch.cat([feature, torch.zeros(1, 1, 2, 2)], dim=1))[0].split(2)
+    torch.testing.assert_close(mean, torch.tensor([2.0, 0.0]))
+    torch.testing.assert_close(std, torch.tensor([1.0, 0.0]), atol=0.011, rtol=0)
+
+
+def test_statistics_ignore_where_things_lie() -> None:
+    generator = torch.Generator().manual_seed(0)
+    feature = torch.randn(3, 8, 6, 5, generator=generator)
+    order = torch.randperm(30, generator=generator)
+    shuffled = feature.flatten(2)[:, :, order].reshape(feature.shape)
+    torch.testing.assert_close(pool_statistics(shuffled), pool_statistics(feature))
+
+
+def test_statistics_are_not_rounded_to_bfloat16() -> None:
+    feature = 100.0 + torch.randn(1, 4, 64, 64, generator=torch.Generator().manual_seed(0))
+    rounded = feature.bfloat16()
+    expected = rounded.double().flatten(2).std(dim=2, correction=0).float()
+    torch.testing.assert_close(pool_statistics(rounded)[:, 4:], expected, atol=1e-3, rtol=1e-3)
+
+
+def test_texture_net_sees_spread_where_the_mean_is_equal() -> None:
+    """Average pooling of a linear response cannot part these two; the second moment can."""
+    flat = torch.zeros(1, 1, 16, 16)
+    checker = flat.clone()
+    checker[..., ::2, ::2] = 1.0
+    checker[..., 1::2, 1::2] = 1.0
+    checker[..., ::2, 1::2] = -1.0
+    checker[..., 1::2, ::2] = -1.0
+    assert checker.mean() == flat.mean()
+    assert pool_statistics(checker)[0, 1] > 0.99
+    assert pool_statistics(flat)[0, 1] < 0.02
+
+
+def test_texture_net_in_bfloat16_agrees() -> None:
+    torch.manual_seed(0)
+    model = build_model("ncm_texture_net", num_classes=5).eval()
+    image = torch.rand(2, 1, 96, 96)
+    with torch.inference_mode():
+        exact = model(image)
+        with torch.autocast("cpu", torch.bfloat16):
+            rounded = model(image)
+    assert rounded.dtype == torch.float32
+    torch.testing.assert_close(rounded, exact, atol=0.1, rtol=0.1)
+
+
+def test_texture_net_takes_odd_sizes() -> None:
+    model = build_model("ncm_texture_net", num_classes=5).eval()
+    assert model(torch.rand(1, 1, 75, 101)).shape == (1, 5)
+
+
+def test_texture_net_learns_two_textures() -> None:
+    """Fine against coarse noise of equal mean and spread."""
+    torch.manual_seed(1)
+    model = TextureNet(num_classes=2, widths=(8, 16), depths=(1, 1))
+    optimiser = torch.optim.Adam(model.parameters(), lr=1e-2)
+    labels = torch.arange(16) % 2
+    for _ in range(12):
+        fine = torch.randn(8, 1, 32, 32)
+        coarse = torch.randn(8, 1, 8, 8).repeat_interleave(4, 2).repeat_interleave(4, 3)
+        images = torch.stack([fine, coarse], dim=1).flatten(0, 1)
+        logits = model(images)
+        loss = torch.nn.functional.cross_entropy(logits, labels)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    assert (logits.argmax(dim=1) == labels).all()
