@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 
 __version__ = "0.1.0"
 
@@ -14,3 +15,11 @@ for _name, _value in {
     "HF_HUB_DISABLE_TELEMETRY": "1",
 }.items():
     os.environ.setdefault(_name, _value)
+
+# Said by dependencies about themselves while they start; nothing that a user can act on.
+for _message in (
+    ".*Add type hints to the `predict` method",
+    r"register_new_resolver\(\) is deprecated",
+    "Support for class-based `config` is deprecated",
+):
+    warnings.filterwarnings("ignore", message=_message)

@@ -25,9 +25,7 @@ class NcmError(Exception):
         self.found = found
         self.expected = expected
         self.action = action
-        super().__init__(
-            f"{self.where}: found {found}; expected {expected}. What to do: {action}"
-        )
+        super().__init__(f"{self.where}: found {found}; expected {expected}. What to do: {action}")
 
     def __reduce__(self) -> tuple[object, ...]:
         """Survive pickling between worker processes."""
@@ -54,7 +52,5 @@ class SettingsError(NcmError):
     """A parameter that does not fit the data or the machine."""
 
 
-def _rebuild(
-    kind: type[NcmError], where: str, found: str, expected: str, action: str
-) -> NcmError:
+def _rebuild(kind: type[NcmError], where: str, found: str, expected: str, action: str) -> NcmError:
     return kind(where, found=found, expected=expected, action=action)

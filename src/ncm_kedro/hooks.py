@@ -14,7 +14,7 @@ from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.framework.project import pipelines
 from kedro.io import DataCatalog
-from kedro.pipeline import Pipeline
+from kedro.pipeline import Pipeline, pipeline
 from kedro.pipeline.node import Node
 from kedro_mlflow.framework.hooks.mlflow_hook import MlflowHook
 from pydantic import BaseModel
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 SELF_CONTAINED_ENVIRONMENTS = frozenset({"demo", "test"})
 
 
-class TrackingHook(MlflowHook):  # type: ignore[misc]
+class TrackingHook(MlflowHook):
     """kedro-mlflow's hook, with typed parameters logged field by field."""
 
     @hook_impl
@@ -61,7 +61,10 @@ class LineageHook:
 
     @hook_impl(trylast=True)
     def before_pipeline_run(
-        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog
+        self,
+        run_params: dict[str, Any],
+        pipeline: Pipeline,
+        catalog: DataCatalog,
     ) -> None:
         """Tag the run with the commit and log a hash of each input that lies on disk."""
         if mlflow.active_run() is None:
@@ -78,11 +81,15 @@ class DemoHook:
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
-        """Put ``synthesise`` in front of the default pipeline, and ``sem_classify`` behind it."""
+        """Put ``synthesise`` in front of the default pipeline, and ``sem_classify`` behind it.
+
+        The latter applies the model that the run has just registered.
+        """
         if context.env in SELF_CONTAINED_ENVIRONMENTS:
-            pipelines["__default__"] = (
-                pipelines["synthesise"] + pipelines["__default__"] + pipelines["sem_classify"]
+            classify = pipeline(
+                pipelines["sem_classify"], inputs={"sem_classifier_to_apply": "sem_classifier"}
             )
+            pipelines["__default__"] = pipelines["synthesise"] + pipelines["__default__"] + classify
 
 
 def describe_commit(project_path: Path) -> dict[str, str]:

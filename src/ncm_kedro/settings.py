@@ -3,7 +3,7 @@
 from ncm_kedro.hooks import DemoHook, LineageHook, TrackingHook
 
 HOOKS = (TrackingHook(), LineageHook(), DemoHook())
-DISABLE_HOOKS_FOR_PLUGINS = ("kedro-mlflow",)  # TrackingHook extends its hook
+DISABLE_HOOKS_FOR_PLUGINS = ("kedro_mlflow",)  # TrackingHook extends its hook
 
 CONFIG_LOADER_ARGS = {
     "base_env": "base",

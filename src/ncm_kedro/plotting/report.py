@@ -86,7 +86,7 @@ def _prepare(section: Section) -> dict[str, Any]:
         "text": section.text,
         "warnings": section.warnings,
         "tables": [
-            (caption, table.to_html(index=False, border=0, na_rep="", float_format="%.3f"))
+            (caption, table.to_html(index=False, border=0, na_rep="", float_format="{:.3f}".format))
             for caption, table in section.tables
         ],
         "pictures": [(caption, _encode(figure)) for caption, figure in section.figures],

@@ -1,0 +1,72 @@
+"""From the raw folder to the manifest and its audit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from ncm_kedro.contracts.sem import SemManifest
+from ncm_kedro.datasets.frame_store import FrameStore
+from ncm_kedro.params.sem_ingest import LabelParams, QualityParams, ReadingParams
+from ncm_kedro.params.sem_mosaic import AuditParams, MosaicParams
+from ncm_kedro.plotting.sem_audit import (
+    plot_class_areas,
+    plot_confounding,
+    plot_flagged_frames,
+)
+from ncm_kedro.sem.audit import audit_frames
+from ncm_kedro.sem.exclusion import decide_exclusions
+from ncm_kedro.sem.frames import DecodedFrames, RawFrames
+from ncm_kedro.sem.mosaic import build_mosaics, find_overlaps
+from ncm_kedro.sem.quality import assess_frames
+from ncm_kedro.sem.reading import plan_decoding
+
+
+def plan_sem_decoding(raw: RawFrames, labels: LabelParams, reading: ReadingParams) -> DecodedFrames:
+    """Say which frames there are and how they are decoded; the store decodes them."""
+    return plan_decoding(raw, labels, reading)
+
+
+def assess_sem_frames(
+    frames: FrameStore, quality: QualityParams, workers: int
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Measure the quality of every frame, and decide which are left out."""
+    measured = assess_frames(frames, quality, workers=workers)
+    described = frames.describe().merge(measured, on="frame_id", validate="one_to_one")
+    return decide_exclusions(described, quality), frames.rejected
+
+
+def find_sem_overlaps(
+    frames: FrameStore, assessed: pd.DataFrame, mosaic: MosaicParams
+) -> pd.DataFrame:
+    """Find frames that show common ground."""
+    return find_overlaps(frames, assessed, mosaic)
+
+
+def build_sem_manifest(
+    assessed: pd.DataFrame, overlaps: pd.DataFrame, mosaic: MosaicParams
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Place frames in mosaics; excluded frames keep their place."""
+    manifest, links = build_mosaics(assessed, overlaps, mosaic)
+    return order_columns(manifest), links
+
+
+def audit_sem_frames(
+    manifest: pd.DataFrame, frames: FrameStore, links: pd.DataFrame, audit: AuditParams
+) -> tuple[dict[str, Any], Figure, Figure, Figure]:
+    """Count, measure areas and look for short cuts that a classifier could take."""
+    report = audit_frames(manifest, frames, links, audit)
+    return (
+        report,
+        plot_confounding(report["confounding"]),
+        plot_class_areas(report),
+        plot_flagged_frames(manifest, frames),
+    )
+
+
+def order_columns(manifest: pd.DataFrame) -> pd.DataFrame:
+    """Put the columns that others rely on first, in their order."""
+    first = [column for column in SemManifest.to_schema().columns if column in manifest]
+    return manifest[[*first, *(name for name in manifest.columns if name not in first)]]

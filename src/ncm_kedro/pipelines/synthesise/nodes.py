@@ -1,0 +1,23 @@
+"""From parameters to synthetic frames."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ncm_kedro.params.synthesise import SynthesiseSemParams
+from ncm_kedro.synthetic.sem_frames import SyntheticFrame, iter_sem_frames
+
+
+class FrameStream:
+    """Frames that are rendered while they are written, so that a data set need not fit memory."""
+
+    def __init__(self, params: SynthesiseSemParams) -> None:
+        self._params = params
+
+    def __iter__(self) -> Iterator[SyntheticFrame]:
+        return iter_sem_frames(self._params)
+
+
+def synthesise_sem_frames(params: SynthesiseSemParams) -> FrameStream:
+    """Plan synthetic frames; the data set renders and writes them one by one."""
+    return FrameStream(params)

@@ -1,0 +1,322 @@
+"""Stores and tables to arrays, arrays to the learning package, results to tables and figures."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from ncm_kedro.datasets.frame_store import FrameStore
+from ncm_kedro.datasets.registered_classifier import ClassifierRelease
+from ncm_kedro.learning.calibration import fit_temperature
+from ncm_kedro.learning.classifier import (
+    ClassifierSettings,
+    SemClassifier,
+    build_network,
+    classify_crops,
+    open_loader,
+)
+from ncm_kedro.learning.fitting import network_builder, train_classifier
+from ncm_kedro.learning.metrics import evaluate_predictions
+from ncm_kedro.learning.predict import predict_logits
+from ncm_kedro.learning.promotion import Contender, Promotion, decide_promotion
+from ncm_kedro.learning.search import SearchData, search_settings
+from ncm_kedro.params.tune_train import (
+    CalibrationParams,
+    EvaluationParams,
+    SearchParams,
+    TrainParams,
+)
+from ncm_kedro.pipelines.tune_train.tracking import nest_trials
+from ncm_kedro.plotting.learning import (
+    plot_class_report,
+    plot_confusion,
+    plot_reliability,
+    plot_scores,
+    plot_training_curves,
+    plot_trials,
+)
+from ncm_kedro.plotting.sem_report import render_sem_report
+from ncm_kedro.sem.classify import make_serving_example
+from ncm_kedro.sem.crop_set import CropSet, build_crop_set
+from ncm_kedro.sem.rivals import predict_by_texture, score_on_test
+
+NETWORK, BASELINE, PRODUCTION = "network", "texture baseline", "production model"
+
+
+def search_sem_settings(
+    *,
+    frames: FrameStore,
+    crops: pd.DataFrame,
+    manifest: pd.DataFrame,
+    folder: Path,
+    train: TrainParams,
+    search: SearchParams,
+) -> tuple[dict[str, Any], pd.DataFrame, Figure]:
+    """Search training settings, or take them as they are where the search is off."""
+    if not search.enabled:
+        return train.model_dump(mode="json"), pd.DataFrame({"trial": []}), plot_trials([])
+    crop_set = build_crop_set(frames, crops, manifest)
+    found = search_settings(
+        _data_of(crop_set),
+        train,
+        search,
+        build=network_builder(len(crop_set.classes)),
+        root_dir=folder,
+        callbacks=nest_trials(),
+    )
+    return found.best.model_dump(mode="json"), pd.DataFrame(found.trials), plot_trials(found.trials)
+
+
+def train_sem_classifier(
+    *,
+    frames: FrameStore,
+    crops: pd.DataFrame,
+    manifest: pd.DataFrame,
+    best_settings: dict[str, Any],
+    folder: Path,
+    train: TrainParams,
+    evaluation: EvaluationParams,
+) -> tuple[SemClassifier, pd.DataFrame, dict[str, Any], Figure]:
+    """Train with the best settings for the full number of epochs."""
+    crop_set = build_crop_set(frames, crops, manifest)
+    params = TrainParams.model_validate(best_settings).model_copy(update={"epochs": train.epochs})
+    settings = ClassifierSettings(
+        model=params.model,
+        classes=crop_set.classes,
+        compositions=crop_set.compositions,
+        states=crop_set.states,
+        crop_px=crop_set.crop_px,
+        pixel_size_um=crop_set.pixel_size_um,
+        input_px=params.input_px,
+        test_time_augmentation=evaluation.test_time_augmentation,
+        split_hash=crop_set.split_hash,
+    )
+    classifier, result = train_classifier(_data_of(crop_set), settings, params, folder)
+    curves = pd.DataFrame([asdict(record) for record in result.history])
+    figure = plot_training_curves(list_epochs(curves))
+    return classifier, curves, _metric_history(curves), figure
+
+
+def calibrate_sem_classifier(
+    *,
+    frames: FrameStore,
+    crops: pd.DataFrame,
+    manifest: pd.DataFrame,
+    classifier: SemClassifier,
+    calibration: CalibrationParams,
+    device: str,
+) -> SemClassifier:
+    """Fit one temperature on the validation split."""
+    if not calibration.enabled:
+        return classifier
+    crop_set = build_crop_set(frames, crops, manifest)
+    index = crop_set.indices["validate"]
+    logits, labels = predict_logits(
+        build_network(classifier),
+        open_loader(classifier.settings, crop_set.bank, index, device=device),
+        device=device,
+        test_time_augmentation=classifier.settings.test_time_augmentation,
+    )
+    return classifier.with_temperature(fit_temperature(logits, labels, calibration))
+
+
+def predict_sem_test(
+    frames: FrameStore,
+    crops: pd.DataFrame,
+    manifest: pd.DataFrame,
+    classifier: SemClassifier,
+    device: str,
+) -> pd.DataFrame:
+    """Predict the test split, once."""
+    crop_set = build_crop_set(frames, crops, manifest)
+    probabilities = classify_crops(
+        classifier,
+        build_network(classifier),
+        crop_set.bank,
+        crop_set.indices["test"],
+        device=device,
+    )
+    return _tabulate(crop_set, probabilities)
+
+
+def predict_sem_baseline(
+    frames: FrameStore, crops: pd.DataFrame, manifest: pd.DataFrame, seed: int
+) -> pd.DataFrame:
+    """Fit the texture baseline on the same crops and predict the same test split."""
+    crop_set = build_crop_set(frames, crops, manifest)
+    return _tabulate(crop_set, predict_by_texture(crop_set, seed))
+
+
+def evaluate_sem_test(
+    *,
+    predictions: pd.DataFrame,
+    baseline: pd.DataFrame,
+    crop_report: dict[str, Any],
+    classifier: SemClassifier,
+    evaluation: EvaluationParams,
+    calibration: CalibrationParams,
+) -> tuple[dict[str, Any], dict[str, Any], Figure, Figure, Figure, Figure]:
+    """Score network and baseline on the test split; intervals resample areas."""
+    scores = {
+        name: _evaluate(table, classifier, evaluation, calibration.bins)
+        for name, table in ((NETWORK, predictions), (BASELINE, baseline))
+    }
+    report = {
+        "split_by": crop_report["split_by"],
+        "leaking": crop_report["leaking"],
+        "model": classifier.settings.model,
+        "temperature": classifier.settings.temperature,
+        **scores,
+    }
+    network, title = scores[NETWORK], f"{classifier.settings.model}, test split"
+    confusion, names = network["class"]["confusion"], network["class"]["names"]
+    return (
+        report,
+        _score_metrics(scores),
+        plot_confusion(confusion, names, title),
+        plot_reliability(network["calibration"], classifier.settings.temperature),
+        plot_class_report(network["class"], title),
+        plot_scores(scores, 1.0 / len(names)),
+    )
+
+
+def judge_sem_promotion(
+    *,
+    frames: FrameStore,
+    crops: pd.DataFrame,
+    manifest: pd.DataFrame,
+    report: dict[str, Any],
+    production: SemClassifier | None,
+    classifier: SemClassifier,
+    device: str,
+) -> dict[str, Any]:
+    """Decide whether the classifier may take over production."""
+    rival = None
+    if production is not None:
+        crop_set = build_crop_set(frames, crops, manifest)
+        rival = Contender(
+            PRODUCTION,
+            score_on_test(crop_set, production, device=device),
+            production.settings.split_hash,
+        )
+    network, baseline = (
+        report[name]["class"]["balanced_accuracy"]["value"] for name in (NETWORK, BASELINE)
+    )
+    decision = decide_promotion(
+        Contender(NETWORK, network, classifier.settings.split_hash),
+        Contender(BASELINE, baseline),
+        rival,
+        leaking=report["leaking"],
+    )
+    return decision.to_dict()
+
+
+def release_sem_classifier(
+    classifier: SemClassifier,
+    frames: FrameStore,
+    crops: pd.DataFrame,
+    report: dict[str, Any],
+    promotion: dict[str, Any],
+) -> ClassifierRelease:
+    """Hand the classifier to the registry, with an example frame and its scores."""
+    frame_id = str(crops.loc[crops["split"] == "test", "frame_id"].min())
+    example = make_serving_example(classifier, frames[frame_id])
+    network = report[NETWORK]["class"]
+    return ClassifierRelease(
+        classifier=classifier,
+        promotion=Promotion(promotion["promoted"], tuple(promotion["reasons"])),
+        metrics={
+            f"test_{name}": network[name]["value"]
+            for name in ("accuracy", "balanced_accuracy", "macro_f1")
+        },
+        tags={
+            "split_by": report["split_by"],
+            "split_hash": str(classifier.settings.split_hash),
+            "timm_model": classifier.settings.model,
+        },
+        example_png=example.png,
+        example_answer=pd.DataFrame([example.answer]),
+    )
+
+
+def write_sem_report(
+    *,
+    audit: dict[str, Any],
+    crop_report: dict[str, Any],
+    report: dict[str, Any],
+    promotion: dict[str, Any],
+    curves: pd.DataFrame,
+    trials: pd.DataFrame,
+    manifest: pd.DataFrame,
+    crops: pd.DataFrame,
+) -> str:
+    """Write the page that a user opens first."""
+    return render_sem_report(
+        audit=audit,
+        crop_report=crop_report,
+        test_report=report,
+        promotion=promotion,
+        curves=curves,
+        trials=trials,
+        manifest=manifest,
+        crops=crops,
+    )
+
+
+def _data_of(crop_set: CropSet) -> SearchData:
+    return SearchData(crop_set.bank, crop_set.indices["train"], crop_set.indices["validate"])
+
+
+def _tabulate(crop_set: CropSet, probabilities: NDArray[np.float64]) -> pd.DataFrame:
+    classes = np.array(crop_set.classes)
+    table = crop_set.tables["test"][["crop_id", "frame_id", "area", "class"]].copy()
+    table["predicted"] = classes[probabilities.argmax(axis=1)]
+    table["probability"] = probabilities.max(axis=1)
+    table[[f"p_{name}" for name in classes]] = probabilities
+    return table
+
+
+def _evaluate(
+    table: pd.DataFrame, classifier: SemClassifier, params: EvaluationParams, bins: int
+) -> dict[str, Any]:
+    settings = classifier.settings
+    number = {name: place for place, name in enumerate(settings.classes)}
+    return evaluate_predictions(
+        table[[f"p_{name}" for name in settings.classes]].to_numpy(),
+        table["class"].map(number).to_numpy(np.int64),
+        table["area"].tolist(),
+        class_names=settings.classes,
+        compositions=settings.compositions,
+        states=settings.states,
+        params=params,
+        bins=bins,
+    )
+
+
+def _score_metrics(scores: dict[str, Any]) -> dict[str, Any]:
+    metrics = {}
+    for who, result in scores.items():
+        for role in ("class", "composition", "state"):
+            for score in ("accuracy", "balanced_accuracy", "macro_f1"):
+                for part in ("value", "low", "high"):
+                    suffix = "" if part == "value" else f".{part}"
+                    key = f"{who.replace(' ', '_')}.{role}.{score}{suffix}"
+                    metrics[key] = {"value": result[role][score][part], "step": 0}
+    return metrics
+
+
+def _metric_history(curves: pd.DataFrame) -> dict[str, Any]:
+    return {
+        str(name): [
+            {"value": float(value), "step": int(epoch)}
+            for epoch, value in zip(curves["epoch"], curves[name], strict=True)
+        ]
+        for name in curves.columns
+        if name != "epoch"
+    }

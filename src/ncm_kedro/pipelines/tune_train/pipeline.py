@@ -1,0 +1,149 @@
+"""Wiring of ``tune_train``."""
+
+from __future__ import annotations
+
+from kedro.pipeline import Node, Pipeline, node, pipeline
+
+from ncm_kedro.pipelines.tune_train import nodes
+
+CROP_INPUTS = {"frames": "sem_frames", "crops": "sem_crops", "manifest": "sem_manifest"}
+DEVICE = "params:tune_train.train.device"
+
+
+def create_pipeline() -> Pipeline:
+    """Search, train, calibrate, test beside the baseline, judge and register."""
+    return pipeline([*_training(), *_testing(), *_releasing()], tags="sem")
+
+
+def _training() -> list[Node]:
+    return [
+        node(
+            nodes.search_sem_settings,
+            inputs={
+                **CROP_INPUTS,
+                "folder": "sem_search_folder",
+                "train": "params:tune_train.train",
+                "search": "params:tune_train.search",
+            },
+            outputs=["sem_best_settings", "sem_trials", "sem_test_figure_trials"],
+            name="search_sem_settings",
+            tags="training",
+        ),
+        node(
+            nodes.train_sem_classifier,
+            inputs={
+                **CROP_INPUTS,
+                "best_settings": "sem_best_settings",
+                "folder": "sem_training_folder",
+                "train": "params:tune_train.train",
+                "evaluation": "params:tune_train.evaluation",
+            },
+            outputs=[
+                "sem_trained_classifier",
+                "sem_learning_curves",
+                "sem_epoch_metrics",
+                "sem_test_figure_learning_curves",
+            ],
+            name="train_sem_classifier",
+            tags="training",
+        ),
+        node(
+            nodes.calibrate_sem_classifier,
+            inputs={
+                **CROP_INPUTS,
+                "classifier": "sem_trained_classifier",
+                "calibration": "params:tune_train.calibration",
+                "device": DEVICE,
+            },
+            outputs="sem_calibrated_classifier",
+            name="calibrate_sem_classifier",
+            tags="training",
+        ),
+    ]
+
+
+def _testing() -> list[Node]:
+    return [
+        node(
+            nodes.predict_sem_test,
+            inputs={**CROP_INPUTS, "classifier": "sem_calibrated_classifier", "device": DEVICE},
+            outputs="sem_test_predictions",
+            name="predict_sem_test",
+            tags="testing",
+        ),
+        node(
+            nodes.predict_sem_baseline,
+            inputs={**CROP_INPUTS, "seed": "params:tune_train.train.seed"},
+            outputs="sem_baseline_predictions",
+            name="predict_sem_baseline",
+            tags="testing",
+        ),
+        node(
+            nodes.evaluate_sem_test,
+            inputs={
+                "predictions": "sem_test_predictions",
+                "baseline": "sem_baseline_predictions",
+                "crop_report": "sem_crop_report",
+                "classifier": "sem_calibrated_classifier",
+                "evaluation": "params:tune_train.evaluation",
+                "calibration": "params:tune_train.calibration",
+            },
+            outputs=[
+                "sem_test_report",
+                "sem_test_metrics",
+                "sem_test_figure_confusion",
+                "sem_test_figure_reliability",
+                "sem_test_figure_classes",
+                "sem_test_figure_scores",
+            ],
+            name="evaluate_sem_test",
+            tags="testing",
+        ),
+    ]
+
+
+def _releasing() -> list[Node]:
+    return [
+        node(
+            nodes.judge_sem_promotion,
+            inputs={
+                **CROP_INPUTS,
+                "report": "sem_test_report",
+                "production": "sem_production_classifier",
+                "classifier": "sem_calibrated_classifier",
+                "device": DEVICE,
+            },
+            outputs="sem_promotion",
+            name="judge_sem_promotion",
+            tags="registry",
+        ),
+        node(
+            nodes.release_sem_classifier,
+            inputs={
+                "classifier": "sem_calibrated_classifier",
+                "frames": "sem_frames",
+                "crops": "sem_crops",
+                "report": "sem_test_report",
+                "promotion": "sem_promotion",
+            },
+            outputs="sem_classifier",
+            name="release_sem_classifier",
+            tags="registry",
+        ),
+        node(
+            nodes.write_sem_report,
+            inputs={
+                "audit": "sem_audit",
+                "crop_report": "sem_crop_report",
+                "report": "sem_test_report",
+                "promotion": "sem_promotion",
+                "curves": "sem_learning_curves",
+                "trials": "sem_trials",
+                "manifest": "sem_manifest",
+                "crops": "sem_crops",
+            },
+            outputs="sem_report",
+            name="write_sem_report",
+            tags="registry",
+        ),
+    ]
