@@ -10,7 +10,12 @@ import pytest
 # Warnings are errors in tests, but not those that other packages raise while they are imported.
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
-    for _name in ("mlflow.pyfunc", "kedro_mlflow.framework.hooks.mlflow_hook", "timm"):
+    for _name in (
+        "mlflow.pyfunc",
+        "mlflow.store.tracking.sqlalchemy_store",
+        "kedro_mlflow.framework.hooks.mlflow_hook",
+        "timm",
+    ):
         importlib.import_module(_name)
 
 

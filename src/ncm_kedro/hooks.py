@@ -21,6 +21,9 @@ from pydantic import BaseModel
 
 logger = logging.getLogger(__name__)
 
+# kedro-mlflow raises its own level when it is imported, and repeats itself for every node.
+logging.getLogger("kedro_mlflow").setLevel(logging.WARNING)
+
 SELF_CONTAINED_ENVIRONMENTS = frozenset({"demo", "test"})
 
 

@@ -158,3 +158,15 @@ def test_lengths_that_disagree_are_named():
         evaluate(probabilities, labels, areas[:9])
     with pytest.raises(TableError, match="0 labels"):
         evaluate(probabilities[:0], labels[:0], [])
+
+
+def test_no_resample_loses_a_class():
+    """A classifier that always answers class 0 has a balanced accuracy of 1/K in every draw."""
+    labels = np.repeat(np.arange(4), 6)
+    areas = [f"{label}/{crop % 3}" for crop, label in enumerate(labels)]
+    scores = score_with_intervals(
+        labels, np.zeros_like(labels), areas, 4, EvaluationParams(n_bootstrap=200)
+    )
+    entry = scores["balanced_accuracy"]
+    assert entry["low"] == pytest.approx(0.25)
+    assert entry["high"] == pytest.approx(0.25)

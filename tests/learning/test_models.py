@@ -165,7 +165,7 @@ def test_texture_net_takes_odd_sizes() -> None:
 def test_texture_net_learns_two_textures() -> None:
     """Fine against coarse noise of equal mean and spread."""
     torch.manual_seed(1)
-    model = TextureNet(num_classes=2, widths=(8, 16), depths=(1, 1))
+    model = TextureNet(num_classes=2, widths=(8, 16), depths=(1, 1), pooled_stages=2)
     optimiser = torch.optim.Adam(model.parameters(), lr=1e-2)
     labels = torch.arange(16) % 2
     for _ in range(12):

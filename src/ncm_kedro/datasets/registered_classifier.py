@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -13,7 +14,7 @@ import mlflow
 import pandas as pd
 from kedro.io import AbstractDataset
 from mlflow.exceptions import MlflowException
-from mlflow.models import ModelSignature, infer_signature
+from mlflow.models import ModelSignature
 from mlflow.tracking import MlflowClient
 from mlflow.types import ColSpec, DataType, Schema
 
@@ -65,8 +66,6 @@ class ClassifierRelease:
         Lineage, by name.
     example_png
         A frame as PNG bytes: the input example.
-    example_answer
-        What the classifier answers for it, a row per frame.
     """
 
     classifier: SemClassifier
@@ -74,7 +73,6 @@ class ClassifierRelease:
     metrics: dict[str, float]
     tags: dict[str, str]
     example_png: bytes
-    example_answer: pd.DataFrame
 
 
 class RegisteredClassifierDataset(AbstractDataset[ClassifierRelease, "SemClassifier | None"]):
@@ -116,7 +114,7 @@ class RegisteredClassifierDataset(AbstractDataset[ClassifierRelease, "SemClassif
                 python_model=str(SERVING_SCRIPT),
                 artifacts={"classifier": str(weights)},
                 code_paths=[str(PACKAGE_ROOT)],
-                signature=_describe_signature(data.example_answer),
+                signature=describe_signature(data.classifier.settings.classes),
                 input_example=pd.DataFrame({"image": [data.example_png]}),
                 registered_model_name=self._model_name,
                 pip_requirements=[f"{name}=={version(name)}" for name in SERVING_REQUIREMENTS],
@@ -182,6 +180,17 @@ class RegisteredClassifierDataset(AbstractDataset[ClassifierRelease, "SemClassif
         return {"model_name": self._model_name, "model_uri": self._model_uri}
 
 
-def _describe_signature(answer: pd.DataFrame) -> ModelSignature:
-    outputs = infer_signature(answer, answer).outputs
-    return ModelSignature(inputs=INPUT_SCHEMA, outputs=outputs)
+def describe_signature(classes: Sequence[str]) -> ModelSignature:
+    """Return what the served model takes and answers.
+
+    Parameters
+    ----------
+    classes
+        Class names; each has a column of probabilities.
+    """
+    texts = ("predicted", "composition", "state")
+    columns = [ColSpec(DataType.string, name, required=False) for name in texts]
+    columns += [ColSpec(DataType.double, "probability"), ColSpec(DataType.long, "n_tiles")]
+    columns += [ColSpec(DataType.string, "problem", required=False)]
+    columns += [ColSpec(DataType.double, f"p_{name}") for name in classes]
+    return ModelSignature(inputs=INPUT_SCHEMA, outputs=Schema(columns))

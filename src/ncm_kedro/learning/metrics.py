@@ -88,15 +88,27 @@ def resample_areas(
     areas: Sequence[str],
     n_classes: int,
     params: EvaluationParams,
+    *,
+    strata: NDArray[np.integer],
 ) -> dict[str, NDArray[np.float64]]:
-    """Scores of `n_bootstrap` resamples of areas, each of shape (n_bootstrap,)."""
-    names, area = np.unique(np.asarray(areas, dtype=str), return_inverse=True)
+    """Scores of `n_bootstrap` resamples of areas, each of shape (n_bootstrap,).
+
+    Areas are drawn within the class that they belong to, as they were sampled: a resample never
+    loses a class. `strata` (N,) is that class.
+    """
+    names, first, area = np.unique(
+        np.asarray(areas, dtype=str), return_index=True, return_inverse=True
+    )
     cell = (area * n_classes + labels) * n_classes + predicted
     per_area = np.bincount(cell, minlength=len(names) * n_classes**2)
     per_area = per_area.reshape(len(names), n_classes**2).astype(np.float64)
     rng = np.random.default_rng(params.seed)
-    chance = np.full(len(names), 1.0 / len(names))
-    weights = rng.multinomial(len(names), chance, size=params.n_bootstrap).astype(np.float64)
+    stratum = np.asarray(strata)[first]
+    weights = np.zeros((params.n_bootstrap, len(names)))
+    for value in np.unique(stratum):
+        mine = np.flatnonzero(stratum == value)
+        chance = np.full(len(mine), 1.0 / len(mine))
+        weights[:, mine] = rng.multinomial(len(mine), chance, size=params.n_bootstrap)
     confusion = (weights @ per_area).reshape(-1, n_classes, n_classes)
     return score_confusion(confusion)
 
@@ -107,6 +119,8 @@ def score_with_intervals(
     areas: Sequence[str],
     n_classes: int,
     params: EvaluationParams,
+    *,
+    strata: NDArray[np.integer] | None = None,
 ) -> dict[str, dict[str, float]]:
     """Each score with the percentile interval of its resamples.
 
@@ -120,6 +134,9 @@ def score_with_intervals(
         Count of classes K.
     params
         Resamples, confidence, seed.
+    strata
+        (N,) class that each crop's area was sampled from, where it is finer than `labels` (a
+        composition has several classes); the labels if not given.
 
     Returns
     -------
@@ -127,7 +144,14 @@ def score_with_intervals(
         ``{score: {value, low, high}}``, fractions.
     """
     values = score_confusion(count_confusion(labels, predicted, n_classes))
-    draws = resample_areas(labels, predicted, areas, n_classes, params)
+    draws = resample_areas(
+        labels,
+        predicted,
+        areas,
+        n_classes,
+        params,
+        strata=labels if strata is None else strata,
+    )
     tail = (1.0 - params.confidence) / 2.0
     return {
         name: {
@@ -220,7 +244,9 @@ def evaluate_predictions(
         confusion = count_confusion(truth, predicted, len(names))
         result[role] = {
             "names": list(names),
-            **score_with_intervals(truth, predicted, areas, len(names), params),
+            **score_with_intervals(
+                truth, predicted, areas, len(names), params, strata=np.asarray(labels)
+            ),
             "confusion": confusion.tolist(),
             "per_class": report_classes(confusion, names, truth, areas),
         }

@@ -176,10 +176,10 @@ def describe_problem(classifier: SemClassifier, problem: str) -> dict[str, Any]:
         "predicted": None,
         "composition": None,
         "state": None,
-        "probability": float("nan"),
+        "probability": None,
         "n_tiles": 0,
         "problem": problem,
-        **{f"p_{name}": float("nan") for name in classifier.settings.classes},
+        **{f"p_{name}": None for name in classifier.settings.classes},
     }
 
 
@@ -215,26 +215,9 @@ def answer_frame(
     return describe_answer(frame_classifier.classifier, answer)
 
 
-@dataclass(frozen=True)
-class ServingExample:
-    """A request to the served model and its answer."""
-
-    png: bytes
-    answer: dict[str, Any]
-
-
-def make_serving_example(classifier: SemClassifier, image_yx: NDArray[np.uint8]) -> ServingExample:
-    """Return a frame as PNG, with what the classifier says of it.
-
-    Parameters
-    ----------
-    classifier
-        The classifier.
-    image_yx
-        A frame at the classifier's pixel size, (H, W).
-    """
-    encoded = cv2.imencode(".png", image_yx)[1].tobytes()
-    return ServingExample(encoded, answer_frame(build_frame_classifier(classifier), image=encoded))
+def encode_png(image_yx: NDArray[np.uint8]) -> bytes:
+    """Return a frame, (H, W), as the content of a PNG file."""
+    return bytes(cv2.imencode(".png", image_yx)[1].tobytes())
 
 
 def _read_request(image: object, path: object, where: str) -> bytes:

@@ -41,8 +41,8 @@ from ncm_kedro.plotting.learning import (
     plot_training_curves,
     plot_trials,
 )
-from ncm_kedro.plotting.sem_report import render_sem_report
-from ncm_kedro.sem.classify import make_serving_example
+from ncm_kedro.plotting.sem_report import list_epochs, render_sem_report
+from ncm_kedro.sem.classify import encode_png
 from ncm_kedro.sem.crop_set import CropSet, build_crop_set
 from ncm_kedro.sem.rivals import predict_by_texture, score_on_test
 
@@ -226,7 +226,6 @@ def release_sem_classifier(
 ) -> ClassifierRelease:
     """Hand the classifier to the registry, with an example frame and its scores."""
     frame_id = str(crops.loc[crops["split"] == "test", "frame_id"].min())
-    example = make_serving_example(classifier, frames[frame_id])
     network = report[NETWORK]["class"]
     return ClassifierRelease(
         classifier=classifier,
@@ -240,8 +239,7 @@ def release_sem_classifier(
             "split_hash": str(classifier.settings.split_hash),
             "timm_model": classifier.settings.model,
         },
-        example_png=example.png,
-        example_answer=pd.DataFrame([example.answer]),
+        example_png=encode_png(frames[frame_id]),
     )
 
 

@@ -1,0 +1,104 @@
+"""The registry on a real SQLite store: versions, aliases, a served answer."""
+
+import json
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+from mlflow.tracking import MlflowClient
+
+from ncm_kedro.datasets.registered_classifier import (
+    ClassifierRelease,
+    RegisteredClassifierDataset,
+)
+from ncm_kedro.learning.classifier import ClassifierSettings, SemClassifier, export_weights
+from ncm_kedro.learning.fitting import build_network_for
+from ncm_kedro.learning.promotion import Promotion
+from ncm_kedro.params.tune_train import TrainParams
+from ncm_kedro.sem.classify import encode_png
+
+NAME = "ncm-sem-classifier"
+FRAME_YX = np.random.default_rng(0).integers(30, 220, (80, 100)).astype(np.uint8)
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*:UserWarning:mlflow"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory):
+    """A tracking store and registry of its own."""
+    folder = tmp_path_factory.mktemp("mlruns")
+    mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
+    mlflow.create_experiment("test", artifact_location=str(folder / "artifacts"))
+    mlflow.set_experiment("test")
+    yield folder
+    mlflow.set_tracking_uri(None)
+
+
+def make_release(promoted: bool, seed: int = 0) -> ClassifierRelease:
+    network = build_network_for(
+        TrainParams(model="test_resnet", pretrained=False, seed=seed), n_classes=2
+    )
+    settings = ClassifierSettings(
+        model="test_resnet",
+        classes=("333", "811"),
+        compositions=("333", "811"),
+        states=("pristine", "pristine"),
+        crop_px=64,
+        pixel_size_um=0.27,
+        input_px=32,
+    )
+    return ClassifierRelease(
+        classifier=SemClassifier(settings, export_weights(network)),
+        promotion=Promotion(promoted, ("because of a test",)),
+        metrics={"test_balanced_accuracy": 0.5},
+        tags={"split_hash": "abc"},
+        example_png=encode_png(FRAME_YX),
+    )
+
+
+def test_aliases_follow_the_decision_and_the_model_answers(registry):
+    dataset = RegisteredClassifierDataset(model_name=NAME, missing_ok=True)
+    assert dataset.load() is None
+
+    dataset.save(make_release(promoted=False))
+    client = MlflowClient()
+    assert client.get_model_version_by_alias(NAME, "candidate").version == 1
+    assert dataset.load() is None
+
+    dataset.save(make_release(promoted=True, seed=1))
+    dataset.save(make_release(promoted=False, seed=2))
+    assert client.get_model_version_by_alias(NAME, "candidate").version == 3
+    production = client.get_model_version_by_alias(NAME, "production")
+    assert production.version == 2
+    assert production.tags["promoted"] == "true"
+    assert production.tags["promotion_reasons"] == "because of a test"
+
+    loaded = dataset.load()
+    expected = make_release(promoted=True, seed=1).classifier
+    for name, array in expected.weights.items():
+        np.testing.assert_array_equal(loaded.weights[name], array)
+
+    served = mlflow.pyfunc.load_model(f"models:/{NAME}@production")
+    assert [column.name for column in served.metadata.signature.inputs.inputs] == [
+        "image",
+        "path",
+        "pixel_size_um",
+    ]
+    answer = served.predict(pd.DataFrame({"image": [encode_png(FRAME_YX), b"broken"]}))
+    assert answer["p_333"].iloc[0] + answer["p_811"].iloc[0] == pytest.approx(1.0)
+    assert "no image" in answer["problem"].iloc[1]
+    assert json.loads(answer.to_json(orient="records"))[1]["predicted"] is None
+
+
+def test_a_missing_model_says_what_to_do(registry):
+    dataset = RegisteredClassifierDataset(model_name="never-registered")
+    assert not dataset.exists()
+    with pytest.raises(Exception, match="kedro run --pipeline sem"):
+        dataset.load()

@@ -1,0 +1,124 @@
+"""Conventions of the configuration hold in every environment."""
+
+from pathlib import Path
+
+import pytest
+from kedro.config import OmegaConfigLoader
+from kedro.framework.session import KedroSession
+from kedro.framework.startup import bootstrap_project
+
+from ncm_kedro.contracts.sem import SemCrops, SemManifest
+from ncm_kedro.params.crop_augment import CropParams
+from ncm_kedro.params.sem_classify import ClassifyParams
+from ncm_kedro.params.sem_ingest import LabelParams, QualityParams, ReadingParams
+from ncm_kedro.params.sem_mosaic import AuditParams, MosaicParams
+from ncm_kedro.params.synthesise import SynthesiseSemParams
+from ncm_kedro.params.tune_train import (
+    CalibrationParams,
+    EvaluationParams,
+    SearchParams,
+    TrainParams,
+)
+from ncm_kedro.pipeline_registry import register_pipelines
+
+PROJECT = Path(__file__).parents[2]
+MODELS = {
+    ("synthesise", "sem"): SynthesiseSemParams,
+    ("synthesise", "sem_unseen"): SynthesiseSemParams,
+    ("sem_ingest", "labels"): LabelParams,
+    ("sem_ingest", "reading"): ReadingParams,
+    ("sem_ingest", "quality"): QualityParams,
+    ("sem_ingest", "mosaic"): MosaicParams,
+    ("sem_ingest", "audit"): AuditParams,
+    ("crop_augment", None): CropParams,
+    ("tune_train", "train"): TrainParams,
+    ("tune_train", "search"): SearchParams,
+    ("tune_train", "calibration"): CalibrationParams,
+    ("tune_train", "evaluation"): EvaluationParams,
+    ("sem_classify", None): ClassifyParams,
+}
+MANIFEST = (
+    "frame_id, file, class, composition, state, additive, magnification, "
+    "accelerating_voltage_kv, instrument, acquired_at, height_px, width_px, banner_px, "
+    "pixel_size_um, pixel_size_source, session, mosaic, mosaic_x_px, mosaic_y_px, "
+    "flat_fraction, clipped_fraction, sharpness, flags, excluded, exclusion_reason"
+)
+CROPS = "crop_id, frame_id, x_px, y_px, size_px, split, class"
+
+
+def load_configuration(environment: str) -> OmegaConfigLoader:
+    return OmegaConfigLoader(
+        str(PROJECT / "conf"), base_env="base", default_run_env=environment, env=environment
+    )
+
+
+@pytest.mark.filterwarnings("ignore:register_new_resolver:UserWarning")
+@pytest.mark.parametrize("environment", ["base", "demo", "test"])
+def test_every_parameter_fits_its_model(environment):
+    parameters = load_configuration(environment)["parameters"]
+    for (section, part), model in MODELS.items():
+        value = parameters[section] if part is None else parameters[section][part]
+        assert model.model_validate(value) is not None
+
+
+@pytest.mark.filterwarnings("ignore:register_new_resolver:UserWarning")
+def test_base_holds_the_papers_settings():
+    parameters = load_configuration("base")["parameters"]
+    train = TrainParams.model_validate(parameters["tune_train"]["train"])
+    assert (train.model, train.pretrained, train.epochs) == ("tf_efficientnet_b7", True, 20)
+    assert (train.batch_size, train.learning_rate) == (10, 3.5e-4)
+    crops = CropParams.model_validate(parameters["crop_augment"])
+    assert (crops.size_px, crops.images_per_class, crops.split.by) == (300, 400, "mosaic")
+
+
+def test_every_dataset_of_a_pipeline_is_in_the_catalog_with_a_layer():
+    catalog = {}
+    for file in sorted((PROJECT / "conf" / "base").glob("*/catalog.yml")):
+        text = file.read_text(encoding="utf-8")
+        catalog[file.parent.name] = text
+    declared = "\n".join(catalog.values())
+    for name, pipeline in register_pipelines().items():
+        for dataset in pipeline.datasets():
+            if dataset.startswith("params:") or dataset == "parameters":
+                continue
+            pattern = dataset.split("figure_")[0] + "figure_{name}" if "figure_" in dataset else ""
+            assert f"\n{dataset}:" in f"\n{declared}" or (pattern and pattern in declared), (
+                f"{dataset} of {name} is in no catalog: its result would be lost"
+            )
+    for file, text in catalog.items():
+        entries = text.count("\n  type: ")
+        metrics = text.count("MlflowMetricsHistoryDataset")
+        assert text.count("layer:") == entries - metrics, f"a data set in {file} has no layer"
+
+
+@pytest.mark.parametrize(("model", "columns"), [(SemManifest, MANIFEST), (SemCrops, CROPS)])
+def test_tables_keep_the_columns_that_others_rely_on(model, columns):
+    expected = columns.split(", ")
+    assert list(model.to_schema().columns)[: len(expected)] == expected
+
+
+def test_the_default_run_does_not_synthesise_on_a_users_data():
+    pipelines = register_pipelines()
+    assert "synthesise_sem_frames" not in {node.name for node in pipelines["__default__"].nodes}
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.parametrize("environment", ["demo", "test"])
+def test_a_self_contained_run_starts_with_its_own_data(environment, tmp_path, monkeypatch):
+    from kedro.framework.project import pipelines
+
+    bootstrap_project(PROJECT)
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    with KedroSession.create(
+        PROJECT, env=environment, runtime_params={"globals": {}, "tracking_uri": uri}
+    ) as session:
+        monkeypatch.setattr("ncm_kedro.hooks.MlflowHook.after_context_created", lambda *_: None)
+        session.load_context()
+        names = [node.name for node in pipelines["__default__"].nodes]
+    assert names[0].startswith("synthesise")
+    assert names[-1] == "classify_sem_frames"
+
+
+def test_no_telemetry():
+    assert "consent: false" in (PROJECT / ".telemetry").read_text(encoding="utf-8")

@@ -1,0 +1,146 @@
+"""The whole road, as a user runs it: data, registry, lineage, serving, resuming."""
+
+import base64
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from mlflow.tracking import MlflowClient
+
+from conftest import run_kedro
+from ncm_kedro.contracts.sem import SemCrops, SemFramePredictions, SemManifest
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::ResourceWarning")]
+NAME = "ncm-sem-classifier"
+
+
+@pytest.fixture(scope="module")
+def finished(project):
+    """The project after `kedro run --env test`."""
+    result = run_kedro(project, "run", "--env", "test")
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    return project
+
+
+@pytest.fixture
+def client(finished):
+    return MlflowClient(f"sqlite:///{finished}/mlruns/mlflow.db")
+
+
+def test_tables_satisfy_their_contracts(finished):
+    data = finished / "data" / "test"
+    SemManifest.validate(pd.read_parquet(data / "03_primary" / "sem_manifest.parquet"))
+    SemCrops.validate(pd.read_parquet(data / "05_model_input" / "sem_crops.parquet"))
+    SemFramePredictions.validate(
+        pd.read_parquet(data / "07_model_output" / "sem_frame_predictions.parquet")
+    )
+    assert (data / "08_reporting" / "report.html").stat().st_size > 100_000
+
+
+def test_the_run_is_tracked_with_parameters_one_by_one_and_data_hashes(client):
+    experiment = client.get_experiment_by_name("ncm_kedro")
+    runs = client.search_runs([experiment.experiment_id])
+    parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    trials = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
+    assert len(parents) == 1
+    assert len(trials) == 2
+    run = parents[0]
+    assert run.data.params["tune_train.train.model"] == "test_resnet"
+    assert run.data.params["crop_augment.split.by"] == "mosaic"
+    assert "git_commit" in run.data.tags
+    assert {run.info.run_id} == {trial.data.tags["mlflow.parentRunId"] for trial in trials}
+    names = set(run.data.metrics)
+    assert "test.network.class.balanced_accuracy" in names
+    assert any(name.startswith("training.") for name in names)
+
+
+def test_a_candidate_is_registered_with_its_reasons(client):
+    version = client.get_model_version_by_alias(NAME, "candidate")
+    assert version.tags["promotion_reasons"]
+    promoted = version.tags["promoted"] == "true"
+    assert ("production" in client.get_registered_model(NAME).aliases) == promoted
+
+
+def test_part_of_the_road_hashes_what_it_starts_from(finished, client):
+    result = run_kedro(finished, "run", "--env", "test", "--pipelines", "crop_augment")
+    assert result.returncode == 0, result.stderr[-2000:]
+    experiment = client.get_experiment_by_name("ncm_kedro")
+    run = client.search_runs(
+        [experiment.experiment_id], filter_string="attributes.run_name = 'crop_augment'"
+    )[0]
+    assert len(run.data.params["data_hash.sem_manifest"]) == 64
+
+
+def test_a_second_run_decodes_nothing_and_keeps_the_split(finished):
+    crops = finished / "data" / "test" / "05_model_input" / "sem_crops.parquet"
+    before = pd.read_parquet(crops)
+    result = run_kedro(finished, "run", "--env", "test", "--pipelines", "sem_ingest,crop_augment")
+    assert "0 to decode" in result.stdout
+    pd.testing.assert_frame_equal(pd.read_parquet(crops), before)
+
+
+def test_the_model_answers_over_http(finished):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    binaries = Path(sys.executable).parent
+    server = subprocess.Popen(
+        [
+            *(binaries / "mlflow", "models", "serve", "-m", f"models:/{NAME}@candidate"),
+            *("--env-manager", "local", "-p", str(port)),
+        ],
+        cwd=finished,
+        env={
+            **os.environ,
+            "MLFLOW_TRACKING_URI": f"sqlite:///{finished}/mlruns/mlflow.db",
+            "PATH": f"{binaries}:{os.environ['PATH']}",
+        },
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    frame = next((finished / "data" / "test" / "01_raw" / "sem_unseen").rglob("*.jpg"))
+    rows = [{"image": base64.b64encode(frame.read_bytes()).decode()}]
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/invocations",
+        json.dumps({"dataframe_records": rows}).encode(),
+        {"Content-Type": "application/json"},
+    )
+    try:
+        answer = json.loads(_ask(request))["predictions"][0]
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait()
+    total = sum(value for name, value in answer.items() if name.startswith("p_"))
+    assert total == pytest.approx(1.0)
+    assert answer["composition"] in {"333", "811"}
+
+
+def _ask(request: urllib.request.Request, patience_s: float = 90.0) -> str:
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310
+                return response.read().decode()
+        except urllib.error.HTTPError:
+            raise
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(1.0)
+
+
+def test_missing_data_says_what_to_put_where(project):
+    result = run_kedro(project, "run", "--pipelines", "sem_ingest")
+    assert result.returncode != 0
+    assert "data/01_raw/sem" in result.stderr
+    assert "What to do" in result.stderr

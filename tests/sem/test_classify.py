@@ -1,0 +1,95 @@
+"""Frames are covered by tiles, resampled to the model's pixel size, and averaged."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from ncm_kedro.errors import FrameError
+from ncm_kedro.params.sem_classify import ClassifyParams
+from ncm_kedro.sem.classify import (
+    answer_frame,
+    build_frame_classifier,
+    describe_answer,
+    encode_png,
+    plan_tiles,
+)
+
+
+@pytest.fixture(scope="module")
+def frame_classifier(classifier):
+    return build_frame_classifier(classifier, ClassifyParams(device="cpu", threads=1))
+
+
+@pytest.fixture
+def frame_yx():
+    return np.random.default_rng(5).integers(30, 220, (150, 200)).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "overlap"), [(64, 64, 0.0), (150, 200, 0.0), (896, 1280, 0.5), (65, 64, 0)]
+)
+def test_tiles_cover_every_pixel_and_stay_inside(height, width, overlap):
+    corners = plan_tiles(height, width, 64, overlap)
+    covered = np.zeros((height, width), bool)
+    for x, y in corners:
+        assert 0 <= x <= width - 64
+        assert 0 <= y <= height - 64
+        covered[y : y + 64, x : x + 64] = True
+    assert covered.all()
+    gaps = np.diff(np.unique(corners[:, 0]))
+    assert (gaps <= 64 * (1 - overlap) + 1).all()
+
+
+def test_the_answer_is_the_mean_of_its_tiles(frame_classifier, frame_yx):
+    answer = frame_classifier.classify_frame(frame_yx, 0.25, "f")
+    np.testing.assert_allclose(answer.probabilities, answer.tile_probabilities.mean(axis=0))
+    assert len(answer.tile_xy_px) == 3 * 4
+
+
+def test_another_pixel_size_is_resampled_to_the_models(frame_classifier, frame_yx):
+    coarse = cv2.resize(frame_yx, (100, 75), interpolation=cv2.INTER_AREA)
+    answer = frame_classifier.classify_frame(coarse, 0.5, "f")
+    assert answer.tile_px == pytest.approx(32.0)
+    assert len(answer.tile_xy_px) == 3 * 4
+
+
+def test_a_frame_below_one_crop_is_refused(frame_classifier, frame_yx):
+    with pytest.raises(FrameError, match="at least one crop of 64 px"):
+        frame_classifier.classify_frame(frame_yx[:60], 0.25, "small.jpg")
+
+
+def test_composition_is_summed_over_its_states(frame_classifier, frame_yx):
+    row = describe_answer(
+        frame_classifier.classifier, frame_classifier.classify_frame(frame_yx, 0.25, "f")
+    )
+    assert row["composition"] == "811"
+    assert row["p_811"] + row["p_811_cycled"] == pytest.approx(1.0)
+    assert row["predicted"] == ("811" if row["p_811"] > 0.5 else "811_cycled")
+
+
+def test_bytes_and_path_give_the_same_answer(frame_classifier, frame_yx, tmp_path):
+    data = encode_png(frame_yx)
+    file = tmp_path / "frame.png"
+    file.write_bytes(data)
+    by_bytes = answer_frame(frame_classifier, image=data)
+    by_path = answer_frame(frame_classifier, path=str(file))
+    assert by_bytes == by_path
+    assert by_bytes["problem"] is None
+
+
+@pytest.mark.parametrize(
+    ("request_", "problem"),
+    [
+        ({}, "neither image bytes nor a path"),
+        ({"path": "/no/such/frame.jpg"}, "cannot be read"),
+        ({"image": b"not an image"}, "no image"),
+        ({"image": float("nan"), "path": None}, "neither image bytes nor a path"),
+    ],
+)
+def test_a_bad_request_is_answered_with_its_problem(frame_classifier, request_, problem):
+    row = answer_frame(frame_classifier, **request_)
+    assert problem in row["problem"]
+    assert row["predicted"] is None
+    json.dumps(row, allow_nan=False)
