@@ -19,6 +19,8 @@ from kedro.pipeline.node import Node
 from kedro_mlflow.framework.hooks.mlflow_hook import MlflowHook
 from pydantic import BaseModel
 
+from ncm_kedro.errors import NcmError
+
 logger = logging.getLogger(__name__)
 
 # kedro-mlflow raises its own level when it is imported, and repeats itself for every node.
@@ -77,6 +79,17 @@ class LineageHook:
             path = _path_of(catalog, name)
             if path is not None and path.exists():
                 mlflow.log_param(f"data_hash.{name}", hash_path(path))
+
+
+    @hook_impl
+    def on_pipeline_error(self, error: Exception) -> None:
+        """Say what is wrong in one line, before Kedro's own traceback."""
+        cause: BaseException | None = error
+        while cause is not None:
+            if isinstance(cause, NcmError):
+                logger.error("%s", cause)
+                return
+            cause = cause.__cause__
 
 
 class DemoHook:

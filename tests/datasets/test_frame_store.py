@@ -163,7 +163,7 @@ def test_only_new_and_changed_files_are_decoded(raw_folder, dataset):
     assert sorted(seen) == ["333/f_1", "333/new"]
     assert store.frame_ids == ["333/f_0", "333/f_1", "333/new", "811_cycled/f_2"]
     np.testing.assert_array_equal(store["333/f_1"], draw_frame(50, 100, 128))
-    arrays = list((Path(dataset._folder) / "frames").glob("*/*/zarr.json"))
+    arrays = list((Path(dataset._filepath) / "frames").glob("*/*/zarr.json"))
     assert len(arrays) == 4
 
 
@@ -190,7 +190,7 @@ def test_the_result_does_not_depend_on_workers(raw_folder, tmp_path):
 
 def test_a_half_written_frame_is_decoded_again(raw_folder, dataset):
     dataset.save(plan(raw_folder))
-    folder = Path(dataset._folder)
+    folder = Path(dataset._filepath)
     array = next((folder / "frames" / "333").glob("f_0-*"))
     chunk = next(path for path in array.rglob("*") if path.is_file() and path.name != "zarr.json")
     chunk.unlink()
@@ -237,7 +237,7 @@ def test_killed_run_resumed_is_an_unbroken_run(raw_folder, dataset, tmp_path):
     for index in range(4, 20):
         write_image(raw_folder / "523" / f"{index}.png", draw_frame(index))
     killed = subprocess.run(
-        [sys.executable, "-c", KILLED_RUN, raw_folder, dataset._folder, "9",
+        [sys.executable, "-c", KILLED_RUN, raw_folder, dataset._filepath, "9",
          READING.model_dump_json()],
         check=False,
     )  # fmt: skip
@@ -259,7 +259,7 @@ def test_killed_update_leaves_the_previous_store_readable(raw_folder, dataset):
         path = next(raw_folder.rglob(f"f {index}.png"))
         write_image(path, draw_frame(100 + index, 100, 100))
     killed = subprocess.run(
-        [sys.executable, "-c", KILLED_RUN, raw_folder, dataset._folder, "3",
+        [sys.executable, "-c", KILLED_RUN, raw_folder, dataset._filepath, "3",
          READING.model_dump_json()],
         check=False,
     )  # fmt: skip
@@ -351,7 +351,7 @@ sys.stdin.read()
 
 def test_second_writer_fails_at_once_and_a_dead_one_does_not_block(raw_folder, dataset):
     dataset.save(plan(raw_folder))
-    folder = Path(dataset._folder)
+    folder = Path(dataset._filepath)
     lock = folder.with_name(f".{folder.name}.lock")
     with subprocess.Popen(
         [sys.executable, "-c", HOLD_LOCK, lock], stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -365,18 +365,18 @@ def test_second_writer_fails_at_once_and_a_dead_one_does_not_block(raw_folder, d
 
 
 def test_foreign_folders_are_refused_and_left_alone(raw_folder, dataset):
-    group = zarr.open_group(Path(dataset._folder), mode="w")
+    group = zarr.open_group(Path(dataset._filepath), mode="w")
     group.create_array("mine", shape=(2,), dtype="uint8")
     with pytest.raises(DatasetError, match="move that folder away"):
         dataset.save(plan(raw_folder))
-    assert "mine" in zarr.open_group(Path(dataset._folder), mode="r")
+    assert "mine" in zarr.open_group(Path(dataset._filepath), mode="r")
 
 
 def test_missing_and_broken_stores_say_what_to_do(raw_folder, dataset):
     with pytest.raises(DatasetError, match="run sem_ingest first"):
         dataset.load()
     dataset.save(plan(raw_folder))
-    (Path(dataset._folder) / "zarr.json").write_text("{ broken")
+    (Path(dataset._filepath) / "zarr.json").write_text("{ broken")
     with pytest.raises(DatasetError, match="cannot be parsed"):
         dataset.load()
 

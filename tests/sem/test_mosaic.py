@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from itertools import combinations
 
 import cv2
@@ -284,15 +283,11 @@ def test_pairs_are_all_or_neighbours_when_too_many():
 
 @pytest.mark.real
 @pytest.mark.slow
-def test_real_frames_form_few_mosaics():
-    root = os.environ.get("NCM_REAL_DATA", "")
-    if not os.path.isdir(os.path.join(root, "622")):
-        pytest.skip("NCM_REAL_DATA does not name the folder of real frames")
+def test_real_frames_form_few_mosaics(real_frames_folder):
     frames, rows = {}, []
-    names = sorted(n for n in os.listdir(os.path.join(root, "622")) if n.endswith(".jpg"))
-    for number, name in enumerate(names):
+    for number, file in enumerate(sorted((real_frames_folder / "622").glob("*.jpg"))):
         row = make_row("622", 0, number, (0, 0), number)
-        image = cv2.imread(os.path.join(root, "622", name), cv2.IMREAD_GRAYSCALE)[:896]
+        image = cv2.imread(str(file), cv2.IMREAD_GRAYSCALE)[:896]
         frames[row["frame_id"]] = image
         rows.append({**row, "height_px": image.shape[0], "width_px": image.shape[1]})
     table = pd.DataFrame(rows)

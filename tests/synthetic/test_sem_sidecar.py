@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from datetime import datetime
 from pathlib import Path
 
@@ -68,11 +67,9 @@ def test_garbled_sidecar_has_no_sections_and_is_not_utf8(sidecar: bytes) -> None
 
 
 @pytest.mark.real
-def test_lines_are_those_of_the_vendor(sidecar: bytes) -> None:
-    root = os.environ.get("NCM_REAL_DATA")
-    if not root or not Path(root).is_dir():
-        pytest.skip("NCM_REAL_DATA does not name the folder of real frames")
-    real = next(p for p in sorted(Path(root, "333").glob("*.txt")) if p.stat().st_size > 9)
+def test_lines_are_those_of_the_vendor(sidecar: bytes, real_frames_folder: Path) -> None:
+    sidecars = sorted((real_frames_folder / "333").glob("*.txt"))
+    real = next(path for path in sidecars if path.stat().st_size > 9)
     ours, theirs = (
         [line.split(":")[0] for line in content.decode("utf-8").split("\r\n")]
         for content in (sidecar, real.read_bytes())

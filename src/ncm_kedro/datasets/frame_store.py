@@ -148,13 +148,13 @@ class FrameStoreDataset(AbstractDataset[DecodedFrames, FrameStore]):
     def __init__(
         self, *, filepath: str, workers: int = 2, metadata: dict[str, Any] | None = None
     ) -> None:
-        self._folder = Path(filepath)
+        self._filepath = Path(filepath)
         self._workers = workers
         self.metadata = metadata
 
     def load(self) -> FrameStore:
         """Open the store."""
-        return FrameStore(self._folder)
+        return FrameStore(self._filepath)
 
     def save(self, data: DecodedFrames) -> None:
         """Decode the frames that the store does not hold yet, then replace the index.
@@ -171,14 +171,14 @@ class FrameStoreDataset(AbstractDataset[DecodedFrames, FrameStore]):
         FrameError
             If not one frame can be used.
         """
-        with report_write_errors(self._folder), lock_store(self._folder):
-            save_frames(self._folder, data, self._workers)
+        with report_write_errors(self._filepath), lock_store(self._filepath):
+            save_frames(self._filepath, data, self._workers)
 
     def _exists(self) -> bool:
         try:
-            return len(FrameStore(self._folder)) > 0
+            return len(FrameStore(self._filepath)) > 0
         except StoreError:
             return False
 
     def _describe(self) -> dict[str, Any]:
-        return {"filepath": self._folder.as_posix(), "workers": self._workers}
+        return {"filepath": self._filepath.as_posix(), "workers": self._workers}

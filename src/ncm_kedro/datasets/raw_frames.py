@@ -38,7 +38,7 @@ class RawFrameFolder(AbstractDataset[None, RawFrames]):
     def __init__(
         self, *, filepath: str, labelled: bool = True, metadata: dict[str, Any] | None = None
     ) -> None:
-        self._folder = Path(filepath)
+        self._filepath = Path(filepath)
         self._labelled = labelled
         self.metadata = metadata
 
@@ -57,14 +57,14 @@ class RawFrameFolder(AbstractDataset[None, RawFrames]):
         TableError
             If ``frames.csv`` cannot be used.
         """
-        if not self._folder.is_dir():
-            raise _nothing_there(self._folder, "no such folder")
-        table = self._folder / FRAME_TABLE
+        if not self._filepath.is_dir():
+            raise _nothing_there(self._filepath, "no such folder")
+        table = self._filepath / FRAME_TABLE
         list_frames = list_table if table.is_file() else list_folders
-        raw = list_frames(self._folder, labelled=self._labelled)
+        raw = list_frames(self._filepath, labelled=self._labelled)
         if not raw.records:
             others = f" ({len(raw.set_aside)} other files)" if raw.set_aside else ""
-            raise _nothing_there(self._folder, f"no image that can be used{others}")
+            raise _nothing_there(self._filepath, f"no image that can be used{others}")
         return raw
 
     def save(self, data: None) -> None:
@@ -76,17 +76,17 @@ class RawFrameFolder(AbstractDataset[None, RawFrames]):
             Always.
         """
         raise NcmError(
-            self._folder,
+            self._filepath,
             found="an attempt to save raw frames",
             expected="raw data to be read only",
             action="name another data set as the node's output",
         )
 
     def _exists(self) -> bool:
-        return self._folder.is_dir() and any(self._folder.iterdir())
+        return self._filepath.is_dir() and any(self._filepath.iterdir())
 
     def _describe(self) -> dict[str, Any]:
-        return {"filepath": self._folder.as_posix(), "labelled": self._labelled}
+        return {"filepath": self._filepath.as_posix(), "labelled": self._labelled}
 
 
 def list_folders(root: Path, *, labelled: bool = True) -> RawFrames:
