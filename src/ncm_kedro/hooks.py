@@ -80,7 +80,6 @@ class LineageHook:
             if path is not None and path.exists():
                 mlflow.log_param(f"data_hash.{name}", hash_path(path))
 
-
     @hook_impl
     def on_pipeline_error(self, error: Exception) -> None:
         """Say what is wrong in one line, before Kedro's own traceback."""

@@ -268,6 +268,22 @@ def test_per_image_normalisation_removes_exposure(bank):
     assert np.abs(first - second).mean() < 0.02
 
 
+def test_offset_normalisation_removes_brightness_and_keeps_contrast(bank):
+    crops = make_crops(bank)
+    common = {"batch_size": 4, "input_px": 48, "normalise": NormaliseParams(method="offset")}
+    grey = {name: frame // 2 + 20 for name, frame in make_frames().items()}
+    plain, bright, flat = (
+        build_frame_bank({name: change(frame).astype(np.uint8) for name, frame in grey.items()})
+        for change in (lambda f: f, lambda f: f + 60, lambda f: f // 2)
+    )
+    first = collect(CropLoader(plain, crops, **common))
+    np.testing.assert_allclose(collect(CropLoader(bright, crops, **common)), first, atol=0.005)
+    halved = collect(CropLoader(flat, crops, **common))
+    assert halved.std() == pytest.approx(first.std() / 2, rel=0.05)
+    on_device = collect(CropLoader(plain, crops, path="torch", **common))
+    np.testing.assert_allclose(on_device, first, atol=0.02)
+
+
 def test_clahe_raises_local_contrast_and_stays_on_the_opencv_path(bank):
     crops = make_crops(bank)
     flat = build_frame_bank({n: (f // 8 + 100).astype(np.uint8) for n, f in make_frames().items()})

@@ -124,10 +124,11 @@ class DeviceCutter:
 
     def _scale(self, images: torch.Tensor) -> torch.Tensor:
         scaled = images / 255.0
-        if self._normalise.method == "per_image":
-            mean = scaled.mean(dim=(2, 3), keepdim=True)
-            std = scaled.std(dim=(2, 3), keepdim=True, correction=0)
-            return (scaled - mean) / (std + 1e-3)
+        if self._normalise.method in ("per_image", "offset"):
+            centred = scaled - scaled.mean(dim=(2, 3), keepdim=True)
+            if self._normalise.method == "offset":
+                return centred
+            return centred / (scaled.std(dim=(2, 3), keepdim=True, correction=0) + 1e-3)
         if self._normalise.method == "data_set" and self._statistics is not None:
             return (scaled - self._statistics.mean) / self._statistics.std
         return scaled

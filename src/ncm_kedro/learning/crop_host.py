@@ -102,9 +102,10 @@ class HostCutter:
         np.clip(image_yx, 0.0, 1.0, out=image_yx)
 
     def _scale(self, image_yx: NDArray[np.float32]) -> None:
-        if self._normalise.method == "per_image":
+        if self._normalise.method in ("per_image", "offset"):
             image_yx -= image_yx.mean()
-            image_yx /= image_yx.std() + np.float32(1e-3)
+            if self._normalise.method == "per_image":
+                image_yx /= image_yx.std() + np.float32(1e-3)
         elif self._normalise.method == "data_set" and self._statistics is not None:
             image_yx -= np.float32(self._statistics.mean)
             image_yx /= np.float32(self._statistics.std)

@@ -18,12 +18,16 @@ Precision = Literal["auto", "float32", "bfloat16"]
 DeviceName = Literal["auto", "cpu", "cuda"]
 
 
+NormaliseMethod = Literal["none", "data_set", "per_image", "offset"]
+
+
 class NormaliseParams(FrozenParams):
     """How grey values become network input."""
 
-    method: Literal["none", "data_set", "per_image"] = "none"
+    method: NormaliseMethod = "none"
     """`none`: grey / 255; `data_set`: minus mean, over standard deviation of the training
-    crops; `per_image`: the same with each crop's own mean and standard deviation."""
+    crops; `per_image`: the same with each crop's own mean and standard deviation; `offset`: minus
+    each crop's own mean alone, which is blind to brightness but not to contrast."""
 
     clahe: bool = False
     """Contrast-limited adaptive histogram equalisation of the crop (needs OpenCV; crops are then
@@ -186,7 +190,7 @@ class SearchParams(FrozenParams):
     rotations_deg: tuple[float, ...] = Field(default=(0.0, 180.0), min_length=1)
     """Free rotations (degrees, +-) to choose from."""
 
-    normalisations: tuple[Literal["none", "data_set", "per_image"], ...] = Field(
+    normalisations: tuple[NormaliseMethod, ...] = Field(
         default=("none", "data_set", "per_image"), min_length=1
     )
     """Normalisations to choose from."""
