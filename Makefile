@@ -20,24 +20,24 @@ $(READY): requirements.txt
 	@echo "Setting up $(VENV): needs about 9 GB of disk (torch brings its CUDA libraries)"
 	@echo "and 3 to 15 minutes, most of it downloading. It is done once."
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"python3 3.11 or newer is needed, this is {sys.version}")'
-	@$(PYTHON) -c 'import shutil, sys; free = shutil.disk_usage(".").free / 1e9; sys.exit(free < 9 and f"9 GB of free disk are needed, {free:.1f} GB are free")'
+	@$(PYTHON) -c 'import shutil, sys; free = shutil.disk_usage(".").free / 1e9; sys.exit(free < 10 and f"10 GB of free disk are needed, {free:.1f} GB are free")'
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements.txt
 	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
 demo: $(READY)
-	@echo "Running the demo on synthetic SEM frames: about 8 minutes on 2 cores, 1 GB of disk."
+	@echo "Running the demo on synthetic SEM frames: about 6 minutes on 2 cores, 200 MB of disk."
 	@$(BIN)/kedro run --env demo
 	@echo "Done. Open data/demo/08_reporting/report.html; compare runs with"
 	@echo "  $(BIN)/mlflow ui --backend-store-uri sqlite:///mlruns/mlflow.db"
 
 test: $(READY)
-	@echo "Running the fast tests: about 8 minutes on 2 cores, less than 1 GB of temporary disk."
+	@echo "Running the fast tests: about 2 minutes on 2 cores, less than 1 GB of temporary disk."
 	@$(BIN)/python -m pytest
 
 test-all: $(READY)
-	@echo "Running all tests, the slow ones too: about 25 minutes on 2 cores."
+	@echo "Running all tests, the slow ones too: about 15 minutes on 2 cores."
 	@$(BIN)/python -m pytest -m ""
 
 lint: $(READY)
@@ -54,7 +54,7 @@ viz: $(READY)
 	@$(BIN)/kedro viz run
 
 bench: $(READY)
-	@echo "Benchmarks print ratios against a named peer: about 10 minutes on 2 cores."
+	@echo "Benchmarks print ratios against a named peer: a few minutes."
 	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 lock: $(READY)
