@@ -1,11 +1,14 @@
 """Conventions of the configuration hold in every environment."""
 
+import re
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 from kedro.config import OmegaConfigLoader
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
+from kedro.pipeline import pipeline
 
 from ncm_kedro.contracts.sem import SemCrops, SemManifest
 from ncm_kedro.params.crop_augment import CropParams
@@ -77,8 +80,8 @@ def test_every_dataset_of_a_pipeline_is_in_the_catalog_with_a_layer():
         text = file.read_text(encoding="utf-8")
         catalog[file.parent.name] = text
     declared = "\n".join(catalog.values())
-    for name, pipeline in register_pipelines().items():
-        for dataset in pipeline.datasets():
+    for name, registered in register_pipelines().items():
+        for dataset in registered.datasets():
             if dataset.startswith("params:") or dataset == "parameters":
                 continue
             pattern = dataset.split("figure_")[0] + "figure_{name}" if "figure_" in dataset else ""
@@ -89,6 +92,30 @@ def test_every_dataset_of_a_pipeline_is_in_the_catalog_with_a_layer():
         entries = text.count("\n  type: ")
         metrics = text.count("MlflowMetricsHistoryDataset")
         assert text.count("layer:") == entries - metrics, f"a data set in {file} has no layer"
+
+
+@pytest.mark.filterwarnings("ignore:register_new_resolver:UserWarning")
+def test_layers_form_no_cycle_or_kedro_viz_would_hide_them():
+    """Data sets point to the layers below them, through nodes, never back."""
+    catalog = load_configuration("demo")["catalog"]
+    pattern = re.compile(r"(.*figure_)(?!\{).*")
+
+    def layer_of(name: str) -> str | None:
+        entry = catalog.get(name) or catalog.get(pattern.sub(r"\1{name}", name)) or {}
+        return entry.get("metadata", {}).get("kedro-viz", {}).get("layer")
+
+    pipelines = register_pipelines()
+    classify = pipeline(
+        pipelines["sem_classify"], inputs={"sem_classifier_to_apply": "sem_classifier"}
+    )
+    above: dict[str, set[str]] = {}
+    for node in (pipelines["synthesise"] + pipelines["__default__"] + classify).nodes:
+        for source in filter(None, map(layer_of, node.inputs)):
+            for target in filter(None, map(layer_of, node.outputs)):
+                if source != target:
+                    above.setdefault(target, set()).add(source)
+    order = list(TopologicalSorter(above).static_order())
+    assert order.index("raw") < order.index("model_input") < order.index("registry")
 
 
 @pytest.mark.parametrize(("model", "columns"), [(SemManifest, MANIFEST), (SemCrops, CROPS)])
