@@ -27,7 +27,7 @@ $(READY): requirements.txt
 	@touch $@
 
 demo: $(READY)
-	@echo "Running the demo on synthetic SEM frames: about 6 minutes on 2 cores, 200 MB of disk."
+	@echo "Running the demo on synthetic SEM frames: less than 10 minutes on 2 cores, 200 MB of disk."
 	@$(BIN)/kedro run --env demo
 	@echo "Done. Open data/demo/08_reporting/report.html; compare runs with"
 	@echo "  $(BIN)/mlflow ui --backend-store-uri sqlite:///mlruns/mlflow.db"
@@ -37,7 +37,7 @@ test: $(READY)
 	@$(BIN)/python -m pytest
 
 test-all: $(READY)
-	@echo "Running all tests, the slow ones too: about 15 minutes on 2 cores."
+	@echo "Running all tests, the slow ones too: many minutes on 2 cores."
 	@$(BIN)/python -m pytest -m ""
 
 lint: $(READY)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 UM2_PER_MM2 = 1.0e6
-SECONDS_PER_MINUTE = 60.0
 
 
 def area_px_to_mm2(area_px: float, pixel_size_um: float) -> float:
