@@ -1,0 +1,1 @@
+"""From a reconstructed tomogram to labelled particles."""

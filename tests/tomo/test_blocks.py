@@ -1,0 +1,136 @@
+"""Blocks cover a volume once; work on them survives a kill and a dead cluster."""
+
+import logging
+import os
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ncm_kedro.errors import SettingsError, StoreError
+from ncm_kedro.params.tomo_compute import TomoComputeParams
+from ncm_kedro.tomo.blocks import Block, list_blocks, run_blocks
+
+TWO_THREADS = TomoComputeParams(workers=2)
+
+
+@pytest.mark.parametrize("edges", [(4, 4, 4), (3, 5, 7), (10, 10, 10), (1, 9, 13)])
+def test_blocks_cover_every_voxel_once(edges):
+    shape = (7, 9, 13)
+    count = np.zeros(shape, int)
+    blocks = list_blocks(shape, edges)
+    for block in blocks:
+        count[block.region] += 1
+        assert block.shape == count[block.region].shape
+    assert (count == 1).all()
+    assert [block.index for block in blocks] == list(range(len(blocks)))
+
+
+def test_a_grown_block_is_cut_at_the_faces_and_holds_its_core():
+    volume = np.arange(6 * 7 * 8).reshape(6, 7, 8)
+    core = Block(0, (0, 3, 6), (2, 5, 8))
+    outer = core.grow((1, 2, 3), volume.shape)
+    assert outer.start == (0, 1, 3)
+    assert outer.stop == (3, 7, 8)
+    np.testing.assert_array_equal(volume[outer.region][core.within(outer)], volume[core.region])
+
+
+def test_results_come_in_the_order_of_the_blocks(tmp_path):
+    blocks = list_blocks((8, 8, 8), (2, 4, 4))
+
+    def task(block):
+        return {"sum": np.array(block.start).sum(keepdims=True)}
+
+    results = run_blocks(task, blocks, finished=tmp_path, compute=TWO_THREADS, title="sum")
+    assert [int(result["sum"][0]) for result in results] == [sum(b.start) for b in blocks]
+
+
+def test_after_a_failure_only_unfinished_blocks_are_run(tmp_path):
+    blocks = list_blocks((10, 1, 1), (1, 1, 1))
+    calls: list[int] = []
+    lock = threading.Lock()
+
+    def task(block, broken=6):
+        with lock:
+            calls.append(block.index)
+        if block.index == broken:
+            raise ValueError("killed here")
+        return {"index": np.array([block.index])}
+
+    one = TomoComputeParams(workers=1)
+    with pytest.raises(ValueError, match="killed here"):
+        run_blocks(task, blocks, finished=tmp_path, compute=one, title="t")
+    assert calls == [0, 1, 2, 3, 4, 5, 6]
+    calls.clear()
+    results = run_blocks(
+        lambda block: task(block, broken=-1), blocks, finished=tmp_path, compute=one, title="t"
+    )
+    assert calls == [6, 7, 8, 9]
+    assert [int(r["index"][0]) for r in results] == list(range(10))
+
+
+def test_blocks_without_a_result_are_remembered_too(tmp_path):
+    blocks = list_blocks((3, 1, 1), (1, 1, 1))
+    assert run_blocks(
+        lambda _: None, blocks, finished=tmp_path, compute=TWO_THREADS, title="t"
+    ) == [{}, {}, {}]
+
+    def fail(_):
+        raise AssertionError("a finished block was run again")
+
+    run_blocks(fail, blocks, finished=tmp_path, compute=TWO_THREADS, title="t")
+
+
+def test_a_corrupt_record_names_the_file_to_delete(tmp_path):
+    blocks = list_blocks((2, 1, 1), (1, 1, 1))
+    run_blocks(lambda _: None, blocks, finished=tmp_path, compute=TWO_THREADS, title="t")
+    (tmp_path / "000001.npz").write_bytes(b"PK\x03\x04 cut")
+    with pytest.raises(StoreError, match=r"000001\.npz.*delete this file"):
+        run_blocks(lambda _: None, blocks, finished=tmp_path, compute=TWO_THREADS, title="t")
+
+
+def test_an_unreachable_cluster_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr("ncm_kedro.tomo.blocks._CONNECT_TIMEOUT_S", 1)
+    compute = TomoComputeParams(dask_address="tcp://127.0.0.1:9")
+    with pytest.raises(SettingsError, match=r"dask_address tcp://127\.0\.0\.1:9.*set it to null"):
+        run_blocks(
+            lambda _: None, list_blocks((1, 1, 1), (1, 1, 1)), finished=tmp_path,
+            compute=compute, title="t",
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class DyingTask:
+    """Squares an index; the first worker that gets block 5 dies."""
+
+    grave: Path
+
+    def __call__(self, block):
+        if block.index == 5:
+            try:
+                self.grave.touch(exist_ok=False)
+            except FileExistsError:
+                pass
+            else:
+                os._exit(1)
+        return {"square": np.array([block.index**2])}
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_a_cluster_finishes_although_a_worker_dies(tmp_path):
+    from distributed import LocalCluster
+
+    blocks = list_blocks((12, 1, 1), (1, 1, 1))
+    with LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=logging.CRITICAL
+    ) as cluster:
+        compute = TomoComputeParams(dask_address=cluster.scheduler_address)
+        results = run_blocks(
+            DyingTask(tmp_path / "grave"), blocks, finished=tmp_path / "done", compute=compute,
+            title="squares",
+        )  # fmt: skip
+    assert (tmp_path / "grave").exists()
+    assert [int(r["square"][0]) for r in results] == [i**2 for i in range(12)]
