@@ -120,7 +120,7 @@ def place_outlines(
     diameters = np.clip(diameters, params.min_diameter_px, params.max_diameter_px)
     diameters = np.sort(diameters)[::-1]
     most = draw(rng, params.elongation)
-    stretch = np.sqrt(1 + (most - 1) * rng.random(count) ** 1.5)
+    stretch = np.sqrt(1 + (most - 1) * rng.random(count))
     turn = rng.uniform(0, np.pi, count)
     ellipses = _Ellipses(
         (diameters / 2 * stretch).astype(np.float32),
@@ -169,7 +169,7 @@ def _pack(
     return placed, centres[placed]
 
 
-def _find_place(
+def _find_place(  # noqa: PLR0917
     rng: np.random.Generator,
     ellipses: _Ellipses,
     index: int,
@@ -199,7 +199,6 @@ def _find_place(
     distance = np.sqrt((offset**2).sum(axis=2)) + 1e-3
     unit = offset / distance[..., None]
     reach = _reach(ellipses, others, unit) + _reach(ellipses, np.array([index]), unit)
-    # An ellipse reaches past its radius towards the partner when seen askew; 4 % covers that.
     slack = (distance - reach * tight).min(axis=1)
     good = np.flatnonzero(slack >= 0)
     if not good.size:
@@ -247,7 +246,7 @@ def _tabulate(
 def _cut_facets(
     rng: np.random.Generator, table: FloatArray, angle: NDArray[np.float64]
 ) -> FloatArray:
-    """Flatten one to seven sides of each outline."""
+    """Flatten one to seven sides of each outline, with rounded corners."""
     size = table.mean(axis=1, keepdims=True)
     for number in range(7):
         normal = rng.uniform(-np.pi, np.pi, (table.shape[0], 1))
@@ -256,4 +255,6 @@ def _cut_facets(
         cosine = np.cos(angle - normal)
         limit = np.where(used & (cosine > 0.05), height / np.maximum(cosine, 0.05), np.inf)
         table = np.minimum(table, limit).astype(np.float32)
-    return table
+    order = np.arange(ANGLES // 2 + 1)
+    soft = np.exp(-0.5 * (order * rng.uniform(0.02, 0.12, (table.shape[0], 1))) ** 2)
+    return np.fft.irfft(np.fft.rfft(table, axis=1) * soft, ANGLES, axis=1).astype(np.float32)
