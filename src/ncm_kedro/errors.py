@@ -36,6 +36,10 @@ class FrameError(NcmError):
     """An SEM frame that cannot be used."""
 
 
+class TomogramError(NcmError):
+    """A tomogram that cannot be used."""
+
+
 class TableError(NcmError):
     """A table that does not satisfy its contract."""
 

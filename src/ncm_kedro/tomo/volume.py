@@ -57,6 +57,24 @@ class Volume:
         return str(self.attributes["fingerprint"])
 
 
+class Volumes(dict[str, Volume]):
+    """Volumes by sample.
+
+    Parameters
+    ----------
+    volumes
+        What was opened.
+    set_aside
+        Reason by sample that could not be used when the volumes were last written.
+    """
+
+    def __init__(
+        self, volumes: Mapping[str, Volume], set_aside: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(volumes)
+        self.set_aside = dict(set_aside or {})
+
+
 @dataclass(frozen=True)
 class VolumeTarget:
     """An unfinished volume that a plan writes into; it is published when the plan is through.

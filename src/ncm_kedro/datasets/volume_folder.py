@@ -1,0 +1,220 @@
+"""A folder of volumes, one OME-Zarr per sample."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from kedro.io import AbstractDataset
+
+from ncm_kedro.datasets.store_files import lock_store
+from ncm_kedro.datasets.volume_store import (
+    SUFFIX,
+    discard_partial,
+    load_volume,
+    read_identity,
+    recover_store,
+    write_volume,
+)
+from ncm_kedro.errors import SettingsError, StoreError, TomogramError
+from ncm_kedro.params.tomo_compute import TomoComputeParams
+from ncm_kedro.tomo.volume import VolumePlan, Volumes
+
+_SET_ASIDE = "set_aside.json"
+_log = logging.getLogger(__name__)
+
+Plans = Mapping[str, VolumePlan] | Iterable[VolumePlan]
+
+
+class VolumeFolder(AbstractDataset[Plans, Volumes]):
+    """Volumes as ``<filepath>/<sample>.ome.zarr``; saving computes them, and can be resumed.
+
+    Parameters
+    ----------
+    filepath
+        The folder.
+    kind
+        ``image`` (levels are means) or ``label`` (levels pick identities).
+    compute
+        Who works on the blocks, and how large they are; keys of `TomoComputeParams`.
+    may_be_empty
+        Whether loading a folder without volumes gives none instead of an error.
+    metadata
+        Anything; kedro ignores it (kedro-viz reads it).
+    """
+
+    def __init__(
+        self,
+        *,
+        filepath: str,
+        kind: Literal["image", "label"],
+        compute: dict[str, Any] | None = None,
+        may_be_empty: bool = False,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        self._filepath = Path(filepath)
+        self._kind = kind
+        self._compute = TomoComputeParams(**(compute or {}))
+        self._may_be_empty = may_be_empty
+        self.metadata = metadata
+
+    def load(self) -> Volumes:
+        """Open every volume of the folder; no voxel is read.
+
+        Returns
+        -------
+        Volumes
+            By sample, sorted. A sample that the last save had to set aside is left out, even
+            where an older volume of it lies there.
+
+        Raises
+        ------
+        StoreError
+            If there is no volume, or one whose metadata is damaged.
+        """
+        self._recover()
+        aside = self._read_set_aside()
+        stores = [path for path in _list_stores(self._filepath) if _name(path) not in aside]
+        if not stores and not aside and not self._may_be_empty:
+            raise StoreError(
+                self._filepath,
+                found="no finished volume",
+                expected=f"volumes as <sample>{SUFFIX}",
+                action="run the pipeline that writes this data set to its end",
+            )
+        volumes = [load_volume(path) for path in stores]
+        return Volumes({volume.name: volume for volume in volumes}, aside)
+
+    def save(self, data: Plans) -> None:
+        """Compute the volumes that are not there yet; others stay as they are.
+
+        A sample whose tomogram turns out to be unusable is set aside, and the others go on.
+
+        Parameters
+        ----------
+        data
+            One plan per sample. Volumes of samples without a plan are left alone.
+
+        Raises
+        ------
+        StoreError
+            If another run writes here, the disk is full, or the folder may not be written.
+        TomogramError
+            If not one sample can be used.
+        """
+        plans = list(data.values()) if isinstance(data, Mapping) else list(data)
+        for plan in plans:
+            self._check(plan)
+        refused: dict[str, TomogramError] = {}
+        with _report_write_errors(self._filepath), lock_store(self._filepath):
+            self._filepath.mkdir(parents=True, exist_ok=True)
+            for plan in plans:
+                try:
+                    self._save_one(plan)
+                except TomogramError as error:
+                    discard_partial(self._store(plan.name))
+                    refused[plan.name] = error
+                    _log.warning("set aside: %s", error)
+            reasons = {name: str(error) for name, error in refused.items()}
+            _replace_text(self._filepath / _SET_ASIDE, json.dumps(reasons, indent=2))
+        if plans and len(refused) == len(plans):
+            raise next(iter(refused.values()))
+
+    def _read_set_aside(self) -> dict[str, str]:
+        """Read which samples the last save could not use, and why."""
+        path = self._filepath / _SET_ASIDE
+        try:
+            rows = json.loads(path.read_bytes())
+            return {str(name): str(reason) for name, reason in rows.items()}
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+        except (ValueError, AttributeError) as error:
+            raise StoreError(
+                path,
+                found=f"a list that cannot be parsed ({error})",
+                expected="reasons by sample, as JSON",
+                action="delete this file and run the pipeline again",
+            ) from error
+
+    def _save_one(self, plan: VolumePlan) -> None:
+        store = self._store(plan.name)
+        recover_store(store)
+        identity = read_identity(store)
+        if identity and identity["finished"] and identity["fingerprint"] == plan.fingerprint:
+            _log.info("%s is up to date: kept", store)
+            discard_partial(store)
+            return
+        _log.info("%s: %.2f GB before compression, %s", store, plan.nbytes / 1e9,
+                  _describe_space(self._filepath))  # fmt: skip
+        write_volume(store, plan, self._compute)
+
+    def _check(self, plan: VolumePlan) -> None:
+        if plan.is_label != (self._kind == "label"):
+            raise SettingsError(
+                f"volume folder {self._filepath}",
+                found=f"kind: {self._kind}, and a plan of the other kind for {plan.name}",
+                expected="label volumes in a folder of kind label, grey ones in one of kind image",
+                action="mend `kind` in the catalog",
+            )
+
+    def _store(self, sample: str) -> Path:
+        return self._filepath / f"{sample}{SUFFIX}"
+
+    def _recover(self) -> None:
+        """Mend exchanges that a kill cut short, unless another run is at work here."""
+        interrupted = list(self._filepath.glob(f"*{SUFFIX}.old"))
+        if interrupted:
+            with _report_write_errors(self._filepath), lock_store(self._filepath):
+                for path in interrupted:
+                    recover_store(path.with_suffix(""))
+
+    def _exists(self) -> bool:
+        return any(
+            (read_identity(path) or {}).get("finished") for path in _list_stores(self._filepath)
+        )
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": self._filepath.as_posix(), "kind": self._kind}
+
+
+def _list_stores(folder: Path) -> Iterator[Path]:
+    return iter(sorted(path for path in folder.glob(f"*{SUFFIX}") if path.is_dir()))
+
+
+def _name(store: Path) -> str:
+    return store.name.removesuffix(SUFFIX)
+
+
+def _replace_text(path: Path, text: str) -> None:
+    partial = path.with_suffix(".partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
+def _describe_space(folder: Path) -> str:
+    existing = next((path for path in (folder, *folder.parents) if path.is_dir()), None)
+    if existing is None or not os.access(existing, os.R_OK):
+        return "free space unknown"
+    return f"{shutil.disk_usage(existing).free / 1e9:.1f} GB free"
+
+
+@contextmanager
+def _report_write_errors(folder: Path) -> Iterator[None]:
+    """Turn what the operating system refuses into a located error."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            folder,
+            found=f"a read or write that failed: {error.strerror or error} "
+            f"({_describe_space(folder)})",
+            expected="a folder that can be read and written, with enough free space",
+            action="free space or name another path in the catalog, then start again; finished "
+            "volumes are intact, and finished blocks are not computed again",
+        ) from error

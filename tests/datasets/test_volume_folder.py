@@ -1,0 +1,285 @@
+"""Volumes on disk: round trips, readers of others, kills, full disks and damage."""
+
+import errno
+import json
+import shutil
+
+import numpy as np
+import pytest
+import zarr
+from kedro.io import DatasetError
+
+from ncm_kedro.datasets import volume_store
+from ncm_kedro.datasets.volume_folder import VolumeFolder
+from ncm_kedro.errors import StoreError, TomogramError
+from ncm_kedro.params.tomo_compute import TomoComputeParams
+from ncm_kedro.tomo.blocks import list_blocks, run_blocks
+from ncm_kedro.tomo.volume import VolumePlan
+
+EDGE = 32
+COMPUTE = TomoComputeParams(block_edge_vx=EDGE, workers=2)
+SPACING = (0.2, 0.1, 0.1)
+
+
+class Painter:
+    """Writes an array block by block, counts the blocks, and can fail at one of them."""
+
+    def __init__(self, values, fail_at=None, error=None):
+        self.values, self.fail_at, self.error, self.done = values, fail_at, error, []
+
+    def __call__(self, target):
+        def paint(block):
+            if block.index == self.fail_at:
+                raise self.error
+            target.array[block.region] = self.values[block.region]
+            target.extras["cracks"][block.region] = self.values[block.region] > 100
+            self.done.append(block.index)
+
+        blocks = list_blocks(self.values.shape, (EDGE,) * 3)
+        compute = COMPUTE.model_copy(update={"workers": 1})
+        run_blocks(paint, blocks, finished=target.work / "p", compute=compute, title="paint")
+        target.array.attrs["measured"] = 5
+
+
+def draw_values(seed=0, kind="uint8", shape=(40, 300, 50)):
+    return np.random.default_rng(seed).integers(0, 250, shape).astype(kind)
+
+
+def make_plan(painter, fingerprint="f1", is_label=False, name="a"):
+    return VolumePlan(
+        name, painter.values.shape, painter.values.dtype, SPACING, fingerprint, painter,
+        {"cracks": np.uint8}, is_label, {"cycles": 10},
+    )  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return VolumeFolder(
+        filepath=str(tmp_path / "v"), kind="image", compute=COMPUTE.model_dump()
+    )  # fmt: skip
+
+
+def read_tree(root):
+    return {p.relative_to(root): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize("kind", ["uint8", "uint16", "int16", "float32", "uint32"])
+def test_round_trip(folder, kind):
+    values = draw_values(kind=kind)
+    folder.save([make_plan(Painter(values))])
+    volume = folder.load()["a"]
+    np.testing.assert_array_equal(volume.array[:], values)
+    np.testing.assert_array_equal(volume.extras["cracks"][:], values > 100)
+    assert volume.array.dtype == values.dtype
+    assert [level.shape for level in volume.levels] == [(40, 300, 50), (40, 150, 25)]
+    assert volume.voxel_size_um == SPACING
+    assert volume.fingerprint == "f1"
+    assert volume.attributes == {"cycles": 10, "measured": 5, "fingerprint": "f1"}
+    assert volume.array.shards == (EDGE,) * 3
+    assert sorted(p.name for p in volume.path.iterdir()) == ["0", "1", "labels", "zarr.json"]
+    assert sorted(p.name for p in volume.path.parent.iterdir()) == [
+        "a.ome.zarr", "set_aside.json"
+    ]  # fmt: skip
+
+
+def test_levels_of_images_average_and_of_labels_pick(tmp_path, folder):
+    values = draw_values(kind="uint32")
+    labels = VolumeFolder(filepath=str(tmp_path / "l"), kind="label", compute={"block_edge_vx": 32})
+    folder.save({"a": make_plan(Painter(values))})
+    labels.save({"a": make_plan(Painter(values), is_label=True)})
+    pairs = values.reshape(40, 150, 2, 25, 2)
+    mean = folder.load()["a"].levels[1][:]
+    np.testing.assert_allclose(mean, pairs.mean(axis=(2, 4)), atol=0.5)
+    coarse = labels.load()["a"].levels[1][:]
+    assert (coarse[:, :, None, :, None] == pairs).any(axis=(2, 4)).all()
+
+
+def test_other_readers_open_it(folder):
+    ome_zarr_io = pytest.importorskip("ome_zarr.io")
+    ome_zarr_reader = pytest.importorskip("ome_zarr.reader")
+    napari_ome_zarr = pytest.importorskip("napari_ome_zarr")
+    values = draw_values()
+    folder.save([make_plan(Painter(values))])
+    path = str(folder.load()["a"].path)
+    image = next(iter(ome_zarr_reader.Reader(ome_zarr_io.parse_url(path))()))
+    np.testing.assert_array_equal(np.asarray(image.data[0]), values)
+    scale, shift = image.metadata["coordinateTransformations"][1]
+    assert scale["scale"] == pytest.approx([0.2, 0.2, 0.2])
+    assert shift["translation"] == pytest.approx([0, 0.05, 0.05])
+    layers = napari_ome_zarr.napari_get_reader(path)(path)
+    kinds = {kind: (data, meta) for data, meta, kind in layers}
+    assert set(kinds) == {"image", "labels"}
+    assert kinds["image"][1]["scale"] == pytest.approx(SPACING)
+    assert kinds["image"][1]["units"] == ("micrometer",) * 3
+    np.testing.assert_array_equal(np.asarray(kinds["labels"][0][0]), values > 100)
+
+
+def test_other_readers_see_labels_as_labels(tmp_path):
+    napari_ome_zarr = pytest.importorskip("napari_ome_zarr")
+    labels = VolumeFolder(
+        filepath=str(tmp_path / "deep" / "l"), kind="label", compute={"block_edge_vx": EDGE}
+    )
+    labels.save([make_plan(Painter(draw_values(kind="uint32")), is_label=True)])
+    path = str(labels.load()["a"].path)
+    assert [kind for *_, kind in napari_ome_zarr.napari_get_reader(path)(path)] == ["labels"] * 2
+
+
+def test_keeps_what_is_up_to_date_and_replaces_what_is_not(folder):
+    folder.save([make_plan(Painter(draw_values()))])
+    again = Painter(draw_values(1))
+    folder.save([make_plan(again)])
+    assert not again.done
+    folder.save([make_plan(again, "f2")])
+    np.testing.assert_array_equal(folder.load()["a"].array[:], again.values)
+    folder.save([make_plan(Painter(draw_values(2)), name="b")])
+    assert list(folder.load()) == ["a", "b"]
+
+
+def test_a_killed_run_goes_on_and_gives_the_same_bytes(tmp_path, folder):
+    values = draw_values()
+    broken = Painter(values, fail_at=7, error=KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        folder.save([make_plan(broken)])
+    with pytest.raises(DatasetError, match="no finished volume"):
+        folder.load()
+    resumed = Painter(values)
+    folder.save([make_plan(resumed)])
+    assert set(broken.done).isdisjoint(resumed.done)
+    whole = VolumeFolder(
+        filepath=str(tmp_path / "w"), kind="image", compute={"block_edge_vx": EDGE}
+    )  # fmt: skip
+    whole.save([make_plan(Painter(values))])
+    assert read_tree(whole.load()["a"].path) == read_tree(folder.load()["a"].path)
+
+
+def test_does_not_go_on_with_another_plan(folder):
+    broken = Painter(draw_values(), fail_at=7, error=KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        folder.save([make_plan(broken)])
+    other = Painter(draw_values(1))
+    folder.save([make_plan(other, "f2")])
+    np.testing.assert_array_equal(folder.load()["a"].array[:], other.values)
+
+
+@pytest.mark.parametrize("state", ["before the second rename", "nothing finished", "both"])
+def test_recovers_from_a_kill_between_the_renames(folder, state):
+    old, new = Painter(draw_values()), Painter(draw_values(1))
+    folder.save([make_plan(old)])
+    store = folder.load()["a"].path
+    aside = store.with_name("a.ome.zarr.old")
+    if state == "both":
+        shutil.copytree(store, aside)
+    else:
+        shutil.copytree(store, aside)
+        shutil.rmtree(store)
+    if state == "before the second rename":
+        other = VolumeFolder(
+            filepath=str(store.parent.parent / "o"), kind="image", compute={"block_edge_vx": EDGE}
+        )
+        other.save([make_plan(new, "f2")])
+        shutil.move(other.load()["a"].path, store.with_name("a.ome.zarr.partial"))
+    expected = new if state == "before the second rename" else old
+    np.testing.assert_array_equal(folder.load()["a"].array[:], expected.values)
+    assert not aside.exists()
+
+
+def test_a_full_disk_is_reported_and_the_old_result_stays(folder):
+    old = Painter(draw_values())
+    folder.save([make_plan(old)])
+    full = OSError(errno.ENOSPC, "No space left on device")
+    failing = Painter(draw_values(1), fail_at=5, error=full)
+    with pytest.raises(DatasetError, match=r"No space left on device.*free space"):
+        folder.save([make_plan(failing, "f2")])
+    np.testing.assert_array_equal(folder.load()["a"].array[:], old.values)
+    resumed = Painter(failing.values)
+    folder.save([make_plan(resumed, "f2")])
+    assert set(failing.done).isdisjoint(resumed.done)
+
+
+def test_a_full_disk_while_levels_are_written(folder, monkeypatch):
+    def fail(*_args, **_kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    painter = Painter(draw_values())
+    with monkeypatch.context() as patch:
+        patch.setattr(volume_store.HalveBlock, "__call__", fail)
+        with pytest.raises(DatasetError, match="No space left"):
+            folder.save([make_plan(painter)])
+    count = len(painter.done)
+    folder.save([make_plan(painter)])
+    assert len(painter.done) == count
+
+
+def test_a_bad_sample_is_set_aside_and_its_old_volume_stays(folder):
+    good, other = Painter(draw_values()), Painter(draw_values(1))
+    folder.save([make_plan(good)])
+    bad = Painter(draw_values(2), fail_at=3, error=TomogramError(
+        "a.tif", found="NaN", expected="numbers", action="mend it"))  # fmt: skip
+    folder.save([make_plan(bad, "f2"), make_plan(other, name="b")])
+    volumes = folder.load()
+    assert list(volumes) == ["b"]
+    assert "found NaN" in volumes.set_aside["a"]
+    folder.save([make_plan(good), make_plan(other, name="b")])
+    np.testing.assert_array_equal(folder.load()["a"].array[:], good.values)
+    with pytest.raises(DatasetError, match="found NaN"):
+        folder.save([make_plan(bad, "f2")])
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut"])
+def test_a_damaged_chunk_names_its_file(folder, damage):
+    folder.save([make_plan(Painter(draw_values()))])
+    volume = folder.load()["a"]
+    shard = volume.path / "0" / "c" / "1" / "4" / "0"
+    content = bytearray(shard.read_bytes())
+    if damage == "flip":
+        content[len(content) // 2] ^= 1
+    shard.write_bytes(bytes(content if damage == "flip" else content[: len(content) // 2]))
+    with pytest.raises(StoreError, match="0/c/1/4/0: found a chunk that cannot be decoded"):
+        volume.array[:]
+    with pytest.raises(StoreError, match="0/c/1/4/0"):
+        volume.array[35, 130, 3]
+    assert volume.array[:32].shape == (32, 300, 50)
+
+
+def test_an_emptied_file_is_reported(folder):
+    folder.save([make_plan(Painter(draw_values()))])
+    (folder.load()["a"].path / "labels" / "cracks" / "0" / "c" / "1" / "4" / "0").write_bytes(b"")
+    with pytest.raises(DatasetError, match="cracks/0/c/1/4/0: found a file of 0 bytes"):
+        folder.load()
+
+
+def test_damaged_metadata_is_reported(folder):
+    folder.save([make_plan(Painter(draw_values()))])
+    path = folder.load()["a"].path
+    (path / "1" / "zarr.json").write_text("{")
+    with pytest.raises(DatasetError, match=r"a.ome.zarr: found metadata that cannot be read"):
+        folder.load()
+    (path / "zarr.json").write_text("{")
+    with pytest.raises(DatasetError, match="no finished volume of this project"):
+        folder.load()
+
+
+def test_missing_volumes(tmp_path, folder):
+    assert not folder.exists()
+    with pytest.raises(DatasetError, match="no finished volume"):
+        folder.load()
+    empty = VolumeFolder(filepath=str(tmp_path / "e"), kind="label", may_be_empty=True)
+    assert empty.load() == {}
+    empty.save([])
+    assert empty.load() == {}
+
+
+def test_the_wrong_kind_is_refused(folder):
+    with pytest.raises(DatasetError, match="kind: image"):
+        folder.save([make_plan(Painter(draw_values()), is_label=True)])
+
+
+def test_metadata_follows_ngff(folder):
+    models = pytest.importorskip("ome_zarr_models.v05")
+    folder.save([make_plan(Painter(draw_values()))])
+    path = folder.load()["a"].path
+    image = models.Image.from_zarr(zarr.open_group(path, mode="r"))
+    assert image.ome_attributes.multiscales[0].axes[0].unit == "micrometer"
+    ncm = json.loads((path / "zarr.json").read_bytes())["attributes"]["ncm"]
+    assert ncm["finished"]
+    assert ncm["voxel_size_um"] == list(SPACING)
