@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from ncm_kedro.hooks import describe_commit, hash_path
+from ncm_kedro.hooks import _hash_input, describe_commit, hash_path
 
 
 def test_hash_follows_content_and_name_but_not_time(tmp_path):
@@ -53,3 +53,13 @@ def test_commit_and_changes_are_told(checkout):
 def test_no_checkout_is_said(tmp_path, monkeypatch):
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     assert describe_commit(tmp_path) == {"git_commit": "not a git checkout"}
+
+
+def test_volumes_are_hashed_by_what_they_say_of_themselves():
+    class Known:
+        def content_hash(self):
+            return "abc"
+
+    catalog = {"tomograms": Known()}
+    assert _hash_input(catalog, "tomograms") == "abc"
+    assert _hash_input(catalog, "params:x") is None

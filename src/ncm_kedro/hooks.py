@@ -7,7 +7,7 @@ import logging
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import mlflow
 from kedro.framework.context import KedroContext
@@ -27,6 +27,15 @@ logger = logging.getLogger(__name__)
 logging.getLogger("kedro_mlflow").setLevel(logging.WARNING)
 
 SELF_CONTAINED_ENVIRONMENTS = frozenset({"demo", "test"})
+
+
+@runtime_checkable
+class ContentHashed(Protocol):
+    """A data set that knows a hash of its content without reading all of it."""
+
+    def content_hash(self) -> str | None:
+        """Return the hash, None where there is nothing."""
+        ...
 
 
 class TrackingHook(MlflowHook):
@@ -76,9 +85,9 @@ class LineageHook:
             return
         mlflow.set_tags(describe_commit(self._project_path))
         for name in sorted(pipeline.inputs()):
-            path = _path_of(catalog, name)
-            if path is not None and path.exists():
-                mlflow.log_param(f"data_hash.{name}", hash_path(path))
+            digest = _hash_input(catalog, name)
+            if digest is not None:
+                mlflow.log_param(f"data_hash.{name}", digest)
 
     @hook_impl
     def on_pipeline_error(self, error: Exception) -> None:
@@ -150,11 +159,16 @@ def _files_below(path: Path) -> Iterator[Path]:
     yield from sorted(item for item in path.rglob("*") if item.is_file())
 
 
-def _path_of(catalog: DataCatalog, name: str) -> Path | None:
+def _hash_input(catalog: DataCatalog, name: str) -> str | None:
+    """Hash what lies on disk; volumes are too large to be read for it and answer themselves."""
     if name.startswith("params:") or name == "parameters" or name not in catalog:
         return None
-    filepath = getattr(catalog.get(name), "_filepath", None)
-    return None if filepath is None else Path(str(filepath))
+    dataset = catalog.get(name)
+    if isinstance(dataset, ContentHashed):
+        return dataset.content_hash()
+    filepath = getattr(dataset, "_filepath", None)
+    path = None if filepath is None else Path(str(filepath))
+    return hash_path(path) if path is not None and path.exists() else None
 
 
 def _run_git(folder: Path, *arguments: str) -> str | None:

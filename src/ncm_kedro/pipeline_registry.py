@@ -4,16 +4,25 @@ from __future__ import annotations
 
 from kedro.pipeline import Pipeline
 
-from ncm_kedro.pipelines import crop_augment, sem_classify, sem_ingest, synthesise, tune_train
+from ncm_kedro.pipelines import (
+    crop_augment,
+    sem_classify,
+    sem_ingest,
+    synthesise,
+    tomo_review,
+    tomo_segment,
+    tomo_train,
+    tune_train,
+)
 
 
 def register_pipelines() -> dict[str, Pipeline]:
-    """Return every pipeline, the group ``sem`` and the default.
+    """Return every pipeline, the groups ``sem`` and ``tomo``, and the default.
 
     Returns
     -------
     dict
-        Pipelines by name. ``__default__`` is the whole road on the user's own data; in the
+        Pipelines by name. ``__default__`` is both roads on the user's own data; in the
         environments ``demo`` and ``test`` a hook puts ``synthesise`` in front of it.
     """
     single = {
@@ -22,6 +31,10 @@ def register_pipelines() -> dict[str, Pipeline]:
         "crop_augment": crop_augment.create_pipeline(),
         "tune_train": tune_train.create_pipeline(),
         "sem_classify": sem_classify.create_pipeline(),
+        "tomo_train": tomo_train.create_pipeline(),
+        "tomo_segment": tomo_segment.create_pipeline(),
+        "tomo_review": tomo_review.create_pipeline(),
     }
     sem = single["sem_ingest"] + single["crop_augment"] + single["tune_train"]
-    return {**single, "sem": sem, "__default__": sem}
+    tomo = single["tomo_segment"]
+    return {**single, "sem": sem, "tomo": tomo, "__default__": sem + tomo}

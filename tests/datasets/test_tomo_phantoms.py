@@ -34,32 +34,34 @@ def test_sample_and_truth_lie_apart(folder: SyntheticTomogramFolder, tmp_path: P
     assert not folder.exists()
     folder.save(plan_phantoms(PARAMS))
     assert folder.exists()
-    found = folder.load()
-    assert found.samples == ("one",)
+    raw, known = tmp_path / "tomograms", tmp_path / "tomograms_truth"
+    found = folder.load()["one"]
+    assert (found.shape_zyx, found.voxel_size_um) == ((18, 20, 24), (0.5, 0.5, 0.5))
+    assert found.attributes["cycles"] == 10
     assert {path.name for path in (tmp_path / "tomograms").iterdir()} == {"one.tif", "one.yml"}
-    grey = tifffile.imread(found.folder / "one.tif")
-    labels = tifffile.imread(found.truth / "one_labels.tif")
-    cracks = tifffile.imread(found.truth / "one_cracks.tif")
+    grey = tifffile.imread(raw / "one.tif")
+    labels = tifffile.imread(known / "one_labels.tif")
+    cracks = tifffile.imread(known / "one_cracks.tif")
     assert grey.shape == labels.shape == cracks.shape == (18, 20, 24)
     assert (grey.dtype, labels.dtype, cracks.dtype) == (np.uint8, np.uint32, np.uint8)
     assert (labels[cracks > 0] > 0).all()
-    truth = pd.read_parquet(found.truth / "one_particles.parquet")
+    truth = pd.read_parquet(known / "one_particles.parquet")
     assert truth["voxel_count"].sum() == (labels > 0).sum()
-    contacts = pd.read_parquet(found.truth / "one_contacts.parquet")
+    contacts = pd.read_parquet(known / "one_contacts.parquet")
     assert set(contacts.to_numpy().ravel()) <= set(truth["particle_id"])
-    assert yaml.safe_load((found.folder / "one.yml").read_text()) == {
+    assert yaml.safe_load((raw / "one.yml").read_text()) == {
         "voxel_size_um": [0.5, 0.5, 0.5], "cycles": 10, "c_rate": 2.0, "axis_to_collector": "-z",
     }  # fmt: skip
-    with tifffile.TiffFile(found.folder / "one.tif") as file:
+    with tifffile.TiffFile(raw / "one.tif") as file:
         assert 'PhysicalSizeZ="0.5"' in (file.ome_metadata or "")
         assert file.series[0].axes == "ZYX"
 
 
 def test_finished_sample_is_kept_until_its_settings_change(
-    folder: SyntheticTomogramFolder,
+    folder: SyntheticTomogramFolder, tmp_path: Path
 ) -> None:
     folder.save(plan_phantoms(PARAMS))
-    image = folder.load().folder / "one.tif"
+    image = tmp_path / "tomograms" / "one.tif"
     before = image.stat().st_mtime_ns
     first = image.read_bytes()
     folder.save(plan_phantoms(PARAMS.model_copy(update={"slab_vx": 5})))
@@ -68,14 +70,16 @@ def test_finished_sample_is_kept_until_its_settings_change(
     assert image.read_bytes() != first
 
 
-def test_missing_file_is_rendered_again_and_the_same(folder: SyntheticTomogramFolder) -> None:
+def test_missing_file_is_rendered_again_and_the_same(
+    folder: SyntheticTomogramFolder, tmp_path: Path
+) -> None:
     folder.save(plan_phantoms(PARAMS))
-    found = folder.load()
-    labels = tifffile.imread(found.truth / "one_labels.tif")
-    (found.truth / "one_labels.tif").unlink()
-    assert folder.load().samples == ()
+    path = tmp_path / "tomograms_truth" / "one_labels.tif"
+    labels = tifffile.imread(path)
+    path.unlink()
+    assert folder.samples == ()
     folder.save(plan_phantoms(PARAMS))
-    np.testing.assert_array_equal(tifffile.imread(found.truth / "one_labels.tif"), labels)
+    np.testing.assert_array_equal(tifffile.imread(path), labels)
 
 
 def test_users_own_tomogram_is_never_replaced(
@@ -90,11 +94,11 @@ def test_users_own_tomogram_is_never_replaced(
 
 
 def test_full_disk_leaves_the_last_result(
-    folder: SyntheticTomogramFolder, monkeypatch: pytest.MonkeyPatch
+    folder: SyntheticTomogramFolder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     folder.save(plan_phantoms(PARAMS))
-    found = folder.load()
-    before = {path: path.read_bytes() for path in found.truth.iterdir() if path.is_file()}
+    known = tmp_path / "tomograms_truth"
+    before = {path: path.read_bytes() for path in known.iterdir() if path.is_file()}
 
     def fail(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -103,9 +107,9 @@ def test_full_disk_leaves_the_last_result(
         patch.setattr(tifffile, "imwrite", fail)
         with pytest.raises(DatasetError, match="No space left"):
             folder.save(plan_phantoms(PARAMS.model_copy(update={"seed": 2})))
-    after = {path: path.read_bytes() for path in found.truth.iterdir() if path.is_file()}
+    after = {path: path.read_bytes() for path in known.iterdir() if path.is_file()}
     assert after == before
-    assert not [path for path in found.truth.iterdir() if path.is_dir()]
+    assert not [path for path in known.iterdir() if path.is_dir()]
 
 
 def test_truth_within_the_scanned_folder_is_refused(tmp_path: Path) -> None:

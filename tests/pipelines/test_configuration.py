@@ -16,6 +16,14 @@ from ncm_kedro.params.sem_classify import ClassifyParams
 from ncm_kedro.params.sem_ingest import LabelParams, QualityParams, ReadingParams
 from ncm_kedro.params.sem_mosaic import AuditParams, MosaicParams
 from ncm_kedro.params.synthesise import SynthesiseSemParams
+from ncm_kedro.params.tomo_compute import TomoComputeParams
+from ncm_kedro.params.tomo_fusion import TomoFusionParams
+from ncm_kedro.params.tomo_instances import TomoInstanceParams
+from ncm_kedro.params.tomo_phantoms import TomoPhantomParams, TomoSectionParams
+from ncm_kedro.params.tomo_review import TomoReviewParams
+from ncm_kedro.params.tomo_scoring import TomoScoringParams
+from ncm_kedro.params.tomo_train import TomoTrainParams
+from ncm_kedro.params.tomo_volumes import TomoVolumeParams
 from ncm_kedro.params.tune_train import (
     CalibrationParams,
     EvaluationParams,
@@ -39,6 +47,15 @@ MODELS = {
     ("tune_train", "calibration"): CalibrationParams,
     ("tune_train", "evaluation"): EvaluationParams,
     ("sem_classify", None): ClassifyParams,
+    ("synthesise", "tomo"): TomoPhantomParams,
+    ("tomo_train", "train"): TomoTrainParams,
+    ("tomo_train", "sections"): TomoSectionParams,
+    ("tomo_segment", "compute"): TomoComputeParams,
+    ("tomo_segment", "volumes"): TomoVolumeParams,
+    ("tomo_segment", "fusion"): TomoFusionParams,
+    ("tomo_segment", "instances"): TomoInstanceParams,
+    ("tomo_segment", "scoring"): TomoScoringParams,
+    ("tomo_review", None): TomoReviewParams,
 }
 MANIFEST = (
     "frame_id, file, class, composition, state, additive, magnification, "

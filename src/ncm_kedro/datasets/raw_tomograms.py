@@ -199,6 +199,15 @@ class RawTomogramFolder(AbstractDataset[None, RawTomograms]):
             action="name another data set as the node's output",
         )
 
+    def content_hash(self) -> str | None:
+        """Return a hash over the files' names, sizes and times, None where nothing can be used."""
+        try:
+            tomograms = self.load()
+        except NcmError:
+            return None
+        told = [f"{name} {tomograms[name].fingerprint}" for name in sorted(tomograms)]
+        return hashlib.sha256("\n".join(told).encode()).hexdigest()
+
     def _list_sources(self) -> dict[str, list[Path]]:
         """List the files and folders of each sample."""
         sources: dict[str, list[Path]] = {}

@@ -3,41 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from kedro.io import AbstractDataset
 
+from ncm_kedro.datasets.raw_tomograms import RawTomogramFolder, RawTomograms
 from ncm_kedro.datasets.store_files import lock_store
 from ncm_kedro.errors import StoreError
 from ncm_kedro.synthetic.tomo_writing import PhantomPlan, list_files, write_phantom
 
 
-@dataclass(frozen=True)
-class SyntheticTomograms:
-    """Where phantom tomograms and their truth lie.
-
-    Attributes
-    ----------
-    folder
-        Of raw tomograms, ``<sample>.tif`` and ``<sample>.yml``.
-    truth
-        Of ``<sample>_labels.tif``, ``_cracks.tif``, ``_particles.parquet``,
-        ``_contacts.parquet``.
-    samples
-        Names, sorted.
-    """
-
-    folder: Path
-    truth: Path
-    samples: tuple[str, ...]
-
-
-class SyntheticTomogramFolder(AbstractDataset[Iterable[PhantomPlan], SyntheticTomograms]):
+class SyntheticTomogramFolder(AbstractDataset[Iterable[PhantomPlan], RawTomograms]):
     """Renders phantoms into a folder of raw tomograms, their truth into another one.
 
-    Samples that are there with the same settings are kept.
+    Samples that are there with the same settings are kept. Reads like the folder of a user.
 
     Parameters
     ----------
@@ -76,18 +56,22 @@ class SyntheticTomogramFolder(AbstractDataset[Iterable[PhantomPlan], SyntheticTo
             for plan in data:
                 write_phantom(plan, self._filepath, self._truth)
 
-    def load(self) -> SyntheticTomograms:
-        """List the samples that are complete."""
+    @property
+    def samples(self) -> tuple[str, ...]:
+        """Names of the samples that are complete, sorted."""
         names = sorted(path.stem for path in self._truth.glob("*.json"))
-        complete = tuple(
+        return tuple(
             name
             for name in names
             if all(path.is_file() for path in list_files(name, self._filepath, self._truth))
         )
-        return SyntheticTomograms(self._filepath, self._truth, complete)
+
+    def load(self) -> RawTomograms:
+        """Open the tomograms."""
+        return RawTomogramFolder(filepath=str(self._filepath)).load()
 
     def _exists(self) -> bool:
-        return bool(self.load().samples)
+        return bool(self.samples)
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": str(self._filepath), "truth": str(self._truth)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -125,6 +126,12 @@ class VolumeFolder(AbstractDataset[Plans, Volumes]):
             _replace_text(self._filepath / _SET_ASIDE, json.dumps(reasons, indent=2))
         if plans and len(refused) == len(plans):
             raise next(iter(refused.values()))
+
+    def content_hash(self) -> str | None:
+        """Return a hash over the volumes' fingerprints, None where there is no volume."""
+        known = {_name(path): read_identity(path) for path in _list_stores(self._filepath)}
+        told = [f"{name} {entry['fingerprint']}" for name, entry in known.items() if entry]
+        return hashlib.sha256("\n".join(told).encode()).hexdigest() if told else None
 
     def _read_set_aside(self) -> dict[str, str]:
         """Read which samples the last save could not use, and why."""

@@ -1,4 +1,4 @@
-"""Whether a trained classifier may take over production, and why."""
+"""Whether a trained model may take over production, and why."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ class Contender:
     ----------
     name
         What the model is called in the text of the decision.
-    balanced_accuracy
-        Mean recall over the classes on the test split, 0 to 1.
+    score
+        What is compared, on the test split, 0 to 1, higher is better.
     split_hash
-        Hash of the crops table that the model was trained and tested with; None if it has none.
+        Hash of the split that the model was trained and tested with; None if it has none.
     """
 
     name: str
-    balanced_accuracy: float
+    score: float
     split_hash: str | None = None
 
 
@@ -46,6 +46,7 @@ def decide_promotion(
     production: Contender | None,
     *,
     leaking: bool = False,
+    measure: str = "balanced accuracy",
 ) -> Promotion:
     """Let the candidate into production only where it beats baseline and present production.
 
@@ -55,6 +56,8 @@ def decide_promotion(
         Models judged on the same test split; ``production`` is None where there is none yet.
     leaking
         Whether test and training ground overlap; such a score promotes nothing.
+    measure
+        What the score is, for the text of the decision.
 
     Returns
     -------
@@ -62,7 +65,7 @@ def decide_promotion(
         A tie is no win: the model that is in use stays.
     """
     rivals = [baseline] if production is None else [baseline, production]
-    reasons = [_compare(candidate, rival) for rival in rivals]
+    reasons = [_compare(candidate, rival, measure) for rival in rivals]
     if production is None:
         reasons.append("there is no production model yet")
     elif production.split_hash != candidate.split_hash:
@@ -72,9 +75,7 @@ def decide_promotion(
         )
     if leaking:
         reasons.append("the test split overlaps the training ground, so its scores prove nothing")
-    promoted = not leaking and all(
-        candidate.balanced_accuracy > rival.balanced_accuracy for rival in rivals
-    )
+    promoted = not leaking and all(candidate.score > rival.score for rival in rivals)
     return Promotion(promoted, tuple(reasons))
 
 
@@ -90,9 +91,9 @@ def score_names(truth: Sequence[str], predicted: Sequence[str]) -> float:
     return float(np.mean([hit[true == name].mean() for name in np.unique(true)]))
 
 
-def _compare(candidate: Contender, rival: Contender) -> str:
-    verb = "beats" if candidate.balanced_accuracy > rival.balanced_accuracy else "does not beat"
+def _compare(candidate: Contender, rival: Contender, measure: str) -> str:
+    verb = "beats" if candidate.score > rival.score else "does not beat"
     return (
-        f"{candidate.name} {verb} {rival.name} on the test split (balanced accuracy "
-        f"{candidate.balanced_accuracy:.3f} against {rival.balanced_accuracy:.3f})"
+        f"{candidate.name} {verb} {rival.name} on the test split ({measure} "
+        f"{candidate.score:.3f} against {rival.score:.3f})"
     )

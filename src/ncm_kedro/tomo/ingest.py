@@ -156,8 +156,9 @@ class TomogramWriter:
 
     def __call__(self, target: VolumeTarget) -> None:
         """Copy, check, mark the field of view, and note the grey values."""
-        edge = self.compute.block_edge_vx
-        slabs = list_blocks(self.raw.shape_zyx, self._choose_slab(target.array.dtype.itemsize))
+        edge = int((target.array.shards or target.array.chunks)[0])  # shards are cubes
+        kind = target.array.dtype
+        slabs = list_blocks(self.raw.shape_zyx, self._choose_slab(edge, kind.itemsize))
         copied = run_blocks(
             _CopySlab(self.raw, target.array, edge),
             slabs,
@@ -166,7 +167,7 @@ class TomogramWriter:
             title=f"{self.raw.name}: copy",
         )
         _check_values(self.raw, slabs, copied)
-        outside = self._find_outside(slabs, copied, target.array.dtype)
+        outside = self._find_outside(slabs, copied, kind)
         marked = run_blocks(
             _MarkBlock(target.array, target.extras[FIELD_OF_VIEW], outside, self._lattice_step),
             list_blocks(self.raw.shape_zyx, (edge, edge, edge)),
@@ -181,9 +182,9 @@ class TomogramWriter:
         voxels = int(np.prod(self.raw.shape_zyx))
         return max(1, int(np.ceil((voxels / self.params.grey_samples) ** (1 / 3))))
 
-    def _choose_slab(self, itemsize: int) -> Triple:
-        """Choose as many rows of whole blocks as the memory holds: files hold whole sections."""
-        edge, (_, height, width) = self.compute.block_edge_vx, self.raw.shape_zyx
+    def _choose_slab(self, edge: int, itemsize: int) -> Triple:
+        """Choose as many rows of whole shards as the memory holds: files hold whole sections."""
+        _, height, width = self.raw.shape_zyx
         row_of_blocks = edge * edge * width * max(itemsize, self.raw.dtype.itemsize)
         rows = max(1, self.params.slab_memory_mb * 1_000_000 // row_of_blocks)
         return edge, min(rows * edge, -(-height // edge) * edge), width

@@ -1,4 +1,4 @@
-"""Synthetic SEM frames with a known truth."""
+"""Synthetic SEM frames and tomograms with a known truth."""
 
 from ncm_kedro.pipelines.synthesise.pipeline import create_pipeline
 

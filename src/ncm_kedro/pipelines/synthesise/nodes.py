@@ -1,11 +1,13 @@
-"""From parameters to synthetic frames."""
+"""From parameters to synthetic frames and tomograms."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from ncm_kedro.params.synthesise import SynthesiseSemParams
+from ncm_kedro.params.tomo_phantoms import TomoPhantomParams
 from ncm_kedro.synthetic.sem_frames import SyntheticFrame, iter_sem_frames
+from ncm_kedro.synthetic.tomo_writing import PhantomPlan, plan_phantoms
 
 
 class FrameStream:
@@ -21,3 +23,8 @@ class FrameStream:
 def synthesise_sem_frames(params: SynthesiseSemParams) -> FrameStream:
     """Plan synthetic frames; the data set renders and writes them one by one."""
     return FrameStream(params)
+
+
+def synthesise_tomograms(params: TomoPhantomParams) -> list[PhantomPlan]:
+    """Plan phantom tomograms; the data set renders them slab by slab."""
+    return plan_phantoms(params)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from kedro.pipeline import Pipeline, node, pipeline
 
-from ncm_kedro.pipelines.synthesise.nodes import synthesise_sem_frames
+from ncm_kedro.pipelines.synthesise.nodes import synthesise_sem_frames, synthesise_tomograms
 
 
 def create_pipeline() -> Pipeline:
-    """Write labelled frames to train on, and others that no model has seen."""
+    """Write labelled frames to train on, others that no model has seen, and tomograms."""
     return pipeline(
         [
             node(
@@ -16,13 +16,22 @@ def create_pipeline() -> Pipeline:
                 inputs="params:synthesise.sem",
                 outputs="raw_sem_frames",
                 name="synthesise_sem_frames",
+                tags="sem",
             ),
             node(
                 synthesise_sem_frames,
                 inputs="params:synthesise.sem_unseen",
                 outputs="raw_unseen_frames",
                 name="synthesise_unseen_frames",
+                tags="sem",
+            ),
+            node(
+                synthesise_tomograms,
+                inputs="params:synthesise.tomo",
+                outputs="raw_tomograms",
+                name="synthesise_tomograms",
+                tags="tomo",
             ),
         ],
-        tags=["synthetic", "sem"],
+        tags="synthetic",
     )

@@ -1,0 +1,88 @@
+"""Known labels of a tomogram: a phantom's, or a volume that somebody labelled by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+import tifffile
+from kedro.io import AbstractDataset, DatasetError
+from numpy.typing import NDArray
+
+from ncm_kedro.errors import StoreError
+
+LABELS_ENDING = "_labels.tif"
+
+
+@dataclass(frozen=True)
+class TomogramTruth(Mapping[str, NDArray[np.int32]]):
+    """Label volumes by sample, read when asked for.
+
+    Attributes
+    ----------
+    folder
+        Holds ``<sample>_labels.tif``; it need not exist.
+    """
+
+    folder: Path
+
+    def __getitem__(self, sample: str, /) -> NDArray[np.int32]:
+        path = self.folder / f"{sample}{LABELS_ENDING}"
+        if not path.is_file():
+            raise KeyError(sample)
+        try:
+            labels = tifffile.imread(path)
+        except (OSError, ValueError, tifffile.TiffFileError) as error:
+            self._refuse(path, f"a file that cannot be read ({error})", error)
+        if labels.ndim != 3 or labels.dtype.kind not in "iu":
+            self._refuse(path, f"{labels.ndim}-D values of type {labels.dtype}", None)
+        known: NDArray[np.int32] = labels.astype(np.int32, copy=False)
+        return known
+
+    def __iter__(self) -> Iterator[str]:
+        for path in sorted(self.folder.glob(f"*{LABELS_ENDING}")):
+            yield path.name.removesuffix(LABELS_ENDING)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def _refuse(self, path: Path, found: str, error: Exception | None) -> NoReturn:
+        raise StoreError(
+            path,
+            found=found,
+            expected="a TIFF stack (Z, Y, X) of whole-number labels, 0 = background",
+            action="write the labels again, or move the file away: scores are then left out",
+        ) from error
+
+
+class TomogramTruthFolder(AbstractDataset[None, TomogramTruth]):
+    """Loads as label volumes by sample; an absent folder is an empty one.
+
+    Parameters
+    ----------
+    filepath
+        The folder of ``<sample>_labels.tif``.
+    metadata
+        For plug-ins, not used here.
+    """
+
+    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+        self._filepath = Path(filepath)
+        self.metadata = metadata
+
+    def load(self) -> TomogramTruth:
+        """List the folder."""
+        return TomogramTruth(self._filepath.resolve())
+
+    def save(self, data: None) -> NoReturn:
+        """Refuse: truth is laid down by a person or by ``synthesise``."""
+        raise DatasetError(f"{self._filepath} holds known labels: no node writes it")
+
+    def _exists(self) -> bool:
+        return self._filepath.is_dir()
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self._filepath)}

@@ -1,0 +1,53 @@
+"""Projects for napari, and the edits that come back."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from ncm_kedro.contracts.tomo import ReviewLog
+from ncm_kedro.params.tomo_compute import TomoComputeParams
+from ncm_kedro.params.tomo_review import TomoReviewParams
+from ncm_kedro.tomo.review import ReviewProject, plan_review
+from ncm_kedro.tomo.review_edits import EditedLabels, apply_edits
+from ncm_kedro.tomo.sample_table import list_samples
+from ncm_kedro.tomo.volume import VolumePlan, Volumes
+
+
+def take_edits_back(
+    labels: Volumes,
+    table: pd.DataFrame,
+    edits: dict[str, EditedLabels],
+    compute: TomoComputeParams,
+) -> tuple[list[VolumePlan], pd.DataFrame]:
+    """Plan a new version of every sample's labels that was edited, and log the changes."""
+    changed = [
+        apply_edits(labels[name], edits[name], compute)
+        for name in list_samples(table)
+        if name in edits
+    ]
+    empty = pd.DataFrame(columns=list(ReviewLog.to_schema().columns))
+    logs = [log for _, log in changed if len(log)]
+    log = pd.concat(logs, ignore_index=True) if logs else empty
+    return [plan for plan, _ in changed], log
+
+
+def plan_projects(
+    *,
+    tomograms: Volumes,
+    table: pd.DataFrame,
+    probability: Volumes,
+    labels: Volumes,
+    particles: pd.DataFrame,
+    review: TomoReviewParams,
+) -> list[ReviewProject]:
+    """Choose what a person shall look at in each sample."""
+    return [
+        plan_review(
+            tomograms[name],
+            probability[name],
+            labels[name],
+            particles[particles["sample"] == name].reset_index(drop=True),
+            review,
+        )
+        for name in list_samples(table)
+    ]

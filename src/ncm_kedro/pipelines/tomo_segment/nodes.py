@@ -1,0 +1,203 @@
+"""From raw tomograms to labelled particles, their scores and the report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from ncm_kedro.datasets.raw_tomograms import RawTomograms
+from ncm_kedro.datasets.tomogram_truth import TomogramTruth
+from ncm_kedro.params.tomo_compute import TomoComputeParams
+from ncm_kedro.params.tomo_fusion import TomoFusionParams
+from ncm_kedro.params.tomo_instances import TomoInstanceParams
+from ncm_kedro.params.tomo_review import TomoReviewParams
+from ncm_kedro.params.tomo_scoring import TomoScoringParams
+from ncm_kedro.params.tomo_volumes import TomoVolumeParams
+from ncm_kedro.plotting.tomo_comparison import compare_sections
+from ncm_kedro.plotting.tomo_report import SampleView, render_tomo_report, view_sample
+from ncm_kedro.plotting.tomo_sections import plot_orthogonal
+from ncm_kedro.plotting.tomo_solids import plot_sizes, plot_solids
+from ncm_kedro.tomo.detector import Detector, describe_detector
+from ncm_kedro.tomo.fusion import plan_probability
+from ncm_kedro.tomo.ingest import plan_tomogram
+from ncm_kedro.tomo.instances import plan_labels
+from ncm_kedro.tomo.other_methods import plan_other_methods
+from ncm_kedro.tomo.particle_list import list_particles
+from ncm_kedro.tomo.sample_table import list_samples, tabulate_tomograms
+from ncm_kedro.tomo.score_table import score_samples, select_methods
+from ncm_kedro.tomo.volume import Volume, VolumePlan, Volumes
+
+
+def ingest_tomograms(
+    raw: RawTomograms, volumes: TomoVolumeParams, compute: TomoComputeParams
+) -> dict[str, VolumePlan]:
+    """Plan the copy of every tomogram into an OME-Zarr volume."""
+    return {name: plan_tomogram(tomogram, volumes, compute) for name, tomogram in raw.items()}
+
+
+def tabulate_samples(raw: RawTomograms, tomograms: Volumes) -> pd.DataFrame:
+    """List the samples of this run, also those that were set aside."""
+    return tabulate_tomograms(raw, tomograms, raw.rejected)
+
+
+def fuse_directions(
+    tomograms: Volumes,
+    table: pd.DataFrame,
+    detector: Detector,
+    fusion: TomoFusionParams,
+    compute: TomoComputeParams,
+) -> dict[str, VolumePlan]:
+    """Plan each sample's particle probability, fused from sections in three directions."""
+    return {
+        name: plan_probability(tomograms[name], detector, fusion, compute)
+        for name in list_samples(table)
+    }
+
+
+def label_particles(
+    tomograms: Volumes,
+    table: pd.DataFrame,
+    probability: Volumes,
+    instances: TomoInstanceParams,
+    compute: TomoComputeParams,
+) -> dict[str, VolumePlan]:
+    """Plan each sample's labels."""
+    return {
+        name: plan_labels(tomograms[name], probability[name], instances, compute)
+        for name in list_samples(table)
+    }
+
+
+def list_labelled_particles(
+    tomograms: Volumes,
+    table: pd.DataFrame,
+    probability: Volumes,
+    labels: Volumes,
+    compute: TomoComputeParams,
+) -> pd.DataFrame:
+    """List the particles of all samples."""
+    tables = [
+        list_particles(labels[name], tomograms[name], probability[name], compute).assign(
+            sample=name
+        )
+        for name in list_samples(table)
+    ]
+    joined = pd.concat(tables, ignore_index=True)
+    return joined[["sample", *joined.columns.drop("sample")]]
+
+
+def label_by_other_methods(
+    *,
+    tomograms: Volumes,
+    table: pd.DataFrame,
+    probability: Volumes,
+    truth: TomogramTruth,
+    detector: Detector,
+    instances: TomoInstanceParams,
+    scoring: TomoScoringParams,
+    compute: TomoComputeParams,
+) -> list[VolumePlan]:
+    """Plan what other methods make of the samples whose truth is known."""
+    return [
+        plan
+        for name in list_samples(table)
+        if name in truth
+        for plan in plan_other_methods(
+            tomograms[name],
+            probability[name],
+            detector,
+            instances=instances,
+            scoring=scoring,
+            compute=compute,
+        )
+    ]
+
+
+def score_methods(
+    *,
+    table: pd.DataFrame,
+    labels: Volumes,
+    other_labels: Volumes,
+    truth: TomogramTruth,
+    scoring: TomoScoringParams,
+) -> tuple[pd.DataFrame, dict[str, dict[str, float]]]:
+    """Score every method on the samples whose truth is known."""
+    scores = score_samples(list_samples(table), labels, other_labels, truth, scoring)
+    metrics = {
+        f"{row['sample']}.{row['method']}.{name}": {"value": float(row[name]), "step": 0}
+        for row in scores.to_dict("records")
+        for name in ("ap_50", "ap_70", "ap_90", "panoptic_quality")
+        if pd.notna(row[name])
+    }
+    return scores, metrics
+
+
+def show_samples(
+    *,
+    tomograms: Volumes,
+    table: pd.DataFrame,
+    probability: Volumes,
+    labels: Volumes,
+    particles: pd.DataFrame,
+) -> tuple[dict[str, Figure], Figure]:
+    """Draw the sections and the solids of every sample, and the size distributions."""
+    views = _view_samples(tomograms, table, probability, labels, particles)
+    figures: dict[str, Figure] = {}
+    for view in views:
+        border = view.particles.loc[view.particles["touches_border"], "particle_id"]
+        figures[f"{view.sample}_sections.png"] = plot_orthogonal(
+            view.cuts, title=view.sample, border_ids=[int(number) for number in border]
+        )
+        figures[f"{view.sample}_solids.png"] = plot_solids(view.solid, title=view.sample)
+    return figures, plot_sizes({view.sample: view.particles for view in views})
+
+
+def write_tomo_report(
+    *,
+    tomograms: Volumes,
+    table: pd.DataFrame,
+    probability: Volumes,
+    labels: Volumes,
+    other_labels: Volumes,
+    particles: pd.DataFrame,
+    scores: pd.DataFrame,
+    truth: TomogramTruth,
+    detector: Detector,
+    review: TomoReviewParams,
+) -> str:
+    """Write the page that a user opens first."""
+    aside = table.loc[table["rejected_reason"].notna(), ["file", "rejected_reason"]]
+    return render_tomo_report(
+        samples=_view_samples(tomograms, table, probability, labels, particles),
+        detector=describe_detector(detector),
+        rejected=aside.rename(columns={"rejected_reason": "reason"}),
+        scores=scores,
+        comparisons={
+            name: compare_sections(
+                tomograms[name], select_methods(name, labels, other_labels), truth[name]
+            )
+            for name in list_samples(table)
+            if name in truth and name in set(scores["sample"])
+        },
+        review=review,
+    )
+
+
+def _view_samples(
+    tomograms: Mapping[str, Volume],
+    table: pd.DataFrame,
+    probability: Mapping[str, Volume],
+    labels: Mapping[str, Volume],
+    particles: pd.DataFrame,
+) -> list[SampleView]:
+    return [
+        view_sample(
+            tomograms[name],
+            probability[name],
+            labels[name],
+            particles[particles["sample"] == name].reset_index(drop=True),
+        )
+        for name in list_samples(table)
+    ]

@@ -1,0 +1,86 @@
+"""Contracts let sound tables and volumes pass and name what is wrong with others."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pandera.errors
+import pytest
+import zarr
+
+from ncm_kedro.contracts.tomo import (
+    ParticleListTable,
+    SegmentationScores,
+    TomogramTable,
+    validate_labels,
+    validate_tomograms,
+)
+from ncm_kedro.errors import StoreError
+from ncm_kedro.tomo.volume import Volume
+
+
+def make_volume(dtype=np.uint32, shape=(4, 5, 6), **extras):
+    store = zarr.storage.MemoryStore()
+    arrays = {
+        name: zarr.create_array(store, name=name, shape=size, dtype=kind)
+        for name, (kind, size) in {"0": (dtype, shape), **extras}.items()
+    }
+    return Volume("cyc10", "cyc10.ome.zarr", arrays.pop("0"), (), (0.1, 0.1, 0.1), arrays)
+
+
+def test_sound_volumes_pass():
+    validate_labels({"cyc10": make_volume(cracks=(np.uint8, (4, 5, 6)))})
+    validate_tomograms({"a": make_volume(np.uint16), "b": make_volume(np.float32)})
+
+
+@pytest.mark.parametrize(
+    ("check", "volume", "message"),
+    [
+        (validate_labels, make_volume(np.int64), "int64"),
+        (validate_labels, make_volume(shape=(4, 5)), "2 axes"),
+        (validate_labels, make_volume(cracks=(np.uint8, (4, 5, 5))), "cracks of shape"),
+        (validate_labels, replace(make_volume(), voxel_size_um=(0.1, 0.0, 0.1)), "voxel size"),
+        (validate_tomograms, make_volume(np.complex64), "complex64"),
+        (validate_tomograms, replace(make_volume(), voxel_size_um=(0.1, np.nan, 1)), "voxel size"),
+    ],
+)
+def test_other_volumes_are_named(check, volume, message):
+    with pytest.raises(StoreError, match=message):
+        check({"cyc10": volume})
+
+
+def test_tables_are_checked():
+    row = {"sample": "a", "file": "a.tif", "size_z_vx": 1, "size_y_vx": 2, "size_x_vx": 3,
+           "dtype": "uint8", "voxel_z_um": 0.1, "voxel_y_um": 0.1, "voxel_x_um": 0.1,
+           "voxel_size_source": "yml", "cycles": 10, "c_rate": 1.0, "axis_to_collector": "z",
+           "field_of_view_share": 1.0, "grey_low": 1.0, "grey_median": 2.0, "grey_high": 3.0,
+           "rejected_reason": None}  # fmt: skip
+    table = pd.DataFrame([row]).astype({"rejected_reason": "str"})
+    TomogramTable.validate(table)
+    unread = {name: None for name in row if name not in ("sample", "file")}
+    kinds = {**table.dtypes.to_dict(), **{f"size_{axis}_vx": "Int64" for axis in "zyx"}}
+    rejected = pd.DataFrame([{**row, **unread, "rejected_reason": "2-D"}]).astype(
+        {**kinds, "cycles": "float64"}
+    )
+    TomogramTable.validate(rejected)
+    with pytest.raises(pandera.errors.SchemaError):
+        TomogramTable.validate(table.assign(field_of_view_share=1.2))
+    particle = {"sample": "a", "particle_id": 1, "z_um": 1.0, "y_um": 1.0, "x_um": 1.0, "voxel_count": 5,
+                "volume_um3": 5.0, "equivalent_diameter_um": 2.1, "touches_border": False,
+                "probability": 0.5, "disagreement": 0.1, "crack_share": 0.0, "neck_doubt": 0.2,
+                "inner_radius_um": np.nan, "z_start_vx": 0, "y_start_vx": 0, "x_start_vx": 0,
+                "z_stop_vx": 2, "y_stop_vx": 2, "x_stop_vx": 2}  # fmt: skip
+    ParticleListTable.validate(pd.DataFrame([particle]))
+    with pytest.raises(pandera.errors.SchemaError):
+        ParticleListTable.validate(pd.DataFrame([particle, particle]))
+    score = {"sample": "a", "method": "paper", "n_true": 1, "n_predicted": 1, "ap_50": 1.0,
+             "ap_70": 1.0, "ap_90": 0.0, "panoptic_quality": 0.9, "precision": 1.0, "recall": 1.0,
+             "mean_iou": 0.9,
+             "splits": 0, "merges": 0,
+             "surface_mean_um": np.nan,
+             "surface_p95_um": np.nan}  # fmt: skip
+    SegmentationScores.validate(pd.DataFrame([score]))
+    with pytest.raises(pandera.errors.SchemaError):
+        SegmentationScores.validate(pd.DataFrame([score, score]))

@@ -1,0 +1,78 @@
+"""Which basins are one particle."""
+
+import numpy as np
+import pytest
+
+from ncm_kedro.tomo.basin_graph import (
+    BasinTable,
+    measure_contacts,
+    merge_basins,
+    reduce_contacts,
+)
+
+
+def table(peak, inner, contacts):
+    rows = np.array(contacts, dtype=np.int64).reshape(-1, 4)
+    return BasinTable(np.array(peak), np.array(inner), rows[:, :2], rows[:, 2], rows[:, 3])
+
+
+def merge(made):
+    found = merge_basins(made, seed=128, saddle_share=0.7, neck_share=0.5, absorb_share=0.6)
+    return found.tolist()
+
+
+@pytest.mark.parametrize(
+    ("saddle", "neck", "joined"),
+    [(200, 40, True), (100, 40, False), (140, 40, False), (200, 15, False), (180, 20, True)],
+)
+def test_a_merge_needs_seed_level_a_high_saddle_and_a_wide_neck(saddle, neck, joined):
+    assert merge(table([250, 230], [60, 40], [(0, 1, saddle, neck)])) == [0, 0 if joined else 1]
+
+
+def test_a_basin_without_a_seed_goes_where_it_is_connected_best():
+    made = table([250, 90, 250], [60, 5, 60], [(0, 1, 20, 2), (1, 2, 60, 4)])
+    assert merge(made) == [0, 1, 1]
+
+
+def test_a_peak_of_its_own_without_a_seed_is_debris():
+    for saddle, owner in ((53, -1), (54, 0)):
+        assert merge(table([250, 90], [60, 5], [(0, 1, saddle, 2)])) == [0, owner]
+
+
+def test_a_basin_that_reaches_no_seed_is_dropped():
+    assert merge(table([250, 90, 80], [60, 5, 5], [(1, 2, 70, 4)])) == [0, -1, -1]
+
+
+def test_contacts_of_merged_basins_count_together():
+    """0 and 1 are one; 2 touches 0 with a high saddle and 1 with a wide neck: one as well."""
+    made = table([250] * 3, [60] * 3, [(0, 1, 245, 58), (0, 2, 200, 10), (1, 2, 180, 50)])
+    assert merge(made) == [0, 0, 0]
+
+
+def test_numbering_the_basins_anew_changes_nothing():
+    rng = np.random.default_rng(2)
+    count = 40
+    peak, inner = rng.integers(60, 256, count), rng.integers(5, 80, count)
+    pairs = np.unique(np.sort(rng.integers(0, count, (120, 2)), axis=1), axis=0)
+    pairs = pairs[pairs[:, 0] != pairs[:, 1]]
+    saddle = rng.permutation(np.arange(len(pairs)) * 2 + 20)  # no ties, which order would decide
+    neck = np.minimum(inner[pairs].min(axis=1), rng.integers(1, 80, len(pairs)))
+    first = merge(table(peak, inner, np.column_stack([pairs, saddle, neck])))
+    order = rng.permutation(count)
+    place = np.argsort(order)
+    second = merge(
+        table(peak[order], inner[order],
+              np.column_stack([np.sort(place[pairs], axis=1), saddle, neck]))
+    )  # fmt: skip
+    for a in range(count):
+        for b in range(count):
+            same = first[a] == first[b] >= 0
+            assert same == (second[place[a]] == second[place[b]] >= 0)
+
+
+def test_contacts_take_the_lower_voxel_of_a_face_and_the_highest_face():
+    labels = np.array([[[1, 2], [1, 2], [0, 2]]], np.uint32)
+    prob = np.array([[[90, 200], [150, 120], [0, 255]]], np.uint8)
+    found = measure_contacts(labels, prob, prob // 10, (1, 3, 2))
+    assert found.tolist() == [[1, 2, 120, 12, 2]]
+    assert reduce_contacts([found, found]).tolist() == [[1, 2, 120, 12, 4]]

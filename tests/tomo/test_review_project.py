@@ -1,0 +1,186 @@
+"""The project opens in napari, and what is saved there comes back."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import py_compile
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+import zarr
+
+from ncm_kedro.params.tomo_compute import TomoComputeParams
+from ncm_kedro.params.tomo_review import TomoReviewParams
+from ncm_kedro.tomo.review import plan_review, write_review
+from ncm_kedro.tomo.review_edits import apply_edits, open_edited
+from ncm_kedro.tomo.volume import Volume
+
+VOXEL_UM = (0.2, 0.1, 0.1)
+SHAPE = (30, 70, 80)
+
+
+def make_volume(folder, name, values, **extras):
+    group = zarr.open_group(folder / f"{name}.ome.zarr", mode="w")
+    return Volume(
+        name="cyc10",
+        path=folder / f"{name}.ome.zarr",
+        array=group.create_array("s0", data=values, chunks=(16, 16, 16)),
+        levels=(),
+        voxel_size_um=VOXEL_UM,
+        extras={
+            key: group.create_array(f"labels/{key}/s0", data=extra, chunks=(16, 16, 16))
+            for key, extra in extras.items()
+        },
+        attributes={"fingerprint": f"{name}-1"},
+    )
+
+
+@pytest.fixture
+def volumes(tmp_path):
+    labels = np.zeros(SHAPE, np.uint32)
+    labels[4:12, 10:30, 10:30], labels[15:28, 40:60, 40:70] = 1, 2
+    image = (80 + 100 * (labels > 0)).astype(np.uint8)
+    cracks = np.zeros(SHAPE, np.uint8)
+    cracks[6:8, 10:30, 20] = 1
+    return (
+        make_volume(tmp_path, "image", image),
+        make_volume(tmp_path, "probability", image),
+        make_volume(tmp_path, "labels", labels, cracks=cracks),
+    )
+
+
+@pytest.fixture
+def project(volumes, tmp_path):
+    particles = pd.DataFrame(
+        {
+            "particle_id": [1, 2], "z_um": [1.6, 4.3], "y_um": [2.0, 5.0], "x_um": [2.0, 5.5],
+            "equivalent_diameter_um": [2.3, 3.1], "touches_border": [False, False],
+            "probability": [0.8, 0.7], "disagreement": [0.5, 0.6],
+        }
+    )  # fmt: skip
+    folder = tmp_path / "review" / "cyc10"
+    write_review(plan_review(*volumes, particles, TomoReviewParams()), folder)
+    return folder
+
+
+@pytest.fixture
+def script(project):
+    """The script as the user has it, imported from the project's folder."""
+    py_compile.compile(str(project / "open_in_napari.py"), doraise=True)
+    spec = importlib.util.spec_from_file_location("open_in_napari", project / "open_in_napari.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def viewer():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        components = pytest.importorskip("napari.components")
+    return components.ViewerModel()
+
+
+def test_project_holds_list_paths_and_readme(project):
+    listed = pd.read_csv(project / "doubtful.csv")
+    assert listed["particle_id"].tolist() == [2, 1]
+    facts = json.loads((project / "project.json").read_text())
+    assert facts["arrays"]["labels"] == "../../labels.ome.zarr/s0"
+    assert facts["arrays"]["cracks"] == "../../labels.ome.zarr/labels/cracks/s0"
+    assert "labels-1" in (project / "README.md").read_text()
+    assert not list(project.glob(".*"))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_layers_lie_on_each_other_in_um(script, project, viewer):
+    region = script.find_region(script.read_project(project), None, None)
+    labels = script.add_layers(viewer, project, region)
+    names = [layer.name for layer in viewer.layers]
+    assert names == ["image", "probability", "cracks", "labels", "doubtful"]
+    for layer in viewer.layers[:4]:
+        np.testing.assert_allclose(layer.scale, VOXEL_UM)
+        assert layer.data.shape == SHAPE
+    assert viewer.layers["labels"].data is labels
+    assert not viewer.layers["cracks"].editable
+    points = viewer.layers["doubtful"]
+    assert points.features["particle_id"].tolist() == [2, 1]
+    for point, number in zip(points.data, (2, 1), strict=True):
+        place = viewer.layers["labels"].world_to_data(points.data_to_world(point))
+        assert labels[tuple(np.rint(place).astype(int))] == number
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_painted_and_saved_edits_come_back(script, project, viewer, volumes):
+    whole = script.find_region(script.read_project(project), None, None)
+    script.add_layers(viewer, project, whole)
+    layer = viewer.layers["labels"]
+    before = volumes[2].array[:]
+    layer.fill((20, 50, 50), 0)  # a fill bucket acts in the section that is shown
+    layer.data[before == 1] = 9
+    store = script.save_edits(project, np.asarray(layer.data), whole)
+    assert store == project / "edited_labels.zarr"
+    plan, log = apply_edits(volumes[2], open_edited(store), TomoComputeParams(workers=1))
+    assert log["kind"].tolist() == ["renumbered", "reshaped"]
+    assert log["voxels_changed"].tolist() == [8 * 20 * 20, 20 * 30]
+    assert plan.attributes["edited_from"] == "labels-1"
+    np.testing.assert_array_equal(volumes[2].array[:], before)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_a_box_round_a_particle_changes_nothing_else(script, project, viewer, volumes):
+    region = script.find_region(script.read_project(project), None, 1)
+    labels = script.add_layers(viewer, project, region)
+    assert labels.shape != SHAPE
+    labels[labels == 1] = 5
+    script.save_edits(project, labels, region)
+    _, log = apply_edits(
+        volumes[2], open_edited(project / "edited_labels.zarr"), TomoComputeParams(workers=1)
+    )
+    assert log[["kind", "particles_before", "particles_after"]].values.tolist() == [
+        ["renumbered", "1", "5"]
+    ]
+    again = script.add_layers(type(viewer)(), project, region)
+    np.testing.assert_array_equal(again, labels)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_keys_save_and_go_to_the_next(script, project, viewer):
+    region = script.find_region(script.read_project(project), None, None)
+    script.add_layers(viewer, project, region)
+    script.bind_keys(viewer, project, region)
+    keys = {str(key): action for key, action in viewer.keymap.items()}
+    keys["Shift+N"](viewer)
+    assert viewer.layers["labels"].selected_label == 2
+    np.testing.assert_allclose(viewer.dims.point, (4.3, 5.0, 5.5), atol=0.2)
+    keys["Shift+N"](viewer)
+    assert viewer.layers["labels"].selected_label == 1
+    keys["Shift+S"](viewer)
+    assert (project / "edited_labels.zarr").is_dir()
+
+
+def test_regions_are_checked(script, project):
+    facts = script.read_project(project)
+    part = script.find_region(facts, "0:10,5:20,:", None)
+    assert [(p.start, p.stop) for p in part] == [(0, 10), (5, 20), (0, 80)]
+    for text in ("0:10", "0:10,5:5,0:3", "90:99,0:1,0:1"):
+        with pytest.raises(ValueError, match="region"):
+            script.find_region(facts, text, None)
+    with pytest.raises(ValueError, match="particle 77"):
+        script.find_region(facts, None, 77)
+    with pytest.raises(ValueError, match="too many"):
+        script.find_region({**facts, "shape_zyx": [2000, 2000, 2000]}, None, None)
+
+
+def test_writing_again_keeps_edits(script, project, volumes):
+    whole = script.find_region(script.read_project(project), None, None)
+    script.save_edits(project, volumes[2].array[:], whole)
+    particles = pd.DataFrame(
+        {name: [] for name in ("particle_id", "z_um", "y_um", "x_um", "equivalent_diameter_um",
+                               "touches_border", "probability", "disagreement")}
+    )  # fmt: skip
+    write_review(plan_review(*volumes, particles, TomoReviewParams()), project)
+    assert (project / "edited_labels.zarr").is_dir()
+    assert script.read_doubtful(project) == []
