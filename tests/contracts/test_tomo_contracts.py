@@ -67,7 +67,8 @@ def test_tables_are_checked():
     TomogramTable.validate(rejected)
     with pytest.raises(pandera.errors.SchemaError):
         TomogramTable.validate(table.assign(field_of_view_share=1.2))
-    particle = {"sample": "a", "particle_id": 1, "z_um": 1.0, "y_um": 1.0, "x_um": 1.0, "voxel_count": 5,
+    particle = {"sample": "a", "particle_id": 1,
+                "z_um": 1.0, "y_um": 1.0, "x_um": 1.0, "voxel_count": 5,
                 "volume_um3": 5.0, "equivalent_diameter_um": 2.1, "touches_border": False,
                 "probability": 0.5, "disagreement": 0.1, "crack_share": 0.0, "neck_doubt": 0.2,
                 "inner_radius_um": np.nan, "z_start_vx": 0, "y_start_vx": 0, "x_start_vx": 0,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -41,7 +42,8 @@ class TomogramTable(pa.DataFrameModel):
 class ParticleListTable(pa.DataFrameModel):
     """A row per particle; places in um from the volume's first corner, its box in voxels."""
 
-    particle_id: Series[int] = pa.Field(gt=0, unique=True, coerce=True)
+    sample: Series[str]
+    particle_id: Series[int] = pa.Field(gt=0, coerce=True)
     z_um: Series[float] = pa.Field(ge=0)
     y_um: Series[float] = pa.Field(ge=0)
     x_um: Series[float] = pa.Field(ge=0)
@@ -60,6 +62,11 @@ class ParticleListTable(pa.DataFrameModel):
     crack_share: Series[float] = pa.Field(ge=0, le=1)
     neck_doubt: Series[float] = pa.Field(ge=0, le=1)
     inner_radius_um: Series[float] = pa.Field(ge=0, nullable=True)
+
+    class Config:
+        """A particle is listed once."""
+
+        unique: ClassVar[list[str]] = ["sample", "particle_id"]
 
 
 class SegmentationScores(pa.DataFrameModel):
@@ -84,7 +91,7 @@ class SegmentationScores(pa.DataFrameModel):
     class Config:
         """A method is scored once on a sample."""
 
-        unique = ("sample", "method")
+        unique: ClassVar[list[str]] = ["sample", "method"]
 
 
 class ReviewLog(pa.DataFrameModel):

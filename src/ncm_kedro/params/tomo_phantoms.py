@@ -200,7 +200,7 @@ class VolumeImagingParams(FrozenParams):
     """Amplitude of rings around the rotation axis, which runs along z (no unit)."""
     shading: float = Field(default=0.12, ge=0, le=1)
     """Amplitude of uneven brightness (no unit)."""
-    field_of_view: float = Field(default=0.62, gt=0.2, le=2)
+    field_of_view: float = Field(default=0.54, gt=0.2, le=2)
     """Radius of the round field of view as a share of the longer of width and height; above
     0.71 it cuts nothing."""
 

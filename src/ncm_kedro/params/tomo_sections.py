@@ -23,7 +23,7 @@ class SectionSegmentParams(FrozenParams):
     turns: bool = True
     """Whether to average over flips and quarter turns: better outlines for eight times the work."""
 
-    scales: tuple[float, ...] = Field(default=(1.0, 1.7), min_length=1, max_length=5)
+    scales: tuple[float, ...] = Field(default=(1.0,), min_length=1, max_length=5)
     """Enlargements, relative to the one that brings a typical particle to the size that the
     detector was trained around, at which the section is looked at (no unit)."""
 
@@ -36,6 +36,17 @@ class SectionSegmentParams(FrozenParams):
 
     central: float = Field(default=0.6, gt=0, le=1)
     """Candidates within this share of the way from the centre to the outline vote (no unit)."""
+
+    edge_band: float = Field(default=0.05, ge=0, le=0.3)
+    """Half width of the band about an outline in which the grey edge is looked for, as a share of
+    the particle's diameter (no unit); 0: the network's outlines stand."""
+
+    edge_smoothing_px: float = Field(default=0.9, ge=0, le=10)
+    """Standard deviation of the smoothing before the grey edge is looked for (px)."""
+
+    edge_contrast: float = Field(default=2.0, ge=0, le=100)
+    """Least difference of the grey values inside and outside, in standard deviations of the
+    smoothed section, for an outline to be moved to the edge (no unit)."""
 
     min_diameter_px: float = Field(default=6.0, ge=0)
     """Smaller particles are left out (px of the section)."""

@@ -1,4 +1,4 @@
-"""Particles in a single section: found at the scales that suit them, outlined by vote."""
+"""Particles in a single section: found by the network, outlined by vote and by the grey edge."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from ncm_kedro.tomo.section_candidates import (
     suppress_overlaps,
 )
 from ncm_kedro.tomo.section_outlines import vote_outlines
+from ncm_kedro.tomo.section_refine import refine_outlines
 
 FloatArray = NDArray[np.float32]
 
@@ -25,6 +26,7 @@ _LADDER = (2.0, 1.0, 0.5, 0.25, 0.125)  # scales at which the particle size is l
 _MAX_MPX = 8.0  # of an enlarged section
 _MIN_EDGE_PX = 48
 _CONFIDENCE_POWER = 5
+_LARGEST_SHARE = 0.4  # of the section's shorter edge that a typical particle may span
 _MEGA = 1e6
 
 
@@ -96,6 +98,11 @@ def segment_section(
         candidates, winners, grey.shape, weights_n=scores, agreement=params.agreement,
         central=params.central,
     )  # fmt: skip
+    if params.edge_band:
+        labels = refine_outlines(
+            labels, grey, band=params.edge_band, smoothing_px=params.edge_smoothing_px,
+            least_contrast=params.edge_contrast,
+        )  # fmt: skip
     present = np.unique(labels)
     present = present[present > 0]
     numbers = np.zeros(len(winners) + 1, np.int32)
@@ -137,6 +144,7 @@ def estimate_particle_px(normalised_yx: FloatArray, detector: Detector) -> float
         found = found.take(suppress_overlaps(found, max_overlap=detector.nms_threshold))
         sizes = found.diameters_px * scale
         known = (sizes >= SEEN_DIAMETERS_PX[0]) & (sizes <= SEEN_DIAMETERS_PX[1])
+        known &= found.diameters_px <= _LARGEST_SHARE * min(normalised_yx.shape)
         trust = found.prob_n[known] ** _CONFIDENCE_POWER
         covered = float((trust * found.diameters_px[known] ** 2).sum())
         if covered > best:

@@ -23,6 +23,7 @@ from ncm_kedro.tomo.training_steps import Trainer, compute_learning_rate, read_s
 STATE_FILE = "state.npz"
 
 _AHEAD = 3  # batches that are prepared while the network computes
+_NOT_FITTED_BY = {"render_workers", "threshold_images", "judged_images"}
 _log = logging.getLogger(__name__)
 
 History = list[dict[str, float]]
@@ -186,6 +187,6 @@ def _cut_validation(sources: list[CropSource], params: TomoTrainParams) -> list[
 
 
 def _identify(params: TomoTrainParams) -> str:
-    """Identity of the settings that the result depends on."""
-    text = params.model_dump_json(exclude={"render_workers"})
+    """Identity of the settings that the fit depends on."""
+    text = params.model_dump_json(exclude=_NOT_FITTED_BY)
     return hashlib.sha256(text.encode()).hexdigest()
