@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo      the whole road on synthetic frames, into data/demo and mlruns"
+	@echo "make demo      both roads on synthetic data, into data/demo and mlruns"
 	@echo "make test      the fast test suite"
 	@echo "make test-all  with the slow tests"
 	@echo "make lint      ruff, mypy and the import contracts"
@@ -27,9 +27,10 @@ $(READY): requirements.txt
 	@touch $@
 
 demo: $(READY)
-	@echo "Running the demo on synthetic SEM frames: less than 10 minutes on 2 cores, 200 MB of disk."
+	@echo "Running the demo on synthetic SEM frames and tomograms: minutes on 2 cores, 400 MB of disk."
 	@$(BIN)/kedro run --env demo
-	@echo "Done. Open data/demo/08_reporting/report.html; compare runs with"
+	@echo "Done. Open data/demo/08_reporting/report.html (SEM frames) and"
+	@echo "data/demo/08_reporting/tomo/report.html (tomograms); compare runs with"
 	@echo "  $(BIN)/mlflow ui --backend-store-uri sqlite:///mlruns/mlflow.db"
 
 test: $(READY)

@@ -64,7 +64,7 @@ class TomoInstanceParams(FrozenParams):
     """``watershed``: fused distance to the outline that a voxel of a particle must exceed, so that
     one direction alone adds no spur (steps of the stored map, quarters of a voxel of the network's
     grid). The refinement gives the same distance back; without refinement it counts as 0."""
-    seed_probability: float = Field(default=0.6, gt=0, lt=1)
+    seed_probability: float = Field(default=0.5, gt=0, lt=1)
     """``watershed``: fused probability that a particle reaches somewhere, and that two parts of
     one particle have all the way between them (0-1)."""
     merge_saddle_share: float = Field(default=0.7, ge=0, le=1)
