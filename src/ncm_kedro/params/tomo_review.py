@@ -14,7 +14,7 @@ class TomoReviewParams(FrozenParams):
     """Mean range of the probability between the three directions from which a particle is doubtful
     (no unit, 0 to 1)."""
 
-    min_probability: float = Field(default=0.4, ge=0, le=1)
+    min_probability: float = Field(default=0.2, ge=0, le=1)
     """Mean fused probability below which a particle is doubtful (no unit, 0 to 1)."""
 
     max_neck_doubt: float = Field(default=0.5, gt=0)
