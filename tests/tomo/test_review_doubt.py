@@ -9,7 +9,7 @@ from ncm_kedro.errors import TableError
 from ncm_kedro.params.tomo_review import TomoReviewParams
 from ncm_kedro.tomo.review_doubt import rank_doubtful
 
-PARAMS = TomoReviewParams()
+PARAMS = TomoReviewParams(min_probability=0.4)
 
 
 def table(**columns):
