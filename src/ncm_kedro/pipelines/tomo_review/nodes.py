@@ -25,9 +25,8 @@ def take_edits_back(
         for name in list_samples(table)
         if name in edits
     ]
-    empty = pd.DataFrame(columns=list(ReviewLog.to_schema().columns))
     logs = [log for _, log in changed if len(log)]
-    log = pd.concat(logs, ignore_index=True) if logs else empty
+    log = pd.concat(logs, ignore_index=True) if logs else ReviewLog.empty()
     return [plan for plan, _ in changed], log
 
 
