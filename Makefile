@@ -34,7 +34,7 @@ demo: $(READY)
 	@echo "  $(BIN)/mlflow ui --backend-store-uri sqlite:///mlruns/mlflow.db"
 
 test: $(READY)
-	@echo "Running the fast tests: about 2 minutes on 2 cores, less than 1 GB of temporary disk."
+	@echo "Running the fast tests: about 5 minutes on 2 cores, less than 1 GB of temporary disk."
 	@$(BIN)/python -m pytest
 
 test-all: $(READY)
