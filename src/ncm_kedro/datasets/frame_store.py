@@ -23,6 +23,8 @@ FRAME_COLUMNS = (
     "pixel_size_um", "pixel_size_source", "flags", "sidecar_json",
 )  # fmt: skip
 
+_KEPT = "what the store held before is intact, and frames already decoded are not decoded again"
+
 
 class FrameStore(Mapping[str, NDArray[np.uint8]]):
     """Decoded frames by identity, read from disk when asked for.
@@ -171,7 +173,7 @@ class FrameStoreDataset(AbstractDataset[DecodedFrames, FrameStore]):
         FrameError
             If not one frame can be used.
         """
-        with report_write_errors(self._filepath), lock_store(self._filepath):
+        with report_write_errors(self._filepath, _KEPT), lock_store(self._filepath):
             save_frames(self._filepath, data, self._workers)
 
     def _exists(self) -> bool:

@@ -47,13 +47,15 @@ def lock_store(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def report_write_errors(folder: Path) -> Iterator[None]:
+def report_write_errors(folder: Path, kept: str) -> Iterator[None]:
     """Turn what the operating system refuses into a located error.
 
     Parameters
     ----------
     folder
         The store that is being written.
+    kept
+        What is not lost, for the end of the message.
 
     Raises
     ------
@@ -65,10 +67,10 @@ def report_write_errors(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise StoreError(
             folder,
-            found=f"a write that failed: {error.strerror or error} ({_describe_space(folder)})",
-            expected="a folder that can be written, with enough free space",
-            action="free space or name another path in the catalog, then start again; what the "
-            "store held before is intact, and frames already decoded are not decoded again",
+            found=f"a read or write that failed: {error.strerror or error} "
+            f"({describe_space(folder)})",
+            expected="a folder that can be read and written, with enough free space",
+            action=f"free space or name another path in the catalog, then start again; {kept}",
         ) from error
 
 
@@ -94,7 +96,14 @@ def remove_unreferenced(folder: Path, keep: Collection[str]) -> int:
     return len(unwanted)
 
 
-def _describe_space(folder: Path) -> str:
+def describe_space(folder: Path) -> str:
+    """Say how much room the disk of a folder has.
+
+    Parameters
+    ----------
+    folder
+        The folder; it need not exist yet.
+    """
     existing = next((path for path in (folder, *folder.parents) if path.is_dir()), None)
     if existing is None or not os.access(existing, os.R_OK):
         return "free space unknown"

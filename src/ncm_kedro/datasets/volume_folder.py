@@ -5,16 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
-import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 from kedro.io import AbstractDataset
 
-from ncm_kedro.datasets.store_files import lock_store
+from ncm_kedro.datasets.store_files import describe_space, lock_store, report_write_errors
 from ncm_kedro.datasets.volume_store import (
     SUFFIX,
     discard_partial,
@@ -26,8 +23,10 @@ from ncm_kedro.datasets.volume_store import (
 from ncm_kedro.errors import SettingsError, StoreError, TomogramError
 from ncm_kedro.params.tomo_compute import TomoComputeParams
 from ncm_kedro.tomo.volume import VolumePlan, Volumes
+from ncm_kedro.tomo.whole_files import write_whole
 
 _SET_ASIDE = "set_aside.json"
+_KEPT = "finished volumes are intact, and finished blocks are not computed again"
 _log = logging.getLogger(__name__)
 
 Plans = Mapping[str, VolumePlan] | Iterable[VolumePlan]
@@ -113,7 +112,7 @@ class VolumeFolder(AbstractDataset[Plans, Volumes]):
         for plan in plans:
             self._check(plan)
         refused: dict[str, TomogramError] = {}
-        with _report_write_errors(self._filepath), lock_store(self._filepath):
+        with report_write_errors(self._filepath, _KEPT), lock_store(self._filepath):
             self._filepath.mkdir(parents=True, exist_ok=True)
             for plan in plans:
                 try:
@@ -123,7 +122,7 @@ class VolumeFolder(AbstractDataset[Plans, Volumes]):
                     refused[plan.name] = error
                     _log.warning("set aside: %s", error)
             reasons = {name: str(error) for name, error in refused.items()}
-            _replace_text(self._filepath / _SET_ASIDE, json.dumps(reasons, indent=2))
+            write_whole(self._filepath / _SET_ASIDE, json.dumps(reasons, indent=2).encode())
         if plans and len(refused) == len(plans):
             raise next(iter(refused.values()))
 
@@ -158,7 +157,7 @@ class VolumeFolder(AbstractDataset[Plans, Volumes]):
             discard_partial(store)
             return
         _log.info("%s: %.2f GB before compression, %s", store, plan.nbytes / 1e9,
-                  _describe_space(self._filepath))  # fmt: skip
+                  describe_space(self._filepath))  # fmt: skip
         write_volume(store, plan, self._compute)
 
     def _check(self, plan: VolumePlan) -> None:
@@ -177,7 +176,7 @@ class VolumeFolder(AbstractDataset[Plans, Volumes]):
         """Mend exchanges that a kill cut short, unless another run is at work here."""
         interrupted = list(self._filepath.glob(f"*{SUFFIX}.old"))
         if interrupted:
-            with _report_write_errors(self._filepath), lock_store(self._filepath):
+            with report_write_errors(self._filepath, _KEPT), lock_store(self._filepath):
                 for path in interrupted:
                     recover_store(path.with_suffix(""))
 
@@ -196,32 +195,3 @@ def _list_stores(folder: Path) -> Iterator[Path]:
 
 def _name(store: Path) -> str:
     return store.name.removesuffix(SUFFIX)
-
-
-def _replace_text(path: Path, text: str) -> None:
-    partial = path.with_suffix(".partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
-
-
-def _describe_space(folder: Path) -> str:
-    existing = next((path for path in (folder, *folder.parents) if path.is_dir()), None)
-    if existing is None or not os.access(existing, os.R_OK):
-        return "free space unknown"
-    return f"{shutil.disk_usage(existing).free / 1e9:.1f} GB free"
-
-
-@contextmanager
-def _report_write_errors(folder: Path) -> Iterator[None]:
-    """Turn what the operating system refuses into a located error."""
-    try:
-        yield
-    except OSError as error:
-        raise StoreError(
-            folder,
-            found=f"a read or write that failed: {error.strerror or error} "
-            f"({_describe_space(folder)})",
-            expected="a folder that can be read and written, with enough free space",
-            action="free space or name another path in the catalog, then start again; finished "
-            "volumes are intact, and finished blocks are not computed again",
-        ) from error

@@ -42,6 +42,7 @@ from ncm_kedro.synthetic.tomo_volume import (
     start_count,
     tabulate_truth,
 )
+from ncm_kedro.tomo.whole_files import write_whole
 
 VERSION = 1
 """Raised when the same settings give another phantom."""
@@ -234,6 +235,4 @@ def _read_record(path: Path) -> dict[str, Any]:
 
 
 def _write_record(path: Path, record: dict[str, Any]) -> None:
-    draft = path.with_name(f".{path.name}.draft")
-    draft.write_text(json.dumps(record))
-    draft.replace(path)
+    write_whole(path, json.dumps(record).encode())

@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import zarr
@@ -255,7 +256,13 @@ def _reduce_rows(rows: NDArray[np.int64], *, keys: int, sums: int) -> NDArray[np
 
 
 @njit(nogil=True)
-def _raise_peaks(local, probability, distance, peak, inner):  # type: ignore[no-untyped-def]  # pragma: no cover
+def _raise_peaks(
+    local: NDArray[Any],
+    probability: NDArray[Any],
+    distance: NDArray[Any],
+    peak: NDArray[Any],
+    inner: NDArray[Any],
+) -> None:
     for at in range(local.size):
         label = local[at]
         peak[label] = max(peak[label], probability[at])
@@ -263,7 +270,9 @@ def _raise_peaks(local, probability, distance, peak, inner):  # type: ignore[no-
 
 
 @njit(nogil=True)
-def _list_faces(labels, probability, distance, core):  # type: ignore[no-untyped-def]  # pragma: no cover
+def _list_faces(
+    labels: NDArray[Any], probability: NDArray[Any], distance: NDArray[Any], core: NDArray[Any]
+) -> NDArray[np.int64]:
     """Rows ``first, second, saddle, neck, faces``; runs of the same pair are one row."""
     depth, rows, columns = labels.shape
     out = np.empty((1024, 5), dtype=np.int64)

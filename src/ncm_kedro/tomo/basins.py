@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import zarr
@@ -190,7 +191,7 @@ def _join(parts: Sequence[Mapping[str, NDArray[np.generic]]], name: str) -> NDAr
 
 
 @njit(nogil=True)
-def _point_uphill(height, core, pointer):  # type: ignore[no-untyped-def]  # pragma: no cover
+def _point_uphill(height: NDArray[Any], core: NDArray[Any], pointer: NDArray[Any]) -> None:
     """Set, in the core and one voxel around, the local index of the highest neighbour."""
     depth, rows, columns = height.shape
     for z in range(max(1, core[0, 0] - 1), min(depth - 1, core[0, 1] + 1)):
@@ -211,7 +212,7 @@ def _point_uphill(height, core, pointer):  # type: ignore[no-untyped-def]  # pra
 
 
 @njit(nogil=True)
-def _find_entries(pointer, core):  # type: ignore[no-untyped-def]  # pragma: no cover
+def _find_entries(pointer: NDArray[Any], core: NDArray[Any]) -> NDArray[np.bool_]:
     """Mark voxels of the core that a voxel around the core points to."""
     depth, rows, columns = pointer.shape
     (z0, z1), (y0, y1), (x0, x1) = core[0], core[1], core[2]
@@ -235,7 +236,14 @@ def _find_entries(pointer, core):  # type: ignore[no-untyped-def]  # pragma: no 
 
 
 @njit(nogil=True)
-def _follow(pointer, shape, core, origin, volume, terminals):  # type: ignore[no-untyped-def]  # noqa: PLR0917  # pragma: no cover
+def _follow(  # noqa: PLR0917  (numba takes positions)
+    pointer: NDArray[Any],
+    shape: NDArray[Any],
+    core: NDArray[Any],
+    origin: NDArray[Any],
+    volume: NDArray[Any],
+    terminals: NDArray[Any],
+) -> None:
     """Follow each chain of the core to its end and shorten the chains on the way."""
     rows, columns = shape[1], shape[2]
     (z0, z1), (y0, y1), (x0, x1) = core[0], core[1], core[2]

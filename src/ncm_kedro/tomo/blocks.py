@@ -26,6 +26,7 @@ from tqdm import tqdm
 from ncm_kedro.errors import SettingsError, StoreError
 from ncm_kedro.params.tomo_compute import TomoComputeParams
 from ncm_kedro.tomo.volume import Triple
+from ncm_kedro.tomo.whole_files import write_whole
 
 Result = Mapping[str, NDArray[np.generic]]
 Task = Callable[["Block"], Result | None]
@@ -259,12 +260,7 @@ def _mark(finished: Path, block: Block) -> Path:
 def _write_result(path: Path, result: Result | None) -> None:
     buffer = io.BytesIO()
     np.savez(buffer, **dict(result or {}))  # type: ignore[arg-type]
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
-        file.write(buffer.getvalue())
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    write_whole(path, buffer.getvalue())
 
 
 def _read_result(path: Path) -> dict[str, NDArray[np.generic]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cc3d
 import numpy as np
@@ -166,7 +167,7 @@ def _pair_across(face_nyx: NDArray[np.uint64], connectivity: int) -> NDArray[np.
 
 
 @njit(nogil=True)
-def _find_first(local, count):  # type: ignore[no-untyped-def]  # pragma: no cover
+def _find_first(local: NDArray[Any], count: int) -> NDArray[np.int64]:
     """Raster index of the first voxel of each label."""
     first = np.full(count + 1, -1, dtype=np.int64)
     flat = local.ravel()
@@ -177,7 +178,7 @@ def _find_first(local, count):  # type: ignore[no-untyped-def]  # pragma: no cov
 
 
 @njit(nogil=True)
-def _look_up(flat, keys, mapped):  # type: ignore[no-untyped-def]  # pragma: no cover
+def _look_up(flat: NDArray[Any], keys: NDArray[Any], mapped: NDArray[Any]) -> NDArray[np.uint32]:
     """Binary search, skipped while the value stays the same."""
     out = np.zeros(flat.size, dtype=np.uint32)
     last = np.uint64(0)

@@ -13,6 +13,7 @@ from ncm_kedro.tomo.detector_runtimes import compile_network
 from ncm_kedro.tomo.network import load_network, predict_network
 from ncm_kedro.tomo.network_files import ONNX_FILE, read_shape, read_weights
 from ncm_kedro.tomo.network_onnx import build_onnx
+from ncm_kedro.tomo.whole_files import write_model_file
 
 _PROBE_SEED = 7
 _PROBE_TILES = (6, 7)  # height and width in units of what the network takes
@@ -76,20 +77,5 @@ def export_network(folder: Path, *, model: Any | None = None) -> Parity:
             expected=f"at most {_MAX_PROB_ERROR:g} and {_MAX_DIST_ERROR_PX:g} px",
             action="check that config.json belongs to the weights",
         )
-    _write(folder / ONNX_FILE, content)
+    write_model_file(folder / ONNX_FILE, content)
     return parity
-
-
-def _write(path: Path, content: bytes) -> None:
-    partial = path.with_suffix(".partial")
-    try:
-        partial.write_bytes(content)
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise ModelError(
-            path,
-            found=f"a file that cannot be written ({error})",
-            expected="a writable folder with 10 MB of room",
-            action="free disk space or choose another folder",
-        ) from error

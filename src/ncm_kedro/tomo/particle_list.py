@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -173,7 +174,16 @@ def _find_edges(
 
 
 @njit(nogil=True)
-def _add_up(local, labels, origin, probability, distance, disagreement, crack, edge):  # type: ignore[no-untyped-def]  # noqa: PLR0917  # pragma: no cover
+def _add_up(  # noqa: PLR0917  (numba takes positions)
+    local: NDArray[Any],
+    labels: int,
+    origin: NDArray[Any],
+    probability: NDArray[Any],
+    distance: NDArray[Any],
+    disagreement: NDArray[Any],
+    crack: NDArray[Any],
+    edge: NDArray[Any],
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     sums = np.zeros((labels, 8), dtype=np.int64)
     peaks = np.zeros((labels, 2), dtype=np.int64)
     box = np.zeros((labels, 6), dtype=np.int64)

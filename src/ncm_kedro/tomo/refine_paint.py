@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import zarr
 from numpy.typing import NDArray
 
 from ncm_kedro.tomo.blocks import Block
+from ncm_kedro.tomo.whole_files import write_whole
 
 
 @dataclass(frozen=True)
@@ -106,9 +106,4 @@ def write_masks(path: Path, stored: dict[str, NDArray[np.uint8]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **stored)  # type: ignore[arg-type]
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
-        file.write(buffer.getvalue())
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    write_whole(path, buffer.getvalue())

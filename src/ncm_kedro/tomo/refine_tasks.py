@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import zarr
@@ -213,7 +214,15 @@ def _cut_box(mask_zyx: NDArray[np.bool_]) -> tuple[slice, ...]:
 
 
 @njit(nogil=True)
-def _count_greys(local, grey, valid, core, labels, gap, shell):  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0917  # pragma: no cover
+def _count_greys(  # noqa: PLR0912, PLR0917  (numba takes positions)
+    local: NDArray[Any],
+    grey: NDArray[Any],
+    valid: NDArray[Any],
+    core: NDArray[Any],
+    labels: int,
+    gap: int,
+    shell: int,
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Count voxels, bounds and grey values; the surrounding is walked along the six axes."""
     size = np.array(local.shape)
     count = np.zeros(labels, dtype=np.int64)

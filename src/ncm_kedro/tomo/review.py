@@ -16,6 +16,7 @@ import zarr
 from ncm_kedro.params.tomo_review import TomoReviewParams
 from ncm_kedro.tomo.review_doubt import rank_doubtful
 from ncm_kedro.tomo.volume import Volume
+from ncm_kedro.tomo.whole_files import write_whole
 
 SCRIPT = "open_in_napari.py"
 _README = """# Correct the labels of {sample} by hand
@@ -106,9 +107,7 @@ def write_review(project: ReviewProject, folder: Path) -> None:
         SCRIPT: script.read_text(encoding="utf-8"),
     }
     for name, text in texts.items():
-        partial = folder / f".{name}.partial"
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(folder / name)
+        write_whole(folder / name, text.encode())
 
 
 def describe_project(project: ReviewProject, folder: Path) -> dict[str, Any]:

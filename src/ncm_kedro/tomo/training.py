@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from ncm_kedro.errors import ModelError
 from ncm_kedro.params.tomo_phantoms import TomoSectionParams
 from ncm_kedro.params.tomo_sections import SectionSegmentParams
 from ncm_kedro.params.tomo_train import TomoTrainParams
@@ -29,6 +28,7 @@ from ncm_kedro.tomo.training_sections import (
     split_sections,
 )
 from ncm_kedro.tomo.training_thresholds import Thresholds, choose_thresholds
+from ncm_kedro.tomo.whole_files import write_model_file
 
 _SPLIT_STREAM = 0
 _EXAMPLES = 4
@@ -256,14 +256,4 @@ def _segment_examples(
 
 
 def _write_json(path: Path, content: dict[str, object]) -> None:
-    partial = path.with_suffix(".partial")
-    try:
-        partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        raise ModelError(
-            path,
-            found=f"a file that cannot be written ({error})",
-            expected="a writable folder",
-            action="free disk space or choose another folder",
-        ) from error
+    write_model_file(path, (json.dumps(content, indent=2) + "\n").encode())

@@ -6,7 +6,6 @@ import io
 import json
 import logging
 import multiprocessing
-import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -21,6 +20,7 @@ from ncm_kedro.errors import ModelError
 from ncm_kedro.params.tomo_phantoms import TomoSectionParams
 from ncm_kedro.synthetic.tomo_sections import training_section
 from ncm_kedro.tomo.grey_range import measure_grey_range, normalise_sections
+from ncm_kedro.tomo.whole_files import write_model_file
 
 _SHARD = 64
 _LOG_EVERY_S = 60.0
@@ -139,7 +139,7 @@ class PhantomSections:
                 )
             return
         self._folder.mkdir(parents=True, exist_ok=True)
-        _write_whole(marker, json.dumps(wanted).encode())
+        write_model_file(marker, json.dumps(wanted).encode())
 
     def _paths(self, shard: int) -> tuple[Path, Path]:
         return (
@@ -156,8 +156,8 @@ class PhantomSections:
             images[row] = np.clip(np.rint(section.image_yx), 0, 255)
             labels[row] = section.labels_yx
         image_path, label_path = self._paths(shard)
-        _write_whole(image_path, _serialise(images))
-        _write_whole(label_path, _serialise(labels))
+        write_model_file(image_path, _serialise(images))
+        write_model_file(label_path, _serialise(labels))
 
 
 @dataclass(frozen=True)
@@ -193,19 +193,3 @@ def _serialise(array: NDArray[np.generic]) -> bytes:
     buffer = io.BytesIO()
     np.save(buffer, array)
     return buffer.getvalue()
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as file:
-            file.write(content)
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise ModelError(
-            path,
-            found=f"a file that cannot be written ({error})",
-            expected="a writable folder with room",
-            action="free disk space or choose another work folder, then run again: it goes on",
-        ) from error

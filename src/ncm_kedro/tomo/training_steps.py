@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from ncm_kedro.tomo.network import (
     with_float_outputs,
 )
 from ncm_kedro.tomo.training_crops import Batch
+from ncm_kedro.tomo.whole_files import write_model_file
 
 _BACKGROUND_WEIGHT = 1e-4  # keeps distances in the background small, as StarDist does
 _WEIGHTS_STREAM = 2
@@ -160,21 +160,7 @@ def write_state(path: Path, arrays: dict[str, NDArray[np.generic]], record: dict
     """
     buffer = io.BytesIO()
     np.savez(buffer, record=np.array(json.dumps(record)), **arrays)  # type: ignore[arg-type]
-    partial = path.with_suffix(".partial")
-    try:
-        with partial.open("wb") as file:
-            file.write(buffer.getvalue())
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise ModelError(
-            path,
-            found=f"a state of training that cannot be written ({error})",
-            expected="a writable folder with 50 MB of room",
-            action="free disk space, then run again: training goes on from the last epoch",
-        ) from error
+    write_model_file(path, buffer.getvalue())
 
 
 def read_state(path: Path) -> tuple[dict[str, NDArray[np.generic]], dict[str, Any]] | None:
