@@ -6,6 +6,7 @@ from kedro.pipeline import Pipeline
 
 from ncm_kedro.pipelines import (
     crop_augment,
+    particle_features,
     sem_classify,
     sem_ingest,
     synthesise,
@@ -34,7 +35,8 @@ def register_pipelines() -> dict[str, Pipeline]:
         "tomo_train": tomo_train.create_pipeline(),
         "tomo_segment": tomo_segment.create_pipeline(),
         "tomo_review": tomo_review.create_pipeline(),
+        "particle_features": particle_features.create_pipeline(),
     }
     sem = single["sem_ingest"] + single["crop_augment"] + single["tune_train"]
-    tomo = single["tomo_segment"]
+    tomo = single["tomo_segment"] + single["particle_features"]
     return {**single, "sem": sem, "tomo": tomo, "__default__": sem + tomo}

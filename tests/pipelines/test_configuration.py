@@ -12,6 +12,11 @@ from kedro.pipeline import pipeline
 
 from ncm_kedro.contracts.sem import SemCrops, SemManifest
 from ncm_kedro.params.crop_augment import CropParams
+from ncm_kedro.params.particle_features import (
+    AttributeParams,
+    ElectrodeParams,
+    ParticleFigureParams,
+)
 from ncm_kedro.params.sem_classify import ClassifyParams
 from ncm_kedro.params.sem_ingest import LabelParams, QualityParams, ReadingParams
 from ncm_kedro.params.sem_mosaic import AuditParams, MosaicParams
@@ -56,6 +61,10 @@ MODELS = {
     ("tomo_segment", "instances"): TomoInstanceParams,
     ("tomo_segment", "scoring"): TomoScoringParams,
     ("tomo_review", None): TomoReviewParams,
+    ("particle_features", "compute"): TomoComputeParams,
+    ("particle_features", "attributes"): AttributeParams,
+    ("particle_features", "electrode"): ElectrodeParams,
+    ("particle_features", "figures"): ParticleFigureParams,
 }
 MANIFEST = (
     "frame_id, file, class, composition, state, additive, magnification, "

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
+import pandas as pd
 import tifffile
 from kedro.io import AbstractDataset, DatasetError
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from ncm_kedro.errors import StoreError
 
 LABELS_ENDING = "_labels.tif"
+PARTICLES_ENDING = "_particles.parquet"
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,33 @@ class TomogramTruth(Mapping[str, NDArray[np.int32]]):
             self._refuse(path, f"{labels.ndim}-D values of type {labels.dtype}", None)
         known: NDArray[np.int32] = labels.astype(np.int32, copy=False)
         return known
+
+    def read_particles(self, sample: str) -> pd.DataFrame | None:
+        """Read what is known of each particle, None where nothing is.
+
+        Parameters
+        ----------
+        sample
+            The sample; its table is ``<sample>_particles.parquet``.
+
+        Raises
+        ------
+        StoreError
+            If the file is damaged.
+        """
+        path = self.folder / f"{sample}{PARTICLES_ENDING}"
+        if not path.is_file():
+            return None
+        try:
+            return pd.read_parquet(path)
+        except (OSError, ValueError) as error:
+            raise StoreError(
+                path,
+                found=f"a file that cannot be read ({error})",
+                expected="a parquet table, a row per particle",
+                action="write it again (`synthesise` does), or move it away: the comparison with "
+                "the truth is then left out",
+            ) from error
 
     def __iter__(self) -> Iterator[str]:
         for path in sorted(self.folder.glob(f"*{LABELS_ENDING}")):

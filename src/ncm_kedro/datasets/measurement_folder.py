@@ -1,0 +1,211 @@
+"""A folder of measurements, one folder per sample, written so that a run may be killed.
+
+Layout::
+
+    <sample>/             the files of `measurement_files`
+    <sample>.partial/     plan.json, whose work it is; work/, what finished blocks returned; result/
+    <sample>.old/         the previous measurement, for the moment of the exchange
+
+A partial folder is gone on with where its ``plan.json`` names the fingerprint of the plan, else it
+is removed. Its ``result`` takes the place of the old folder by two renames; `_recover` mends a
+kill between the two.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from kedro.io import AbstractDataset
+
+from ncm_kedro.datasets.measurement_files import (
+    RECORD,
+    read_fingerprint,
+    read_measurement,
+    sync_folder,
+    write_measurement,
+)
+from ncm_kedro.datasets.particle_tables import read_reasons
+from ncm_kedro.datasets.store_files import describe_space, lock_store, report_write_errors
+from ncm_kedro.errors import SettingsError, StoreError, TomogramError
+from ncm_kedro.particles.plan import MeasurementPlan, Measurements
+from ncm_kedro.tomo.whole_files import write_whole
+
+_PLAN, _SET_ASIDE = "plan.json", "set_aside.json"
+_PARTIAL, _OLD = ".partial", ".old"
+_KEPT = "finished measurements are intact, and finished blocks are not measured again"
+_log = logging.getLogger(__name__)
+
+
+class MeasurementFolder(AbstractDataset[Mapping[str, MeasurementPlan], Measurements]):
+    """Measurements as ``<filepath>/<sample>/``; saving makes them, and can be resumed.
+
+    Parameters
+    ----------
+    filepath
+        The folder.
+    metadata
+        Anything; kedro ignores it (kedro-viz reads it).
+    """
+
+    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+        self._filepath = Path(filepath)
+        self.metadata = metadata
+
+    def load(self) -> Measurements:
+        """Read every measurement of the folder.
+
+        Returns
+        -------
+        Measurements
+            By sample, sorted. A sample that the last save had to set aside is left out, even
+            where an older measurement of it lies there.
+
+        Raises
+        ------
+        StoreError
+            If there is no measurement, or a damaged one.
+        """
+        self._recover_all()
+        aside = read_reasons(self._filepath / _SET_ASIDE)
+        folders = [path for path in self._list_folders() if path.name not in aside]
+        if not folders and not aside:
+            raise StoreError(
+                self._filepath,
+                found="no finished measurement",
+                expected=f"folders <sample> with a {RECORD}",
+                action="run the pipeline that writes this data set to its end",
+            )
+        return Measurements({path.name: read_measurement(path) for path in folders}, aside)
+
+    def save(self, data: Mapping[str, MeasurementPlan]) -> None:
+        """Measure what is not measured yet; others stay as they are.
+
+        A sample whose data turns out to be unusable is set aside, and the others go on.
+
+        Parameters
+        ----------
+        data
+            One plan per sample. Measurements of samples without a plan are left alone.
+
+        Raises
+        ------
+        StoreError
+            If there is no plan, another run writes here, the disk is full, or the folder may not
+            be written.
+        TomogramError, StoreError
+            If not one sample can be used.
+        """
+        plans = list(data.values())
+        self._check(plans)
+        refused: dict[str, TomogramError | StoreError] = {}
+        with report_write_errors(self._filepath, _KEPT), lock_store(self._filepath):
+            self._filepath.mkdir(parents=True, exist_ok=True)
+            for plan in plans:
+                try:
+                    self._save_one(plan)
+                except (TomogramError, StoreError) as error:
+                    shutil.rmtree(self._beside(plan.name, _PARTIAL), ignore_errors=True)
+                    refused[plan.name] = error
+                    _log.warning("set aside: %s", error)
+            reasons = {name: str(error) for name, error in refused.items()}
+            write_whole(self._filepath / _SET_ASIDE, json.dumps(reasons, indent=2).encode())
+        if len(refused) == len(plans):
+            raise next(iter(refused.values()))
+
+    def content_hash(self) -> str | None:
+        """Return a hash over the fingerprints of what `load` reads, None where there is none."""
+        aside = read_reasons(self._filepath / _SET_ASIDE)
+        told = [
+            f"{path.name} {read_fingerprint(path / RECORD)}"
+            for path in self._list_folders()
+            if path.name not in aside
+        ]
+        return hashlib.sha256("\n".join(told).encode()).hexdigest() if told else None
+
+    def _check(self, plans: list[MeasurementPlan]) -> None:
+        if not plans:
+            raise StoreError(
+                self._filepath,
+                found="no sample to measure",
+                expected="a labelled volume of at least one sample",
+                action="look in the log for why no sample was left",
+            )
+        for plan in plans:
+            if plan.name.endswith((_PARTIAL, _OLD)):
+                raise SettingsError(
+                    f"sample {plan.name}",
+                    found=f"a name that ends in {_PARTIAL} or {_OLD}",
+                    expected="another name: these ends mark unfinished work",
+                    action="rename the sample's tomogram",
+                )
+
+    def _save_one(self, plan: MeasurementPlan) -> None:
+        folder, partial = self._filepath / plan.name, self._beside(plan.name, _PARTIAL)
+        self._recover(plan.name)
+        if read_fingerprint(folder / RECORD) == plan.fingerprint:
+            _log.info("%s is up to date: kept", folder)
+            shutil.rmtree(partial, ignore_errors=True)
+            return
+        work, result = partial / "work", partial / "result"
+        if read_fingerprint(partial / _PLAN) != plan.fingerprint:
+            if partial.exists():
+                shutil.rmtree(partial)
+            partial.mkdir()
+            write_whole(partial / _PLAN, json.dumps({"fingerprint": plan.fingerprint}).encode())
+        if read_fingerprint(result / RECORD) != plan.fingerprint:
+            _log.info("%s: measuring, %s", folder, describe_space(self._filepath))
+            work.mkdir(exist_ok=True)
+            write_measurement(result, plan.compute(work), plan.fingerprint)
+        self._publish(plan.name)
+
+    def _publish(self, sample: str) -> None:
+        """Exchange a finished result for the old measurement."""
+        folder, old = self._filepath / sample, self._beside(sample, _OLD)
+        partial = self._beside(sample, _PARTIAL)
+        if folder.is_dir():
+            folder.rename(old)
+        (partial / "result").rename(folder)
+        sync_folder(self._filepath)
+        shutil.rmtree(old, ignore_errors=True)
+        shutil.rmtree(partial, ignore_errors=True)
+
+    def _recover(self, sample: str) -> None:
+        """Mend an exchange that was killed between its two renames."""
+        folder, old = self._filepath / sample, self._beside(sample, _OLD)
+        if not old.is_dir():
+            return
+        if folder.is_dir():
+            shutil.rmtree(old)
+        elif read_fingerprint(self._beside(sample, _PARTIAL) / "result" / RECORD) is not None:
+            self._publish(sample)
+        else:
+            old.rename(folder)
+
+    def _recover_all(self) -> None:
+        interrupted = list(self._filepath.glob(f"*{_OLD}"))
+        if interrupted:
+            with report_write_errors(self._filepath, _KEPT), lock_store(self._filepath):
+                for path in interrupted:
+                    self._recover(path.name.removesuffix(_OLD))
+
+    def _list_folders(self) -> list[Path]:
+        return sorted(
+            record.parent
+            for record in self._filepath.glob(f"*/{RECORD}")
+            if not record.parent.name.endswith((_PARTIAL, _OLD))
+        )
+
+    def _beside(self, sample: str, suffix: str) -> Path:
+        return self._filepath / f"{sample}{suffix}"
+
+    def _exists(self) -> bool:
+        return bool(self._list_folders())
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": self._filepath.as_posix()}

@@ -1,0 +1,1 @@
+"""Attributes of labelled particles: measuring, tabulating, comparing, exporting."""

@@ -1,0 +1,62 @@
+"""Names, units and paper names of the attributes (Table S1 of Li et al. 2022)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+IDENTITY_COLUMNS = (
+    "sample", "particle_id", "touches_border", "voxel_count", "orientation_defined",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """A column of the attribute table.
+
+    Attributes
+    ----------
+    name
+        Column.
+    paper_id
+        ID in Table S1; 18 is not in the table but in the published code.
+    paper_name
+        Name there.
+    unit
+        Of the values; 1 for pure numbers.
+    """
+
+    name: str
+    paper_id: int
+    paper_name: str
+    unit: str
+
+
+ATTRIBUTES = (
+    Attribute("x_um", 1, "X", "um"),
+    Attribute("y_um", 2, "Y", "um"),
+    Attribute("z_um", 3, "Z", "um"),
+    Attribute("yaw_deg", 4, "Yaw", "degree"),
+    Attribute("pitch_deg", 5, "Pitch", "degree"),
+    Attribute("roll_deg", 6, "Roll", "degree"),
+    Attribute("electron_density", 7, "EDensity", "grey value"),
+    Attribute("homogeneity", 8, "Homogeneity", "1/grey value"),
+    Attribute("surface_inner_um2", 9, "SurfaceInner", "um2"),
+    Attribute("surface_outer_um2", 10, "SurfaceOuter", "um2"),
+    Attribute("volume_um3", 11, "Volume", "um3"),
+    Attribute("damage", 12, "Damage", "1"),
+    Attribute("elongation", 13, "Elongation", "1"),
+    Attribute("sphericity", 14, "Sphericity", "1"),
+    Attribute("vs_ratio", 15, "VSratio", "1"),
+    Attribute("roughness_inner", 16, "RoughInner", "1"),
+    Attribute("roughness_outer", 17, "RoughOuter", "1"),
+    Attribute("sphericity_std", 18, "SphericityStd", "1"),
+    Attribute("contact", 19, "Contact", "1"),
+    Attribute("packing_density", 20, "PDensity", "1"),
+    Attribute("distance_nearest_um", 21, "DistNearest", "um"),
+    Attribute("elongation_std", 22, "ElongStd", "1"),
+    Attribute("volume_std_um3", 23, "VolumeStd", "um3"),
+    Attribute("orientation_isotropy", 24, "OrienIso", "1"),
+)
+"""The 24, in the order of the table."""
+
+ATTRIBUTE_NAMES = tuple(attribute.name for attribute in ATTRIBUTES)

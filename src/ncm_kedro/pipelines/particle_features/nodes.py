@@ -1,0 +1,134 @@
+"""Measuring particles, tabulating, comparing, exporting, reporting."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from ncm_kedro.datasets.tomogram_truth import TomogramTruth
+from ncm_kedro.params.particle_features import (
+    AttributeParams,
+    ElectrodeParams,
+    ParticleFigureParams,
+)
+from ncm_kedro.params.tomo_compute import TomoComputeParams
+from ncm_kedro.particles.attributes import tabulate_attributes
+from ncm_kedro.particles.compare import compare_samples, pair_with_truth
+from ncm_kedro.particles.details import tabulate_details
+from ncm_kedro.particles.electrode import describe_electrode
+from ncm_kedro.particles.electrode_export import tabulate_sizes, to_pybamm, to_table
+from ncm_kedro.particles.plan import MeasurementPlan, Measurements, ParticleTables
+from ncm_kedro.particles.planning import choose_labels, plan_measurement
+from ncm_kedro.particles.uncertainty import add_uncertainty
+from ncm_kedro.plotting.particle_report import draw_particles, render_particle_report
+from ncm_kedro.tomo.sample_table import list_samples
+from ncm_kedro.tomo.volume import Volumes
+
+
+def measure_particles(
+    *,
+    tomograms: Volumes,
+    table: pd.DataFrame,
+    labels: Volumes,
+    reviewed: Volumes,
+    attributes: AttributeParams,
+    compute: TomoComputeParams,
+) -> dict[str, MeasurementPlan]:
+    """Plan the measurement of every sample, on labels corrected by hand where there are any."""
+    return {
+        name: plan_measurement(
+            choose_labels(labels[name], reviewed.get(name)), tomograms[name], attributes, compute
+        )
+        for name in list_samples(table)
+    }
+
+
+def tabulate_particles(
+    measurements: Measurements, table: pd.DataFrame, attributes: AttributeParams
+) -> tuple[ParticleTables, ParticleTables, ParticleTables, ParticleTables]:
+    """Make the tables of every sample: attributes, details, contacts, crack profiles."""
+    found = {name: measurements[name] for name in list_samples(table) if name in measurements}
+    tables: tuple[dict[str, pd.DataFrame], ...] = ({}, {}, {}, {})
+    for name, measurement in found.items():
+        made = tabulate_attributes(measurement, attributes)
+        tables[0][name] = add_uncertainty(made, measurement.variants)
+        tables[1][name] = tabulate_details(measurement, attributes)
+        tables[2][name] = measurement.contacts.assign(sample=name)
+        tables[3][name] = measurement.profiles.assign(sample=name)
+    first, second, third, fourth = (ParticleTables(part, measurements.set_aside) for part in tables)
+    return first, second, third, fourth
+
+
+def compare_electrodes(
+    attributes: ParticleTables, table: pd.DataFrame, figures: ParticleFigureParams
+) -> pd.DataFrame:
+    """Compare every attribute between the samples."""
+    return compare_samples(attributes, table, figures)
+
+
+def pair_particles_with_truth(
+    attributes: ParticleTables, details: ParticleTables, truth: TomogramTruth
+) -> pd.DataFrame:
+    """Set what was measured beside what was planted, in the samples whose truth is known."""
+    known = {name: truth.read_particles(name) for name in attributes}
+    pairs = [
+        pair_with_truth(attributes[name], details[name], particles, same_labels=False).assign(
+            sample=name
+        )
+        for name, particles in known.items()
+        if particles is not None
+    ]
+    return pd.concat(pairs, ignore_index=True) if pairs else pd.DataFrame()
+
+
+def export_electrodes(
+    measurements: Measurements,
+    attributes: ParticleTables,
+    details: ParticleTables,
+    electrode: ElectrodeParams,
+) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]:
+    """Give every sample to electrode models: PyBaMM's parameters, and tables."""
+    described = {
+        name: describe_electrode(measurements[name], attributes[name], details[name], electrode)
+        for name in attributes
+    }
+    parameters = {name: to_pybamm(geometry) for name, geometry in described.items()}
+    return parameters, to_table(described), tabulate_sizes(described)
+
+
+def report_particles(
+    *,
+    tomograms: Volumes,
+    labels: Volumes,
+    reviewed: Volumes,
+    attributes: ParticleTables,
+    details: ParticleTables,
+    table: pd.DataFrame,
+    comparison: pd.DataFrame,
+    pairs: pd.DataFrame,
+    quantities: pd.DataFrame,
+    settings: AttributeParams,
+    figures: ParticleFigureParams,
+) -> tuple[dict[str, Figure], str]:
+    """Draw the figures of all samples, and write the page that holds them."""
+    used = {name: choose_labels(labels[name], reviewed.get(name)) for name in attributes}
+    drawn = draw_particles(
+        attributes=attributes,
+        table=table,
+        comparison=comparison,
+        pairs=pairs,
+        volumes={name: (tomograms[name], used[name]) for name in attributes},
+        params=figures,
+    )
+    page = render_particle_report(
+        attributes=attributes,
+        details=details,
+        table=table,
+        comparison=comparison,
+        quantities=quantities,
+        figures=drawn,
+        params=settings,
+    )
+    return {f"{name}.png": figure for name, figure in drawn.items()}, page

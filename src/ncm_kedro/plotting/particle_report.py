@@ -1,0 +1,303 @@
+"""The report page of the particles, and the figures on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from ncm_kedro.params.particle_features import AttributeParams, ParticleFigureParams
+from ncm_kedro.particles.compare import REPLICATE_CAVEAT, order_samples
+from ncm_kedro.plotting.particle_caveats import list_pair_caveats, list_sample_caveats
+from ncm_kedro.plotting.particle_distributions import plot_distributions, plot_stages
+from ncm_kedro.plotting.particle_pairs import plot_pairs, plot_truth_scatter
+from ncm_kedro.plotting.particle_sheet import choose_particles, cut_particles, plot_contact_sheet
+from ncm_kedro.plotting.particle_tables import format_comparison, say, tabulate_sample
+from ncm_kedro.plotting.report import Section, render_report
+from ncm_kedro.tomo.volume import Volume
+
+SHEET_PREFIX = "sheet_"
+
+_SHOWN_PAIRS = 4
+_BORDER_NOTE = (
+    "Particles that touch the border of the volume or of the field of view are left out of every "
+    "distribution and every comparison, positions included."
+)
+_CAPTIONS = {
+    "distributions": "The 24 attributes of Table S1 by sample. Bar: median; thick line: quartiles. "
+    "Volumes and outer surfaces on a logarithmic scale",
+    "stages": "Position, sphericity, volume and damage by sample, and damage against volume. p: "
+    "Mann-Whitney U after Holm over the attributes; δ: Cliff's delta, positive where the later "
+    "sample is larger",
+    "pairs": "Attributes against each other; above the diagonal Spearman's rank correlation, in "
+    "the colour of the sample",
+    "truth": "Measured against known values. Filled: whole particles, which the numbers are of; "
+    "hollow: cut by the border. Bias: mean of measured minus true (volume and diameter: in per "
+    "cent of the true value) ± standard deviation",
+}
+_SHEET_CAPTION = (
+    "The most and the least damaged whole particles of {sample}, cut in the xy plane through the "
+    "centre; number and damage of the whole particle. Yellow: outline of the label; red: marked "
+    "cracks and voids. A section may miss what the volume holds"
+)
+_DEFINITIONS = {
+    "corrected": (
+        "Volume: the label with its cracks and voids filled (closing by a ball, then enclosed "
+        "voids), without other particles. Damage: share of it that is crack or void.",
+        "Surfaces: Crofton's formula over 13 directions; outer: of the filled particle, inner: of "
+        "its cracks and voids. Sphericity 36 π V² / S³ and vs_ratio V^(1/3) / S^(1/2) take the "
+        "outer surface: they are one quantity in two forms. Elongation: longest over shortest "
+        "principal axis.",
+        "Contact: share of the outer surface that faces another particle across the contact gap "
+        "or less. Packing density: labelled share of the window around the particle that lies in "
+        "the volume and the field of view. Distance: mean to the nearest particles' centres; "
+        "*_std and orientation isotropy (nematic order, 1: aligned): over the nearest whole ones.",
+        "Electron density and homogeneity: mean and inverse standard deviation of the grey values "
+        "of the solid, cracks left out. What is not defined is null, never 0. docs/attributes.md "
+        "sets every definition beside the paper's text and code.",
+    ),
+    "paper": (
+        "These are the definitions of Li et al. 2022 as the text gives them, the published code's "
+        "where it is silent, known errors included: intact particles get damage, grey values "
+        "include the cracks, shape takes the surface of the cracks along. Use them to compare "
+        "with published numbers, and the preset corrected for everything else. "
+        "docs/attributes.md sets both side by side.",
+    ),
+}
+
+
+def draw_particles(
+    *,
+    attributes: Mapping[str, pd.DataFrame],
+    table: pd.DataFrame,
+    comparison: pd.DataFrame,
+    pairs: pd.DataFrame,
+    volumes: Mapping[str, tuple[Volume | None, Volume]],
+    params: ParticleFigureParams,
+) -> dict[str, Figure]:
+    """Draw the figures of all samples.
+
+    Parameters
+    ----------
+    attributes
+        Attribute table by sample.
+    table
+        Tomogram table; it gives the order.
+    comparison
+        What `ncm_kedro.particles.compare.compare_samples` returned.
+    pairs
+        Measured and known values of particles; may be empty.
+    volumes
+        Grey volume, where there is one, and labels by sample.
+    params
+        What to show.
+
+    Returns
+    -------
+    dict
+        ``distributions``, ``stages``, ``pairs``, ``truth`` where something is known, and
+        ``sheet_<sample>`` of each sample with volumes; nothing where there is no particle.
+    """
+    ordered = {name: attributes[name] for name in order_samples(attributes, table)}
+    if not sum(len(rows) for rows in ordered.values()):
+        return {}
+    figures = {
+        "distributions": plot_distributions(ordered),
+        "stages": plot_stages(ordered, comparison),
+        "pairs": plot_pairs(ordered, params.pair_attributes),
+    }
+    if len(pairs):
+        figures["truth"] = plot_truth_scatter(pairs)
+    for name, attribute_table in ordered.items():
+        if name not in volumes or attribute_table.empty:
+            continue
+        image, labels = volumes[name]
+        most, least = (
+            cut_particles(rows, labels, image)
+            for rows in choose_particles(attribute_table, params.shown_particles)
+        )
+        figures[f"{SHEET_PREFIX}{name}"] = plot_contact_sheet(most, least, title=name)
+    return figures
+
+
+def render_particle_report(
+    *,
+    attributes: Mapping[str, pd.DataFrame],
+    details: Mapping[str, pd.DataFrame],
+    table: pd.DataFrame,
+    comparison: pd.DataFrame,
+    quantities: pd.DataFrame,
+    figures: Mapping[str, Figure],
+    params: AttributeParams,
+    set_aside: Mapping[str, str] | None = None,
+) -> str:
+    """Render what was measured of the particles as one self-contained HTML page.
+
+    Parameters
+    ----------
+    attributes, details
+        Tables by sample.
+    table
+        Tomogram table.
+    comparison
+        What `ncm_kedro.particles.compare.compare_samples` returned.
+    quantities
+        What was measured of each electrode: ``sample, quantity, value, unit, basis``.
+    figures
+        What `draw_particles` returned.
+    params
+        How it was measured.
+    set_aside
+        Reason by sample that could not be measured; by default the ``set_aside`` that
+        ``attributes`` carries.
+    """
+    ordered = order_samples(attributes, table)
+    total = sum(len(attributes[name]) for name in ordered)
+    whole = sum(_count_whole(attributes[name]) for name in ordered)
+    missing = dict(getattr(attributes, "set_aside", {}) if set_aside is None else set_aside)
+    summary = (
+        f"{len(ordered)} sample{'s' * (len(ordered) != 1)} with {total} measured "
+        f"particle{'s' * (total != 1)}, {whole} of them whole; preset {params.preset}; "
+        f"{len(missing)} sample{'s' * (len(missing) != 1)} set aside."
+    )
+    sections = [
+        _describe_samples(attributes, details, table, missing, ordered),
+        _describe_comparison(comparison, table, ordered, figures),
+        *([_describe_truth(figures["truth"])] if "truth" in figures else []),
+        _show("Attributes against each other", "pairs", figures),
+        _describe_sheets(figures),
+        *([_describe_electrode(quantities)] if len(quantities) else []),
+        _describe_method(params),
+    ]
+    return render_report("What the particles are like", summary, [s for s in sections if s])
+
+
+def _count_whole(attributes: pd.DataFrame) -> int:
+    return int((~attributes["touches_border"].to_numpy(dtype=bool)).sum())
+
+
+def _describe_samples(
+    attributes: Mapping[str, pd.DataFrame],
+    details: Mapping[str, pd.DataFrame],
+    table: pd.DataFrame,
+    missing: Mapping[str, str],
+    ordered: list[str],
+) -> Section:
+    facts = {
+        str(row["sample"]): {str(key): value for key, value in row.items()}
+        for row in table.to_dict("records")
+    }
+    rows = [
+        tabulate_sample(name, attributes[name], details[name], facts.get(name, {}))
+        for name in ordered
+    ]
+    tables = [("Samples; medians and means are of whole particles", pd.DataFrame(rows))]
+    if missing:
+        aside = pd.DataFrame({"sample": list(missing), "reason": list(missing.values())})
+        tables.append(("Samples that were set aside, and why", aside))
+    warnings = [
+        f"{name}: {caveat}"
+        for name in ordered
+        for caveat in list_sample_caveats(attributes[name], details[name], facts.get(name, {}))
+    ]
+    if not ordered:
+        warnings.append("No sample was measured: there is nothing to show.")
+    return Section(
+        "What was measured",
+        warnings=warnings,
+        tables=[(caption, rows) for caption, rows in tables if not rows.empty],
+    )
+
+
+def _describe_comparison(
+    comparison: pd.DataFrame, table: pd.DataFrame, ordered: list[str], figures: Mapping[str, Figure]
+) -> Section:
+    shown = [(name, figures[name]) for name in ("stages", "distributions") if name in figures]
+    pictures = [(_CAPTIONS[name], figure) for name, figure in shown]
+    if len(ordered) < 2:
+        alone = (
+            "There is one sample: nothing to compare it with." if ordered else "There is no sample."
+        )
+        return Section("Distributions", text=[alone, _BORDER_NOTE], figures=pictures)
+    pairs = list(comparison.groupby(["sample_a", "sample_b"], sort=False))
+    text = [
+        _BORDER_NOTE,
+        "Difference: of the medians, with its bootstrap interval. p: two-sided Mann-Whitney U "
+        "test, after Holm over the attributes of a pair. Cliff's delta: how much more often a "
+        "particle of the second sample is above one of the first than below it, from -1 to 1; "
+        "its size in words after Romano et al. (2006): negligible below 0.147, small below 0.33, "
+        "medium below 0.474, large above.",
+    ]
+    if len(pairs) > _SHOWN_PAIRS:
+        text.append(
+            f"{len(pairs)} pairs were compared; the first {_SHOWN_PAIRS} are shown, all are in "
+            "the table of comparisons."
+        )
+    return Section(
+        "Between the samples",
+        warnings=[REPLICATE_CAVEAT, *list_pair_caveats(ordered, table)],
+        text=text,
+        tables=[
+            (f"{first} (a) and {second} (b)", format_comparison(rows))
+            for (first, second), rows in pairs[:_SHOWN_PAIRS]
+        ],
+        figures=pictures,
+    )
+
+
+def _describe_truth(figure: Figure) -> Section:
+    return Section(
+        "Measured against what is known",
+        text=[
+            "These samples come with known particles. Particles of the labels that were measured "
+            "and known ones are paired where each is the other's nearest and their centres are no "
+            "further apart than half a diameter: errors of the segmentation count, particles that "
+            "it missed do not."
+        ],
+        figures=[(_CAPTIONS["truth"], figure)],
+    )
+
+
+def _show(heading: str, name: str, figures: Mapping[str, Figure]) -> Section | None:
+    if name not in figures:
+        return None
+    return Section(heading, figures=[(_CAPTIONS[name], figures[name])])
+
+
+def _describe_sheets(figures: Mapping[str, Figure]) -> Section | None:
+    sheets = {name: figure for name, figure in figures.items() if name.startswith(SHEET_PREFIX)}
+    if not sheets:
+        return None
+    return Section(
+        "The most and the least damaged particles",
+        text=["Look at these before you believe a damage: outlines and marked cracks decide it."],
+        figures=[
+            (_SHEET_CAPTION.format(sample=name.removeprefix(SHEET_PREFIX)), figure)
+            for name, figure in sheets.items()
+        ],
+    )
+
+
+def _describe_electrode(quantities: pd.DataFrame) -> Section:
+    return Section(
+        "For electrode models",
+        text=["What the measured layer gives to a model of the electrode, and on what basis."],
+        tables=[
+            (
+                "Quantities by sample; what is not known has no value",
+                quantities.assign(value=quantities["value"].map(say)),
+            )
+        ],
+    )
+
+
+def _describe_method(params: AttributeParams) -> Section:
+    settings = pd.DataFrame(
+        [{"setting": name, "value": say(value)} for name, value in params.model_dump().items()]
+    )
+    return Section(
+        "How it was measured",
+        text=_DEFINITIONS[params.preset],
+        tables=[(f"Settings, preset {params.preset}", settings)],
+    )

@@ -1,0 +1,240 @@
+"""Figures of particle attributes show what the tables and volumes hold."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from ncm_kedro.params.particle_features import ParticleFigureParams
+from ncm_kedro.particles.columns import ATTRIBUTE_NAMES
+from ncm_kedro.particles.compare import compare_samples
+from ncm_kedro.plotting.particle_axes import colour_samples, estimate_density, name_attribute
+from ncm_kedro.plotting.particle_distributions import (
+    plot_distributions,
+    plot_stages,
+    quote_p,
+    run_median,
+)
+from ncm_kedro.plotting.particle_pairs import plot_pairs, plot_truth_scatter
+from ncm_kedro.plotting.particle_sheet import choose_particles, cut_particles, plot_contact_sheet
+
+
+def make_attributes(sample, count=60, seed=0, damage=0.05):
+    rng = np.random.default_rng(seed)
+    values = {name: rng.gamma(4.0, 0.2, count) for name in ATTRIBUTE_NAMES}
+    values["damage"] = np.clip(rng.gamma(2.0, damage, count), 0, 1)
+    return pd.DataFrame(
+        {
+            "sample": sample, "particle_id": np.arange(1, count + 1),
+            "touches_border": np.arange(count) % 3 == 0, "voxel_count": 500,
+            "orientation_defined": True, **values,
+        }
+    )  # fmt: skip
+
+
+def list_tomograms(*samples):
+    return pd.DataFrame({"sample": samples, "cycles": np.arange(len(samples), dtype=float)})
+
+
+def draw(figure, tmp_path):
+    assert isinstance(figure, Figure)
+    figure.savefig(tmp_path / "figure.png", dpi=40)
+    return figure
+
+
+def texts_of(figure):
+    titles = [axes.get_title() for axes in figure.axes]
+    inside = [text.get_text() for axes in figure.axes for text in axes.texts]
+    legend = [text.get_text() for box in figure.legends for text in box.get_texts()]
+    return titles + inside + legend
+
+
+def test_names_carry_their_unit():
+    assert name_attribute("volume_std_um3") == "volume std / µm³"
+    assert name_attribute("yaw_deg") == "yaw / °"
+    assert name_attribute("damage") == "damage"
+    assert name_attribute("distance_nearest_um") == "distance nearest / µm"
+
+
+def test_every_sample_has_its_own_colour():
+    for count in range(9):
+        colours = colour_samples([f"s{n}" for n in range(count)])
+        assert len(set(colours.values())) == len(colours) == count
+
+
+def test_density_stays_within_the_values():
+    values = np.random.default_rng(0).exponential(size=20_000)
+    places, density = estimate_density(values)
+    assert values.min() <= places.min() < places.max() <= values.max()
+    assert density.max() == 1.0
+    near = density[places < 3.0] / density[0]
+    np.testing.assert_allclose(near, np.exp(-places[places < 3.0]), atol=0.12)
+
+
+def test_distributions_have_a_panel_per_attribute_and_its_median(tmp_path):
+    tables = {"a": make_attributes("a"), "b": make_attributes("b", seed=1)}
+    tables["b"]["contact"] = np.nan
+    tables["a"]["roll_deg"] = 7.0
+    figure = draw(plot_distributions(tables), tmp_path)
+    assert len(figure.axes) == 24
+    assert "a: 40 whole" in texts_of(figure)
+    panel = next(axes for axes in figure.axes if axes.get_title() == "damage")
+    medians = [line.get_ydata()[0] for line in panel.lines if line.get_gid() == "median"]
+    whole = [table.loc[~table["touches_border"], "damage"].median() for table in tables.values()]
+    np.testing.assert_allclose(medians, whole)
+    contact = next(axes for axes in figure.axes if axes.get_title() == "contact")
+    assert sum(line.get_gid() == "median" for line in contact.lines) == 1
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 5])
+def test_stages_print_their_statistics(count, tmp_path):
+    tables = {f"s{n}": make_attributes(f"s{n}", seed=n, damage=0.03 * 4**n) for n in range(count)}
+    params = ParticleFigureParams(resamples=100)
+    comparison = compare_samples(tables, list_tomograms(*tables), params)
+    figure = draw(plot_stages(tables, comparison), tmp_path)
+    titles = [axes.get_title() for axes in figure.axes]
+    assert sum("δ" in title for title in titles) == 4 * (count > 1)
+    if count == 2:
+        found = comparison.set_index("attribute").loc["damage"]
+        assert f"δ = {found['cliffs_delta']:+.2f} ({found['effect']})" in titles[3]
+        assert quote_p(found["p_holm"]) in titles[3]
+    if count == 5:
+        assert titles[3].count("→") == 4
+        assert "5 s4: 40 whole" in texts_of(figure)
+
+
+def test_samples_without_particles_leave_their_place_empty(tmp_path):
+    tables = {"a": make_attributes("a")[:0], "b": make_attributes("b")}
+    comparison = compare_samples(
+        tables, list_tomograms("a", "b"), ParticleFigureParams(resamples=100)
+    )
+    figure = draw(plot_stages(tables, comparison), tmp_path)
+    assert "a: 0 whole" in texts_of(figure)
+    none = {"a": tables["a"]}
+    assert texts_of(draw(plot_distributions(none), tmp_path)).count("no value") == 24
+    assert "no whole particle" in texts_of(draw(plot_stages(none, comparison), tmp_path))
+    draw(plot_pairs(none, ("damage", "volume_um3")), tmp_path)
+
+
+def test_running_median_follows_a_step():
+    places = np.random.default_rng(0).random(400)
+    where, low, middle, high = run_median(places, (places > 0.5).astype(float))
+    assert (middle[where < 0.4] == 0).all()
+    assert (middle[where > 0.6] == 1).all()
+    assert (low <= high).all()
+    assert run_median(places[:19], places[:19]).shape == (4, 0)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(np.nan, "p n/a"), (0.0, "p < 1e-12"), (0.031, "p = 0.031"), (1.0, "p = 1")]
+)
+def test_p_values_are_quoted(value, text):
+    assert quote_p(value) == text
+
+
+def test_pairs_write_rank_correlations_of_whole_particles(tmp_path):
+    table = make_attributes("a")
+    table["damage"] = np.where(table["touches_border"], 0.0, -np.exp(table["volume_um3"]))
+    table["z_um"] = 3.0
+    figure = draw(plot_pairs({"a": table}, ("z_um", "volume_um3", "damage")), tmp_path)
+    assert len(figure.axes) == 9
+    assert [text for text in texts_of(figure) if text in ("n/a", "-1.00")] == [
+        "n/a",
+        "n/a",
+        "-1.00",
+    ]
+
+
+def make_pairs(count=40):
+    rng = np.random.default_rng(2)
+    pairs = pd.DataFrame({"touches_border": np.arange(count) % 4 == 0})
+    for name in (
+        "volume_um3", "equivalent_diameter_um", "damage", "elongation", "touching_particles",
+        "x_um", "y_um", "z_um",
+    ):  # fmt: skip
+        pairs[f"{name}_true"] = rng.random(count) + 1
+        pairs[f"{name}_measured"] = pairs[f"{name}_true"] * 1.1
+    return pairs
+
+
+def test_truth_states_number_bias_and_correlation(tmp_path):
+    pairs = make_pairs()
+    pairs.loc[pairs["touches_border"], "damage_measured"] = 9.0
+    pairs.loc[1, "damage_measured"] = np.nan
+    figure = draw(plot_truth_scatter(pairs), tmp_path)
+    titles = [axes.get_title() for axes in figure.axes]
+    assert titles[0] == "n = 30, bias +10.0% ± 0.0%, r = 1.000"
+    assert titles[2].startswith("n = 29, bias +0.1")
+    assert sum(line.get_gid() == "identity" for line in figure.axes[0].lines) == 1
+    empty = draw(plot_truth_scatter(pd.DataFrame()), tmp_path)
+    assert texts_of(empty).count("no particle of known truth") == 6
+    border = draw(plot_truth_scatter(pairs[pairs["touches_border"]]), tmp_path)
+    assert "no whole particle" in texts_of(border)
+
+
+def measure_balls(labels, cracks, voxel_um):
+    """Attribute table as far as the contact sheet needs it."""
+    rows = []
+    for number in np.unique(labels[labels > 0]):
+        place = np.argwhere(labels == number)
+        border = (place == 0).any() or (place == np.array(labels.shape) - 1).any()
+        centre = (place.mean(axis=0) + 0.5) * voxel_um
+        rows.append(
+            {
+                "particle_id": int(number), "touches_border": bool(border), "z_um": centre[0],
+                "y_um": centre[1], "x_um": centre[2], "elongation": np.nan,
+                "volume_um3": len(place) * np.prod(voxel_um),
+                "damage": float(cracks[labels == number].mean()),
+            }
+        )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def test_the_most_and_least_damaged_are_chosen_once():
+    table = make_attributes("a", 12)
+    most, least = choose_particles(table, 3)
+    whole = table[~table["touches_border"]].sort_values("damage")
+    assert most["damage"].tolist() == whole["damage"].tolist()[::-1][:3]
+    assert least["damage"].tolist() == whole["damage"].tolist()[:3]
+    most, least = choose_particles(table[:5], 8)
+    assert not set(most["particle_id"]) & set(least["particle_id"])
+    assert len(most) + len(least) == 3
+    assert [len(part) for part in choose_particles(table[:0], 8)] == [0, 0]
+
+
+def test_sections_hold_the_particle_and_little_else(sample, packing, tmp_path):
+    labels_zyx, cracks_zyx, _ = packing
+    image, _, labels = sample
+    table = measure_balls(labels_zyx, cracks_zyx, labels.voxel_size_um)
+    whole = table[~table["touches_border"]]
+    cuts = cut_particles(whole, labels, image)
+    for cut, (_, row) in zip(cuts, whole.iterrows(), strict=True):
+        plane = int(row["z_um"] / labels.voxel_size_um[0])
+        assert cut.inside_yx.sum() == (labels_zyx[plane] == cut.particle_id).sum()
+        marked = (labels_zyx[plane] == cut.particle_id) & (cracks_zyx[plane] > 0)
+        assert cut.cracks_yx.sum() == marked.sum()
+        radius_px = (3 * row["volume_um3"] / (4 * np.pi)) ** (1 / 3) / labels.voxel_size_um[2]
+        assert max(cut.inside_yx.shape) <= 2 * 1.3 * radius_px + 3
+        assert cut.image_yx.shape == cut.inside_yx.shape
+    most, least = choose_particles(table, 10)
+    figure = draw(
+        plot_contact_sheet(
+            cut_particles(most, labels, image), cut_particles(least, labels, None), title="cyc10"
+        ),
+        tmp_path,
+    )
+    first = most.iloc[0]
+    assert f"{first['particle_id']:.0f}: {first['damage']:.1%}" in texts_of(figure)
+    assert sum(bool(axes.images) for axes in figure.axes) == len(most) + len(least)
+
+
+def test_labels_without_cracks_and_an_empty_sheet(packing, write_sample, tmp_path):
+    labels_zyx, cracks_zyx, _ = packing
+    labels = write_sample(tmp_path, "bare", labels_zyx)
+    table = measure_balls(labels_zyx, cracks_zyx, labels.voxel_size_um)
+    cuts = cut_particles(table[:2], labels, None)
+    assert not any(cut.cracks_yx.any() for cut in cuts)
+    draw(plot_contact_sheet(cuts, [], title="bare"), tmp_path)
+    assert "no whole particle" in texts_of(draw(plot_contact_sheet([], [], title="e"), tmp_path))
