@@ -30,7 +30,8 @@ demo: $(READY)
 	@echo "Running the demo on synthetic SEM frames and tomograms: minutes on 2 cores, 400 MB of disk."
 	@$(BIN)/kedro run --env demo
 	@echo "Done. Open data/demo/08_reporting/report.html (SEM frames) and"
-	@echo "data/demo/08_reporting/tomo/report.html (tomograms); compare runs with"
+	@echo "data/demo/08_reporting/tomo/report.html (tomograms) and"
+	@echo "data/demo/08_reporting/particles/report.html (their particles); compare runs with"
 	@echo "  $(BIN)/mlflow ui --backend-store-uri sqlite:///mlruns/mlflow.db"
 
 test: $(READY)

@@ -3,8 +3,8 @@
 Every figure in ``docs/attributes.md`` comes from here. Solids are drawn on voxels at random places
 and turns; the tables say what was measured against what is true.
 
-    python benchmarks/attribute_biases.py [balls cubes ellipsoids closing cracks rough width contact
-        packing alignment leaks uncertainty]
+    python benchmarks/attribute_biases.py [balls faces cubes ellipsoids closing cracks rough
+        width contact packing alignment leaks uncertainty]
 """
 
 from __future__ import annotations
@@ -27,8 +27,10 @@ from ncm_kedro.params.particle_features import AttributeParams
 from ncm_kedro.params.tomo_compute import TomoComputeParams
 from ncm_kedro.particles.attributes import tabulate_attributes
 from ncm_kedro.particles.crack_width import map_crack_width
+from ncm_kedro.particles.crofton import DIRECTIONS, CroftonWeights
 from ncm_kedro.particles.measure import measure_specimen
 from ncm_kedro.particles.neighbours import measure_alignment
+from ncm_kedro.particles.roughness import find_voxel_scatter
 from ncm_kedro.particles.specimen import Specimen
 from ncm_kedro.particles.uncertainty import add_uncertainty, measure_with_uncertainty
 
@@ -188,6 +190,23 @@ def list_balls() -> pd.DataFrame:
                 "no_axis": f"{1 - table['orientation_defined'].mean():.2f}",
             })  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def list_faces() -> pd.DataFrame:
+    """Flat faces by their normal: surface over the true one, without edges; other constants."""
+    weights = CroftonWeights.of((1.0, 1.0, 1.0))
+    normals = np.random.default_rng(0).normal(size=(100_000, 3))
+    normals = np.concatenate([[[1, 0, 0], [1, 1, 0], [1, 1, 1]], normals])
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    ratio = (np.abs(normals @ DIRECTIONS.T) * weights.area_um2).sum(axis=1)
+    found = {
+        "along an axis": ratio[0], "along a face diagonal": ratio[1],
+        "along a space diagonal": ratio[2], "lowest": ratio.min(), "highest": ratio.max(),
+        "mean": ratio[3:].mean(), "standard deviation": ratio[3:].std(),
+        "grazing constant (voxel faces)": weights.grazing_um2,
+        "scatter of voxels on a smooth surface (voxels)": find_voxel_scatter((1, 1, 1)) ** 0.5,
+    }  # fmt: skip
+    return pd.DataFrame({"normal": list(found), "ratio": list(found.values())}).round(4)
 
 
 def list_cubes() -> pd.DataFrame:
@@ -458,6 +477,7 @@ def measure_uncertainty(
 
 TABLES = {
     "balls": list_balls,
+    "faces": list_faces,
     "cubes": list_cubes,
     "ellipsoids": list_ellipsoids,
     "closing": list_closings,

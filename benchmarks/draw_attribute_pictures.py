@@ -1,6 +1,8 @@
 """Draw the pictures of ``docs/attributes.md`` with the code that measures.
 
-python benchmarks/draw_attribute_pictures.py [--folder docs/images] [NAME ...]
+Without names all of them are drawn.
+
+    python benchmarks/draw_attribute_pictures.py [--folder docs/images] [NAME ...]
 """
 
 from __future__ import annotations

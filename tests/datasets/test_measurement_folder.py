@@ -245,7 +245,7 @@ def test_a_full_disk_is_reported_and_the_old_result_stays(folder):
     assert_same(folder.load()["a"], measure(2.0))
 
 
-@pytest.mark.parametrize("at", range(1, 8))
+@pytest.mark.parametrize("at", range(1, 9))
 def test_a_full_disk_while_files_are_written(folder, monkeypatch, at):
     folder.save(plan_of(Meter()))
     calls = []

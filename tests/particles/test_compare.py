@@ -13,6 +13,7 @@ from ncm_kedro.particles.compare import (
     COMPARISON_COLUMNS,
     REPLICATE_CAVEAT,
     compare_samples,
+    find_unit,
     order_samples,
     pair_with_truth,
 )
@@ -61,6 +62,18 @@ def test_a_row_per_pair_and_attribute():
     assert found.attrs["caveat"] == REPLICATE_CAVEAT
     assert (found["n_a"] == 60).all()
     assert found.equals(compare_samples(tables, list_cycles(late=50.0, b=10.0, a=10.0), PARAMS))
+
+
+def test_units_go_by_the_preset():
+    tables = {"a": make_attributes("a"), "b": make_attributes("b")}
+    assert find_unit("orientation_isotropy", tables) == "1"
+    for table in tables.values():
+        table.attrs["preset"] = "paper"
+    assert find_unit("orientation_isotropy", tables) == "degree"
+    assert find_unit("volume_um3", tables) == "um3"
+    found = compare_samples(tables, list_cycles(a=1.0, b=2.0), PARAMS).set_index("attribute")
+    assert found.loc["orientation_isotropy", "unit"] == "degree"
+    assert found.loc["damage", "unit"] == "1"
 
 
 def test_a_planted_shift_is_found_with_its_sign():

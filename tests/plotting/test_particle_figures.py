@@ -18,6 +18,7 @@ from ncm_kedro.plotting.particle_distributions import (
     run_median,
 )
 from ncm_kedro.plotting.particle_pairs import plot_pairs, plot_truth_scatter
+from ncm_kedro.plotting.particle_profiles import plot_crack_profiles, summarise_profiles
 from ncm_kedro.plotting.particle_sheet import choose_particles, cut_particles, plot_contact_sheet
 
 
@@ -52,10 +53,22 @@ def texts_of(figure):
 
 
 def test_names_carry_their_unit():
-    assert name_attribute("volume_std_um3") == "volume std / µm³"
-    assert name_attribute("yaw_deg") == "yaw / °"
-    assert name_attribute("damage") == "damage"
-    assert name_attribute("distance_nearest_um") == "distance nearest / µm"
+    assert name_attribute("volume_std_um3", {}) == "volume std / µm³"
+    assert name_attribute("yaw_deg", {}) == "yaw / °"
+    assert name_attribute("damage", {}) == "damage"
+    assert name_attribute("distance_nearest_um", {}) == "distance nearest / µm"
+
+
+def test_isotropy_of_the_papers_preset_is_an_angle(tmp_path):
+    tables = {"a": make_attributes("a")}
+    for preset, title in (
+        ("corrected", "orientation isotropy"),
+        ("paper", "orientation isotropy / °"),
+    ):
+        tables["a"].attrs["preset"] = preset
+        assert name_attribute("orientation_isotropy", tables) == title
+        assert texts_of(draw(plot_distributions(tables), tmp_path))[23] == title
+        assert name_attribute("damage", tables) == "damage"
 
 
 def test_every_sample_has_its_own_colour():
@@ -103,6 +116,80 @@ def test_stages_print_their_statistics(count, tmp_path):
     if count == 5:
         assert titles[3].count("→") == 4
         assert "5 s4: 40 whole" in texts_of(figure)
+
+
+def list_bars(figure):
+    panel = next(axes for axes in figure.axes if axes.get_title().startswith("damage against"))
+    return [
+        np.array(path).T
+        for bars in panel.containers
+        for path in bars.lines[2][0].get_segments()
+        if len(path)
+    ]
+
+
+def test_damage_has_bars_where_particles_are_few(tmp_path):
+    table = make_attributes("a").assign(damage_uncertainty=0.1)
+    table.loc[1, "damage_uncertainty"] = np.nan
+    none = compare_samples({}, list_tomograms("a"), ParticleFigureParams(resamples=100))
+    bars = list_bars(draw(plot_stages({"a": table}, none), tmp_path))
+    whole = table[~table["touches_border"]]
+    ends = {round(x[0], 9): y for x, y in bars}
+    assert len(ends) == len(whole) - 1
+    for _, row in whole[whole["damage_uncertainty"].notna()].iterrows():
+        expected = np.clip([row["damage"] - 0.1, row["damage"] + 0.1], 0, 1)
+        np.testing.assert_allclose(ends[round(row["volume_um3"], 9)], expected)
+    for other in (
+        table.drop(columns="damage_uncertainty"),
+        make_attributes("a", 460).assign(damage_uncertainty=0.1),
+        table[:0],
+    ):
+        assert not list_bars(draw(plot_stages({"a": other}, none), tmp_path))
+
+
+def make_profiles(attributes, shells=4):
+    """Particles of 100 voxels a shell; damage rises by 0.1 a shell and by 0.01 a particle."""
+    ids = np.repeat(attributes["particle_id"].to_numpy(), shells)
+    shell = np.tile(np.arange(shells), len(attributes))
+    return pd.DataFrame(
+        {
+            "sample": "a", "particle_id": ids, "shell": shell, "depth_low": shell / shells,
+            "depth_high": (shell + 1) / shells, "voxel_count": 100,
+            "crack_voxels": 10 * shell + ids,
+        }
+    )  # fmt: skip
+
+
+def test_profiles_are_those_of_whole_particles():
+    table = make_attributes("a", 9)
+    profiles = make_profiles(table)
+    last = (profiles["shell"] == 3) & (profiles["particle_id"] == 2)
+    profiles.loc[last, ["voxel_count", "crack_voxels"]] = 0
+    profiles.loc[profiles["particle_id"] == 9, ["voxel_count", "crack_voxels"]] *= 3
+    found = summarise_profiles(profiles, table)
+    whole = np.array([2, 3, 5, 6, 8, 9])
+    np.testing.assert_allclose(found["depth"], [0.125, 0.375, 0.625, 0.875])
+    assert found["particles"].tolist() == [6, 6, 6, 5]
+    pooled = 0.01 * (whole[:-1].sum() + 27) / 8
+    np.testing.assert_allclose(found["damage"][:3], pooled + 0.1 * np.arange(3))
+    np.testing.assert_allclose(found["middle"], [0.055, 0.155, 0.255, 0.36])
+    np.testing.assert_allclose(
+        found.loc[0, ["low", "high"]].astype(float), 0.01 * np.quantile(whole, [0.25, 0.75])
+    )
+    assert summarise_profiles(profiles[:0], table).empty
+    assert summarise_profiles(profiles, table.assign(touches_border=True)).empty
+
+
+def test_profiles_are_drawn_by_sample(tmp_path):
+    tables = {"a": make_attributes("a", 9), "b": make_attributes("b", 9)}
+    profiles = {"a": make_profiles(tables["a"])}
+    (axes,) = draw(plot_crack_profiles(profiles, tables), tmp_path).axes
+    (line,) = [line for line in axes.lines if line.get_gid() == "pooled"]
+    found = summarise_profiles(profiles["a"], tables["a"])
+    np.testing.assert_allclose(line.get_xydata(), found[["depth", "damage"]])
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["a: 6 whole"]
+    empty = draw(plot_crack_profiles({"a": profiles["a"][:0]}, tables), tmp_path)
+    assert "no whole particle with a profile" in texts_of(empty)
 
 
 def test_samples_without_particles_leave_their_place_empty(tmp_path):
@@ -216,7 +303,7 @@ def test_sections_hold_the_particle_and_little_else(sample, packing, tmp_path):
         marked = (labels_zyx[plane] == cut.particle_id) & (cracks_zyx[plane] > 0)
         assert cut.cracks_yx.sum() == marked.sum()
         radius_px = (3 * row["volume_um3"] / (4 * np.pi)) ** (1 / 3) / labels.voxel_size_um[2]
-        assert max(cut.inside_yx.shape) <= 2 * 1.3 * radius_px + 3
+        assert max(cut.inside_yx.shape) <= 2 * 1.3 * radius_px + 5
         assert cut.image_yx.shape == cut.inside_yx.shape
     most, least = choose_particles(table, 10)
     figure = draw(
@@ -228,6 +315,23 @@ def test_sections_hold_the_particle_and_little_else(sample, packing, tmp_path):
     first = most.iloc[0]
     assert f"{first['particle_id']:.0f}: {first['damage']:.1%}" in texts_of(figure)
     assert sum(bool(axes.images) for axes in figure.axes) == len(most) + len(least)
+
+
+@pytest.mark.parametrize("elongation", [np.nan, 6.0])
+def test_sections_of_long_and_bent_particles_are_not_cropped(elongation, write_sample, tmp_path):
+    labels_zyx = np.zeros((5, 80, 120), np.uint32)
+    labels_zyx[1:4, 38:42, 3:115] = 1
+    labels_zyx[1:4, 10:42, 3:6] = 1
+    labels_zyx[1:4, 60:79, 60:63] = 2
+    labels_zyx[0, 0, 0] = 3
+    labels = write_sample(tmp_path, "long", labels_zyx, voxel_um=(0.2, 0.1, 0.1))
+    table = measure_balls(labels_zyx, labels_zyx * 0, labels.voxel_size_um)
+    cuts = cut_particles(table.assign(elongation=elongation), labels, None)
+    for cut, (_, row) in zip(cuts, table.iterrows(), strict=True):
+        plane = int(row["z_um"] / 0.2)
+        assert cut.inside_yx.sum() == (labels_zyx[plane] == cut.particle_id).sum()
+    assert cuts[1].inside_yx.shape[0] <= 1.3 * 19 + 3
+    assert cuts[2].inside_yx.size <= 9
 
 
 def test_labels_without_cracks_and_an_empty_sheet(packing, write_sample, tmp_path):

@@ -5,11 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from test_particle_figures import make_attributes, make_pairs
+from test_particle_figures import make_attributes, make_pairs, make_profiles
 
 from ncm_kedro.params.particle_features import AttributeParams, ParticleFigureParams
 from ncm_kedro.particles.compare import compare_samples
-from ncm_kedro.plotting.particle_caveats import list_pair_caveats, list_sample_caveats
+from ncm_kedro.plotting.particle_caveats import (
+    list_pair_caveats,
+    list_sample_caveats,
+    list_setting_caveats,
+    list_uncertain,
+)
 from ncm_kedro.plotting.particle_report import draw_particles, render_particle_report
 from ncm_kedro.plotting.particle_tables import format_comparison, say
 
@@ -33,11 +38,13 @@ def list_tomograms(*samples, **columns):
     return table.assign(**columns)
 
 
-def make_page(attributes, table, *, pairs=None, quantities=None, volumes=None, **more):
+def make_page(
+    attributes, table, *, pairs=None, quantities=None, volumes=None, profiles=None, **more
+):
     comparison = compare_samples(attributes, table, PARAMS)
     figures = draw_particles(
         attributes=attributes, table=table, comparison=comparison, volumes=volumes or {},
-        pairs=pd.DataFrame() if pairs is None else pairs, params=PARAMS,
+        pairs=pd.DataFrame() if pairs is None else pairs, params=PARAMS, profiles=profiles or {},
     )  # fmt: skip
     return render_particle_report(
         attributes=attributes,
@@ -46,7 +53,7 @@ def make_page(attributes, table, *, pairs=None, quantities=None, volumes=None, *
         comparison=comparison,
         quantities=pd.DataFrame() if quantities is None else quantities,
         figures=figures,
-        **{"params": AttributeParams(), **more},
+        **{"params": AttributeParams(), "confidence": PARAMS.confidence, **more},
     )
 
 
@@ -66,12 +73,31 @@ def test_page_of_two_samples(sample):
         "2 samples with 120 measured particles, 80 of them whole", "preset corrected",
         "are no replicates", "early (a) and late (b)", "touch the border", "third", "no labels",
         "closing_um", "docs/attributes.md", "damaged whole particles of early", "not tested",
-        "inactive_solid_fraction is not set",
+        "inactive_solid_fraction is not set", "confidence of 95 %",
     ):  # fmt: skip
         assert text in page, text
     assert page.count("data:image/png;base64,") == 5
     assert "nan" not in page.split("<img")[0].lower()
     assert "http" not in page
+    for text in ("How far the segmentation", "Where in the particles"):
+        assert text not in page
+
+
+def test_page_with_uncertainties_and_profiles():
+    attributes = {name: make_attributes(name, seed=n) for n, name in enumerate("ab")}
+    attributes["a"]["volume_um3_uncertainty"] = 0.01
+    attributes["a"]["roughness_outer_uncertainty"] = 9.0
+    page = make_page(
+        attributes, list_tomograms("a", "b"), confidence=0.9,
+        profiles={"a": make_profiles(attributes["a"]), "b": make_profiles(attributes["b"])[:0]},
+    )  # fmt: skip
+    for text in (
+        "How far the segmentation could move it", "a, whole particles", "differ in them: roughness "
+        "outer.", "Where in the particles the cracks are", "confidence of 90 %",
+    ):  # fmt: skip
+        assert text in page, text
+    assert "b, whole particles" not in page
+    assert page.count("data:image/png;base64,") == 4
 
 
 def test_page_of_one_sample_compares_nothing():
@@ -83,6 +109,7 @@ def test_page_of_one_sample_compares_nothing():
     assert "nothing to compare it with" in page
     assert "no replicates" not in page
     assert "known errors included" in page
+    assert "in degrees" in page
 
 
 def test_page_of_many_samples_shows_the_first_pairs():
@@ -150,14 +177,38 @@ def test_caveats_of_a_pair(columns, text):
     assert text in line
 
 
+def test_attributes_moved_beyond_the_spread_are_named():
+    weighed = pd.DataFrame(
+        [("damage", 9, 0.1, 0.2, 0.5), ("contact", 9, 0.3, 0.2, 1.5), ("x_um", 0, *3 * [np.nan])],
+        columns=["attribute", "n", "uncertainty", "spread", "ratio"],
+    )
+    (line,) = list_uncertain("s", weighed)
+    assert line.startswith("s: ")
+    assert "in them: contact." in line
+    assert list_uncertain("s", weighed[weighed["attribute"] != "contact"]) == []
+
+
+def test_samples_measured_differently_are_named():
+    tables = {"a": make_attributes("a"), "b": make_attributes("b")}
+    assert list_setting_caveats({}) == list_setting_caveats(tables) == []
+    for table, closing in zip(tables.values(), (0.4, 0.8), strict=True):
+        table.attrs["settings"] = {"preset": "corrected", "closing_um": closing}
+    (line,) = list_setting_caveats(tables)
+    assert "closing_um differ" in line
+    assert line in make_page(tables, list_tomograms("a", "b"))
+
+
 def test_values_are_written_plainly():
     assert [say(value) for value in (True, None, np.nan, 0.123456, 7, "x")] == [
         "yes", "", "", "0.1235", "7", "x",
     ]  # fmt: skip
     attributes = {"a": make_attributes("a"), "b": make_attributes("b", seed=1)}
+    for rows in attributes.values():
+        rows.attrs["preset"] = "paper"
     attributes["b"]["volume_um3"] += 54321.0
     table = format_comparison(compare_samples(attributes, list_tomograms("a", "b"), PARAMS))
     volume = table.set_index("attribute").loc["volume / µm³"]
     assert volume["b - a (interval)"].startswith("+5432")
     assert "e+" not in volume["b - a (interval)"]
     assert table.set_index("attribute").loc["yaw / °", "p"] == ""
+    assert "orientation isotropy / °" in table["attribute"].tolist()

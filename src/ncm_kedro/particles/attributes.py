@@ -112,8 +112,8 @@ def _measure_bodies(
     """Return surfaces, volume, damage, sphericity, ratio and roughness (ID 9 to 12, 14 to 17)."""
     raw = measurement.particles
     voxel_um3 = float(np.prod(measurement.voxel_size_um))
-    filled, solid = raw["filled_filled"].to_numpy(), raw["filled_solid"].to_numpy()
-    volume = filled * voxel_um3
+    volume = raw["filled_filled"].to_numpy() * voxel_um3
+    closed, solid = raw["filled_closed"].to_numpy(), raw["filled_solid"].to_numpy()
     known = raw["was_cut"].to_numpy() | raw["has_cracks"].to_numpy()
     large_enough = raw["label_voxels"].to_numpy() >= params.min_shape_vx
     outer, inner = _measure_surfaces(measurement, params)
@@ -127,7 +127,7 @@ def _measure_bodies(
         "surface_inner_um2": inner,
         "surface_outer_um2": outer,
         "volume_um3": volume,
-        "damage": np.where(known, (filled - solid) / np.maximum(filled, 1), np.nan),
+        "damage": np.where(known, (closed - solid) / np.maximum(closed, 1), np.nan),
         "sphericity": 36 * np.pi * volume**2 / surface**3,
         "vs_ratio": np.cbrt(volume) / np.sqrt(surface),
         "roughness_inner": np.where(shown, rough_inner / radius_um, np.nan),
@@ -142,8 +142,8 @@ def _measure_surfaces(
     raw = measurement.particles
     if params.preset == "paper":  # voxels with an outer face, each counted as one voxel face
         face_um2 = float(np.cbrt(np.prod(measurement.voxel_size_um))) ** 2
-        rim = raw["filled_perimeter"].to_numpy(dtype=np.float64)
-        return rim * face_um2, raw["filled_crack_walls"].to_numpy() * face_um2
+        rim, all_rims = raw["filled_perimeter"].to_numpy(), raw["filled_solid_perimeter"].to_numpy()
+        return rim * face_um2, np.maximum(all_rims - rim, 0) * face_um2
     weights = CroftonWeights.of(measurement.voxel_size_um)
     lines = range(len(DIRECTIONS))
     filled, solid = (

@@ -44,6 +44,7 @@ COMPARISON_COLUMNS = (
 ANGLES = ("yaw_deg", "pitch_deg", "roll_deg")
 POSITIONS = ("x_um", "y_um", "z_um")
 
+_PAPER_UNITS = {"orientation_isotropy": "degree"}
 _NOTES = {
     **dict.fromkeys(ANGLES, "angles of axes wrap round and have no order: not tested"),
     **dict.fromkeys(POSITIONS, "depends on where the volume was cut out"),
@@ -93,6 +94,22 @@ def select_values(attributes: pd.DataFrame, name: str) -> FloatArray:
     return values[np.isfinite(values)]
 
 
+def find_unit(name: str, attributes: Mapping[str, pd.DataFrame]) -> str:
+    """Return an attribute's unit, which for some goes by the preset that it was measured with.
+
+    Parameters
+    ----------
+    name
+        Attribute.
+    attributes
+        Attribute table by sample; ``attrs["preset"]`` of the first that has one decides.
+    """
+    presets = (table.attrs.get("preset") for table in attributes.values())
+    if next((preset for preset in presets if preset), None) == "paper" and name in _PAPER_UNITS:
+        return _PAPER_UNITS[name]
+    return next(attribute.unit for attribute in ATTRIBUTES if attribute.name == name)
+
+
 def compare_samples(
     attributes: Mapping[str, pd.DataFrame], table: pd.DataFrame, params: ParticleFigureParams
 ) -> pd.DataFrame:
@@ -125,7 +142,7 @@ def compare_samples(
         rows = [
             {
                 "sample_a": first, "sample_b": second,
-                "attribute": attribute.name, "unit": attribute.unit,
+                "attribute": attribute.name, "unit": find_unit(attribute.name, attributes),
                 **_compare_values(
                     select_values(attributes[first], attribute.name),
                     select_values(attributes[second], attribute.name),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from itertools import product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import edt
 import numpy as np
@@ -224,7 +224,14 @@ def _list_offsets(
 
 
 @njit(nogil=True)
-def _find_extents(space, place, radius_um, offset, distance_um, extent_um):  # type: ignore[no-untyped-def]  # noqa: PLR0917
+def _find_extents(  # noqa: PLR0917  (numba takes positions)
+    space: NDArray[Any],
+    place: NDArray[Any],
+    radius_um: NDArray[Any],
+    offset: NDArray[Any],
+    distance_um: NDArray[Any],
+    extent_um: NDArray[Any],
+) -> NDArray[np.float32]:
     """Find the voxel's extent towards the solid point that stops each ball, the largest (um)."""
     extents = np.zeros(len(place), np.float32)
     for n in range(len(place)):
@@ -239,7 +246,13 @@ def _find_extents(space, place, radius_um, offset, distance_um, extent_um):  # t
 
 
 @njit(nogil=True)
-def _list_centres(depth_um, centre, step_um, rows, reach_um):  # type: ignore[no-untyped-def]
+def _list_centres(
+    depth_um: NDArray[Any],
+    centre: NDArray[Any],
+    step_um: NDArray[Any],
+    rows: tuple[int, int],
+    reach_um: float,
+) -> NDArray[np.int32]:
     """List the centres whose balls no neighbouring ball contains, in half voxels, (n, 3).
 
     Wider balls than ``reach_um`` are left out, but contain others.
@@ -262,7 +275,13 @@ def _list_centres(depth_um, centre, step_um, rows, reach_um):  # type: ignore[no
 
 
 @njit(nogil=True)
-def _is_contained(depth_um, centre, at, step_um, blunt_um):  # type: ignore[no-untyped-def]
+def _is_contained(
+    depth_um: NDArray[Any],
+    centre: NDArray[Any],
+    at: tuple[int, int, int],
+    step_um: NDArray[Any],
+    blunt_um: float,
+) -> bool:
     """Say whether the ball around a point lies inside the ball around one of its neighbours."""
     z, y, x = at
     own = depth_um[z, y, x]
@@ -279,7 +298,14 @@ def _is_contained(depth_um, centre, at, step_um, blunt_um):  # type: ignore[no-u
 
 
 @njit(nogil=True)
-def _paint(place, radius_um, width_um, crack, spacing_um, painted):  # type: ignore[no-untyped-def]  # noqa: PLR0917
+def _paint(  # noqa: PLR0917  (numba takes positions)
+    place: NDArray[Any],
+    radius_um: NDArray[Any],
+    width_um: NDArray[Any],
+    crack: NDArray[Any],
+    spacing_um: NDArray[Any],
+    painted: NDArray[Any],
+) -> None:
     """Write each ball's width, widest first, into the voxels that no ball before it has.
 
     ``onward`` leads from a voxel to the next one in memory that may still be bare, so that what
@@ -310,13 +336,13 @@ def _paint(place, radius_um, width_um, crack, spacing_um, painted):  # type: ign
 
 
 @njit(nogil=True)
-def _span(centre, reach, length):  # type: ignore[no-untyped-def]
+def _span(centre: float, reach: float, length: int) -> range:
     """Return the voxels along an axis whose centres lie within reach."""
     return range(max(0, int(np.ceil(centre - reach))), min(length, int(centre + reach) + 1))
 
 
 @njit(nogil=True)
-def _skip(onward, at):  # type: ignore[no-untyped-def]
+def _skip(onward: NDArray[Any], at: int) -> int:
     """Return the first bare voxel from here on, and shorten the way there."""
     while onward[at] != at:
         onward[at] = onward[onward[at]]

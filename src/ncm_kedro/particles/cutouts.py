@@ -26,11 +26,12 @@ from ncm_kedro.tomo.blocks import Block
 from ncm_kedro.tomo.volume import Spacing
 
 COUNTS = ("filled", "z", "y", "x", "zz", "yy", "xx", "zy", "zx", "yx", "solid", "perimeter",
-          "crack_walls", "pieces")  # fmt: skip
+          "solid_perimeter", "closed", "pieces")  # fmt: skip
 ROUGHNESS = ("outer_n", "outer_sum", "outer_sum2", "inner_n", "inner_sum", "inner_sum2")
 _SHARED_VX = 64
 _MIN_ROUGHNESS_VX = 2.0
 _SHY = 0.1
+_MOUTH_VX = 0.35
 
 Region = tuple[NDArray[Any], NDArray[np.uint8], NDArray[np.uint8]]
 """Labels, cracks and field of view of a box; the latter two have no voxels where there are none."""
@@ -45,7 +46,8 @@ class CutoutSettings:
     closing_um
         Radius of the closing.
     tight
-        Whether the closing sees nothing beyond the bounding box, as in the published code.
+        Whether open cracks are closed for the damage alone, within the tight bounding box, as in
+        the published code; all else is then measured on the label and its enclosed voids.
     roughness_um
         Radius of the ball that roughness is measured with; at least two voxels are taken.
     profile_bins
@@ -120,7 +122,7 @@ class CutoutTask:
         Returns
         -------
         dict
-            ``row`` (n,), positions in ``ids``; ``counts`` (n, 14) in the order of `COUNTS`, with
+            ``row`` (n,), positions in ``ids``; ``counts`` (n, 15) in the order of `COUNTS`, with
             coordinates in voxels of the volume; ``crossings`` (n, 13) of the filled particle;
             ``rough`` (n, 6) in the order of `ROUGHNESS`, heights in um; ``shells`` (n, 2, bins);
             ``width`` (n, 2), mean and largest width of cracks in um.
@@ -142,7 +144,7 @@ class CutoutTask:
             width = np.full((len(rows), 2), np.nan)
             if bins or settings.crack_width:
                 for at, row in enumerate(rows):
-                    filled, solid, _ = _fill_one(
+                    filled, solid, _, _ = _fill_one(
                         *region, start, cuts[at], int(self.ids[row]), edges, float(radii_um[at]),
                         settings.tight,
                     )  # fmt: skip
@@ -247,17 +249,18 @@ def _measure_all(  # noqa: PLR0917  (numba takes positions)
     directions: NDArray[Any],
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
     """Measure particles out of one region, whose first voxel is ``origin``."""
-    counts = np.zeros((len(ids), 14), dtype=np.int64)
+    counts = np.zeros((len(ids), len(COUNTS)), dtype=np.int64)
     crossings = np.zeros((len(ids), 13), dtype=np.int64)
     rough = np.zeros((len(ids), 6), dtype=np.float64)
     for row in range(len(ids)):
-        filled, solid, seen = _fill_one(
+        filled, solid, seen, closed = _fill_one(
             labels, cracks, view, origin, cuts[row], ids[row], voxel_um, radii_um[row], tight
         )
         counts[row] = _count_filled(filled, solid, cuts[row, 2])
+        counts[row, 13] = closed
         if tight:  # the published code's surfaces
             counts[row, 11] = _count_rim(filled)
-            counts[row, 12] = _count_walls(filled, solid)
+            counts[row, 12] = _count_rim(solid)
         crossings[row] = _count_crossings(filled, seen, directions)
         if smooth[row]:
             rough[row] = _sum_heights(filled, solid, seen, bars, ball_um)
@@ -275,7 +278,7 @@ def _fill_one(  # noqa: PLR0917  (numba takes positions)
     voxel_um: NDArray[Any],
     radius_um: float,
     tight: bool,
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8], int]:
     """Cut a particle out and fill it: its label, cracks that open to the outside, and voids.
 
     Beyond a face of the volume voxels go on as they are at the face: a crack that the face cuts
@@ -285,31 +288,35 @@ def _fill_one(  # noqa: PLR0917  (numba takes positions)
     -------
     filled, solid, seen
         uint8, the cut-out with its margin.
+    closed
+        Voxels of the particle with its open cracks and voids, which damage refers to.
     """
     label, solid, blocked, seen = _split(labels, cracks, view, origin, cut, own)
-    if tight:
-        a, b = cut[0] - cut[2], cut[1] - cut[2]
-        closed = label.copy()
-        closed[a[0] : b[0], a[1] : b[1], a[2] : b[2]] = close_particle(
-            solid[a[0] : b[0], a[1] : b[1], a[2] : b[2]],
-            label[a[0] : b[0], a[1] : b[1], a[2] : b[2]],
-            blocked[a[0] : b[0], a[1] : b[1], a[2] : b[2]],
-            voxel_um,
-            radius_um,
-        )
-    else:
-        closed = close_particle(solid, label, blocked, voxel_um, radius_um)
     low = np.maximum(cut[2], 0) - cut[2]
     high = np.minimum(cut[3], cut[4]) - cut[2]
     is_open = np.ones((3, 2), dtype=np.uint8)
     for axis in range(3):
         is_open[axis, 0] = cut[2, axis] > 0
         is_open[axis, 1] = cut[3, axis] < cut[4, axis]
+    closed = label
+    if not tight:
+        edge_um = (voxel_um[0] * voxel_um[1] * voxel_um[2]) ** (1 / 3)
+        closed = close_particle(solid, label, blocked, voxel_um, radius_um, _MOUTH_VX * edge_um)
     filled = np.zeros(label.shape, dtype=np.uint8)
     real = filled[low[0] : high[0], low[1] : high[1], low[2] : high[2]]
     real[:] = closed[low[0] : high[0], low[1] : high[1], low[2] : high[2]]
     fill_voids(real, blocked[low[0] : high[0], low[1] : high[1], low[2] : high[2]], is_open)
-    return filled, solid, seen
+    if not tight:
+        return filled, solid, seen, filled.sum()
+    a, b = cut[0] - cut[2], cut[1] - cut[2]
+    boxed = close_particle(
+        solid[a[0] : b[0], a[1] : b[1], a[2] : b[2]],
+        filled[a[0] : b[0], a[1] : b[1], a[2] : b[2]],
+        blocked[a[0] : b[0], a[1] : b[1], a[2] : b[2]],
+        voxel_um,
+        radius_um,
+    )
+    return filled, solid, seen, boxed.sum()
 
 
 @njit(nogil=True)
@@ -355,7 +362,7 @@ def _count_filled(
     filled: NDArray[Any], solid: NDArray[Any], start: NDArray[Any]
 ) -> NDArray[np.int64]:
     """Count voxels, moments and pieces; the order is that of `COUNTS`."""
-    counts = np.zeros(14, dtype=np.int64)
+    counts = np.zeros(len(COUNTS), dtype=np.int64)
     depth, rows, columns = filled.shape
     for z in range(depth):
         for y in range(rows):
@@ -377,7 +384,7 @@ def _count_filled(
             counts[7] += number * vz * vy
             counts[8] += sum_x * vz
             counts[9] += sum_x * vy
-    counts[13] = count_pieces(filled)
+    counts[14] = count_pieces(filled)
     return counts
 
 
@@ -400,26 +407,6 @@ def _count_rim(marked: NDArray[Any]) -> int:
                         & above[x] & below[x] & left[x] & right[x]
                     )  # fmt: skip
     return total - inside
-
-
-@njit(nogil=True)
-def _count_walls(filled: NDArray[Any], solid: NDArray[Any]) -> int:
-    """Count voxels of the solid with a face towards a crack or void of the particle."""
-    depth, rows, columns = filled.shape
-    walls = 0
-    for z in range(1, depth - 1):
-        for y in range(1, rows - 1):
-            for x in range(1, columns - 1):
-                if filled[z, y, x] and solid[z, y, x]:
-                    walls += (
-                        (filled[z - 1, y, x] > solid[z - 1, y, x])
-                        | (filled[z + 1, y, x] > solid[z + 1, y, x])
-                        | (filled[z, y - 1, x] > solid[z, y - 1, x])
-                        | (filled[z, y + 1, x] > solid[z, y + 1, x])
-                        | (filled[z, y, x - 1] > solid[z, y, x - 1])
-                        | (filled[z, y, x + 1] > solid[z, y, x + 1])
-                    )
-    return walls
 
 
 @njit(nogil=True)

@@ -89,7 +89,9 @@ class Measurement:
     contacts: pd.DataFrame
     profiles: pd.DataFrame
     cells: Cells
-    variants: pd.DataFrame = field(default_factory=pd.DataFrame)
+    variants: pd.DataFrame = field(
+        default_factory=lambda: pd.DataFrame({"change": pd.Series(dtype="str")})
+    )
 
 
 def measure_specimen(
@@ -241,8 +243,8 @@ def _join_cutouts(
     row = joined["row"].astype(np.int64)
     sums = table["counts"]
     counts = np.zeros((len(ids), len(cutouts.COUNTS)), dtype=np.int64)
-    counts[:, :10] = sums[:, :10]
-    counts[:, 10:12] = sums[:, [10, 12]]
+    counts[:, :12] = sums[:, [*range(10), 10, 12]]
+    counts[:, cutouts.COUNTS.index("closed")] = sums[:, 0]
     crossings = np.array(table["crossings"])
     rough = np.zeros((len(ids), len(cutouts.ROUGHNESS)))
     width = np.full((len(ids), 2), np.nan)

@@ -161,7 +161,7 @@ def _read_view(view: VoxelArray | None, block: Block) -> NDArray[np.bool_]:
 
 
 @njit(nogil=True)
-def _tighten(labels, view, varied):  # type: ignore[no-untyped-def]
+def _tighten(labels: NDArray[Any], view: NDArray[Any], varied: NDArray[Any]) -> None:
     depth, height, width = labels.shape
     whole = view.size == 0
     for z, y, x in np.ndindex(labels.shape):
@@ -182,7 +182,7 @@ def _tighten(labels, view, varied):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True)
-def _widen(labels, view, varied):  # type: ignore[no-untyped-def]
+def _widen(labels: NDArray[Any], view: NDArray[Any], varied: NDArray[Any]) -> None:
     depth, height, width = labels.shape
     whole = view.size == 0
     for z, y, x in np.ndindex(labels.shape):
@@ -201,7 +201,16 @@ def _widen(labels, view, varied):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True)
-def _move_walls(cracks, labels, grey, margin, ids, limit, solid_gains, varied):  # type: ignore[no-untyped-def]  # noqa: PLR0917
+def _move_walls(  # noqa: PLR0917  (numba takes positions)
+    cracks: NDArray[Any],
+    labels: NDArray[Any],
+    grey: NDArray[Any],
+    margin: tuple[int, int, int],
+    ids: NDArray[Any],
+    limit: NDArray[Any],
+    solid_gains: bool,
+    varied: NDArray[Any],
+) -> None:
     depth, height, width = labels.shape
     for z, y, x in np.ndindex(varied.shape):
         at = (z + margin[0], y + margin[1], x + margin[2])

@@ -16,8 +16,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
-from ncm_kedro.particles.columns import ATTRIBUTES
-from ncm_kedro.particles.compare import select_values
+from ncm_kedro.particles.compare import find_unit, select_values
 from ncm_kedro.plotting.tomo_colours import BLUE, ORANGE
 
 FloatArray = NDArray[np.float64]
@@ -33,15 +32,29 @@ _HALF_WIDTH = 0.42
 _NAME_LENGTH = 18
 
 
-def name_attribute(name: str) -> str:
+def name_attribute(name: str, attributes: Mapping[str, pd.DataFrame]) -> str:
     """Return an attribute's name and unit as an axis shows it.
 
     Parameters
     ----------
     name
         Column.
+    attributes
+        Attribute table by sample; the preset that they were measured with decides some units.
     """
-    unit = next(attribute.unit for attribute in ATTRIBUTES if attribute.name == name)
+    return write_unit(name, find_unit(name, attributes))
+
+
+def write_unit(name: str, unit: str) -> str:
+    """Return an attribute's name in words with a unit.
+
+    Parameters
+    ----------
+    name
+        Column.
+    unit
+        As the tables name it; 1 for pure numbers.
+    """
     ending = next((end for end in sorted(_ENDINGS, key=len)[::-1] if name.endswith(end)), "")
     words = name.removesuffix(ending).replace("_", " ")
     return words if unit == "1" else f"{words} / {_SUFFIXES.get(unit, unit)}"

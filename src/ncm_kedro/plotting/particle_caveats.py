@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ncm_kedro.plotting.particle_axes import write_unit
+
 _FEW = 30
 _BORDER_SHARE = 0.5
 _TOO_LARGE_SHARE = 0.01
@@ -91,6 +93,45 @@ def list_pair_caveats(samples: Sequence[str], table: pd.DataFrame) -> list[str]:
             "Give it as cycles in the sample's .yml."
         )
     return found
+
+
+def list_setting_caveats(attributes: Mapping[str, pd.DataFrame]) -> list[str]:
+    """List the settings in which the measurements of samples differ.
+
+    Parameters
+    ----------
+    attributes
+        Attribute table by sample, its settings in ``attrs``.
+    """
+    settings = [table.attrs.get("settings", {}) for table in attributes.values()]
+    names = sorted({name for known in settings for name in known})
+    differ = [name for name in names if any(s.get(name) != settings[0].get(name) for s in settings)]
+    if not differ:
+        return []
+    return [
+        f"The samples were not measured alike: {', '.join(differ)} differ. Measure all of them "
+        "with the same settings before you compare."
+    ]
+
+
+def list_uncertain(sample: str, weighed: pd.DataFrame) -> list[str]:
+    """Name the attributes that the segmentation could move further than particles differ.
+
+    Parameters
+    ----------
+    sample
+        Its name.
+    weighed
+        What `ncm_kedro.particles.robustness.weigh_uncertainty` returned for it.
+    """
+    beyond = weighed.loc[weighed["uncertainty"] > weighed["spread"], "attribute"]
+    if beyond.empty:
+        return []
+    names = ", ".join(write_unit(name, "1") for name in beyond)
+    return [
+        f"{sample}: the segmentation could move these further than particles differ in them: "
+        f"{names}. What sets particles apart there may be their outlines."
+    ]
 
 
 def _judge_flags(details: pd.DataFrame) -> list[str]:

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ncm_kedro.particles.columns import ATTRIBUTE_NAMES
+from ncm_kedro.particles.uncertainty import SUFFIX
 from ncm_kedro.plotting.particle_axes import (
     add_sample_legend,
     colour_samples,
@@ -20,12 +21,14 @@ from ncm_kedro.plotting.particle_axes import (
     say_nothing,
     tick_decades,
 )
+from ncm_kedro.plotting.tomo_colours import GREY
 
 STAGE_ATTRIBUTES = ("z_um", "sphericity", "volume_um3", "damage")
 _COLUMNS = 6
 _SHOWN_POINTS = 3000
 _SHOWN_PAIRS = 4
 _FEWEST_RUNNING = 20
+_MOST_BARS = 300
 
 
 def plot_distributions(attributes: Mapping[str, pd.DataFrame]) -> Figure:
@@ -42,7 +45,7 @@ def plot_distributions(attributes: Mapping[str, pd.DataFrame]) -> Figure:
     panels = figure.subplots(rows, _COLUMNS, squeeze=False).ravel()
     for axes, name in zip(panels, ATTRIBUTE_NAMES, strict=False):
         draw_violins(axes, attributes, name, colours)
-        axes.set_title(name_attribute(name), fontsize=9)
+        axes.set_title(name_attribute(name, attributes), fontsize=9)
     add_sample_legend(figure, colours, attributes)
     return figure
 
@@ -66,7 +69,8 @@ def plot_stages(attributes: Mapping[str, pd.DataFrame], comparison: pd.DataFrame
         draw_violins(panels[letter], attributes, name, colours)
         lines = _quote_statistics(comparison, samples, name)
         panels[letter].set_title(
-            "\n".join([name_attribute(name), *lines]), fontsize=9 if len(lines) < 2 else 8
+            "\n".join([name_attribute(name, attributes), *lines]),
+            fontsize=9 if len(lines) < 2 else 8,
         )
     _draw_damage(panels["e"], attributes, colours)
     add_sample_legend(figure, colours, attributes)
@@ -132,6 +136,20 @@ def _quote_statistics(comparison: pd.DataFrame, samples: Sequence[str], name: st
     return lines
 
 
+def _draw_bars(
+    axes: Axes, whole: pd.DataFrame, volume: NDArray[np.float64], damage: NDArray[np.float64]
+) -> None:
+    """Draw how far the segmentation could move the damage, where few enough are drawn."""
+    if f"damage{SUFFIX}" not in whole or not 0 < len(whole) <= _MOST_BARS:
+        return
+    moved = whole[f"damage{SUFFIX}"].to_numpy(dtype=np.float64, na_value=np.nan)
+    low, high = np.minimum(moved, damage), np.minimum(moved, 1.0 - damage)
+    axes.errorbar(
+        volume, damage, yerr=[low, high], fmt="none", ecolor=GREY, elinewidth=0.6, alpha=0.6,
+        zorder=0.5,
+    )  # fmt: skip
+
+
 def _draw_damage(
     axes: Axes, attributes: Mapping[str, pd.DataFrame], colours: Mapping[str, str]
 ) -> None:
@@ -141,7 +159,9 @@ def _draw_damage(
         table = attributes[sample]
         whole = table[~table["touches_border"].to_numpy(dtype=bool)]
         both = whole[["volume_um3", "damage"]].to_numpy(dtype=np.float64, na_value=np.nan)
-        volume, damage = both[np.isfinite(both).all(axis=1) & (both[:, 0] > 0)].T
+        known = np.isfinite(both).all(axis=1) & (both[:, 0] > 0)
+        volume, damage = both[known].T
+        _draw_bars(axes, whole[known], volume, damage)
         drawn += len(volume)
         shown = rng.permutation(len(volume))[:_SHOWN_POINTS]
         axes.scatter(
@@ -159,7 +179,7 @@ def _draw_damage(
         axes.set_xticks([])
         axes.set_yticks([])
         say_nothing(axes, "no whole particle")
-    axes.set_xlabel(name_attribute("volume_um3"))
+    axes.set_xlabel(name_attribute("volume_um3", attributes))
     axes.set_ylabel("damage")
     axes.set_title("damage against volume; line: running median, band: quartiles", fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)

@@ -52,6 +52,7 @@ def plot_pairs(attributes: Mapping[str, pd.DataFrame], names: Sequence[str]) -> 
     """
     colours = colour_samples(list(attributes))
     columns = list(dict.fromkeys(names))
+    labels = [shorten(name_attribute(name, attributes)) for name in columns]
     whole = {
         sample: table.loc[~table["touches_border"].to_numpy(dtype=bool), columns]
         .astype(np.float64)
@@ -70,7 +71,7 @@ def plot_pairs(attributes: Mapping[str, pd.DataFrame], names: Sequence[str]) -> 
                 _draw_points(axes, whole, (column, row), columns, colours)
             else:
                 _write_correlations(axes, whole, (column, row), colours)
-            _dress(axes, row, column, columns)
+            _dress(axes, row, column, columns, labels)
     add_sample_legend(figure, colours, attributes)
     return figure
 
@@ -174,7 +175,9 @@ def _write_correlations(
     axes.set_yticks([])
 
 
-def _dress(axes: Axes, row: int, column: int, columns: Sequence[str]) -> None:
+def _dress(
+    axes: Axes, row: int, column: int, columns: Sequence[str], labels: Sequence[str]
+) -> None:
     size = len(columns)
     axes.tick_params(labelsize=7)
     if row >= column and columns[column] in LOG_ATTRIBUTES and axes.dataLim.width > 0:
@@ -187,9 +190,9 @@ def _dress(axes: Axes, row: int, column: int, columns: Sequence[str]) -> None:
     if row > column > 0:
         axes.tick_params(labelleft=False)
     if row == size - 1:
-        axes.set_xlabel(shorten(name_attribute(columns[column])), fontsize=8)
+        axes.set_xlabel(labels[column], fontsize=8)
     if column == 0:
-        axes.set_ylabel(shorten(name_attribute(columns[row])), fontsize=8)
+        axes.set_ylabel(labels[row], fontsize=8)
 
 
 def _draw_truth(axes: Axes, pairs: pd.DataFrame, name: str, border: NDArray[np.bool_]) -> None:

@@ -2,69 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 from matplotlib.figure import Figure
 
 from ncm_kedro.params.particle_features import AttributeParams, ParticleFigureParams
 from ncm_kedro.particles.compare import REPLICATE_CAVEAT, order_samples
-from ncm_kedro.plotting.particle_caveats import list_pair_caveats, list_sample_caveats
+from ncm_kedro.particles.robustness import weigh_uncertainty
+from ncm_kedro.plotting.particle_caveats import (
+    list_pair_caveats,
+    list_sample_caveats,
+    list_setting_caveats,
+    list_uncertain,
+)
 from ncm_kedro.plotting.particle_distributions import plot_distributions, plot_stages
 from ncm_kedro.plotting.particle_pairs import plot_pairs, plot_truth_scatter
+from ncm_kedro.plotting.particle_profiles import plot_crack_profiles
 from ncm_kedro.plotting.particle_sheet import choose_particles, cut_particles, plot_contact_sheet
-from ncm_kedro.plotting.particle_tables import format_comparison, say, tabulate_sample
+from ncm_kedro.plotting.particle_tables import (
+    format_comparison,
+    format_uncertainty,
+    say,
+    tabulate_sample,
+)
+from ncm_kedro.plotting.particle_words import (
+    BORDER_NOTE,
+    CAPTIONS,
+    DEFINITIONS,
+    PROFILES,
+    SHEET_CAPTION,
+    STATISTICS,
+    UNCERTAINTY,
+)
 from ncm_kedro.plotting.report import Section, render_report
 from ncm_kedro.tomo.volume import Volume
 
 SHEET_PREFIX = "sheet_"
 
 _SHOWN_PAIRS = 4
-_BORDER_NOTE = (
-    "Particles that touch the border of the volume or of the field of view are left out of every "
-    "distribution and every comparison, positions included."
-)
-_CAPTIONS = {
-    "distributions": "The 24 attributes of Table S1 by sample. Bar: median; thick line: quartiles. "
-    "Volumes and outer surfaces on a logarithmic scale",
-    "stages": "Position, sphericity, volume and damage by sample, and damage against volume. p: "
-    "Mann-Whitney U after Holm over the attributes; δ: Cliff's delta, positive where the later "
-    "sample is larger",
-    "pairs": "Attributes against each other; above the diagonal Spearman's rank correlation, in "
-    "the colour of the sample",
-    "truth": "Measured against known values. Filled: whole particles, which the numbers are of; "
-    "hollow: cut by the border. Bias: mean of measured minus true (volume and diameter: in per "
-    "cent of the true value) ± standard deviation",
-}
-_SHEET_CAPTION = (
-    "The most and the least damaged whole particles of {sample}, cut in the xy plane through the "
-    "centre; number and damage of the whole particle. Yellow: outline of the label; red: marked "
-    "cracks and voids. A section may miss what the volume holds"
-)
-_DEFINITIONS = {
-    "corrected": (
-        "Volume: the label with its cracks and voids filled (closing by a ball, then enclosed "
-        "voids), without other particles. Damage: share of it that is crack or void.",
-        "Surfaces: Crofton's formula over 13 directions; outer: of the filled particle, inner: of "
-        "its cracks and voids. Sphericity 36 π V² / S³ and vs_ratio V^(1/3) / S^(1/2) take the "
-        "outer surface: they are one quantity in two forms. Elongation: longest over shortest "
-        "principal axis.",
-        "Contact: share of the outer surface that faces another particle across the contact gap "
-        "or less. Packing density: labelled share of the window around the particle that lies in "
-        "the volume and the field of view. Distance: mean to the nearest particles' centres; "
-        "*_std and orientation isotropy (nematic order, 1: aligned): over the nearest whole ones.",
-        "Electron density and homogeneity: mean and inverse standard deviation of the grey values "
-        "of the solid, cracks left out. What is not defined is null, never 0. docs/attributes.md "
-        "sets every definition beside the paper's text and code.",
-    ),
-    "paper": (
-        "These are the definitions of Li et al. 2022 as the text gives them, the published code's "
-        "where it is silent, known errors included: intact particles get damage, grey values "
-        "include the cracks, shape takes the surface of the cracks along. Use them to compare "
-        "with published numbers, and the preset corrected for everything else. "
-        "docs/attributes.md sets both side by side.",
-    ),
-}
 
 
 def draw_particles(
@@ -73,6 +49,7 @@ def draw_particles(
     table: pd.DataFrame,
     comparison: pd.DataFrame,
     pairs: pd.DataFrame,
+    profiles: Mapping[str, pd.DataFrame],
     volumes: Mapping[str, tuple[Volume | None, Volume]],
     params: ParticleFigureParams,
 ) -> dict[str, Figure]:
@@ -88,6 +65,8 @@ def draw_particles(
         What `ncm_kedro.particles.compare.compare_samples` returned.
     pairs
         Measured and known values of particles; may be empty.
+    profiles
+        Crack profiles by sample; samples may be missing, tables may be empty.
     volumes
         Grey volume, where there is one, and labels by sample.
     params
@@ -96,8 +75,9 @@ def draw_particles(
     Returns
     -------
     dict
-        ``distributions``, ``stages``, ``pairs``, ``truth`` where something is known, and
-        ``sheet_<sample>`` of each sample with volumes; nothing where there is no particle.
+        ``distributions``, ``stages``, ``pairs``, ``profiles`` where cracks were counted by depth,
+        ``truth`` where something is known, and ``sheet_<sample>`` of each sample with volumes;
+        nothing where there is no particle.
     """
     ordered = {name: attributes[name] for name in order_samples(attributes, table)}
     if not sum(len(rows) for rows in ordered.values()):
@@ -107,6 +87,8 @@ def draw_particles(
         "stages": plot_stages(ordered, comparison),
         "pairs": plot_pairs(ordered, params.pair_attributes),
     }
+    if any(len(profiles[name]) for name in ordered if name in profiles):
+        figures["profiles"] = plot_crack_profiles(profiles, ordered)
     if len(pairs):
         figures["truth"] = plot_truth_scatter(pairs)
     for name, attribute_table in ordered.items():
@@ -130,6 +112,7 @@ def render_particle_report(
     quantities: pd.DataFrame,
     figures: Mapping[str, Figure],
     params: AttributeParams,
+    confidence: float,
     set_aside: Mapping[str, str] | None = None,
 ) -> str:
     """Render what was measured of the particles as one self-contained HTML page.
@@ -148,13 +131,17 @@ def render_particle_report(
         What `draw_particles` returned.
     params
         How it was measured.
+    confidence
+        Level of the intervals in ``comparison``, in [0, 1].
     set_aside
         Reason by sample that could not be measured; by default the ``set_aside`` that
         ``attributes`` carries.
     """
     ordered = order_samples(attributes, table)
-    total = sum(len(attributes[name]) for name in ordered)
-    whole = sum(_count_whole(attributes[name]) for name in ordered)
+    measured = {name: attributes[name] for name in ordered}
+    total = sum(len(rows) for rows in measured.values())
+    whole = sum(_count_whole(rows) for rows in measured.values())
+    caveats = [*list_pair_caveats(ordered, table), *list_setting_caveats(measured)]
     missing = dict(getattr(attributes, "set_aside", {}) if set_aside is None else set_aside)
     summary = (
         f"{len(ordered)} sample{'s' * (len(ordered) != 1)} with {total} measured "
@@ -163,7 +150,9 @@ def render_particle_report(
     )
     sections = [
         _describe_samples(attributes, details, table, missing, ordered),
-        _describe_comparison(comparison, table, ordered, figures),
+        _describe_comparison(comparison, caveats, ordered, figures, confidence),
+        _describe_uncertainty(measured),
+        _show("Where in the particles the cracks are", "profiles", figures, PROFILES),
         *([_describe_truth(figures["truth"])] if "truth" in figures else []),
         _show("Attributes against each other", "pairs", figures),
         _describe_sheets(figures),
@@ -211,23 +200,23 @@ def _describe_samples(
 
 
 def _describe_comparison(
-    comparison: pd.DataFrame, table: pd.DataFrame, ordered: list[str], figures: Mapping[str, Figure]
+    comparison: pd.DataFrame,
+    caveats: Sequence[str],
+    ordered: list[str],
+    figures: Mapping[str, Figure],
+    confidence: float,
 ) -> Section:
     shown = [(name, figures[name]) for name in ("stages", "distributions") if name in figures]
-    pictures = [(_CAPTIONS[name], figure) for name, figure in shown]
+    pictures = [(CAPTIONS[name], figure) for name, figure in shown]
     if len(ordered) < 2:
         alone = (
             "There is one sample: nothing to compare it with." if ordered else "There is no sample."
         )
-        return Section("Distributions", text=[alone, _BORDER_NOTE], figures=pictures)
+        return Section("Distributions", text=[alone, BORDER_NOTE], figures=pictures)
     pairs = list(comparison.groupby(["sample_a", "sample_b"], sort=False))
     text = [
-        _BORDER_NOTE,
-        "Difference: of the medians, with its bootstrap interval. p: two-sided Mann-Whitney U "
-        "test, after Holm over the attributes of a pair. Cliff's delta: how much more often a "
-        "particle of the second sample is above one of the first than below it, from -1 to 1; "
-        "its size in words after Romano et al. (2006): negligible below 0.147, small below 0.33, "
-        "medium below 0.474, large above.",
+        BORDER_NOTE,
+        STATISTICS.format(confidence=100 * confidence),
     ]
     if len(pairs) > _SHOWN_PAIRS:
         text.append(
@@ -236,13 +225,29 @@ def _describe_comparison(
         )
     return Section(
         "Between the samples",
-        warnings=[REPLICATE_CAVEAT, *list_pair_caveats(ordered, table)],
+        warnings=[REPLICATE_CAVEAT, *caveats],
         text=text,
         tables=[
             (f"{first} (a) and {second} (b)", format_comparison(rows))
             for (first, second), rows in pairs[:_SHOWN_PAIRS]
         ],
         figures=pictures,
+    )
+
+
+def _describe_uncertainty(attributes: Mapping[str, pd.DataFrame]) -> Section | None:
+    weighed = {name: weigh_uncertainty(rows) for name, rows in attributes.items()}
+    known = {name: rows for name, rows in weighed.items() if rows["n"].any()}
+    if not known:
+        return None
+    return Section(
+        "How far the segmentation could move it",
+        warnings=[line for name, rows in known.items() for line in list_uncertain(name, rows)],
+        text=[UNCERTAINTY],
+        tables=[
+            (f"{name}, whole particles", format_uncertainty(attributes[name], rows))
+            for name, rows in known.items()
+        ],
     )
 
 
@@ -255,14 +260,14 @@ def _describe_truth(figure: Figure) -> Section:
             "further apart than half a diameter: errors of the segmentation count, particles that "
             "it missed do not."
         ],
-        figures=[(_CAPTIONS["truth"], figure)],
+        figures=[(CAPTIONS["truth"], figure)],
     )
 
 
-def _show(heading: str, name: str, figures: Mapping[str, Figure]) -> Section | None:
+def _show(heading: str, name: str, figures: Mapping[str, Figure], *text: str) -> Section | None:
     if name not in figures:
         return None
-    return Section(heading, figures=[(_CAPTIONS[name], figures[name])])
+    return Section(heading, text=text, figures=[(CAPTIONS[name], figures[name])])
 
 
 def _describe_sheets(figures: Mapping[str, Figure]) -> Section | None:
@@ -273,7 +278,7 @@ def _describe_sheets(figures: Mapping[str, Figure]) -> Section | None:
         "The most and the least damaged particles",
         text=["Look at these before you believe a damage: outlines and marked cracks decide it."],
         figures=[
-            (_SHEET_CAPTION.format(sample=name.removeprefix(SHEET_PREFIX)), figure)
+            (SHEET_CAPTION.format(sample=name.removeprefix(SHEET_PREFIX)), figure)
             for name, figure in sheets.items()
         ],
     )
@@ -298,6 +303,6 @@ def _describe_method(params: AttributeParams) -> Section:
     )
     return Section(
         "How it was measured",
-        text=_DEFINITIONS[params.preset],
+        text=DEFINITIONS[params.preset],
         tables=[(f"Settings, preset {params.preset}", settings)],
     )

@@ -20,6 +20,7 @@ from ncm_kedro.plotting.tomo_colours import (
 from ncm_kedro.tomo.volume import Volume
 
 _MARGIN = 1.3
+_GROWTH = 1.5
 _MAX_PX = 1024
 _PER_ROW = 8
 _PANEL_IN = 1.6
@@ -74,7 +75,7 @@ def choose_particles(attributes: pd.DataFrame, count: int) -> tuple[pd.DataFrame
 def cut_particles(
     particles: pd.DataFrame, labels: Volume, image: Volume | None
 ) -> list[ParticleCut]:
-    """Read the central xy section of each particle at full resolution, nothing more.
+    """Read the central xy section of each particle, all of it and little else.
 
     Parameters
     ----------
@@ -150,20 +151,61 @@ def _cut_particle(row: pd.Series, labels: Volume, image: Volume | None) -> Parti
 
 
 def _frame_particle(row: pd.Series, labels: Volume) -> tuple[tuple[int, slice, slice], int]:
-    """Plane and window around the centre, by the size of a ball of that volume and elongation."""
-    elongation = float(row["elongation"]) if pd.notna(row["elongation"]) else 1.0
-    diameter = (6.0 * float(row["volume_um3"]) / np.pi) ** (1 / 3)
-    half = 0.5 * _MARGIN * diameter * elongation ** (2 / 3)
-    place = [float(row[f"{axis}_um"]) / size for axis, size in zip("zyx", labels.voxel_size_um,
-             strict=True)]  # fmt: skip
+    """Plane through the centre, window around the particle's section there, and its pixel step."""
+    number = int(row["particle_id"])
+    place = [
+        float(row[f"{axis}_um"]) / edge
+        for axis, edge in zip("zyx", labels.voxel_size_um, strict=True)
+    ]
     plane = int(np.clip(place[0], 0, labels.shape_zyx[0] - 1))
-    windows = []
-    for axis in (1, 2):
-        reach = half / labels.voxel_size_um[axis]
-        start = max(int(place[axis] - reach), 0)
-        windows.append(slice(start, min(int(place[axis] + reach) + 1, labels.shape_zyx[axis])))
+    elongation = float(row["elongation"]) if pd.notna(row["elongation"]) else 1.0
+    radius_um = (0.75 * float(row["volume_um3"]) / np.pi) ** (1 / 3)
+    half_um = _GROWTH * radius_um * elongation ** (2 / 3)
+    windows = _place_window((place[1], place[2]), half_um, labels)
+    inside = np.asarray(labels.array[plane, *windows]) == number
+    while _runs_out(inside, windows, labels):
+        half_um *= _GROWTH
+        windows = _place_window((place[1], place[2]), half_um, labels)
+        inside = np.asarray(labels.array[plane, *windows]) == number
+    if inside.any():
+        windows = _centre_window(inside, windows, labels)
     longest = max(window.stop - window.start for window in windows)
-    return (plane, windows[0], windows[1]), max(1, -(-longest // _MAX_PX))
+    return (plane, *windows), max(1, -(-longest // _MAX_PX))
+
+
+def _place_window(
+    centre_yx: tuple[float, float], half_um: float, labels: Volume
+) -> tuple[slice, slice]:
+    """Return the part of a square around a place, in voxels from the first corner, that exists."""
+    ends = []
+    for axis in (1, 2):
+        reach = half_um / labels.voxel_size_um[axis]
+        start = max(int(centre_yx[axis - 1] - reach), 0)
+        ends.append((start, min(int(centre_yx[axis - 1] + reach) + 1, labels.shape_zyx[axis])))
+    return slice(*ends[0]), slice(*ends[1])
+
+
+def _runs_out(inside_yx: NDArray[np.bool_], windows: tuple[slice, slice], labels: Volume) -> bool:
+    """Say whether a particle may go on beyond an edge of the window within the volume."""
+    height, width = labels.shape_zyx[1:]
+    return bool(
+        (windows[0].start > 0 and inside_yx[0].any())
+        or (windows[0].stop < height and inside_yx[-1].any())
+        or (windows[1].start > 0 and inside_yx[:, 0].any())
+        or (windows[1].stop < width and inside_yx[:, -1].any())
+    )
+
+
+def _centre_window(
+    inside_yx: NDArray[np.bool_], windows: tuple[slice, slice], labels: Volume
+) -> tuple[slice, slice]:
+    """Return a square around the section's bounding box."""
+    centre, extent_um = [], []
+    for axis, window in enumerate(windows):
+        (hit,) = np.nonzero(inside_yx.any(axis=1 - axis))
+        centre.append(window.start + 0.5 * float(hit[0] + hit[-1] + 1))
+        extent_um.append(float(hit[-1] - hit[0] + 1) * labels.voxel_size_um[axis + 1])
+    return _place_window((centre[0], centre[1]), 0.5 * _MARGIN * max(extent_um), labels)
 
 
 def _show_cut(axes: Axes, cut: ParticleCut) -> None:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from ncm_kedro.particles.columns import ATTRIBUTE_NAMES
 from ncm_kedro.particles.compare import select_values
-from ncm_kedro.plotting.particle_axes import name_attribute
+from ncm_kedro.plotting.particle_axes import name_attribute, write_unit
 
 
 def tabulate_sample(
@@ -59,7 +59,10 @@ def format_comparison(rows: pd.DataFrame) -> pd.DataFrame:
     table = rows.set_index("attribute").reindex(list(ATTRIBUTE_NAMES)).reset_index()
     return pd.DataFrame(
         {
-            "attribute": table["attribute"].map(name_attribute),
+            "attribute": [
+                write_unit(name, unit)
+                for name, unit in zip(table["attribute"], table["unit"], strict=True)
+            ],
             "n (a, b)": [f"{a:.0f}, {b:.0f}" for a, b in zip(table["n_a"], table["n_b"],
                          strict=True)],
             "median a": table["median_a"].map(say),
@@ -72,6 +75,28 @@ def format_comparison(rows: pd.DataFrame) -> pd.DataFrame:
             "note": table["note"],
         }
     )  # fmt: skip
+
+
+def format_uncertainty(attributes: pd.DataFrame, weighed: pd.DataFrame) -> pd.DataFrame:
+    """Return uncertainties beside the spread between particles as text.
+
+    Parameters
+    ----------
+    attributes
+        Attribute table of a sample.
+    weighed
+        What `ncm_kedro.particles.robustness.weigh_uncertainty` returned for it.
+    """
+    tables = {"": attributes}
+    return pd.DataFrame(
+        {
+            "attribute": [name_attribute(name, tables) for name in weighed["attribute"]],
+            "n": weighed["n"],
+            "median uncertainty": weighed["uncertainty"].map(say),
+            "spread between particles": weighed["spread"].map(say),
+            "ratio": ["" if np.isnan(ratio) else f"{ratio:.2f}" for ratio in weighed["ratio"]],
+        }
+    )
 
 
 def say(value: Any) -> str:

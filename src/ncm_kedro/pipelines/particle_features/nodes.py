@@ -69,14 +69,19 @@ def compare_electrodes(
 
 
 def pair_particles_with_truth(
-    attributes: ParticleTables, details: ParticleTables, truth: TomogramTruth
+    attributes: ParticleTables, details: ParticleTables, truth: TomogramTruth, table: pd.DataFrame
 ) -> pd.DataFrame:
     """Set what was measured beside what was planted, in the samples whose truth is known."""
-    known = {name: truth.read_particles(name) for name in attributes}
+    edges = table.set_index("sample")[["voxel_z_um", "voxel_y_um", "voxel_x_um"]]
+    known = {name: truth.read_particles(name) for name in attributes if name in edges.index}
     pairs = [
-        pair_with_truth(attributes[name], details[name], particles, same_labels=False).assign(
-            sample=name
-        )
+        pair_with_truth(
+            attributes[name],
+            details[name],
+            particles,
+            same_labels=False,
+            voxel_size_um=tuple(edges.loc[name]),
+        ).assign(sample=name)
         for name, particles in known.items()
         if particles is not None
     ]
@@ -108,6 +113,7 @@ def report_particles(
     table: pd.DataFrame,
     comparison: pd.DataFrame,
     pairs: pd.DataFrame,
+    profiles: ParticleTables,
     quantities: pd.DataFrame,
     settings: AttributeParams,
     figures: ParticleFigureParams,
@@ -119,6 +125,7 @@ def report_particles(
         table=table,
         comparison=comparison,
         pairs=pairs,
+        profiles=profiles,
         volumes={name: (tomograms[name], used[name]) for name in attributes},
         params=figures,
     )
@@ -130,5 +137,6 @@ def report_particles(
         quantities=quantities,
         figures=drawn,
         params=settings,
+        confidence=figures.confidence,
     )
     return {f"{name}.png": figure for name, figure in drawn.items()}, page

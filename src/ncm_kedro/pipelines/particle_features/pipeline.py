@@ -54,7 +54,12 @@ def _using() -> list[Node]:
         ),
         node(
             nodes.pair_particles_with_truth,
-            inputs=["particle_attributes", "particle_details", "tomogram_truth"],
+            inputs=[
+                "particle_attributes",
+                "particle_details",
+                "tomogram_truth",
+                "tomogram_table",
+            ],
             outputs="particle_truth_pairs",
             name="pair_particles_with_truth",
         ),
@@ -85,6 +90,7 @@ def _showing() -> list[Node]:
                 "table": "tomogram_table",
                 "comparison": "particle_comparison",
                 "pairs": "particle_truth_pairs",
+                "profiles": "particle_crack_profiles",
                 "quantities": "electrode_quantities",
                 "settings": ATTRIBUTES,
                 "figures": FIGURES,

@@ -1,0 +1,76 @@
+"""Crofton weights: published ones, exact sums, and balls of a few voxels."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+
+from ncm_kedro.particles.crofton import DIRECTIONS, CroftonWeights
+
+UNEQUAL = (0.3, 0.1, 0.2)
+
+
+def test_the_directions_are_half_of_the_26_neighbours():
+    both = {tuple(step) for step in np.concatenate([DIRECTIONS, -DIRECTIONS]).tolist()}
+    assert both == set(product((-1, 0, 1), repeat=3)) - {(0, 0, 0)}
+    assert len(DIRECTIONS) == 13
+
+
+def test_cubic_voxels_have_the_published_weights():
+    """Shares of the sphere as listed by Lehmann and Legland (2012), for both ends of a line."""
+    weights = CroftonWeights.of((1.0, 1.0, 1.0))
+    lengths = np.sqrt((DIRECTIONS**2).sum(axis=1))
+    published = {1: 0.0457778912, 2: 0.0369806279, 3: 0.0351956398}
+    shares = [2 * published[round(length**2)] for length in lengths]
+    np.testing.assert_allclose(weights.area_um2 * lengths / 2, shares, rtol=1e-6)
+
+
+@pytest.mark.parametrize("voxel_um", [(0.1, 0.1, 0.1), UNEQUAL, (0.05, 0.3, 0.05)])
+def test_crossings_as_a_ball_has_them_on_average_give_its_surface(voxel_um):
+    radius = 7.0
+    lines_um2 = np.prod(voxel_um) / np.linalg.norm(DIRECTIONS * voxel_um, axis=1)
+    crossings = np.stack([2 * np.pi * radius**2 / lines_um2, np.zeros(13)])
+    area = CroftonWeights.of(voxel_um).area(crossings)
+    np.testing.assert_allclose(area, [4 * np.pi * radius**2, 0])
+
+
+def test_weights_follow_the_axes_and_the_unit():
+    weights = CroftonWeights.of(UNEQUAL)
+    turned = CroftonWeights.of(UNEQUAL[::-1])
+    steps = [tuple(np.abs(step)) for step in DIRECTIONS.tolist()]
+    for step, area in zip(steps, weights.area_um2, strict=True):
+        assert turned.area_um2[steps.index(step[::-1])] == pytest.approx(area)
+    scaled = CroftonWeights.of(tuple(3 * edge for edge in UNEQUAL))
+    np.testing.assert_allclose(scaled.area_um2, 9 * weights.area_um2)
+    assert scaled.grazing_um2 == pytest.approx(9 * weights.grazing_um2)
+
+
+def count_crossings(inside):
+    numbers = []
+    for step in DIRECTIONS:
+        here = tuple(
+            slice(max(0, -s), n - max(0, s)) for s, n in zip(step, inside.shape, strict=True)
+        )
+        there = tuple(
+            slice(max(0, s), n + min(0, s)) for s, n in zip(step, inside.shape, strict=True)
+        )
+        numbers.append((inside[here] != inside[there]).sum())
+    return np.array(numbers)
+
+
+@pytest.mark.parametrize("voxel_um", [(0.1, 0.1, 0.1), (0.12, 0.08, 0.1)])
+@pytest.mark.parametrize("radius_um", [0.25, 0.5])
+def test_small_balls_are_unbiased_with_what_grazing_lines_miss(voxel_um, radius_um):
+    rng = np.random.default_rng(0)
+    weights = CroftonWeights.of(voxel_um)
+    size = [2 * int(radius_um / edge) + 5 for edge in voxel_um]
+    places = np.moveaxis(np.indices(size), 0, -1) - np.array(size) // 2
+    areas = []
+    for _ in range(400):
+        offset = rng.uniform(-0.5, 0.5, 3)
+        inside = np.linalg.norm((places - offset) * voxel_um, axis=-1) <= radius_um
+        areas.append(weights.area(count_crossings(inside)))
+    true = 4 * np.pi * radius_um**2
+    bare, mended = np.mean(areas) / true, (np.mean(areas) + weights.grazing_um2) / true
+    assert mended == pytest.approx(1, abs=0.004)
+    assert abs(mended - 1) < 0.5 * abs(bare - 1)
