@@ -193,6 +193,15 @@ def test_phases_and_masks_are_refused(labels):
         measure(labels)
 
 
+@pytest.mark.xfail(reason="a mask is told by reaching every face of the volume")
+@pytest.mark.parametrize("offset", [0, 1])
+def test_masks_are_refused_where_collector_and_separator_bound_them(offset):
+    labels = np.zeros((44, 40, 44), np.uint8)
+    labels[4:-4] = draw_mask() + np.uint8(offset)
+    with pytest.raises(TomogramError, match="a label for each particle"):
+        measure(labels)
+
+
 def test_a_particle_too_large_to_cut_out_is_flagged():
     labels = np.zeros((40, 40, 40), np.uint32)
     labels[8:32, 8:32, 8:32], labels[2:6, 2:6, 2:6] = 9, 4

@@ -78,4 +78,87 @@ def test_volume(whole):
     """Neighbours take a little where they are pressed together; the closing adds a little."""
     table, volume, _, _ = whole
     ratio = table["volume_um3"] / volume
-    print("volume", ratio.describe())
+    assert ratio.mean() == pytest.approx(0.99, abs=0.01)
+    assert ratio.between(0.94, 1.02).all()
+    labelled = table["volume_um3"] / (table["voxel_count"] * EDGE_UM**3)
+    assert labelled.between(1.0, 1.02).all()
+
+
+def test_centre(whole):
+    """The phantom samples voxels at their first corner, attributes take their middle."""
+    table, _, centre, _ = whole
+    away = table[["z_um", "y_um", "x_um"]].to_numpy() - EDGE_UM / 2 - centre
+    np.testing.assert_allclose(away.mean(axis=0), 0, atol=0.03)
+    assert np.linalg.norm(away, axis=1).max() < 0.25
+
+
+def test_elongation(whole):
+    table, _, _, elongation = whole
+    ratio = table["elongation"] / elongation
+    assert ratio.mean() == pytest.approx(1, abs=0.015)
+    assert ratio.between(0.95, 1.07).all()
+
+
+def test_damage(phantom, whole):
+    """The share of marked cracks, and a little that the closing finds between outline and cracks."""
+    scene, specimen, _, _ = phantom
+    table = whole[0]
+    voxels, cracks = (
+        np.bincount(specimen.labels[marked], minlength=specimen.labels.max() + 1)[table.index]
+        for marked in (specimen.labels > 0, specimen.cracks > 0)
+    )
+    beyond = table["damage"] - cracks / voxels
+    assert beyond.between(0, 0.015).all()
+    assert beyond.mean() < 0.006
+    planted = scene.planted_damage[table.index - 1]
+    assert np.corrcoef(table["damage"], planted)[0, 1] > 0.98
+    np.testing.assert_allclose(table["damage"], planted, atol=0.03)
+
+
+def test_touching_particles(phantom, whole):
+    """Planted contacts lie on the line between centres; labels also meet beside it."""
+    scene, _, attributes, details = phantom
+    pairs = scene.contacts + 1
+    pairs = pairs[np.isin(pairs, attributes.index).all(axis=1)]
+    number = np.bincount(pairs.ravel(), minlength=attributes.index.max() + 1)
+    beyond = details["touching_particles"] - number[details.index]
+    beyond = beyond[whole[0].index]
+    assert (beyond >= 0).mean() >= 0.9
+    assert beyond.abs().max() <= 2
+    assert (beyond == 0).mean() > 0.5
+
+
+def test_depth_from_the_collectors_side(phantom, whole):
+    table, _, centre, _ = whole
+    depth = phantom[3].loc[table.index, "depth_um"]
+    np.testing.assert_allclose(depth, centre[:, 0] + EDGE_UM / 2, atol=0.2)
+
+
+def test_packing_is_what_is_labelled_of_the_visible_window(phantom):
+    _, specimen, attributes, _ = phantom
+    half = PARAMS.window_um / 2
+    for row in attributes.iloc[::5].itertuples():
+        window = tuple(
+            slice(max(round((place - half) / EDGE_UM), 0), round((place + half) / EDGE_UM))
+            for place in (row.z_um, row.y_um, row.x_um)
+        )
+        seen = specimen.view[window] > 0
+        share = (specimen.labels[window] > 0)[seen].mean()
+        assert row.packing_density == pytest.approx(share, abs=0.01)
+
+
+def test_distance_to_the_six_nearest(phantom, whole):
+    """Among all particles that show, cut ones by the centre of what shows."""
+    _, _, attributes, _ = phantom
+    centre = attributes[["z_um", "y_um", "x_um"]].to_numpy()
+    far = cKDTree(centre).query(centre, k=7)[0][:, 1:].mean(axis=1)
+    np.testing.assert_allclose(attributes["distance_nearest_um"], far)
+
+
+def test_grey_values_are_those_of_the_solid(phantom, whole):
+    _, specimen, _, _ = phantom
+    number = whole[0].index[0]
+    shades = specimen.grey[(specimen.labels == number) & (specimen.cracks == 0)].astype(float)
+    row = whole[0].loc[number]
+    assert row["electron_density"] == pytest.approx(shades.mean())
+    assert row["homogeneity"] == pytest.approx(1 / shades.std())

@@ -33,7 +33,7 @@ def ball(tmp_path_factory):
 
 
 def test_volume_moves_by_the_surface_times_a_voxel(ball):
-    """A step to face neighbours moves a surface with normal n by the largest |n_i|, a mean of it."""
+    """A step to face neighbours moves a surface by the largest component of its normal."""
     row, _, exact = ball
     normals = np.random.default_rng(0).normal(size=(100_000, 3))
     normals /= np.linalg.norm(normals, axis=1, keepdims=True)
@@ -57,16 +57,16 @@ def test_what_an_outline_does_not_move_is_certain(ball):
 
 
 def test_a_threshold_moves_the_damage_where_grey_values_lie_near_it(tmp_path):
-    """A slit whose walls are half grey; ``less_solid`` takes them, ``more_solid`` its middle not."""
-    labels = np.zeros((26, 26, 26), np.uint32)
-    labels[5:21, 5:21, 5:21] = 1
+    """A slit whose walls are half grey: ``less_solid`` takes them, ``more_solid`` nothing."""
+    labels = np.zeros((36, 36, 36), np.uint32)
+    labels[10:26, 10:26, 10:26] = 1
     cracks = np.zeros(labels.shape, np.uint8)
-    cracks[11:15, 8:18, 8:18] = 1
+    cracks[16:20, 13:23, 13:23] = 1
     grey = np.where(cracks > 0, 50, 150).astype(np.uint8)
     specimen = Specimen("one", labels, (EDGE_UM,) * 3, grey, cracks)
     sharp, _ = find_uncertainty(specimen, tmp_path / "sharp")
     blurred_grey = grey.copy()
-    blurred_grey[[10, 15], 8:18, 8:18] = 102  # the threshold is at about 100
+    blurred_grey[[15, 20], 13:23, 13:23] = 102  # the threshold is at about 100
     blurred = Specimen("one", labels, (EDGE_UM,) * 3, blurred_grey, cracks)
     soft, found = find_uncertainty(blurred, tmp_path / "soft")
     assert set(found.variants["change"]) == {"wider", "tighter", "more_solid", "less_solid"}

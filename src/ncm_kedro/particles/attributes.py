@@ -16,7 +16,7 @@ from ncm_kedro.params.particle_features import AttributeParams
 from ncm_kedro.particles.axes import PrincipalAxes, find_angles, find_axes
 from ncm_kedro.particles.columns import ATTRIBUTE_NAMES, IDENTITY_COLUMNS
 from ncm_kedro.particles.crofton import DIRECTIONS, CroftonWeights
-from ncm_kedro.particles.cutouts import COUNTS
+from ncm_kedro.particles.cutout_kernels import COUNTS
 from ncm_kedro.particles.measure import Measurement
 from ncm_kedro.particles.neighbours import (
     find_nearest,

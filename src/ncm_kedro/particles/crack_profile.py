@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -43,12 +45,18 @@ def count_shells(
 
 
 @njit(nogil=True)
-def _count(depth, filled, crack, voxels, crack_voxels):  # type: ignore[no-untyped-def]
+def _count(
+    depth: NDArray[Any],
+    filled: NDArray[Any],
+    crack: NDArray[Any],
+    voxels: NDArray[Any],
+    crack_voxels: NDArray[Any],
+) -> None:
     deepest, surface = 0.0, np.inf
     for z, y, x in np.ndindex(filled.shape):
         if filled[z, y, x] and 0 < depth[z, y, x] < np.inf:
-            deepest = max(deepest, depth[z, y, x])
-            surface = min(surface, 0.5 * depth[z, y, x])
+            deepest = max(deepest, float(depth[z, y, x]))
+            surface = min(surface, 0.5 * float(depth[z, y, x]))
     last = len(voxels) - 1
     for z, y, x in np.ndindex(filled.shape):
         if filled[z, y, x]:

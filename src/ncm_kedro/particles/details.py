@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from ncm_kedro.params.particle_features import AttributeParams
 from ncm_kedro.particles.axes import find_axes
-from ncm_kedro.particles.cutouts import COUNTS
+from ncm_kedro.particles.cutout_kernels import COUNTS
 from ncm_kedro.particles.measure import Measurement
 
 FLAGS = {

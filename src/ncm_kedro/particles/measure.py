@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ncm_kedro.errors import TomogramError
 from ncm_kedro.params.particle_features import AttributeParams
 from ncm_kedro.params.tomo_compute import TomoComputeParams
-from ncm_kedro.particles import block_sums, cutouts
+from ncm_kedro.particles import block_sums, cutout_kernels
 from ncm_kedro.particles.block_sums import CELL_VX, SumsTask
 from ncm_kedro.particles.crofton import DIRECTIONS, CroftonWeights
 from ncm_kedro.particles.cutouts import CutoutSettings, CutoutTask
@@ -242,11 +242,11 @@ def _join_cutouts(
     }
     row = joined["row"].astype(np.int64)
     sums = table["counts"]
-    counts = np.zeros((len(ids), len(cutouts.COUNTS)), dtype=np.int64)
+    counts = np.zeros((len(ids), len(cutout_kernels.COUNTS)), dtype=np.int64)
     counts[:, :12] = sums[:, [*range(10), 10, 12]]
-    counts[:, cutouts.COUNTS.index("closed")] = sums[:, 0]
+    counts[:, cutout_kernels.COUNTS.index("closed")] = sums[:, 0]
     crossings = np.array(table["crossings"])
-    rough = np.zeros((len(ids), len(cutouts.ROUGHNESS)))
+    rough = np.zeros((len(ids), len(cutout_kernels.ROUGHNESS)))
     width = np.full((len(ids), 2), np.nan)
     was_cut = np.zeros(len(ids), dtype=np.bool_)
     counts[row], crossings[row] = joined["counts"], joined["crossings"]
@@ -254,8 +254,8 @@ def _join_cutouts(
     columns: dict[str, NDArray[np.generic]] = {"particle_id": ids.astype(np.int64)}
     columns |= {f"label_{name}": sums[:, n] for n, name in enumerate(block_sums.COUNTS)}
     columns |= {name: table["greys"][:, n] for n, name in enumerate(block_sums.GREYS)}
-    columns |= {f"filled_{name}": counts[:, n] for n, name in enumerate(cutouts.COUNTS)}
-    columns |= {name: rough[:, n] for n, name in enumerate(cutouts.ROUGHNESS)}
+    columns |= {f"filled_{name}": counts[:, n] for n, name in enumerate(cutout_kernels.COUNTS)}
+    columns |= {name: rough[:, n] for n, name in enumerate(cutout_kernels.ROUGHNESS)}
     for line in range(len(DIRECTIONS)):
         columns[f"filled_crossings_{line}"] = crossings[:, line]
         columns[f"label_crossings_{line}"] = table["crossings"][:, line]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -26,6 +27,8 @@ from ncm_kedro.plotting.particle_report import draw_particles, render_particle_r
 from ncm_kedro.tomo.sample_table import list_samples
 from ncm_kedro.tomo.volume import Volumes
 
+Found = TypeVar("Found")
+
 
 def measure_particles(
     *,
@@ -42,6 +45,7 @@ def measure_particles(
             choose_labels(labels[name], reviewed.get(name)), tomograms[name], attributes, compute
         )
         for name in list_samples(table)
+        if name in labels
     }
 
 
@@ -49,14 +53,13 @@ def tabulate_particles(
     measurements: Measurements, table: pd.DataFrame, attributes: AttributeParams
 ) -> tuple[ParticleTables, ParticleTables, ParticleTables, ParticleTables]:
     """Make the tables of every sample: attributes, details, contacts, crack profiles."""
-    found = {name: measurements[name] for name in list_samples(table) if name in measurements}
     tables: tuple[dict[str, pd.DataFrame], ...] = ({}, {}, {}, {})
-    for name, measurement in found.items():
+    for name, measurement in _select(measurements, table).items():
         made = tabulate_attributes(measurement, attributes)
         tables[0][name] = add_uncertainty(made, measurement.variants)
         tables[1][name] = tabulate_details(measurement, attributes)
-        tables[2][name] = measurement.contacts.assign(sample=name)
-        tables[3][name] = measurement.profiles.assign(sample=name)
+        tables[2][name] = _name_sample(measurement.contacts, name)
+        tables[3][name] = _name_sample(measurement.profiles, name)
     first, second, third, fourth = (ParticleTables(part, measurements.set_aside) for part in tables)
     return first, second, third, fourth
 
@@ -65,7 +68,7 @@ def compare_electrodes(
     attributes: ParticleTables, table: pd.DataFrame, figures: ParticleFigureParams
 ) -> pd.DataFrame:
     """Compare every attribute between the samples."""
-    return compare_samples(attributes, table, figures)
+    return compare_samples(_select(attributes, table), table, figures)
 
 
 def pair_particles_with_truth(
@@ -73,7 +76,7 @@ def pair_particles_with_truth(
 ) -> pd.DataFrame:
     """Set what was measured beside what was planted, in the samples whose truth is known."""
     edges = table.set_index("sample")[["voxel_z_um", "voxel_y_um", "voxel_x_um"]]
-    known = {name: truth.read_particles(name) for name in attributes if name in edges.index}
+    known = {name: truth.read_particles(name) for name in _select(attributes, table)}
     pairs = [
         pair_with_truth(
             attributes[name],
@@ -92,12 +95,13 @@ def export_electrodes(
     measurements: Measurements,
     attributes: ParticleTables,
     details: ParticleTables,
+    table: pd.DataFrame,
     electrode: ElectrodeParams,
 ) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]:
     """Give every sample to electrode models: PyBaMM's parameters, and tables."""
     described = {
         name: describe_electrode(measurements[name], attributes[name], details[name], electrode)
-        for name in attributes
+        for name in _select(attributes, table)
     }
     parameters = {name: to_pybamm(geometry) for name, geometry in described.items()}
     return parameters, to_table(described), tabulate_sizes(described)
@@ -119,18 +123,19 @@ def report_particles(
     figures: ParticleFigureParams,
 ) -> tuple[dict[str, Figure], str]:
     """Draw the figures of all samples, and write the page that holds them."""
-    used = {name: choose_labels(labels[name], reviewed.get(name)) for name in attributes}
+    shown = ParticleTables(_select(attributes, table), attributes.set_aside)
+    used = {name: choose_labels(labels[name], reviewed.get(name)) for name in shown}
     drawn = draw_particles(
-        attributes=attributes,
+        attributes=shown,
         table=table,
         comparison=comparison,
         pairs=pairs,
         profiles=profiles,
-        volumes={name: (tomograms[name], used[name]) for name in attributes},
+        volumes={name: (tomograms[name], used[name]) for name in shown},
         params=figures,
     )
     page = render_particle_report(
-        attributes=attributes,
+        attributes=shown,
         details=details,
         table=table,
         comparison=comparison,
@@ -140,3 +145,14 @@ def report_particles(
         confidence=figures.confidence,
     )
     return {f"{name}.png": figure for name, figure in drawn.items()}, page
+
+
+def _select(found: Mapping[str, Found], table: pd.DataFrame) -> dict[str, Found]:
+    """Take the samples of this run; folders may hold those of earlier ones, too."""
+    return {name: found[name] for name in list_samples(table) if name in found}
+
+
+def _name_sample(table: pd.DataFrame, sample: str) -> pd.DataFrame:
+    named = table.copy()
+    named.insert(0, "sample", sample)
+    return named

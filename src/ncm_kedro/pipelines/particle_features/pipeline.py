@@ -69,6 +69,7 @@ def _using() -> list[Node]:
                 "particle_measurements",
                 "particle_attributes",
                 "particle_details",
+                "tomogram_table",
                 "params:particle_features.electrode",
             ],
             outputs=["electrode_parameters", "electrode_quantities", "electrode_particle_sizes"],
