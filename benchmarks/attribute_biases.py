@@ -275,13 +275,13 @@ def list_closings() -> pd.DataFrame:
 
 
 def list_cracks() -> pd.DataFrame:
-    """Balls of radius 30 with a slot of many widths at 6 turns: damage over the true damage."""
+    """Balls of radius 30 with a slot of many widths at 12 turns: damage over the true damage."""
     rng = np.random.default_rng(5)
     rows = []
-    for width in (0.5, 1, 1.5, 2, 3, 4, 6, 7, 8, 9, 10, 12):
+    for width in (0.5, 1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12):
         half = width / 2
         exact = (np.pi * (900 * width - 2 * half**3 / 3)) / 2 / (4 / 3 * np.pi * 27000)
-        turns = [Rotation.random(rng=rng) for _ in range(6)]
+        turns = [Rotation.random(rng=rng) for _ in range(12)]
         solids = [draw(ball(30), [30] * 3, slot(width, 0.0), turn=turn, rng=rng) for turn in turns]
         row: dict[str, Any] = {"width_vx": width, "true_damage": round(exact, 4)}
         for name, marked in (("marked", True), ("background", False)):

@@ -39,6 +39,7 @@ from attribute_biases import (
 )
 from ncm_kedro.particles.crack_profile import count_shells
 from ncm_kedro.particles.crack_width import map_crack_width
+from ncm_kedro.particles.cutout_kernels import fill_one
 from ncm_kedro.particles.filling import close_particle
 from ncm_kedro.particles.neighbours import find_nearest, measure_alignment
 from ncm_kedro.particles.variants import VariedLabels
@@ -68,7 +69,7 @@ def draw_crofton() -> Figure:
         middle.plot(radii, np.array(errors) * 100, "o-", color=colour, label=name, ms=4)
     middle.axhline(0, color="k", lw=0.7)
     middle.set(xlabel="radius of a ball (voxels)", ylabel="error of the surface (%)")
-    middle.legend(frameon=False)
+    middle.legend(frameon=False, loc="center", bbox_to_anchor=(0.6, 0.7))
     turns = np.arange(0, 91, 5)
     for (edges, name), colour in zip(
         (((40, 40, 40), "cube"), ((60, 60, 10), "plate")), (BLUE, GREEN), strict=True
@@ -116,12 +117,12 @@ def draw_closing() -> Figure:
     label = np.pad(inside & ~crack, 12).astype(np.uint8)
     middle = len(label) // 2
     _show_filling(panels[0], label[middle], label[middle], "labelled: the open crack is not")
-    filled = _fill(label, 3.9)
+    filled = _fill_as_measured(label, 3.9)
     _show_filling(panels[1], label[middle], filled[middle], "closing with a margin (corrected)")
     box = ndimage.find_objects(label)[0]
     tight = label.copy()
     tight[box] = _fill(np.ascontiguousarray(label[box]), 10.0)
-    _show_filling(panels[2], label[middle], tight[middle], "within the tight box (paper)")
+    _show_filling(panels[2], label[middle], tight[middle], "within the tight box (damage, paper)")
     radii = [12, 15, 20, 25, 35, 45]
     for preset, colour in (("corrected", BLUE), ("paper", ORANGE)):
         damage = [
@@ -136,6 +137,13 @@ def draw_closing() -> Figure:
 
 def _fill(label: Array, radius_vx: float) -> Array:
     return close_particle(label, label, np.zeros_like(label), np.ones(3, np.float32), radius_vx)
+
+
+def _fill_as_measured(label: Array, radius_vx: float) -> Array:
+    low, high = np.zeros(3, np.int64), np.array(label.shape)
+    cut = np.stack([low, high, low, high, high])
+    nothing, edges = np.zeros((0, 0, 0), np.uint8), np.ones(3, np.float32)
+    return fill_one(label, nothing, nothing, low, cut, 1, edges, radius_vx, False)[0]
 
 
 def _show_filling(panel: Axes, label: Array, filled: Array, title: str) -> None:

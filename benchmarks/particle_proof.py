@@ -1,8 +1,9 @@
 """Particle attributes against solids of known measures, and against three other libraries.
 
 Prints tables in markdown: the errors on digitised solids in random poses, at several sizes and for
-both presets; the damage that either preset sees in intact balls; and, given a map of phases, the
-differences to SimpleITK, DIPlib and scikit-image on the particles that a watershed cuts it into.
+both presets, and the worst of them side by side; the damage that either preset sees in intact
+balls; and, given a map of phases, the differences to SimpleITK, DIPlib and scikit-image on the
+particles that a watershed cuts it into.
 
     python benchmarks/particle_proof.py [--poses 12] [--ct PATH]
 """
@@ -127,6 +128,7 @@ def prove_solids(poses: int) -> None:
     """Print the errors by size, voxel and preset."""
     cases = [(5, solids.CUBE), (10, solids.CUBE), (20, solids.CUBE), (10, UNEQUAL)]
     for preset in ("corrected", "paper"):
+        found = {}
         for radius_vx, voxel_um in cases:
             names = list_solids(1.0)
             errors = pd.concat(
@@ -134,7 +136,22 @@ def prove_solids(poses: int) -> None:
             )
             edges = " x ".join(f"{edge * 1000:.0f}" for edge in voxel_um)
             title = f"{preset}: smallest half axis {radius_vx} voxels, voxels of {edges} nm"
-            print_markdown(title, summarise(errors))
+            found[f"{radius_vx} voxels of {edges} nm"] = summarise(errors)
+            print_markdown(title, found[f"{radius_vx} voxels of {edges} nm"])
+        print_markdown(f"{preset}: worst errors", list_worst(found))
+
+
+def list_worst(summaries: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """Put the worst errors of all cases side by side; solids without edges and cracks together."""
+    columns = {}
+    for case, table in summaries.items():
+        alone = table["quantity"].str.contains("crack|inner") | (table["solid"] == "box")
+        group = table["solid"].where(alone, "no edges")
+        worst = table.groupby(["quantity", group], sort=False)["worst"]
+        columns[case] = worst.agg(lambda values: values.iloc[values.abs().argmax()])
+    table = pd.DataFrame(columns).reset_index()
+    table.insert(2, "limit", table["quantity"].map(LIMITS))
+    return table
 
 
 def prove_intact_balls() -> None:

@@ -193,7 +193,6 @@ def test_phases_and_masks_are_refused(labels):
         measure(labels)
 
 
-@pytest.mark.xfail(reason="a mask is told by reaching every face of the volume")
 @pytest.mark.parametrize("offset", [0, 1])
 def test_masks_are_refused_where_collector_and_separator_bound_them(offset):
     labels = np.zeros((44, 40, 44), np.uint8)

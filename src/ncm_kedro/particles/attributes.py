@@ -118,7 +118,8 @@ def _measure_bodies(
     large_enough = raw["label_voxels"].to_numpy() >= params.min_shape_vx
     outer, inner = _measure_surfaces(measurement, params)
     outer = np.where(large_enough, outer, np.nan)
-    inner = np.where(large_enough & known, inner, np.nan)
+    inner_known = raw["was_cut"].to_numpy() if params.preset == "paper" else known
+    inner = np.where(large_enough & inner_known, inner, np.nan)
     surface = outer + inner if params.preset == "paper" else outer
     surface = np.where(shown & (surface > 0), surface, np.nan)
     radius_um = np.cbrt(3 * volume / (4 * np.pi))

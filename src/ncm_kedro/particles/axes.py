@@ -44,7 +44,9 @@ class PrincipalAxes:
 
     def distinct(self, first: int, second: int, min_ratio: float) -> NDArray[np.bool_]:
         """Tell whether two axes differ in length by at least a factor."""
-        return self.spread_um2[:, first] >= min_ratio**2 * self.spread_um2[:, second]
+        one, two = self.spread_um2[:, first], self.spread_um2[:, second]
+        has_length = one > _FLAT * np.maximum(self.spread_um2[:, 0], np.finfo(np.float64).tiny)
+        return np.asarray(has_length & (one >= min_ratio**2 * two))
 
 
 def find_axes(sums: NDArray[np.int64], voxel_size_um: Spacing) -> PrincipalAxes:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ncm_kedro.errors import TomogramError
 from ncm_kedro.particles.crofton import DIRECTIONS
-from ncm_kedro.particles.specimen import Specimen
+from ncm_kedro.particles.specimen import Specimen, read_box
 from ncm_kedro.tomo.blocks import Block
 
 CELL_VX = 4
@@ -28,6 +28,7 @@ COUNTS = ("voxels", "z", "y", "x", "zz", "yy", "xx", "zy", "zx", "yx", "solid", 
 GREYS = ("grey_solid", "grey2_solid", "grey_label", "grey2_label")
 _OUTSIDE = -1
 _UNKNOWN = -2
+_LARGEST = 2**62
 
 
 @dataclass(frozen=True)
@@ -81,21 +82,15 @@ class SumsTask:
         """
         specimen = self.specimen
         outer = block.grow(halo, specimen.shape_zyx)
-        labels = np.asarray(specimen.labels[outer.region])
-        if labels.dtype.kind == "i" and labels.size and labels.min() < 0:
-            raise TomogramError(
-                f"sample {specimen.name}",
-                found=f"the label {labels.min()}",
-                expected="labels of 0 (background) and above",
-                action="renumber the labels; some tools mark borders or the unknown by -1",
-            )
+        labels = read_box(specimen.labels, outer)
+        _check_range(labels, specimen.name)
         code = np.full([n + 2 * halo for n in block.shape], _OUTSIDE, dtype=np.int32)
         corner = [a - b + halo for a, b in zip(outer.start, block.start, strict=True)]
         nothing = np.zeros((0, 0, 0), dtype=np.uint8)
         ids = _encode_labels(
             labels,
-            nothing if specimen.cracks is None else np.asarray(specimen.cracks[outer.region]),
-            nothing if specimen.view is None else np.asarray(specimen.view[outer.region]),
+            nothing if specimen.cracks is None else read_box(specimen.cracks, outer),
+            nothing if specimen.view is None else read_box(specimen.view, outer),
             code[tuple(slice(a, a + n) for a, n in zip(corner, labels.shape, strict=True))],
         )
         return ids, code
@@ -103,7 +98,20 @@ class SumsTask:
     def _read_grey(self, block: Block) -> NDArray[np.generic]:
         if self.specimen.grey is None:
             return np.zeros((0, 0, 0), dtype=np.uint8)
-        return np.asarray(self.specimen.grey[block.region])
+        return read_box(self.specimen.grey, block)
+
+
+def _check_range(labels: NDArray[Any], name: str) -> None:
+    if not labels.size or (labels.dtype.kind == "u" and labels.dtype.itemsize < 8):
+        return
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high > _LARGEST:
+        raise TomogramError(
+            f"sample {name}",
+            found=f"the label {low if low < 0 else high}",
+            expected=f"labels of 0 (background) to {_LARGEST}",
+            action="renumber the labels; some tools mark borders or the unknown by -1",
+        )
 
 
 def _list_near(gap_um: float, voxel_size_um: tuple[float, float, float]) -> NDArray[np.int64]:

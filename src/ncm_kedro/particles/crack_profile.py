@@ -62,7 +62,7 @@ def _count(
         if filled[z, y, x]:
             shell = last
             if depth[z, y, x] < deepest:
-                share = (depth[z, y, x] - surface) / (deepest - surface)
+                share = (float(depth[z, y, x]) - surface) / (deepest - surface)
                 shell = min(int(max(share, 0.0) * len(voxels)), last)
             voxels[shell] += 1
             crack_voxels[shell] += crack[z, y, x] != 0

@@ -15,7 +15,7 @@ from ncm_kedro.tomo.volume import Spacing
 COUNTS = ("filled", "z", "y", "x", "zz", "yy", "xx", "zy", "zx", "yx", "solid", "perimeter",
           "solid_perimeter", "closed", "pieces")  # fmt: skip
 ROUGHNESS = ("outer_n", "outer_sum", "outer_sum2", "inner_n", "inner_sum", "inner_sum2")
-_MOUTH_VX = 0.35
+_MOUTH_VX = 0.25
 
 
 def list_bars(radius_um: float, voxel_um: Spacing) -> NDArray[np.int64]:

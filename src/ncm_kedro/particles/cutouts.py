@@ -19,7 +19,7 @@ from ncm_kedro.particles.crack_profile import count_shells
 from ncm_kedro.particles.crack_width import measure_crack_width
 from ncm_kedro.particles.crofton import DIRECTIONS
 from ncm_kedro.particles.cutout_kernels import COUNTS, ROUGHNESS, fill_one, list_bars, measure_all
-from ncm_kedro.particles.specimen import Specimen
+from ncm_kedro.particles.specimen import Specimen, read_box
 from ncm_kedro.tomo.blocks import Block
 from ncm_kedro.tomo.volume import Spacing
 
@@ -169,9 +169,9 @@ class CutoutTask:
         specimen = self.specimen
         nothing = np.zeros((0, 0, 0), dtype=np.uint8)
         return (
-            np.asarray(specimen.labels[cut.region]),
-            nothing if specimen.cracks is None else np.asarray(specimen.cracks[cut.region]),
-            nothing if specimen.view is None else np.asarray(specimen.view[cut.region]),
+            read_box(specimen.labels, cut),
+            nothing if specimen.cracks is None else read_box(specimen.cracks, cut),
+            nothing if specimen.view is None else read_box(specimen.view, cut),
         )
 
     def _list_cuts(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -183,7 +183,7 @@ class CutoutTask:
         voxel_size_um = self.specimen.voxel_size_um
         radii_um = self.settings.radii_um(voxel_size_um, self._find_equivalent(rows))
         reach_um = np.zeros(len(rows)) if self.settings.tight else radii_um
-        margin = (reach_um[:, None] / np.array(voxel_size_um) + 1e-6).astype(np.int64) + 1
+        margin = (reach_um[:, None] / np.array(voxel_size_um) + 1e-6).astype(np.int64) + 2
         low, high = self.box[rows, :3], self.box[rows, 3:]
         end = np.broadcast_to(np.array(self.specimen.shape_zyx), low.shape)
         return radii_um, np.stack([low, high, low - margin, high + margin, end], axis=1)

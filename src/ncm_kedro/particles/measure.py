@@ -32,6 +32,7 @@ PAPER_CLOSING_VX = 10.0
 50 and 70 voxels the damage that the code gives it."""
 
 _SPAN_SHARE = 0.5
+_LEAST_SPHERICITY = 0.05
 _log = logging.getLogger(__name__)
 
 Part = Mapping[str, NDArray[np.generic]]
@@ -179,16 +180,26 @@ def _join_sums(parts: Sequence[Part]) -> dict[str, NDArray[np.generic]]:
 
 
 def _check_instances(specimen: Specimen, table: Mapping[str, NDArray[np.generic]]) -> None:
-    """Refuse labels that span the volume and hold most of what is labelled: phases, a mask."""
-    voxels, box = table["counts"][:, 0], table["box"]
+    """Refuse masks and phase maps: labels that span the volume, hold most of it, and are no bodies.
+
+    A single particle in a tight volume spans it, too; but a network has far more surface.
+    """
+    voxels = np.asarray(table["counts"], dtype=np.int64)[:, 0]
+    box = np.asarray(table["box"], dtype=np.int64)
     shape = np.array(specimen.shape_zyx)
-    spans = (box[:, :3] == 0).all(axis=1) & (box[:, 3:] == shape).all(axis=1)
-    if voxels[spans].sum() > _SPAN_SHARE * voxels.sum():
-        worst = table["label"][spans][np.argmax(voxels[spans])]
+    spans = ((box[:, :3] == 0) & (box[:, 3:] == shape)).sum(axis=1) >= 2
+    surface = CroftonWeights.of(specimen.voxel_size_um).area(
+        np.asarray(table["crossings"], dtype=np.int64)
+    )
+    volume = voxels * float(np.prod(specimen.voxel_size_um))
+    is_body = (surface > 0) & (36 * np.pi * volume**2 >= _LEAST_SPHERICITY * surface**3)
+    networks = spans & ~is_body
+    if voxels[networks].sum() > _SPAN_SHARE * voxels.sum():
+        worst = table["label"][networks][np.argmax(voxels[networks])]
         raise TomogramError(
             f"sample {specimen.name}",
-            found=f"{int(spans.sum())} of {len(voxels)} labels that reach from face to face of the "
-            f"volume along every axis (label {worst} the largest)",
+            found=f"{int(networks.sum())} of {len(voxels)} labels that reach from face to face of "
+            f"the volume and fill it or branch like a network (label {worst} the largest)",
             expected="a label for each particle",
             action="a mask or a phase map must first be cut into particles: run tomo_segment, or "
             "label it by a watershed",

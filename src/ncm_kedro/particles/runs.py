@@ -121,6 +121,8 @@ def count_pieces(marked: NDArray[Any]) -> int:
 def fill_voids(marked: NDArray[Any], blocked: NDArray[Any], is_open: NDArray[Any]) -> None:
     """Mark, in place, what cannot be reached from the array's open sides through voxel faces.
 
+    What touches two closed sides is background of a small volume, or may be, and is left.
+
     Parameters
     ----------
     marked
@@ -132,16 +134,22 @@ def fill_voids(marked: NDArray[Any], blocked: NDArray[Any], is_open: NDArray[Any
     """
     depth, rows, columns = marked.shape
     runs, root = connect_runs(marked, 0, False)
-    reached = np.zeros(len(root), dtype=np.uint8)
+    sides = np.zeros((len(root), 6), dtype=np.uint8)
     for run in range(len(root)):
         z, y, start, stop = runs[run]
-        low = (z == 0 and is_open[0, 0]) or (y == 0 and is_open[1, 0])
-        high = (z == depth - 1 and is_open[0, 1]) or (y == rows - 1 and is_open[1, 1])
-        along = (start == 0 and is_open[2, 0]) or (stop == columns and is_open[2, 1])
-        if low or high or along:
-            reached[root[run]] = 1
+        part = sides[root[run]]
+        part[0] |= z == 0
+        part[1] |= z == depth - 1
+        part[2] |= y == 0
+        part[3] |= y == rows - 1
+        part[4] |= start == 0
+        part[5] |= stop == columns
     for run in range(len(root)):
-        if not reached[root[run]]:
+        part = sides[root[run]]
+        reached = part.sum() > 1
+        for side in range(6):
+            reached |= part[side] and is_open[side // 2, side % 2]
+        if not reached:
             z, y, start, stop = runs[run]
             for x in range(start, stop):
                 if not blocked[z, y, x]:

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ncm_kedro.errors import TomogramError
+from ncm_kedro.tomo.blocks import Block
 from ncm_kedro.tomo.volume import Spacing, Triple, Volume
 
 
@@ -27,6 +29,22 @@ class VoxelArray(Protocol):
     def __getitem__(self, key: Any, /) -> Any:
         """Return the values of a box."""
         ...
+
+
+def read_box(array: VoxelArray, box: Block) -> NDArray[Any]:
+    """Read a box, in the machine's byte order; numbers of half precision as float32.
+
+    Parameters
+    ----------
+    array
+        (Z, Y, X).
+    box
+        What to read.
+    """
+    values = np.asarray(array[box.region])
+    if values.dtype == np.float16:
+        return values.astype(np.float32)
+    return values.astype(values.dtype.newbyteorder("="), copy=False)
 
 
 @dataclass(frozen=True)
@@ -123,7 +141,10 @@ def check_specimen(specimen: Specimen) -> None:
         array = getattr(specimen, name)
         if array is not None and tuple(int(n) for n in array.shape) != shape:
             _refuse(specimen, f"labels of {shape} voxels, {name} of {array.shape}", "one shape")
-    edges = np.asarray(specimen.voxel_size_um, dtype=np.float64)
+    try:
+        edges = np.asarray(specimen.voxel_size_um, dtype=np.float64)
+    except (TypeError, ValueError):
+        edges = np.full(3, np.nan)
     if edges.shape != (3,) or not np.isfinite(edges).all() or (edges <= 0).any():
         _refuse(
             specimen,

@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from ncm_kedro.particles.specimen import VoxelArray
+from ncm_kedro.particles.specimen import VoxelArray, read_box
 from ncm_kedro.tomo.blocks import Block
 
 LabelChange = Literal["tighter", "wider"]
@@ -55,7 +55,7 @@ class VariedLabels:
     def __getitem__(self, region: Any) -> NDArray[Any]:
         """Return the varied labels of a cut-out; it is read with a margin of one voxel."""
         inner, outer = _cut(region, self.shape)
-        labels = np.ascontiguousarray(self.labels[outer.region])
+        labels = np.ascontiguousarray(read_box(self.labels, outer))
         view = _read_view(self.view, outer)
         varied = np.empty_like(labels)
         (_tighten if self.change == "tighter" else _widen)(labels, view, varied)
@@ -125,12 +125,12 @@ class VariedCracks:
         if self.change == "kept" or self.grey is None or self.thresholds is None:
             inside = np.asarray(self.labels[inner.region]) > 0
             return ((np.asarray(self.cracks[inner.region]) > 0) & inside).astype(np.uint8)
-        labels = np.ascontiguousarray(self.labels[outer.region])
-        cracks = ((np.asarray(self.cracks[outer.region]) > 0) & (labels > 0)).astype(np.uint8)
+        labels = np.ascontiguousarray(read_box(self.labels, outer))
+        cracks = ((read_box(self.cracks, outer) > 0) & (labels > 0)).astype(np.uint8)
         solid_gains = self.change == "more_solid"
         sign = -1.0 if solid_gains else 1.0
         limit = self.thresholds.threshold + sign * self.thresholds.shift
-        grey = np.ascontiguousarray(self.grey[inner.region])
+        grey = np.ascontiguousarray(read_box(self.grey, inner))
         margin = tuple(part.start for part in inner.within(outer))
         varied = np.empty(inner.shape, dtype=np.uint8)
         ids = self.thresholds.label.astype(np.int64)
@@ -157,7 +157,7 @@ def _read_view(view: VoxelArray | None, block: Block) -> NDArray[np.bool_]:
     """Read the field of view; an array of no voxels stands for everywhere."""
     if view is None:
         return np.zeros((0, 0, 0), dtype=np.bool_)
-    return np.asarray(view[block.region]) > 0
+    return read_box(view, block) > 0
 
 
 @njit(nogil=True)
