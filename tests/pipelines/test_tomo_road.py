@@ -11,11 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 import zarr
 from mlflow.tracking import MlflowClient
 
 from conftest import run_kedro
+from ncm_kedro.contracts.particles import validate_attributes
 from ncm_kedro.contracts.tomo import ParticleListTable, SegmentationScores, TomogramTable
 from ncm_kedro.datasets.volume_folder import VolumeFolder
 
@@ -82,6 +84,34 @@ def test_edits_come_back_with_a_log(finished):
     assert log["kind"].tolist() == ["deleted"]
     assert log["particles_before"].tolist() == [str(gone)]
     np.testing.assert_array_equal(np.asarray(load_labels(finished).array[:]), values)
+
+
+def test_particles_are_measured_on_the_labels_that_were_corrected(finished):
+    run_pipelines(finished, "particle_features")
+    data = finished / "data" / "test"
+    file = data / "07_model_output" / "particle_attributes" / "cyc10.parquet"
+    values = np.asarray(load_labels(finished, "particle_labels_reviewed").array[:])
+    ids, counts = np.unique(values[values > 0], return_counts=True)
+    attributes = pd.read_parquet(file)
+    validate_attributes({"cyc10": attributes})
+    assert attributes["particle_id"].tolist() == ids.tolist()
+    assert attributes["voxel_count"].tolist() == counts.tolist()
+    fields = {field.name: field.metadata for field in pq.read_schema(file)}
+    assert fields["volume_um3"][b"unit"] == b"um3"
+    assert fields["volume_um3"][b"paper_name"] == b"Volume"
+    reporting = data / "08_reporting" / "particles"
+    exported = json.loads((reporting / "pybamm" / "cyc10.json").read_text())
+    assert 0 < exported["Positive electrode active material volume fraction"] < 1
+    assert (reporting / "report.html").stat().st_size > 100_000
+
+
+def test_a_second_measurement_is_kept_and_its_tables_are_the_same(finished):
+    output = finished / "data" / "test" / "07_model_output"
+    record = output / "particle_measurements" / "cyc10" / "record.json"
+    file = output / "particle_attributes" / "cyc10.parquet"
+    before = record.stat().st_mtime_ns, file.read_bytes()
+    run_pipelines(finished, "particle_features")
+    assert (record.stat().st_mtime_ns, file.read_bytes()) == before
 
 
 def test_a_detector_is_trained_judged_and_registered(finished):

@@ -58,7 +58,7 @@ def measure_all(  # noqa: PLR0917  (numba takes positions)
         counts[row, 13] = closed
         if tight:  # the published code's surfaces
             counts[row, 11] = _count_rim(filled)
-            counts[row, 12] = _count_rim(solid)
+            counts[row, 12] = _count_rim(filled & solid)
         crossings[row] = _count_crossings(filled, seen, directions)
         if smooth[row]:
             rough[row] = _sum_heights(filled, solid, seen, bars, ball_um)
