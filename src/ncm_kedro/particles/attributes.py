@@ -64,7 +64,7 @@ def tabulate_attributes(measurement: Measurement, params: AttributeParams) -> pd
     columns |= _measure_surroundings(measurement, axes, columns, params)
     columns |= _measure_contact(measurement, columns, params)
     table = pd.DataFrame(columns)
-    table.insert(0, "sample", measurement.name)
+    table.insert(0, "sample", pd.Series(measurement.name, index=table.index, dtype="str"))
     table = table[[*IDENTITY_COLUMNS, *ATTRIBUTE_NAMES]]
     table.attrs = {
         "sample": measurement.name,

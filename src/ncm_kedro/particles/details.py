@@ -56,10 +56,10 @@ def tabulate_details(measurement: Measurement, params: AttributeParams) -> pd.Da
             "crack_width_mean_um": raw["crack_width_mean_um"],
             "crack_width_max_um": raw["crack_width_max_um"],
             "pieces": np.maximum(raw["filled_pieces"], 1),
-            "flags": _name_flags(raw, params),
+            "flags": pd.Series(_name_flags(raw, params), dtype="str"),
         }
     )
-    table.insert(0, "sample", measurement.name)
+    table.insert(0, "sample", pd.Series(measurement.name, index=table.index, dtype="str"))
     return table
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -19,9 +18,7 @@ from ncm_kedro.particles.electrode_sizes import (
     measure_moments,
     weigh_whole_particles,
 )
-
-if TYPE_CHECKING:
-    from ncm_kedro.particles.measure import Measurement
+from ncm_kedro.particles.measure import Measurement
 
 _NAN = float("nan")
 

@@ -10,8 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ncm_kedro.particles.electrode import ElectrodeGeometry
+from ncm_kedro.units import M_PER_UM
 
-M_PER_UM = 1e-6
 _DENSITY = "Positive area-weighted particle-size distribution [m-1]"
 _KERNEL = "pybamm.expression_tree"
 _NO_DOMAINS: dict[str, list[str]] = {

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ncm_kedro.errors import TomogramError
-
-if TYPE_CHECKING:
-    from ncm_kedro.particles.measure import Measurement
+from ncm_kedro.particles.measure import Measurement
 
 AXES = "zyx"
 _HALF = 0.5

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ncm_kedro.errors import TableError
 from ncm_kedro.particles.electrode_layer import Layer
-
-if TYPE_CHECKING:
-    from ncm_kedro.particles.measure import Measurement
+from ncm_kedro.particles.measure import Measurement
 
 _REACH = 3.0
 _MIN_BANDWIDTH = 0.02

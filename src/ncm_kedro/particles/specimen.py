@@ -150,14 +150,15 @@ def check_specimen(specimen: Specimen) -> None:
             specimen,
             f"voxel size {specimen.voxel_size_um}",
             "three positive lengths in um, along z, y, x",
+            "give the size of a voxel (for a tomogram: voxel_size_um in <sample>.yml)",
         )
 
 
-def _refuse(specimen: Specimen, found: str, expected: str) -> None:
-    raise TomogramError(
-        f"sample {specimen.name}",
-        found=found,
-        expected=expected,
-        action="look where these labels come from; segment the tomogram anew, or give the labels "
-        "that belong to it",
-    )
+def _refuse(
+    specimen: Specimen,
+    found: str,
+    expected: str,
+    action: str = "look where these labels come from; segment the tomogram anew, or give the "
+    "labels that belong to it",
+) -> None:
+    raise TomogramError(f"sample {specimen.name}", found=found, expected=expected, action=action)

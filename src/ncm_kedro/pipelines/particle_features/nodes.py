@@ -154,5 +154,5 @@ def _select(found: Mapping[str, Found], table: pd.DataFrame) -> dict[str, Found]
 
 def _name_sample(table: pd.DataFrame, sample: str) -> pd.DataFrame:
     named = table.copy()
-    named.insert(0, "sample", sample)
+    named.insert(0, "sample", pd.Series(sample, index=named.index, dtype="str"))
     return named
