@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from kedro.io import DatasetError
 
-from ncm_kedro.datasets import measurement_files, measurement_folder
+from ncm_kedro.datasets import measurement_files, measurement_folder, set_aside
 from ncm_kedro.datasets.measurement_folder import MeasurementFolder
 from ncm_kedro.datasets.store_files import lock_store
 from ncm_kedro.errors import SettingsError, StoreError, TomogramError
@@ -260,7 +260,7 @@ def test_a_full_disk_while_files_are_written(folder, monkeypatch, at):
 
     meter = Meter(factor=2.0)
     with monkeypatch.context() as patch:
-        for module in (measurement_files, measurement_folder):
+        for module in (measurement_files, measurement_folder, set_aside):
             patch.setattr(module, "write_whole", fail)
         with pytest.raises(DatasetError, match="No space left"):
             folder.save(plan_of(meter, "f2"))

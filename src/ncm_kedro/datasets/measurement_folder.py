@@ -30,13 +30,13 @@ from ncm_kedro.datasets.measurement_files import (
     sync_folder,
     write_measurement,
 )
-from ncm_kedro.datasets.particle_tables import read_reasons
+from ncm_kedro.datasets.set_aside import read_set_aside, write_set_aside
 from ncm_kedro.datasets.store_files import describe_space, lock_store, report_write_errors
 from ncm_kedro.errors import SettingsError, StoreError, TomogramError
 from ncm_kedro.particles.plan import MeasurementPlan, Measurements
 from ncm_kedro.tomo.whole_files import write_whole
 
-_PLAN, _SET_ASIDE = "plan.json", "set_aside.json"
+_PLAN = "plan.json"
 _PARTIAL, _OLD = ".partial", ".old"
 _KEPT = "finished measurements are intact, and finished blocks are not measured again"
 _log = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ class MeasurementFolder(AbstractDataset[Mapping[str, MeasurementPlan], Measureme
             If there is no measurement, or a damaged one.
         """
         self._recover_all()
-        aside = read_reasons(self._filepath / _SET_ASIDE)
+        aside = read_set_aside(self._filepath)
         folders = [path for path in self._list_folders() if path.name not in aside]
         if not folders and not aside:
             raise StoreError(
@@ -114,13 +114,13 @@ class MeasurementFolder(AbstractDataset[Mapping[str, MeasurementPlan], Measureme
                     refused[plan.name] = error
                     _log.warning("set aside: %s", error)
             reasons = {name: str(error) for name, error in refused.items()}
-            write_whole(self._filepath / _SET_ASIDE, json.dumps(reasons, indent=2).encode())
+            write_set_aside(self._filepath, reasons)
         if len(refused) == len(plans):
             raise next(iter(refused.values()))
 
     def content_hash(self) -> str | None:
         """Return a hash over the fingerprints of what `load` reads, None where there is none."""
-        aside = read_reasons(self._filepath / _SET_ASIDE)
+        aside = read_set_aside(self._filepath)
         told = [
             f"{path.name} {read_fingerprint(path / RECORD)}"
             for path in self._list_folders()

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from kedro.io import AbstractDataset
 
 from ncm_kedro import __version__
+from ncm_kedro.datasets.set_aside import read_set_aside, write_set_aside
 from ncm_kedro.datasets.store_files import lock_store, report_write_errors
 from ncm_kedro.errors import SettingsError, StoreError
 from ncm_kedro.particles.columns import ATTRIBUTES
@@ -25,7 +26,6 @@ SUFFIX = ".parquet"
 Columns = Literal["attributes", "plain"]
 TablePreview = NewType("TablePreview", dict[str, Any])  # kedro-viz goes by this name
 
-_SET_ASIDE = "set_aside.json"
 _KEPT = "tables that are there stay whole"
 _ATTRS = b"PANDAS_ATTRS"  # where pandas itself looks for `DataFrame.attrs`
 _SAMPLE = b"sample"
@@ -78,7 +78,7 @@ class ParticleTableFolder(AbstractDataset[Mapping[str, pd.DataFrame], ParticleTa
         StoreError
             If there is no table, or a damaged one.
         """
-        aside = read_reasons(self._filepath / _SET_ASIDE)
+        aside = read_set_aside(self._filepath)
         files = [path for path in self._list_files() if path.name.removesuffix(SUFFIX) not in aside]
         if not files and not aside:
             raise StoreError(
@@ -117,11 +117,11 @@ class ParticleTableFolder(AbstractDataset[Mapping[str, pd.DataFrame], ParticleTa
             self._filepath.mkdir(parents=True, exist_ok=True)
             for name, content in contents.items():
                 write_whole(self._filepath / f"{name}{SUFFIX}", content)
-            write_whole(self._filepath / _SET_ASIDE, json.dumps(aside, indent=2).encode())
+            write_set_aside(self._filepath, aside)
 
     def content_hash(self) -> str | None:
         """Return a hash over the files that `load` reads, None where there is none."""
-        aside = read_reasons(self._filepath / _SET_ASIDE)
+        aside = read_set_aside(self._filepath)
         digest = hashlib.sha256()
         files = [path for path in self._list_files() if path.name.removesuffix(SUFFIX) not in aside]
         for path in files:
@@ -213,33 +213,6 @@ def read_table(path: Path) -> pd.DataFrame:
         ) from error
     table.attrs = attrs
     return table
-
-
-def read_reasons(path: Path) -> dict[str, str]:
-    """Read which samples the last save had to do without, and why.
-
-    Parameters
-    ----------
-    path
-        A JSON file; no file means none.
-
-    Raises
-    ------
-    StoreError
-        If it is damaged.
-    """
-    try:
-        rows = json.loads(path.read_bytes())
-        return {str(name): str(reason) for name, reason in rows.items()}
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-    except (ValueError, AttributeError) as error:
-        raise StoreError(
-            path,
-            found=f"a list that cannot be parsed ({error})",
-            expected="reasons by sample, as JSON",
-            action="delete this file and run the pipeline again",
-        ) from error
 
 
 def _fill_null_type(field: pa.Field) -> pa.Field:

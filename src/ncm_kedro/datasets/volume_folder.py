@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, Literal
 
 from kedro.io import AbstractDataset
 
+from ncm_kedro.datasets.set_aside import read_set_aside, write_set_aside
 from ncm_kedro.datasets.store_files import describe_space, lock_store, report_write_errors
 from ncm_kedro.datasets.volume_store import (
     SUFFIX,
@@ -23,9 +23,7 @@ from ncm_kedro.datasets.volume_store import (
 from ncm_kedro.errors import SettingsError, StoreError, TomogramError
 from ncm_kedro.params.tomo_compute import TomoComputeParams
 from ncm_kedro.tomo.volume import VolumePlan, Volumes
-from ncm_kedro.tomo.whole_files import write_whole
 
-_SET_ASIDE = "set_aside.json"
 _KEPT = "finished volumes are intact, and finished blocks are not computed again"
 _log = logging.getLogger(__name__)
 
@@ -79,7 +77,7 @@ class VolumeFolder(AbstractDataset[Plans, Volumes]):
             If there is no volume, or one whose metadata is damaged.
         """
         self._recover()
-        aside = self._read_set_aside()
+        aside = read_set_aside(self._filepath)
         stores = [path for path in _list_stores(self._filepath) if _name(path) not in aside]
         if not stores and not aside and not self._may_be_empty:
             raise StoreError(
@@ -122,7 +120,7 @@ class VolumeFolder(AbstractDataset[Plans, Volumes]):
                     refused[plan.name] = error
                     _log.warning("set aside: %s", error)
             reasons = {name: str(error) for name, error in refused.items()}
-            write_whole(self._filepath / _SET_ASIDE, json.dumps(reasons, indent=2).encode())
+            write_set_aside(self._filepath, reasons)
         if plans and len(refused) == len(plans):
             raise next(iter(refused.values()))
 
@@ -131,22 +129,6 @@ class VolumeFolder(AbstractDataset[Plans, Volumes]):
         known = {_name(path): read_identity(path) for path in _list_stores(self._filepath)}
         told = [f"{name} {entry['fingerprint']}" for name, entry in known.items() if entry]
         return hashlib.sha256("\n".join(told).encode()).hexdigest() if told else None
-
-    def _read_set_aside(self) -> dict[str, str]:
-        """Read which samples the last save could not use, and why."""
-        path = self._filepath / _SET_ASIDE
-        try:
-            rows = json.loads(path.read_bytes())
-            return {str(name): str(reason) for name, reason in rows.items()}
-        except (FileNotFoundError, NotADirectoryError):
-            return {}
-        except (ValueError, AttributeError) as error:
-            raise StoreError(
-                path,
-                found=f"a list that cannot be parsed ({error})",
-                expected="reasons by sample, as JSON",
-                action="delete this file and run the pipeline again",
-            ) from error
 
     def _save_one(self, plan: VolumePlan) -> None:
         store = self._store(plan.name)
