@@ -1,0 +1,1 @@
+"""Charge and discharge of cells: reading cyclers' exports, capacities, retention."""

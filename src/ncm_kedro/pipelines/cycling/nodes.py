@@ -1,0 +1,60 @@
+"""Exports to tables, a figure and a page; cells beside SEM frames."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from ncm_kedro.electrochemistry.join import join_frames
+from ncm_kedro.electrochemistry.measure import measure_cells
+from ncm_kedro.electrochemistry.records import RawCycling
+from ncm_kedro.electrochemistry.summary import summarise_groups, tabulate_cells
+from ncm_kedro.params.cycling import CyclingParams
+from ncm_kedro.plotting.cycling import describe_join, plot_cycling, render_cycling_report
+from ncm_kedro.plotting.report import render_report
+
+
+def measure_cycling(
+    raw: RawCycling, params: CyclingParams
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Read every export; a file that cannot be used gets a problem, the others go on."""
+    found = measure_cells(raw, params)
+    cells = tabulate_cells(found.cycles, found.bad_rows, found.cells, params)
+    return found.cycles, found.curves, found.bad_rows, found.files, cells
+
+
+def summarise_cycling(cycles: pd.DataFrame) -> pd.DataFrame:
+    """Average over the cells of each composition and class."""
+    return summarise_groups(cycles)
+
+
+def report_cycling(
+    *,
+    summary: pd.DataFrame,
+    curves: pd.DataFrame,
+    cells: pd.DataFrame,
+    bad_rows: pd.DataFrame,
+    files: pd.DataFrame,
+    params: CyclingParams,
+) -> tuple[Figure, str]:
+    """Draw the figure, and write the page that holds it."""
+    figure = plot_cycling(
+        summary, curves, by=params.figure_by, reference_cycle=params.reference_cycle
+    )
+    page = render_cycling_report(
+        summary=summary,
+        cells=cells,
+        bad_rows=bad_rows,
+        files=files,
+        figure=figure,
+        by=params.figure_by,
+        reference_cycle=params.reference_cycle,
+    )
+    return figure, page
+
+
+def join_cycling_to_frames(manifest: pd.DataFrame, cells: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """Say which SEM frames belong to which cells, and write a page on it."""
+    joined = join_frames(manifest, cells)
+    section = describe_join(joined)
+    return joined, render_report("Cells and SEM frames", section.text[0], [section])

@@ -1,0 +1,249 @@
+"""Capacity, retention and efficiency against cycle, voltage against capacity, and their page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+
+from ncm_kedro.electrochemistry.summary import UNKNOWN
+from ncm_kedro.plotting.particle_axes import colour_samples, say_nothing, shorten
+from ncm_kedro.plotting.report import Section, render_report
+
+_PANELS = {
+    "discharge_capacity_mah_g": "discharge capacity / mAh g⁻¹",
+    "retention_percent": "capacity retention / %",
+    "coulombic_efficiency_percent": "Coulombic efficiency / %",
+}
+_MARKERS = "osD^vP*X"
+_MOST_CURVES = 4
+_SHOWN_BAD = 50
+_CELL_COLUMNS = (
+    "cell_id", "class", "mass_mg", "n_cycles", "n_left_out", "missing_cycles", "last_cycle",
+    "reference_capacity_mah_g", "last_retention_percent",
+)  # fmt: skip
+
+
+def plot_cycling(
+    summary: pd.DataFrame, curves: pd.DataFrame, *, by: str, reference_cycle: int
+) -> Figure:
+    """Show mean and standard deviation over cells against cycle, and voltage curves below.
+
+    A thin line stands for a mean over fewer than all cells of its group; a line is broken where a
+    cycle is missing. Compare Oh et al. (2024), Supplementary Fig. 11, and Li et al. (2022),
+    Fig. S1.
+
+    Parameters
+    ----------
+    summary
+        From `ncm_kedro.electrochemistry.summary.summarise_groups`.
+    curves
+        Voltage against capacity; without any, the lower row is left out.
+    by
+        ``composition`` or ``class``.
+    reference_cycle
+        The cycle that retention refers to.
+    """
+    shown = summary[summary["by"] == by]
+    groups = sorted(shown["group"].unique())
+    known = curves.assign(group=curves[by].fillna(UNKNOWN) if len(curves) else None)
+    figure = Figure(figsize=(11.5, 7.2 if len(known) else 3.9), layout="constrained")
+    parts = figure.subfigures(2 if len(known) else 1, 1, squeeze=False).ravel()
+    _draw_trends(parts[0], shown, colour_samples(groups), reference_cycle)
+    if len(known):
+        _draw_curves(parts[1], known)
+    return figure
+
+
+def render_cycling_report(
+    *,
+    summary: pd.DataFrame,
+    cells: pd.DataFrame,
+    bad_rows: pd.DataFrame,
+    files: pd.DataFrame,
+    figure: Figure,
+    by: str,
+    reference_cycle: int,
+) -> str:
+    """Render the page: the figure, the cells, what was left out and which files had problems.
+
+    Parameters
+    ----------
+    summary, cells, bad_rows, files
+        Tables of the run.
+    figure
+        From `plot_cycling`.
+    by
+        ``composition`` or ``class``.
+    reference_cycle
+        The cycle that retention refers to.
+    """
+    used = cells[cells["n_cycles"] > 0]
+    text = (
+        f"{len(used)} cells with {int(used['n_cycles'].sum())} cycles; {len(bad_rows)} rows left "
+        f"out, {int(files['problem'].notna().sum())} of {len(files)} files set aside."
+    )
+    sections = [
+        _describe_groups(summary[summary["by"] == by], figure, reference_cycle),
+        _describe_cells(cells),
+        _describe_left_out(bad_rows, files),
+    ]
+    return render_report("Electrochemistry of the cells", text, sections)
+
+
+def describe_join(joined: pd.DataFrame) -> Section:
+    """Return the section on which SEM frames belong to which cells.
+
+    Parameters
+    ----------
+    joined
+        From `ncm_kedro.electrochemistry.join.join_frames`.
+    """
+    matched = joined[joined["status"] == "matched"]
+    alone = joined[joined["status"] != "matched"]
+    by_class = matched["matched_by"].eq("class").any()
+    return Section(
+        "Cells beside their SEM frames",
+        text=[
+            f"{matched['cell_id'].nunique()} cells have frames in "
+            f"{matched['class'].nunique()} classes; {len(alone)} rows have no counterpart."
+        ],
+        warnings=["Joined by class: the frames show an electrode of the same composition and "
+                  "state, not necessarily this cell's."] if by_class else [],
+        tables=[("Frames and cells; every row without a counterpart is listed",
+                 _write_whole_numbers(joined))],
+    )  # fmt: skip
+
+
+def _draw_trends(
+    part: Figure | SubFigure, summary: pd.DataFrame, colours: Mapping[str, str], reference: int
+) -> None:
+    for axes, (quantity, name) in zip(part.subplots(1, 3), _PANELS.items(), strict=True):
+        chosen = summary[summary["quantity"] == quantity]
+        for place, (group, colour) in enumerate(colours.items()):
+            rows = chosen[chosen["group"] == group].set_index("cycle")
+            _draw_group(axes, rows, colour, _MARKERS[place % len(_MARKERS)])
+        if chosen.empty:
+            say_nothing(axes, "no mass given" if quantity.endswith("_g") else "no value")
+        ending = f", relative to cycle {reference}" if quantity.startswith("retention") else ""
+        axes.set_title(name + ending, fontsize=9)
+        axes.set_xlabel("cycle")
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        _finish(axes)
+    counts = summary.groupby("group")["n_cells"].max()
+    handles = [
+        Line2D([], [], color=colour, marker=_MARKERS[place % len(_MARKERS)], markersize=4,
+               label=f"{shorten(group)} (N = {counts[group]})")
+        for place, (group, colour) in enumerate(colours.items())
+    ]  # fmt: skip
+    part.legend(
+        handles=handles, loc="outside lower center", ncols=min(4, len(handles)), frameon=False,
+        fontsize=8, title="mean, band: ± 1 standard deviation over N cells; thin: not all cells",
+        title_fontsize=8,
+    )  # fmt: skip
+
+
+def _draw_group(axes: Axes, rows: pd.DataFrame, colour: str, marker: str) -> None:
+    """Draw mean and band; cycles that are missing break both."""
+    if rows.empty:
+        return
+    rows = rows.reindex(np.arange(rows.index.min(), rows.index.max() + 1))
+    cycle, mean, sd = rows.index.to_numpy(), rows["mean"], rows["sd"]
+    axes.fill_between(cycle, mean - sd, mean + sd, color=colour, alpha=0.22, linewidth=0)
+    axes.plot(cycle, mean, color=colour, linewidth=0.7)
+    axes.plot(
+        cycle, mean.where(rows["n"] == rows["n_cells"]), color=colour, linewidth=1.6,
+        marker=marker, markersize=3.5, markevery=max(1, len(cycle) // 8),
+    )  # fmt: skip
+
+
+def _draw_curves(part: Figure | SubFigure, curves: pd.DataFrame) -> None:
+    """Draw voltage against capacity of the first cell of each group that was recorded."""
+    groups = sorted(curves["group"].unique())[:_MOST_CURVES]
+    cycles = sorted(curves["cycle"].unique())
+    norm = LogNorm(max(cycles[0], 1), max(cycles[-1], cycles[0] + 1, 2))
+    shade = matplotlib.colormaps["viridis_r"]
+    panels = part.subplots(1, len(groups), sharey=True, squeeze=False).ravel()
+    for axes, group in zip(panels, groups, strict=True):
+        cell = curves.loc[curves["group"] == group, "cell_id"].min()
+        mine = curves[curves["cell_id"] == cell]
+        capacity = "capacity_mah_g" if mine["capacity_mah_g"].notna().all() else "capacity_mah"
+        for (cycle, _), half in mine.groupby(["cycle", "half"]):
+            colour = shade(0.08 + 0.92 * norm(max(cycle, 1)))
+            axes.plot(half[capacity], half["voltage_v"], color=colour, linewidth=1.0)
+        axes.set_title(f"{shorten(group)}: {shorten(cell)}", fontsize=9)
+        axes.set_xlabel("capacity / mAh g⁻¹" if capacity.endswith("_g") else "capacity / mAh")
+        _finish(axes)
+    panels[0].set_ylabel("voltage / V", fontsize=9)
+    bar = part.colorbar(ScalarMappable(norm, shade), ax=list(panels), label="cycle", pad=0.01)
+    bar.ax.yaxis.set_major_locator(FixedLocator([max(cycle, 1) for cycle in cycles]))
+    bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0f}"))
+    bar.ax.yaxis.set_minor_locator(NullLocator())
+    bar.ax.tick_params(labelsize=8)
+    bar.ax.yaxis.label.set_fontsize(9)
+
+
+def _write_whole_numbers(table: pd.DataFrame) -> pd.DataFrame:
+    """Turn columns of whole numbers with gaps into text, the gaps empty."""
+    gaps = table.select_dtypes("Int64").columns
+    return table.assign(**{str(name): table[name].astype("str").fillna("") for name in gaps})
+
+
+def _finish(axes: Axes) -> None:
+    axes.tick_params(labelsize=8)
+    axes.xaxis.label.set_fontsize(9)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _describe_groups(summary: pd.DataFrame, figure: Figure, reference_cycle: int) -> Section:
+    ends = summary.loc[
+        summary["quantity"].isin(["discharge_capacity_mah_g", "retention_percent"])
+        & (summary["cycle"] == summary.groupby(["group", "quantity"])["cycle"].transform("max"))
+    ]
+    return Section(
+        "Capacity, retention and Coulombic efficiency",
+        text=[
+            f"Retention is relative to the discharge capacity of cycle {reference_cycle} of the "
+            "same cell; Coulombic efficiency is discharge over charge of the same cycle. Standard "
+            "deviations are over cells (N - 1). Nothing is interpolated: a cell without a cycle "
+            "does not count there, and n says how many did."
+        ],
+        tables=[("The last cycle of each group", ends.drop(columns="by"))],
+        figures=[("Mean over cells; below: voltage curves of one cell per group", figure)],
+    )
+
+
+def _describe_cells(cells: pd.DataFrame) -> Section:
+    lacking = cells.loc[cells["note"] != "", ["cell_id", "note"]]
+    return Section(
+        "Cells",
+        warnings=[f"{cell}: {note}." for cell, note in lacking.itertuples(index=False)],
+        tables=[("A row per cell", _write_whole_numbers(cells[list(_CELL_COLUMNS)]))],
+    )
+
+
+def _describe_left_out(bad_rows: pd.DataFrame, files: pd.DataFrame) -> Section:
+    more = len(bad_rows) - _SHOWN_BAD
+    aside = files.loc[files["problem"].notna(), ["file", "problem"]]
+    return Section(
+        "What was left out",
+        text=["No row is mended: it counts nowhere, and stands here with its reason."]
+        + ([f"The table holds {more} further rows."] if more > 0 else []),
+        tables=[
+            *(
+                [("Rows left out", _write_whole_numbers(bad_rows.head(_SHOWN_BAD)))]
+                if len(bad_rows)
+                else []
+            ),
+            *([("Files set aside", aside)] if len(aside) else []),
+            ("All files", files.drop(columns="problem")),
+        ],
+    )
