@@ -1,0 +1,67 @@
+"""Drawing the quiz, asking the model, scoring what came back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from ncm_kedro.datasets.frame_store import FrameStore
+from ncm_kedro.learning.classifier import SemClassifier
+from ncm_kedro.params.expert_survey import SurveyDrawParams, SurveyScoreParams
+from ncm_kedro.params.sem_classify import ClassifyParams
+from ncm_kedro.plotting.sem_survey import plot_survey, render_quiz
+from ncm_kedro.sem.survey_answers import AnswerFiles, ask_model, collect_answers, join_answers
+from ncm_kedro.sem.survey_draw import Survey, draw_survey
+from ncm_kedro.sem.survey_scores import compare_with_model, mark_answers, score_raters
+from ncm_kedro.sem.survey_summary import summarise_survey
+
+
+def draw_expert_survey(
+    frames: FrameStore, manifest: pd.DataFrame, crops: pd.DataFrame, params: SurveyDrawParams
+) -> tuple[pd.DataFrame, pd.DataFrame, str]:
+    """Draw the pictures; return the key, the classes and the page."""
+    survey = draw_survey(frames, manifest, crops, params)
+    return survey.key, survey.classes, render_quiz(frames, survey, params)
+
+
+def answer_survey_by_model(
+    *,
+    frames: FrameStore,
+    key: pd.DataFrame,
+    classes: pd.DataFrame,
+    classifier: SemClassifier | None,
+    params: ClassifyParams,
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Let the model answer, and say which it is; without a model there are no answers."""
+    if classifier is None:
+        return join_answers([]), {}
+    answers = ask_model(frames, Survey(key, classes), classifier, params)
+    return answers, classifier.settings.model_dump(mode="json")
+
+
+def score_expert_survey(
+    *,
+    key: pd.DataFrame,
+    classes: pd.DataFrame,
+    returned: AnswerFiles,
+    model_answers: pd.DataFrame,
+    model: dict[str, Any],
+    params: SurveyScoreParams,
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, dict[str, Any], Figure]:
+    """Set experts against the key, the model and each other."""
+    survey = Survey(key, classes)
+    answers, set_aside = collect_answers(returned, survey, params)
+    marked = mark_answers(join_answers([answers, model_answers]), survey)
+    scores = score_raters(marked, survey, params)
+    comparisons = compare_with_model(marked)
+    summary = summarise_survey(
+        survey=survey,
+        scores=scores,
+        comparisons=comparisons,
+        set_aside=set_aside,
+        model=model,
+        params=params,
+    )
+    return marked, scores, comparisons, summary, plot_survey(scores, summary)

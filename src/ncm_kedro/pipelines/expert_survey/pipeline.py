@@ -1,0 +1,57 @@
+"""Wiring of ``expert_survey``."""
+
+from __future__ import annotations
+
+from kedro.pipeline import Pipeline, node, pipeline
+
+from ncm_kedro.pipelines.expert_survey.nodes import (
+    answer_survey_by_model,
+    draw_expert_survey,
+    score_expert_survey,
+)
+
+
+def create_pipeline() -> Pipeline:
+    """Make a quiz and its key, and score the answers that have come back."""
+    return pipeline(
+        [
+            node(
+                draw_expert_survey,
+                inputs=["sem_frames", "sem_manifest", "sem_crops", "params:expert_survey.draw"],
+                outputs=["survey_key", "survey_classes", "survey_quiz"],
+                name="draw_expert_survey",
+            ),
+            node(
+                answer_survey_by_model,
+                inputs={
+                    "frames": "sem_frames",
+                    "key": "survey_key",
+                    "classes": "survey_classes",
+                    "classifier": "survey_classifier",
+                    "params": "params:sem_classify",
+                },
+                outputs=["survey_model_answers", "survey_model"],
+                name="answer_survey_by_model",
+            ),
+            node(
+                score_expert_survey,
+                inputs={
+                    "key": "survey_key",
+                    "classes": "survey_classes",
+                    "returned": "raw_survey_answers",
+                    "model_answers": "survey_model_answers",
+                    "model": "survey_model",
+                    "params": "params:expert_survey.score",
+                },
+                outputs=[
+                    "survey_answers",
+                    "survey_scores",
+                    "survey_comparisons",
+                    "survey_summary",
+                    "survey_figure_scores",
+                ],
+                name="score_expert_survey",
+            ),
+        ],
+        tags="sem",
+    )
