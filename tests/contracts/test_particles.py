@@ -138,8 +138,11 @@ def test_further_rows_are_counted():
 
 def test_columns_and_rows_are_checked():
     table = make_table()
-    with pytest.raises(TableError, match="found no column damage;"):
+    with pytest.raises(TableError, match=r"found no column damage;.*particle_features` again"):
         validate_attributes({"cyc10": table.drop(columns="damage")})
+    old = table.drop(columns=["contact", "damage"])
+    with pytest.raises(TableError, match="no column damage, contact"):
+        validate_attributes({"cyc10": old})
     with pytest.raises(TableError, match="another order"):
         validate_attributes({"cyc10": table[table.columns[::-1]]})
     with pytest.raises(TableError, match="column size"):

@@ -233,7 +233,13 @@ def _check_columns(sample: str, table: pd.DataFrame) -> None:
     if names[: len(known)] != known:
         missing = [name for name in known if name not in names]
         found = f"no column {', '.join(missing)}" if missing else "columns in another order"
-        raise _fault(f"particle_attributes of {sample}", found, f"the columns {', '.join(known)}")
+        raise TableError(
+            f"particle_attributes of {sample}",
+            found=found,
+            expected=f"the columns {', '.join(known)}",
+            action="this table is of another version or was changed by hand: run "
+            "`kedro run --pipelines particle_features` again",
+        )
     allowed = {f"{name}_uncertainty" for name in ATTRIBUTE_NAMES}
     unknown = [name for name in names[len(known) :] if name not in allowed]
     if unknown:

@@ -141,7 +141,8 @@ class DamageLawParams(FrozenParams):
     depth: float = -0.45
     """Weight of the distance from the current collector."""
     contact: float = 0.5
-    """Weight of the number of touching particles."""
+    """Weight of the touching particles per surface of a particle, which go with Table S1's share
+    of the surface in contact (Li et al. 2022)."""
     size: float = 0.35
     """Weight of the diameter."""
     noise: float = Field(default=0.35, ge=0)

@@ -115,6 +115,23 @@ def adjust_holm(p_values: FloatArray) -> FloatArray:
     return adjusted
 
 
+def adjust_discoveries(p_values: FloatArray) -> FloatArray:
+    """Return p-values adjusted for the false discovery rate; NaN stays and does not count.
+
+    After Benjamini and Hochberg (1995), J. R. Stat. Soc. B 57, 289.
+
+    Parameters
+    ----------
+    p_values
+        (N,).
+    """
+    adjusted = np.full(len(p_values), np.nan)
+    known = np.isfinite(p_values)
+    if known.any():
+        adjusted[known] = stats.false_discovery_control(p_values[known], method="bh")
+    return adjusted
+
+
 def name_effect(delta: float) -> str:
     """Return a word for the size of Cliff's delta after Romano et al. (2006); '' for NaN.
 

@@ -9,7 +9,6 @@ from ncm_kedro.params.tomo_phantoms import DamageLawParams, TomoSampleParams
 from ncm_kedro.synthetic.tomo_solids import Solids, fit_severity
 
 FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 CRACKS = 12
 """Cracks that a particle may have."""
@@ -20,7 +19,7 @@ _SAMPLES = 4096
 def plant_damage(
     rng: np.random.Generator,
     depth_um: FloatArray,
-    neighbours: IntArray,
+    contact: FloatArray,
     diameter_um: FloatArray,
     law: tuple[TomoSampleParams, DamageLawParams],
 ) -> FloatArray:
@@ -34,8 +33,8 @@ def plant_damage(
     ----------
     rng
         Source of the unexplained part.
-    depth_um, neighbours, diameter_um
-        (N,), the drivers.
+    depth_um, contact, diameter_um
+        (N,), the drivers; contact in whatever measures how much of a particle is in contact.
     law
         The sample's level and the law.
 
@@ -46,7 +45,7 @@ def plant_damage(
     """
     sample, weights = law
     drive = (weights.depth + sample.drift) * _standardise(depth_um)
-    drive += weights.contact * _standardise(neighbours.astype(np.float64))
+    drive += weights.contact * _standardise(contact)
     drive += weights.size * _standardise(diameter_um)
     drive += weights.noise * rng.standard_normal(depth_um.size)
     share = min(sample.damage_level / weights.max_damage, 0.95)

@@ -60,8 +60,7 @@ class Scene:
     @property
     def contact_neighbours(self) -> IntArray:
         """Number of touching particles of each one, (N,)."""
-        number: IntArray = np.bincount(self.contacts.ravel(), minlength=self.diameter_um.size)
-        return number
+        return count_contacts(self.contacts, self.diameter_um.size)
 
 
 def build_scene(
@@ -96,12 +95,26 @@ def build_scene(
     centre = pack_ellipsoids(rng, half, axes, (low, high), params.packing.press)
     solids = _shape_solids(rng, centre, axes, half, params.packing)
     contacts = find_contacts(solids)
-    neighbours = np.bincount(contacts.ravel(), minlength=count)
+    contact = count_contacts(contacts, count) / (np.pi * diameter**2)
     depth = centre[:, 0] - collector
-    planted = plant_damage(rng, depth, neighbours, diameter, (sample, params.law))
+    planted = plant_damage(rng, depth, contact, diameter, (sample, params.law))
     solids = damage_solids(rng, solids, planted)
     seed = int(rng.integers(2**31))
     return Scene(solids, diameter, elongation, contacts, depth, planted, collector, separator, seed)
+
+
+def count_contacts(contacts: IntArray, count: int) -> IntArray:
+    """Return how many particles touch each one, (N,).
+
+    Parameters
+    ----------
+    contacts
+        (M, 2), pairs of indices.
+    count
+        N.
+    """
+    number: IntArray = np.bincount(contacts.ravel(), minlength=count)
+    return number
 
 
 def find_contacts(solids: Solids) -> IntArray:

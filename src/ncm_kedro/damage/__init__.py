@@ -1,0 +1,1 @@
+"""What makes particles crack, and how sure one can be of it."""

@@ -1,0 +1,206 @@
+"""Which particles and which attributes are used, and why the others are not."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import compress
+
+import pandas as pd
+
+from ncm_kedro.damage.leakage import LEAKS, TARGET
+from ncm_kedro.damage.scans import AXES, Scans, read_scans
+from ncm_kedro.errors import TableError
+from ncm_kedro.params.damage_attribution import DamageTableParams
+from ncm_kedro.particles.columns import ATTRIBUTE_NAMES
+
+EXPLAINING = tuple(name for name in ATTRIBUTE_NAMES if name != TARGET)
+"""What could explain damage, in the order of Table S1."""
+
+POSITIONS = tuple(f"{axis}_um" for axis in AXES)
+COUNT_COLUMNS = ("sample", "reason", "particles")
+
+_LATERAL = "a position across the electrode: it says where the volume was cut out"
+_TURNED = "the axis to the collector is not the same in all samples"
+_BY_HAND = "left out by the settings"
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What is used.
+
+    Attributes
+    ----------
+    whole
+        By sample the particles that are seen whole and have a damage.
+    used
+        Those of them that have a value of every attribute in `inputs`.
+    inputs
+        Attributes that may explain, in the order of Table S1.
+    barred
+        Reason by attribute that may not explain, whatever its values.
+    judged
+        Reason by attribute whose values are missing or all the same.
+    set_aside
+        Reason by sample that is not used.
+    scans
+        How the samples lie.
+    """
+
+    whole: dict[str, pd.DataFrame]
+    used: dict[str, pd.DataFrame]
+    inputs: tuple[str, ...]
+    barred: dict[str, str]
+    judged: dict[str, str]
+    set_aside: dict[str, str]
+    scans: Scans
+
+
+def select_damage(
+    attributes: Mapping[str, pd.DataFrame],
+    details: Mapping[str, pd.DataFrame],
+    table: pd.DataFrame,
+    preset: str,
+    params: DamageTableParams,
+) -> Selection:
+    """Select particles and attributes; a sample set aside has no say in which attributes are used.
+
+    Parameters
+    ----------
+    attributes
+        Attribute tables by sample, in order of cycles.
+    details
+        By sample ``particle_id, depth_um``.
+    table
+        Tomogram table.
+    preset
+        What the attributes were measured with.
+    params
+        Which particles and attributes may speak.
+
+    Raises
+    ------
+    TableError
+        If no sample or no attribute is left; it lists the reasons.
+    """
+    candidates = {sample: _take_whole(part) for sample, part in attributes.items()}
+    aside = _refuse_samples(candidates, params)
+    while samples := [sample for sample in attributes if sample not in aside]:
+        scans = read_scans(samples, table)
+        whole = {sample: scans.place(sample, candidates[sample], details) for sample in samples}
+        barred = _bar_attributes(preset, scans, params)
+        judged = _judge_columns(whole, barred, params)
+        inputs = tuple(name for name in EXPLAINING if name not in barred | judged)
+        if not inputs:
+            raise _miss("attribute that may explain", judged | barred, "raise `max_undefined`")
+        used = {sample: part.dropna(subset=list(inputs)) for sample, part in whole.items()}
+        refused = _refuse_samples(used, params)
+        if not refused:
+            return Selection(whole, used, inputs, barred, judged, aside, scans)
+        aside |= refused
+    raise _miss("usable sample", aside, "mend what is named, or lower `min_particles`")
+
+
+def count_particles(attributes: Mapping[str, pd.DataFrame], chosen: Selection) -> pd.DataFrame:
+    """Count the particles of every sample by what became of them.
+
+    Parameters
+    ----------
+    attributes
+        Attribute tables by sample, in order of cycles.
+    chosen
+        What `select_damage` returned.
+
+    Returns
+    -------
+    DataFrame
+        `COUNT_COLUMNS`; in each sample ``all`` is the sum of the others, ``used`` the last.
+    """
+    counts = []
+    for sample, everything in attributes.items():
+        border, usable = int(everything["touches_border"].sum()), len(_take_whole(everything))
+        found = {
+            "all": len(everything),
+            "touches the border": border,
+            f"no value of {TARGET}": len(everything) - border - usable,
+        }
+        if sample in chosen.used:
+            missing = chosen.whole[sample][list(chosen.inputs)].isna()
+            lacking = Counter(
+                ", ".join(compress(chosen.inputs, row))
+                for row in missing[missing.any(axis=1)].to_numpy()
+            )
+            found |= {f"no value of {names}": number for names, number in lacking.most_common()}
+        else:
+            found["sample set aside"] = usable
+        found["used"] = len(chosen.used.get(sample, ()))
+        counts += [(sample, reason, number) for reason, number in found.items()]
+    return pd.DataFrame(counts, columns=list(COUNT_COLUMNS))
+
+
+def _take_whole(table: pd.DataFrame) -> pd.DataFrame:
+    whole = ~table["touches_border"].to_numpy(dtype=bool) & table[TARGET].notna().to_numpy()
+    return table[whole]
+
+
+def _refuse_samples(parts: Mapping[str, pd.DataFrame], params: DamageTableParams) -> dict[str, str]:
+    """Give the reason by sample that is too small, or whose damage is all the same."""
+    refused = {}
+    for sample, part in parts.items():
+        count = len(part)
+        if count < params.min_particles:
+            refused[sample] = (
+                f"{count} particles can be used, at least {params.min_particles} are needed"
+            )
+        elif part[TARGET].nunique() == 1:
+            refused[sample] = (
+                f"the damage of all {count} particles that can be used is "
+                f"{part[TARGET].iloc[0]:g}: there is nothing to explain"
+            )
+    return refused
+
+
+def _bar_attributes(preset: str, scans: Scans, params: DamageTableParams) -> dict[str, str]:
+    leaks = LEAKS[preset] if params.attributes == "leakage_free" else {}
+    barred = {name: f"holds the damage: {reason}" for name, reason in leaks.items()}
+    if scans.axis is None:
+        barred |= dict.fromkeys(POSITIONS, _TURNED)
+    elif not params.lateral_positions:
+        barred |= {name: _LATERAL for name in POSITIONS if name != f"{scans.axis}_um"}
+    return barred | dict.fromkeys(params.left_out, _BY_HAND)
+
+
+def _judge_columns(
+    whole: Mapping[str, pd.DataFrame], barred: Mapping[str, str], params: DamageTableParams
+) -> dict[str, str]:
+    """Give the reason by attribute with too few values, or one value alone, in any sample."""
+    judged: dict[str, str] = {}
+    for sample, part in whole.items():
+        for name in EXPLAINING:
+            share = part[name].isna().mean()
+            if share == 1:
+                judged.setdefault(name, f"has no value in {sample}")
+            elif share > params.max_undefined:
+                judged.setdefault(
+                    name, f"has no value for {share:.0%} of the whole particles of {sample}"
+                )
+            elif part[name].nunique() == 1:
+                judged.setdefault(name, f"is the same for all particles of {sample}")
+    kept = [name for name in EXPLAINING if name not in judged and name not in barred]
+    for sample, part in whole.items():
+        used = part.dropna(subset=kept)
+        if len(used) >= params.min_particles:
+            constant = [name for name in kept if used[name].nunique() == 1]
+            judged |= dict.fromkeys(constant, f"is the same for all used particles of {sample}")
+    return judged
+
+
+def _miss(what: str, reasons: Mapping[str, str], action: str) -> TableError:
+    listed = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+    return TableError(
+        "particle_attributes",
+        found=f"no {what} ({listed})" if listed else f"no {what}: no table at all",
+        expected="at least one",
+        action=action,
+    )

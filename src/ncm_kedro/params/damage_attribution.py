@@ -1,0 +1,101 @@
+"""Settings for what explains the damage of particles, and for how sure that is."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from ncm_kedro.params.base import FrozenParams
+
+
+class DamageTableParams(FrozenParams):
+    """Which particles and which attributes may speak."""
+
+    attributes: Literal["leakage_free", "all"] = "leakage_free"
+    """``leakage_free``: attributes that hold the damage by their definition are left out and
+    shown apart; ``all``: they are explained with, as in the paper."""
+    lateral_positions: bool = False
+    """Whether positions across the electrode may explain: they say where the volume was cut out
+    (and the published code leaves them out). The axis to the collector decides which these are;
+    where it is not known, x and y."""
+    left_out: tuple[str, ...] = ()
+    """Further attributes that are left out, whatever they say."""
+    max_undefined: float = Field(default=0.1, ge=0, lt=1)
+    """An attribute that is null for more than this share of a sample's whole particles is left
+    out; of the others, particles without a value are left out (no unit)."""
+    min_particles: int = Field(default=50, ge=16)
+    """A sample with fewer usable particles is set aside."""
+    group_correlation: float = Field(default=0.8, gt=0, le=1)
+    """Attributes whose rank correlation is at least this in every pair, over all samples, are
+    explained with as one group (absolute value, no unit)."""
+    blocks: int = Field(default=16, ge=4, le=400)
+    """Pieces of equal count that a sample is cut into, across the electrode and not through its
+    depth. Whole pieces are held out together."""
+
+
+class DamageForestParams(FrozenParams):
+    """The random forest that predicts damage (Breiman 2001)."""
+
+    trees: int = Field(default=100, ge=1, le=5000)
+    """Trees."""
+    max_leaves: int = Field(default=64, ge=2, le=1024)
+    """Leaves of a tree at most; the leaf whose split gains most is split first."""
+    min_leaf: int = Field(default=5, ge=1)
+    """Particles in a leaf at least."""
+    feature_share: float = Field(default=1 / 3, gt=0, le=1)
+    """Share of the attributes that a split chooses among (no unit)."""
+    max_draws: int = Field(default=20_000, ge=10)
+    """Particles that a tree is grown on at most, drawn with replacement."""
+
+
+class AttributionParams(FrozenParams):
+    """How often it is done again, and what counts as found."""
+
+    folds: int = Field(default=5, ge=2, le=50)
+    """Parts of the blocked cross-validation."""
+    repeats: int = Field(default=5, ge=1, le=100)
+    """Times that blocks are dealt out to the parts anew."""
+    bootstraps: int = Field(default=200, ge=20, le=10_000)
+    """Block bootstraps, each with a forest of its own, that intervals are taken from."""
+    permutations: int = Field(default=200, ge=19, le=10_000)
+    """Times that damage is dealt out to the particles at random, each with a forest of its own:
+    what importance would be worth if nothing drove damage."""
+    resampled_trees: int = Field(default=20, ge=5, le=1000)
+    """Trees of each forest of a bootstrap, a permutation or a perturbation."""
+    resampled_folds: int = Field(default=3, ge=2, le=50)
+    """Parts of their blocked cross-validations."""
+    max_explained: int = Field(default=5_000, ge=50)
+    """Particles that each of them explains at most."""
+    perturbations: int = Field(default=50, ge=0, le=10_000)
+    """Times that attributes are moved within their uncertainty by the segmentation."""
+    confidence: float = Field(default=0.95, gt=0.5, lt=1)
+    """Level of the intervals (no unit)."""
+    false_discovery: float = Field(default=0.05, gt=0, lt=0.5)
+    """Share of false findings that is put up with among the findings (no unit)."""
+    workers: int = Field(default=2, ge=1, le=256)
+    """Threads; they change nothing but the time."""
+    seed: int = Field(default=0, ge=0)
+    """Seed of everything that is drawn."""
+
+
+class PaperForestParams(FrozenParams):
+    """The paper's own analysis: SHAP of a random forest on the particles that it was grown on."""
+
+    preset: Literal["text", "code"] = "text"
+    """``text``: depth 30, 95/5 split (supplement of Li et al. 2022); ``code``: 40 trees of 30
+    leaves, the root of the number of attributes at a split, absolute error (their published
+    code)."""
+    draws: int = Field(default=10, ge=2, le=1000)
+    """Forests on a part of the particles each."""
+    draw_size: int = Field(default=500, ge=20)
+    """Particles of such a part; 80 % where there are fewer than this."""
+    seeds: int = Field(default=10, ge=2, le=1000)
+    """Forests that differ in their random numbers alone."""
+    max_explained: int = Field(default=100, ge=20)
+    """Particles whose SHAP values are taken of each forest at most; trees of depth 30 cost most of
+    all."""
+    workers: int = Field(default=2, ge=1, le=256)
+    """Threads; they change nothing but the time."""
+    seed: int = Field(default=0, ge=0)
+    """Seed of everything that is drawn."""

@@ -1,0 +1,53 @@
+"""What leaks is what the documentation says leaks."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ncm_kedro.damage.leakage import EXACT_GROUPS, LEAKS, list_leaks
+from ncm_kedro.errors import SettingsError
+from ncm_kedro.particles.columns import ATTRIBUTE_NAMES
+
+DOCS = Path(__file__).parents[2] / "docs" / "attributes.md"
+
+
+def read_documented(column):
+    """List the attributes of the documented table whose cell starts with 'leak'."""
+    text = DOCS.read_text().split("## Which attributes carry the damage")[1]
+    lines = [line for line in text.splitlines() if line.startswith("| ") and " leak" in line]
+    found = []
+    for line in lines:
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if cells[column].startswith("leak"):
+            found += [name.strip(" `") for name in cells[0].split(",")]
+    return {name for name in found if name in ATTRIBUTE_NAMES}
+
+
+@pytest.mark.parametrize(("preset", "column"), [("corrected", 1), ("paper", 2)])
+def test_leaks_are_those_of_the_documentation(preset, column):
+    documented = read_documented(column)
+    assert len(documented) >= 2
+    assert set(list_leaks(preset)) == documented
+
+
+def test_leaks_stand_in_the_order_of_the_table_with_a_reason():
+    for leaks in LEAKS.values():
+        assert list(leaks) == sorted(leaks, key=ATTRIBUTE_NAMES.index)
+        assert all(leaks.values())
+        assert "damage" not in leaks
+
+
+def test_exact_groups_are_one_number():
+    (pair,) = EXACT_GROUPS
+    volume, surface = np.array([3.0, 9.0, 40.0]), np.array([11.0, 25.0, 80.0])
+    values = {
+        "sphericity": 36 * np.pi * volume**2 / surface**3,
+        "vs_ratio": np.cbrt(volume) / np.sqrt(surface),
+    }
+    assert values[pair[0]] == pytest.approx(36 * np.pi * values[pair[1]] ** 6)
+
+
+def test_unknown_preset_is_refused():
+    with pytest.raises(SettingsError, match=r"'papre'.*corrected or paper"):
+        list_leaks("papre")
