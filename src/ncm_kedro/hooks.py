@@ -105,15 +105,25 @@ class DemoHook:
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
-        """Put ``synthesise`` in front of the default pipeline, and ``sem_classify`` behind it.
+        """Put ``synthesise`` in front of the default pipeline, what needs its results behind.
 
-        The latter applies the model that the run has just registered.
+        That is applying the model that the run has just registered, drawing a quiz for experts,
+        and setting cells beside frames.
         """
         if context.env in SELF_CONTAINED_ENVIRONMENTS:
-            classify = pipeline(
-                pipelines["sem_classify"], inputs={"sem_classifier_to_apply": "sem_classifier"}
+            fresh = {"sem_classifier_to_apply": "sem_classifier"}
+            classify = pipeline(pipelines["sem_classify"], inputs=fresh)
+            survey = pipeline(
+                pipelines["expert_survey"], inputs={"survey_classifier": "sem_classifier"}
             )
-            pipelines["__default__"] = pipelines["synthesise"] + pipelines["__default__"] + classify
+            pipelines["__default__"] = (
+                pipelines["synthesise"]
+                + pipelines["__default__"]
+                + classify
+                + survey
+                + pipelines["cycling"]
+                + pipelines["cycling_join"]
+            )
 
 
 def describe_commit(project_path: Path) -> dict[str, str]:

@@ -6,6 +6,9 @@ from kedro.pipeline import Pipeline
 
 from ncm_kedro.pipelines import (
     crop_augment,
+    cycling,
+    damage_attribution,
+    expert_survey,
     particle_features,
     sem_classify,
     sem_ingest,
@@ -32,11 +35,15 @@ def register_pipelines() -> dict[str, Pipeline]:
         "crop_augment": crop_augment.create_pipeline(),
         "tune_train": tune_train.create_pipeline(),
         "sem_classify": sem_classify.create_pipeline(),
+        "expert_survey": expert_survey.create_pipeline(),
+        "cycling": cycling.create_pipeline(),
+        "cycling_join": cycling.create_join_pipeline(),
         "tomo_train": tomo_train.create_pipeline(),
         "tomo_segment": tomo_segment.create_pipeline(),
         "tomo_review": tomo_review.create_pipeline(),
         "particle_features": particle_features.create_pipeline(),
+        "damage_attribution": damage_attribution.create_pipeline(),
     }
     sem = single["sem_ingest"] + single["crop_augment"] + single["tune_train"]
-    tomo = single["tomo_segment"] + single["particle_features"]
+    tomo = single["tomo_segment"] + single["particle_features"] + single["damage_attribution"]
     return {**single, "sem": sem, "tomo": tomo, "__default__": sem + tomo}

@@ -12,6 +12,19 @@ from kedro.pipeline import pipeline
 
 from ncm_kedro.contracts.sem import SemCrops, SemManifest
 from ncm_kedro.params.crop_augment import CropParams
+from ncm_kedro.params.cycling import CyclingParams, SyntheticCyclingParams
+from ncm_kedro.params.damage_attribution import (
+    AttributionParams,
+    DamageForestParams,
+    DamageTableParams,
+    PaperForestParams,
+)
+from ncm_kedro.params.damage_latent import (
+    AutoencoderParams,
+    DamageCorrelationParams,
+    LinkParams,
+)
+from ncm_kedro.params.expert_survey import SurveyDrawParams, SurveyScoreParams
 from ncm_kedro.params.particle_features import (
     AttributeParams,
     ElectrodeParams,
@@ -53,6 +66,10 @@ MODELS = {
     ("tune_train", "evaluation"): EvaluationParams,
     ("sem_classify", None): ClassifyParams,
     ("synthesise", "tomo"): TomoPhantomParams,
+    ("synthesise", "cycling"): SyntheticCyclingParams,
+    ("cycling", None): CyclingParams,
+    ("expert_survey", "draw"): SurveyDrawParams,
+    ("expert_survey", "score"): SurveyScoreParams,
     ("tomo_train", "train"): TomoTrainParams,
     ("tomo_train", "sections"): TomoSectionParams,
     ("tomo_segment", "compute"): TomoComputeParams,
@@ -65,6 +82,13 @@ MODELS = {
     ("particle_features", "attributes"): AttributeParams,
     ("particle_features", "electrode"): ElectrodeParams,
     ("particle_features", "figures"): ParticleFigureParams,
+    ("damage_attribution", "table"): DamageTableParams,
+    ("damage_attribution", "forest"): DamageForestParams,
+    ("damage_attribution", "attribution"): AttributionParams,
+    ("damage_attribution", "paper"): PaperForestParams,
+    ("damage_attribution", "autoencoder"): AutoencoderParams,
+    ("damage_attribution", "links"): LinkParams,
+    ("damage_attribution", "correlation"): DamageCorrelationParams,
 }
 MANIFEST = (
     "frame_id, file, class, composition, state, additive, magnification, "
@@ -170,7 +194,8 @@ def test_a_self_contained_run_starts_with_its_own_data(environment, tmp_path, mo
         session.load_context()
         names = [node.name for node in pipelines["__default__"].nodes]
     assert names[0].startswith("synthesise")
-    assert names[-1] == "classify_sem_frames"
+    assert names.index("classify_sem_frames") > names.index("release_sem_classifier")
+    assert {"score_expert_survey", "join_cycling_to_frames"} <= set(names)
 
 
 def test_no_telemetry():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,15 +14,13 @@ import pandas as pd
 from kedro.io import AbstractDataset
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
-from mlflow.tracking import MlflowClient
 from mlflow.types import ColSpec, DataType, Schema
 
 from ncm_kedro.datasets.classifier_file import CLASSIFIER_FILE, read_classifier, write_classifier
+from ncm_kedro.datasets.model_versions import mark_version
 from ncm_kedro.errors import ModelError
 from ncm_kedro.learning.classifier import SemClassifier
 from ncm_kedro.learning.promotion import Promotion
-
-logger = logging.getLogger(__name__)
 
 PACKAGE_ROOT = Path(__file__).parents[1]
 SERVING_SCRIPT = Path(__file__).with_name("sem_serving.py")
@@ -120,7 +117,13 @@ class RegisteredClassifierDataset(AbstractDataset[ClassifierRelease, "SemClassif
                 pip_requirements=[f"{name}=={version(name)}" for name in SERVING_REQUIREMENTS],
                 metadata={"classes": list(data.classifier.settings.classes), **data.tags},
             )
-        self._set_aliases(int(info.registered_model_version), data)
+        mark_version(
+            self._model_name,
+            str(info.registered_model_version),
+            promotion=data.promotion,
+            tags=data.tags,
+            metrics=data.metrics,
+        )
 
     def load(self) -> SemClassifier | None:
         """Return the classifier behind the URI.
@@ -140,24 +143,6 @@ class RegisteredClassifierDataset(AbstractDataset[ClassifierRelease, "SemClassif
         if not found:
             self._refuse(FileNotFoundError(CLASSIFIER_FILE))
         return read_classifier(found[0])
-
-    def _set_aliases(self, model_version: int, release: ClassifierRelease) -> None:
-        client = MlflowClient()
-        number = str(model_version)
-        tags = {**release.tags, "promoted": str(release.promotion.promoted).lower()}
-        tags["promotion_reasons"] = "; ".join(release.promotion.reasons)
-        for key, value in {**tags, **{k: f"{v:.4f}" for k, v in release.metrics.items()}}.items():
-            client.set_model_version_tag(self._model_name, number, key, value)
-        client.set_registered_model_alias(self._model_name, "candidate", number)
-        if release.promotion.promoted:
-            client.set_registered_model_alias(self._model_name, "production", number)
-        logger.info(
-            "%s version %s: candidate%s (%s)",
-            self._model_name,
-            number,
-            " and production" if release.promotion.promoted else ", production refused",
-            tags["promotion_reasons"],
-        )
 
     def _refuse(self, error: Exception) -> NoReturn:
         raise ModelError(

@@ -16,6 +16,7 @@ from mlflow.models import ModelSignature
 from mlflow.tracking import MlflowClient
 from mlflow.types import ColSpec, DataType, Schema
 
+from ncm_kedro.datasets.model_versions import mark_version
 from ncm_kedro.errors import ModelError
 from ncm_kedro.learning.promotion import Promotion
 from ncm_kedro.tomo.detector import STARTER_FOLDER, Detector, load_detector
@@ -91,7 +92,13 @@ class RegisteredDetectorDataset(AbstractDataset[DetectorRelease, Detector]):
             pip_requirements=[f"{name}=={version(name)}" for name in SERVING_REQUIREMENTS],
             metadata=data.tags,
         )
-        self._set_aliases(str(info.registered_model_version), data)
+        mark_version(
+            self._model_name,
+            str(info.registered_model_version),
+            promotion=data.promotion,
+            tags=data.tags,
+            metrics=data.metrics,
+        )
 
     def load(self) -> Detector:
         """Return the detector to apply.
@@ -127,23 +134,6 @@ class RegisteredDetectorDataset(AbstractDataset[DetectorRelease, Detector]):
         if not configurations:
             self._refuse(uri, FileNotFoundError("config.json"))
         return load_detector(configurations[0].parent)
-
-    def _set_aliases(self, number: str, release: DetectorRelease) -> None:
-        client = MlflowClient()
-        tags = {
-            **release.tags,
-            **{name: f"{value:.4f}" for name, value in release.metrics.items()},
-            "promoted": str(release.promotion.promoted).lower(),
-            "promotion_reasons": "; ".join(release.promotion.reasons),
-        }
-        for key, value in tags.items():
-            client.set_model_version_tag(self._model_name, number, key, value)
-        client.set_registered_model_alias(self._model_name, "candidate", number)
-        if release.promotion.promoted:
-            client.set_registered_model_alias(self._model_name, "production", number)
-        logger.info("%s version %s: candidate%s (%s)", self._model_name, number,
-                    " and production" if release.promotion.promoted else ", production refused",
-                    tags["promotion_reasons"])  # fmt: skip
 
     def _refuse(self, uri: str, error: Exception) -> NoReturn:
         raise ModelError(

@@ -70,8 +70,9 @@ def plan_other_methods(
     if scoring.otsu_watershed:
         plans.append(_plan_whole(volume, OTSU_WATERSHED, f"{least_um3}", _OtsuWatershed(least_um3)))
     if scoring.slice_linking:
-        told = f"{detector.fingerprint}|{diameter_um}|{least_um3}"
-        linked = _SliceLinking(detector, diameter_um, least_um3)
+        edge_um = float(probability.attributes["working_edge_um"])
+        told = f"{detector.fingerprint}|{diameter_um}|{edge_um}|{least_um3}"
+        linked = _SliceLinking(detector, diameter_um, edge_um, least_um3)
         plans.append(_plan_whole(volume, SLICE_LINKING, told, linked))
     return plans
 
@@ -89,16 +90,21 @@ def split_name(name: str) -> tuple[str, str]:
 
 @dataclass(frozen=True)
 class _SliceLinking:
-    """StarDist's two-dimensional instances, slice by slice, linked along z."""
+    """StarDist's two-dimensional instances, slice by slice, linked along z.
+
+    Slices are enlarged no further than the working grid of the fused probability.
+    """
 
     detector: Detector
     particle_diameter_um: float
+    working_edge_um: float
     min_volume_um3: float
 
     def __call__(self, volume: Volume) -> NDArray[np.integer]:
+        wanted_edge_um = self.particle_diameter_um / self.detector.particle_px
         params = SectionSegmentParams(
             particle_px=self.particle_diameter_um / volume.voxel_size_um[1],
-            scales=(1.0,),
+            scales=(min(1.0, wanted_edge_um / self.working_edge_um),),
             turns=False,
         )
         return link_slices(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ncm_kedro.params.cycling import SyntheticCyclingParams
 from ncm_kedro.params.synthesise import SynthesiseSemParams
 from ncm_kedro.params.tomo_phantoms import TomoPhantomParams
+from ncm_kedro.synthetic.cycling_files import SyntheticCells, make_cells
 from ncm_kedro.synthetic.sem_frames import SyntheticFrame, iter_sem_frames
 from ncm_kedro.synthetic.tomo_writing import PhantomPlan, plan_phantoms
 
@@ -28,3 +30,8 @@ def synthesise_sem_frames(params: SynthesiseSemParams) -> FrameStream:
 def synthesise_tomograms(params: TomoPhantomParams) -> list[PhantomPlan]:
     """Plan phantom tomograms; the data set renders them slab by slab."""
     return plan_phantoms(params)
+
+
+def synthesise_cycling(params: SyntheticCyclingParams) -> SyntheticCells:
+    """Plan cells with a planted fade; the data set writes them as cyclers' exports."""
+    return make_cells(params)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from kedro.pipeline import Pipeline, node, pipeline
 
-from ncm_kedro.pipelines.synthesise.nodes import synthesise_sem_frames, synthesise_tomograms
+from ncm_kedro.pipelines.synthesise.nodes import (
+    synthesise_cycling,
+    synthesise_sem_frames,
+    synthesise_tomograms,
+)
 
 
 def create_pipeline() -> Pipeline:
-    """Write labelled frames to train on, others that no model has seen, and tomograms."""
+    """Write labelled frames to train on, others that no model has seen, tomograms, cells."""
     return pipeline(
         [
             node(
@@ -31,6 +35,13 @@ def create_pipeline() -> Pipeline:
                 outputs="raw_tomograms",
                 name="synthesise_tomograms",
                 tags="tomo",
+            ),
+            node(
+                synthesise_cycling,
+                inputs="params:synthesise.cycling",
+                outputs="raw_cycling",
+                name="synthesise_cycling",
+                tags="cycling",
             ),
         ],
         tags="synthetic",

@@ -1,0 +1,206 @@
+"""Choosing particles, explaining their damage, the paper's analysis, reporting, releasing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from ncm_kedro.damage.attribution import attribute_damage
+from ncm_kedro.damage.autoencoder import fit_autoencoder
+from ncm_kedro.damage.correlation import correlate_damage
+from ncm_kedro.damage.dimension_search import search_dimensions
+from ncm_kedro.damage.latent import (
+    decode_attributes,
+    encode_latents,
+    list_links,
+    rank_decoded,
+    rank_latents,
+)
+from ncm_kedro.damage.model import fit_model
+from ncm_kedro.damage.paper_forest import repeat_paper_forest
+from ncm_kedro.damage.preparation import describe_data, prepare_damage, restore_data
+from ncm_kedro.damage.synchrony import measure_synchrony
+from ncm_kedro.damage.truth import judge_planted
+from ncm_kedro.datasets.registered_attribution import AttributionRelease
+from ncm_kedro.datasets.tomogram_truth import TomogramTruth
+from ncm_kedro.learning.promotion import Promotion
+from ncm_kedro.params.damage_attribution import (
+    AttributionParams,
+    DamageForestParams,
+    DamageTableParams,
+    PaperForestParams,
+)
+from ncm_kedro.params.damage_latent import (
+    AutoencoderParams,
+    DamageCorrelationParams,
+    LinkParams,
+)
+from ncm_kedro.particles.plan import ParticleTables
+from ncm_kedro.plotting.damage_report import DamageTables, draw_damage, render_damage_report
+from ncm_kedro.tomo.sample_table import list_samples
+
+Metrics = dict[str, Any]
+Described = dict[str, Any]
+
+
+def prepare_damage_table(
+    attributes: ParticleTables,
+    details: ParticleTables,
+    table: pd.DataFrame,
+    params: DamageTableParams,
+) -> tuple[pd.DataFrame, Described]:
+    """Choose particles, attributes and groups; say what was left out and why."""
+    chosen = prepare_damage(_select(attributes, table), _select(details, table), table, params)
+    return chosen.rows, describe_data(chosen)
+
+
+def attribute_particle_damage(
+    rows: pd.DataFrame,
+    described: Described,
+    forest: DamageForestParams,
+    params: AttributionParams,
+) -> tuple[
+    pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame,
+    pd.DataFrame, Metrics,
+]:  # fmt: skip
+    """Explain damage out of sample, with intervals, p-values and what leaking would have told."""
+    found = attribute_damage(restore_data(rows, described), forest, params)
+    metrics = {
+        f"{row['sample']}.{row['model']}.{name}": {"value": float(row[name]), "step": 0}
+        for row in found.scores.to_dict("records")
+        for name in ("r2", "mae")
+    }
+    return (
+        found.importance, found.attributes, found.scores, found.differences, found.ranks,
+        found.shap, found.leaks, metrics,
+    )  # fmt: skip
+
+
+def measure_damage_synchrony(
+    *,
+    rows: pd.DataFrame,
+    described: Described,
+    contacts: ParticleTables,
+    table: pd.DataFrame,
+    shap: pd.DataFrame,
+    params: AttributionParams,
+) -> pd.DataFrame:
+    """Measure whether neighbours share their damage, and what the forest leaves of it."""
+    data = restore_data(rows, described)
+    residuals = (shap["damage"] - shap["prediction"]).to_numpy(dtype=float)
+    return measure_synchrony(
+        data.rows, _select(contacts, table), residuals, params, comparable=data.comparable
+    )
+
+
+def encode_damage_attributes(
+    rows: pd.DataFrame, described: Described, autoencoder: AutoencoderParams, links: LinkParams
+) -> tuple[
+    pd.DataFrame, Described, pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame
+]:
+    """Fit the regularised auto-encoder; correlate its latent dimensions and decoded attributes."""
+    data = restore_data(rows, described)
+    names = data.list_defined()
+    search = search_dimensions(data.rows, names, autoencoder)
+    fitted = fit_autoencoder(data.rows, names, search.chosen, autoencoder)
+    ranking = rank_latents(fitted, data.rows, links)
+    latents = encode_latents(fitted, data.rows)
+    back = decode_attributes(fitted, data.rows, ranking)
+    decoded = rank_decoded(data.rows, back, names)
+    top = list(decoded["attribute"].head(links.top_attributes))
+    told = {
+        "chosen_dimensions": search.chosen,
+        "least_error_dimensions": search.best,
+        "attributes": list(names),
+        "weights": {name: array.tolist() for name, array in fitted.to_arrays().items()},
+    }
+    return (
+        search.errors, told, ranking, latents, list_links(latents, fitted.latent_names, links),
+        decoded, list_links(back, top, links, raw=data.rows),
+    )  # fmt: skip
+
+
+def correlate_attributes(
+    rows: pd.DataFrame, described: Described, params: DamageCorrelationParams
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Correlate every attribute with damage, and compare the samples."""
+    data = restore_data(rows, described)
+    names = [name for name in data.list_defined() if name != "damage"]
+    found = correlate_damage(data.rows, names, params)
+    differences = found.differences if data.comparable else found.differences.iloc[:0]
+    return found.by_sample, differences
+
+
+def repeat_paper_analysis(
+    rows: pd.DataFrame, described: Described, params: PaperForestParams
+) -> pd.DataFrame:
+    """Grow and explain the paper's forest, X and Y left out as in the published code."""
+    names = restore_data(rows, described).list_defined()
+    inputs = [name for name in names if name not in ("damage", "x_um", "y_um")]
+    return repeat_paper_forest(rows, inputs, params)
+
+
+def judge_damage_truth(
+    importance: pd.DataFrame, attributes: pd.DataFrame, truth: TomogramTruth
+) -> pd.DataFrame:
+    """Set what was found beside what was planted, in the samples whose truth is known."""
+    known = {name: truth.read_particles(name) for name in importance["sample"].unique()}
+    found = {name: particles for name, particles in known.items() if particles is not None}
+    planted = {name: rows for name, rows in found.items() if "planted_damage" in rows}
+    return judge_planted(importance, attributes, planted)
+
+
+def report_damage(
+    *,
+    rows: pd.DataFrame,
+    described: Described,
+    params: AttributionParams,
+    forest: DamageForestParams,
+    autoencoder: Described,
+    **tables: pd.DataFrame,
+) -> dict[str, Figure | str]:
+    """Draw all figures, and write the page that holds them."""
+    data, found = restore_data(rows, described), DamageTables(**tables)
+    dimensions = autoencoder["chosen_dimensions"]
+    figures = draw_damage(data, found, dimensions)
+    page = render_damage_report(
+        data, found, figures, params=params, forest=forest, dimensions=dimensions
+    )
+    return {**figures, "report": page}
+
+
+def release_damage_attribution(
+    rows: pd.DataFrame,
+    described: Described,
+    scores: pd.DataFrame,
+    forest: DamageForestParams,
+    params: AttributionParams,
+) -> AttributionRelease:
+    """Fit the forests on all particles and hand them to the registry with their scores."""
+    data = restore_data(rows, described)
+    own = scores[scores["model"] == "forest"].set_index("sample")
+    silent = [str(sample) for sample in own.index[~own["explains"]]]
+    reason = (
+        f"explains nothing of {', '.join(silent)}"
+        if silent
+        else "explains the damage of every sample out of sample"
+    )
+    return AttributionRelease(
+        model=fit_model(data, scores, forest, params),
+        promotion=Promotion(not silent, (reason,)),
+        metrics={f"r2_{sample}": float(value) for sample, value in own["r2"].items()},
+        tags={"preset": data.preset, "particles": str(len(data.rows)),
+              "samples": ", ".join(data.samples), "left_out": ", ".join(data.leaking)},
+        example=data.rows[list(data.inputs)].head(3).reset_index(drop=True),
+    )  # fmt: skip
+
+
+def _select(tables: ParticleTables, table: pd.DataFrame) -> ParticleTables:
+    """Take the samples of this run; folders may hold those of earlier ones, too."""
+    present: Mapping[str, pd.DataFrame] = {
+        name: tables[name] for name in list_samples(table) if name in tables
+    }
+    return ParticleTables(present, tables.set_aside)
