@@ -17,6 +17,9 @@ PARAMS = DamageTableParams()
 LATERAL = ("x_um", "y_um")
 
 
+ODD = "sphericity below 0.5: no whole particle"
+
+
 def make_attributes(sample="cyc10", count=120, seed=0, preset="corrected", border=0):
     """Make a table of independent attributes; the last `border` particles touch the border."""
     rng = np.random.default_rng(seed)
@@ -105,12 +108,31 @@ def test_every_particle_is_counted_once(both):
     table.loc[40:41, "surface_inner_um2"] = np.nan  # it leaks: its nulls cost no particle
     data = prepare(both)
     assert count(data, "cyc10") == {
-        "all": 120, "touches the border": 20, "no value of damage": 2,
+        "all": 120, "touches the border": 20, ODD: 0, "no value of damage": 2,
         "no value of yaw_deg, pitch_deg": 5, "no value of yaw_deg": 3, "used": 90,
     }  # fmt: skip
     assert len(data.rows) == 180
     assert data.rows["surface_inner_um2"].isna().sum() == 2
     assert data.rows[list(data.inputs)].notna().all(axis=None)
+
+
+def test_what_is_no_whole_particle_by_its_shape_is_not_used(both):
+    both["cyc10"].loc[:2, "sphericity"] = [0.2, 0.49, 0.5]
+    both["cyc10"].loc[[0, 5], "damage"] = np.nan
+    data = prepare(both)
+    counts = count(data, "cyc10")
+    assert (counts[ODD], counts["no value of damage"], counts["used"]) == (2, 1, 97)
+    assert data.rows["sphericity"].min() == 0.5
+    kept = prepare(both, DamageTableParams(min_sphericity=0))
+    assert ODD not in count(kept, "cyc10")
+    assert count(kept, "cyc10")["used"] == 98
+
+
+def test_sphericity_takes_no_particle_where_it_holds_the_damage(both):
+    for table in both.values():
+        table.attrs["preset"] = "paper"
+        table.loc[:4, "sphericity"] = 0.1
+    assert ODD not in count(prepare(both), "cyc10")
 
 
 def test_an_attribute_that_is_mostly_null_in_one_sample_is_left_out_everywhere(both):
@@ -193,8 +215,8 @@ def test_small_and_intact_samples_are_set_aside_and_have_no_say(both):
     assert not data.comparable
     assert any("only sample" in note for note in data.notes)
     assert count(data, "cyc50") == {
-        "all": 60, "touches the border": 15, "no value of damage": 0, "sample set aside": 45,
-        "used": 0,
+        "all": 60, "touches the border": 15, ODD: 0, "no value of damage": 0,
+        "sample set aside": 45, "used": 0,
     }  # fmt: skip
     intact = prepare({"cyc10": make_attributes(), "cyc50": both["cyc50"].assign(damage=0.0)})
     assert "damage of all 90 particles that can be used is 0" in intact.set_aside["cyc50"]

@@ -131,7 +131,7 @@ def test_a_permutation_moves_damage_alone(given):
     np.testing.assert_array_equal(values[:, :4], problem.values_np)
     np.testing.assert_array_equal(np.sort(damage), np.sort(problem.damage))
     assert (damage != problem.damage).mean() > 0.8
-    assert settings["trees"] == PARAMS.resampled_trees
+    assert settings["forest"].trees == PARAMS.resampled_trees
 
 
 def test_a_perturbation_moves_values_within_their_uncertainty(given):

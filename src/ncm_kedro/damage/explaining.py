@@ -26,6 +26,8 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 Players = Sequence[Sequence[int]]
 
+_ROUNDING = 1e-24
+
 
 @dataclass(frozen=True)
 class Explained:
@@ -64,7 +66,7 @@ class Explained:
         """Return the parts of the R2 that the players of a set bring, (players,)."""
         shap = self.shap[players]
         missed = self.damage - self.base
-        total = float((missed**2).sum())
+        total = _sum_missed(self.damage, self.base)
         parts = (shap * (2 * missed - shap.sum(axis=1))[:, None]).sum(axis=0)
         shares: FloatArray = parts / total if total > 0 else np.zeros(shap.shape[1])
         return shares
@@ -72,7 +74,7 @@ class Explained:
 
 def score_r2(damage: FloatArray, prediction: FloatArray, base: FloatArray) -> float:
     """Return 1 - squared error over that of the base; 0 where the base makes no error."""
-    total = float(((damage - base) ** 2).sum())
+    total = _sum_missed(damage, base)
     return 1.0 - float(((damage - prediction) ** 2).sum()) / total if total > 0 else 0.0
 
 
@@ -143,6 +145,12 @@ def predict_linearly(values_np: FloatArray, damage: FloatArray, folds: IntArray)
         weights = np.linalg.solve(known.T @ known + ridge, known.T @ (damage[inside] - mean))
         answer[outside] = mean + scaled[outside] @ weights
     return answer
+
+
+def _sum_missed(damage: FloatArray, base: FloatArray) -> float:
+    """Squared error of the base; 0 where it is rounding alone."""
+    total = float(((damage - base) ** 2).sum())
+    return total if total > _ROUNDING * float((damage**2).sum()) else 0.0
 
 
 def _join(parts: Sequence[Explained]) -> Explained:

@@ -98,9 +98,9 @@ def prepare_damage(
 ) -> DamageData:
     """Choose the particles, and the attributes that may explain their damage.
 
-    Left out are particles that touch the border or have no damage; attributes that are mostly
-    null or constant in any sample; then particles that lack one of the other attributes; then
-    samples with too few particles.
+    Left out are particles that touch the border, are no whole particle by their shape, or have no
+    damage; attributes that are mostly null or constant in any sample; then particles that lack one
+    of the other attributes; then samples with too few particles.
 
     Parameters
     ----------

@@ -24,6 +24,7 @@ COUNT_COLUMNS = ("sample", "reason", "particles")
 _LATERAL = "a position across the electrode: it says where the volume was cut out"
 _TURNED = "the axis to the collector is not the same in all samples"
 _BY_HAND = "left out by the settings"
+_ROUNDNESS = "sphericity"
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Selection:
     Attributes
     ----------
     whole
-        By sample the particles that are seen whole and have a damage.
+        By sample the particles that are seen whole, are round enough, and have a damage.
     used
         Those of them that have a value of every attribute in `inputs`.
     inputs
@@ -46,6 +47,8 @@ class Selection:
         Reason by sample that is not used.
     scans
         How the samples lie.
+    least_sphericity
+        What a particle has at least; 0 where this does not count.
     """
 
     whole: dict[str, pd.DataFrame]
@@ -55,6 +58,7 @@ class Selection:
     judged: dict[str, str]
     set_aside: dict[str, str]
     scans: Scans
+    least_sphericity: float
 
 
 def select_damage(
@@ -84,7 +88,8 @@ def select_damage(
     TableError
         If no sample or no attribute is left; it lists the reasons.
     """
-    candidates = {sample: _take_whole(part) for sample, part in attributes.items()}
+    least = _find_least_sphericity(preset, params)
+    candidates = {sample: _take_usable(part, least) for sample, part in attributes.items()}
     aside = _refuse_samples(candidates, params)
     while samples := [sample for sample in attributes if sample not in aside]:
         scans = read_scans(samples, table)
@@ -97,7 +102,7 @@ def select_damage(
         used = {sample: part.dropna(subset=list(inputs)) for sample, part in whole.items()}
         refused = _refuse_samples(used, params)
         if not refused:
-            return Selection(whole, used, inputs, barred, judged, aside, scans)
+            return Selection(whole, used, inputs, barred, judged, aside, scans, least)
         aside |= refused
     raise _miss("usable sample", aside, "mend what is named, or lower `min_particles`")
 
@@ -119,12 +124,13 @@ def count_particles(attributes: Mapping[str, pd.DataFrame], chosen: Selection) -
     """
     counts = []
     for sample, everything in attributes.items():
-        border, usable = int(everything["touches_border"].sum()), len(_take_whole(everything))
-        found = {
-            "all": len(everything),
-            "touches the border": border,
-            f"no value of {TARGET}": len(everything) - border - usable,
-        }
+        inside = everything[~everything["touches_border"].to_numpy(dtype=bool)]
+        usable = len(_take_usable(everything, chosen.least_sphericity))
+        odd = int((inside[_ROUNDNESS] < chosen.least_sphericity).sum())
+        found = {"all": len(everything), "touches the border": len(everything) - len(inside)}
+        if chosen.least_sphericity > 0:
+            found[f"{_ROUNDNESS} below {chosen.least_sphericity:g}: no whole particle"] = odd
+        found[f"no value of {TARGET}"] = len(inside) - odd - usable
         if sample in chosen.used:
             missing = chosen.whole[sample][list(chosen.inputs)].isna()
             lacking = Counter(
@@ -139,9 +145,14 @@ def count_particles(attributes: Mapping[str, pd.DataFrame], chosen: Selection) -
     return pd.DataFrame(counts, columns=list(COUNT_COLUMNS))
 
 
-def _take_whole(table: pd.DataFrame) -> pd.DataFrame:
+def _find_least_sphericity(preset: str, params: DamageTableParams) -> float:
+    """Return the least sphericity; none where sphericity itself follows from damage."""
+    return 0.0 if _ROUNDNESS in LEAKS[preset] else params.min_sphericity
+
+
+def _take_usable(table: pd.DataFrame, least_sphericity: float) -> pd.DataFrame:
     whole = ~table["touches_border"].to_numpy(dtype=bool) & table[TARGET].notna().to_numpy()
-    return table[whole]
+    return table[whole & ~(table[_ROUNDNESS] < least_sphericity).to_numpy()]
 
 
 def _refuse_samples(parts: Mapping[str, pd.DataFrame], params: DamageTableParams) -> dict[str, str]:

@@ -81,7 +81,7 @@ def measure_weights(particles: pd.DataFrame) -> dict[str, float]:
         "contact": particles["contact_neighbours"].to_numpy(dtype=np.float64) / diameter**2,
         "size": diameter,
     }
-    scaled = [(v - v.mean()) / (v.std() or 1.0) for v in drivers.values()]
+    scaled = [(v - v.mean()) / v.std() if np.ptp(v) > 0 else 0 * v for v in drivers.values()]
     planted = particles["planted_damage"].to_numpy(dtype=np.float64)
     logit = np.log(planted / (1.0 - planted))
     weights: FloatArray = np.linalg.lstsq(

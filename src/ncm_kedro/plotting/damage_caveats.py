@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
@@ -9,6 +11,7 @@ from ncm_kedro.damage.leakage import list_leaks
 from ncm_kedro.damage.preparation import DamageData
 from ncm_kedro.params.damage_attribution import AttributionParams
 from ncm_kedro.plotting.damage_axes import name_on_paper
+from ncm_kedro.plotting.damage_numbers import write_interval, write_number
 from ncm_kedro.plotting.damage_words import LEAKS_IN
 
 _FEW_PARTICLES = 200
@@ -26,7 +29,7 @@ def list_data_caveats(data: DamageData) -> list[str]:
     data
         Usable particles and what may explain their damage.
     """
-    found = [f"{note[:1].upper()}{note[1:]}." for note in data.notes]
+    found = [f"{_begin_sentence(note, data.samples)}." for note in data.notes]
     if leaking := [name for name in list_leaks(data.preset) if name in data.inputs]:
         found.append(LEAKS_IN.format(names=", ".join(map(name_on_paper, leaking))))
     counts = data.counts.set_index(["sample", "reason"])["particles"]
@@ -62,13 +65,14 @@ def list_score_caveats(scores: pd.DataFrame) -> list[str]:
         if not forest["explains"]:
             found.append(
                 f"{sample}: the attributes explain nothing of the damage of particles held out "
-                f"(R² {forest['r2']:.2f}, {forest['r2_low']:.2f} to {forest['r2_high']:.2f}, "
+                f"(R² {write_interval(forest['r2'], forest['r2_low'], forest['r2_high'])}, "
                 f"p = {forest['p_value']:.2g}). No ranking is shown; it would be one of noise."
             )
         if linear["r2_low"] > forest["r2_high"]:
             found.append(
-                f"{sample}: a linear model predicts better than the forest (R² {linear['r2']:.2f} "
-                f"against {forest['r2']:.2f}). The shares are of what the forest sees: damage "
+                f"{sample}: a linear model predicts better than the forest "
+                f"(R² {write_number(linear['r2'])} against {write_number(forest['r2'])}). The "
+                "shares are of what the forest sees: damage "
                 "follows the attributes more smoothly than its steps do."
             )
     return found
@@ -86,7 +90,7 @@ def list_chance_caveats(
     importance
         As in `ncm_kedro.damage.significance.tabulate_importance`, of the samples explained.
     params
-        Number of permutations and level of false discovery.
+        Numbers of permutations and bootstraps, and level of false discovery.
     """
     own = synchrony[(synchrony["quantity"] == "morans_i") & synchrony["sample_b"].isna()]
     alike = own[(own["p_value"] <= params.false_discovery) & (own["value"] > own["expected"])]
@@ -99,11 +103,15 @@ def list_chance_caveats(
     ]
     groups = importance[importance["kind"] == "group"].groupby("sample").size().max()
     needed = int(np.ceil(groups / params.false_discovery))
-    if params.permutations < needed - 1:
-        found.append(
-            f"{params.permutations} permutations are too few for {groups} groups: a driver that "
-            f"stands alone cannot become significant. Set `permutations` to {needed} or more."
+    found += [
+        f"{count} {name} are too few for {groups} groups: a driver that stands alone cannot become "
+        f"significant. Set `{name}` to {needed} or more."
+        for name, count in (
+            ("permutations", params.permutations),
+            ("bootstraps", params.bootstraps),
         )
+        if count < needed - 1
+    ]
     return found
 
 
@@ -188,3 +196,8 @@ def list_residual_caveats(synchrony: pd.DataFrame, false_discovery: float) -> li
         "neighbours alike, an error of the image included, is not among the attributes."
         for row in alike.itertuples()
     ]
+
+
+def _begin_sentence(note: str, samples: Sequence[str]) -> str:
+    """Return a note with a capital letter, unless it begins with the name of a sample."""
+    return note if note.startswith(tuple(samples)) else f"{note[:1].upper()}{note[1:]}"

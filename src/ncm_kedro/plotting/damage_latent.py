@@ -29,7 +29,7 @@ def plot_autoencoder_errors(errors: pd.DataFrame, chosen: int) -> Figure:
     chosen
         Number of latent dimensions that was chosen.
     """
-    figure = Figure(figsize=(PAGE_WIDTH_IN, 3.2), layout="constrained")
+    figure = Figure(figsize=(PAGE_WIDTH_IN, 3.6), layout="constrained")
     left, middle, right = figure.subplots(1, 3, sharey=True)
     _draw_choice(left, errors, chosen)
     _draw_methods(middle, errors, ("regularised", "plain"))
@@ -45,7 +45,7 @@ def plot_autoencoder_errors(errors: pd.DataFrame, chosen: int) -> Figure:
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.yaxis.set_minor_locator(NullLocator())
         axes.tick_params(labelsize=SMALL)
-        axes.legend(facecolor="white", edgecolor="none", fontsize=SMALL)
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), frameon=False, fontsize=SMALL)
         axes.spines[["top", "right"]].set_visible(False)
     return figure
 

@@ -13,11 +13,13 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.projections.polar import PolarAxes
 from numpy.typing import NDArray
-from pycirclize import Circos
 
 from ncm_kedro.plotting.damage_axes import INK, MEDIUM, PAGE_WIDTH_IN, SMALL, name_on_paper
 from ncm_kedro.plotting.particle_axes import shorten
 from ncm_kedro.plotting.tomo_colours import BLUE, RED
+
+with matplotlib.rc_context():  # its import changes how every figure of the process is saved
+    from pycirclize import Circos
 
 _COLOURS = {True: RED, False: BLUE}
 _ALPHA_COMMON, _ALPHA_DIFFERENT = 0.22, 0.85

@@ -38,6 +38,19 @@ def write_percent(value: float, low: float, high: float, *, signed: bool = False
     return f"{middle} ({start} to {end})"
 
 
+def write_number(value: float, digits: int = 2) -> str:
+    """Return a number, ``''`` where there is none.
+
+    Parameters
+    ----------
+    value
+        A number, or NaN.
+    digits
+        Behind the point.
+    """
+    return "" if pd.isna(value) else trim_number(f"{value:.{digits}f}")
+
+
 def write_interval(value: float, low: float, high: float, digits: int = 2) -> str:
     """Return a number and its interval, ``''`` where there is no number.
 
@@ -48,10 +61,8 @@ def write_interval(value: float, low: float, high: float, digits: int = 2) -> st
     digits
         Behind the point.
     """
-    if pd.isna(value):
-        return ""
-    middle, start, end = (trim_number(f"{each:.{digits}f}") for each in (value, low, high))
-    return f"{middle} ({start} to {end})" if np.isfinite([low, high]).all() else middle
+    middle, start, end = (write_number(each, digits) for each in (value, low, high))
+    return f"{middle} ({start} to {end})" if np.isfinite([value, low, high]).all() else middle
 
 
 def trim_number(text: str) -> str:

@@ -96,7 +96,7 @@ def plot_leaks(importance_free: pd.DataFrame, importance_leaking: pd.DataFrame) 
     importance_free, importance_leaking
         As in `ncm_kedro.plotting.damage_importance.plot_importance`, with ``members`` (attributes
         of a group: names, or names joined by commas). What is a member in the second table alone
-        leaks.
+        leaks. Samples have the colours of the first table, and are those of the second.
     """
     samples = list(importance_leaking["sample"].unique())
     sides = {
@@ -114,7 +114,7 @@ def plot_leaks(importance_free: pd.DataFrame, importance_leaking: pd.DataFrame) 
         say_in_panel(panels[0], "No leaking attributes were explained with.")
         return figure
     clean = {name for members in importance_free["members"] for name in _split(members)}
-    colours = colour_samples(samples)
+    colours = colour_samples(list(importance_free["sample"].unique()))
     for number, (axes, (title, part)) in enumerate(zip(panels, chosen, strict=True)):
         axes.set_title(title, fontsize=MEDIUM)
         if part.empty:

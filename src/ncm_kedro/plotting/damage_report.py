@@ -37,6 +37,7 @@ from ncm_kedro.plotting.damage_words import (
     NO_ERRORS,
     NO_LEAKS,
     NO_LINKS,
+    NO_PAIRS,
     NOTHING_EXPLAINED,
 )
 from ncm_kedro.plotting.report import render_report
@@ -102,9 +103,14 @@ def draw_damage(data: DamageData, tables: DamageTables, dimensions: int) -> dict
     ):
         ends = {*links["first"], *links["second"]}
         names = [name for name in ranking[thing] if name in ends]
-        nothing = NO_LINKS.format(things=things)
-        for kind, draw in (("matrices", plot_link_matrices), ("circles", plot_circular_links)):
-            figures[f"{thing}_{kind}"] = draw(links, names) if names else _say(nothing)
+        figures[f"{thing}_matrices"] = (
+            plot_link_matrices(links, names) if names else _say(NO_PAIRS.format(things=things))
+        )
+        figures[f"{thing}_circles"] = (
+            plot_circular_links(links, names)
+            if links["shown"].any()
+            else _say(NO_LINKS.format(things=things))
+        )
     return {name: figures[name] for name in FIGURES}
 
 

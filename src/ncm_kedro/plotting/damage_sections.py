@@ -26,6 +26,7 @@ from ncm_kedro.plotting.damage_caveats import (
     list_residual_caveats,
     list_score_caveats,
 )
+from ncm_kedro.plotting.damage_numbers import write_number
 from ncm_kedro.plotting.damage_summary import (
     PAIR,
     DamageTables,
@@ -229,15 +230,25 @@ def _describe_synchrony(page: Page) -> Section:
     return Section(
         "Do neighbours share their damage",
         warnings=list_residual_caveats(page.tables.synchrony, page.params.false_discovery),
-        text=[*judge_synchrony(page.tables.synchrony).split("\n"), SYNCHRONY],
+        text=[*judge_synchrony(page.tables.synchrony).split("\n"), _count_pairs(page), SYNCHRONY],
         tables=[
             (
-                "Intervals by blocks, p by chance",
+                "Value, its interval, and p; by chance: of damage dealt out at random",
                 format_synchrony(page.tables.synchrony, QUANTITIES),
             )
         ],
         figures=_show(page, "synchrony"),
     )
+
+
+def _count_pairs(page: Page) -> str:
+    rows = page.tables.synchrony
+    first = rows[rows["sample_b"].isna()].drop_duplicates("sample_a")
+    counts = [
+        f"{row['sample_a']}: {row['n_pairs']} pairs of {row['n_particles']} particles"
+        for row in first.to_dict("records")
+    ]
+    return f"Neighbours by {rows['graph'].iloc[0]}. {'; '.join(counts)}."
 
 
 def _describe_sureness(page: Page) -> Section:
@@ -264,7 +275,8 @@ def _describe_leaks(page: Page) -> Section:
     forest = page.tables.scores[page.tables.scores["model"] == "forest"].set_index("sample")["r2"]
     parts = [(str(sample), rows) for sample, rows in leaks.groupby("sample", sort=False)]
     told = [
-        f"{sample}: R² {forest[sample]:.2f} without them, {rows['r2'].iloc[0]:.2f} with them; "
+        f"{sample}: R² {write_number(forest[sample])} without them, "
+        f"{write_number(rows['r2'].iloc[0])} with them; "
         f"{rows.loc[rows['leaking'], 'explained'].sum():.0%} of the variance would go to "
         "attributes that hold the damage."
         for sample, rows in parts

@@ -122,9 +122,11 @@ def plot_dependence(shap: pd.DataFrame, values: pd.DataFrame, names: Sequence[st
         axes.set_xlabel(name_with_unit(name, values), fontsize=MEDIUM)
         if number % 3 == 0:
             axes.set_ylabel("SHAP value of damage", fontsize=MEDIUM)
+    known = set(shap.loc[shap[shown].notna().any(axis=1), "sample"])
     handles = [
         Line2D([], [], color=colour, linewidth=2.0, label=shorten(sample))
         for sample, colour in colours.items()
+        if sample in known
     ]
     add_legend(figure, handles)
     return figure

@@ -11,7 +11,7 @@ import pandas as pd
 from ncm_kedro.damage.preparation import DamageData
 from ncm_kedro.damage.synchrony import judge_synchrony
 from ncm_kedro.params.damage_attribution import AttributionParams
-from ncm_kedro.plotting.damage_numbers import write_percent, write_sign
+from ncm_kedro.plotting.damage_numbers import write_interval, write_percent, write_sign
 from ncm_kedro.plotting.damage_words import NOT_COMPARABLE, NOTHING_EXPLAINED, ONE_SAMPLE
 
 PAIR = ["sample_a", "sample_b"]
@@ -77,18 +77,18 @@ def summarise_damage(data: DamageData, tables: DamageTables, params: Attribution
     """
     importance = tables.importance
     explained = list_explained(tables.scores)
-    forest = tables.scores[tables.scores["model"] == "forest"].set_index("sample")
+    forest = tables.scores[tables.scores["model"] == "forest"].set_index("sample").to_dict("index")
     used = data.counts[data.counts["reason"] == "used"].set_index("sample")["particles"]
     sentences = []
     for sample in data.samples:
-        score = forest.loc[sample]
-        limits = f"R² {score['r2']:.2f}, interval {score['r2_low']:.2f} to {score['r2_high']:.2f}"
+        score = forest[sample]
+        limits = f"R² {write_interval(score['r2'], score['r2_low'], score['r2_high'])}"
         start = f"{sample}, {used[sample]} particles: the attributes explain"
         if sample not in explained:
-            sentences.append(f"{start} nothing of the damage of particles held out ({limits}).")
+            sentences.append(f"{start} nothing of the damage of particles held out, {limits}.")
             continue
         sentences.append(
-            f"{start} {score['r2']:.0%} of the variance of damage of particles held out ({limits})."
+            f"{start} {score['r2']:.0%} of the variance of damage of particles held out, {limits}."
         )
         sentences.append(_name_drivers(importance[importance["sample"] == sample]))
     if explained:
@@ -120,8 +120,9 @@ def describe_changes(
     level = f"{params.confidence:.0%} interval"
     for (first, second), rows in list_compared(data, tables).groupby(PAIR, sort=False):
         span = f"From {first} to {second}"
-        beyond = rows[(rows["low"] > 0) | (rows["high"] < 0)]
-        named = [_quote_change(row, params.false_discovery) for row in beyond.to_dict("records")]
+        beyond = rows[(rows["low"] > 0) | (rows["high"] < 0)].to_dict("records")
+        beyond.sort(key=lambda row: -abs(row["difference"]))
+        named = [_quote_change(row, params.false_discovery) for row in beyond]
         told.append(
             f"{span} these shares change, in percentage points, with a {level} that leaves out 0: "
             f"{'; '.join(named)}."
@@ -181,5 +182,5 @@ def _name_drivers(importance: pd.DataFrame) -> str:
 
 def _quote_change(row: Mapping[Hashable, Any], false_discovery: float) -> str:
     change = write_percent(row["difference"], row["low"], row["high"], signed=True)
-    doubt = "" if row["q_value"] <= false_discovery else ", of so many groups perhaps by chance"
-    return f"{row['group']} {change}{doubt}"
+    doubt = f", perhaps by chance, q = {row['q_value']:.2g}"
+    return f"{row['group']} {change}{doubt * (row['q_value'] > false_discovery)}"

@@ -47,18 +47,17 @@ def plot_synchrony(table: pd.DataFrame) -> Figure:
     own = table["sample_b"].isna()
     columns = 1 if own.all() else 2
     parts = [
-        (quantity, table[(table["quantity"] == quantity) & kind], bool(column))
+        (quantity, table[(table["quantity"] == quantity) & kind])
         for quantity in quantities
-        for column, kind in enumerate((own, ~own)[:columns])
+        for kind in (own, ~own)[:columns]
     ]
-    tallest = max((measure_rows(_label(part)) for _, part, _ in parts), default=0.0)
+    tallest = max((measure_rows(_label(part)) for _, part in parts), default=0.0)
     figure, panels = open_panels(len(parts), columns, max(1.3 * tallest, 0.5) + 0.8)
     if not parts:
         say_in_panel(panels[0], "No sample has damage to look at neighbours with.")
         return figure
-    for axes, (quantity, part, differs) in zip(panels, parts, strict=True):
+    for axes, (quantity, part) in zip(panels, parts, strict=True):
         title = QUANTITIES.get(quantity, quantity.replace("_", " "))
-        title = f"difference: {title}" if differs else title
         axes.set_title(textwrap.fill(title, _TITLE_WIDTH), fontsize=MEDIUM)
         if part.empty:
             say_in_panel(axes, "Not known.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -11,6 +11,7 @@ from ncm_kedro.plotting.damage_axes import name_on_paper
 from ncm_kedro.plotting.damage_numbers import (
     trim_number,
     write_interval,
+    write_number,
     write_p,
     write_percent,
     write_sign,
@@ -19,10 +20,6 @@ from ncm_kedro.plotting.particle_tables import say
 
 SHOWN_ROWS = 8
 """Rows of tables of which the beginning is enough."""
-
-_SYNCHRONY_NAMES = {
-    "sample_a": "sample", "n_particles": "particles", "n_pairs": "pairs", "graph": "neighbours",
-}  # fmt: skip
 
 
 def tabulate_counts(counts: pd.DataFrame) -> pd.DataFrame:
@@ -159,8 +156,8 @@ def format_correlations(differences: pd.DataFrame, by_sample: pd.DataFrame) -> p
     return pd.DataFrame(
         {
             "attribute": table["attribute"].map(name_on_paper),
-            f"r in {first}": [f"{r[first, row['attribute']]:.2f}" for row in rows],
-            f"r in {second}": [f"{r[second, row['attribute']]:.2f}" for row in rows],
+            f"r in {first}": [write_number(r[first, row["attribute"]]) for row in rows],
+            f"r in {second}": [write_number(r[second, row["attribute"]]) for row in rows],
             "difference (interval)": _join_interval(table, "difference", 2),
             "q": table["q_value"].map(write_p),
         }
@@ -168,7 +165,7 @@ def format_correlations(differences: pd.DataFrame, by_sample: pd.DataFrame) -> p
 
 
 def format_synchrony(synchrony: pd.DataFrame, words: dict[str, str]) -> pd.DataFrame:
-    """Return how neighbours share their damage as text.
+    """Return how neighbours share their damage as text, a row per quantity.
 
     Parameters
     ----------
@@ -177,22 +174,20 @@ def format_synchrony(synchrony: pd.DataFrame, words: dict[str, str]) -> pd.DataF
     words
         What each quantity is.
     """
-    rows = synchrony.to_dict("records")
-    table = synchrony.rename(columns=_SYNCHRONY_NAMES).assign(
-        sample=[
-            str(row["sample_a"]) if pd.isna(row["sample_b"])
-            else f"{row['sample_b']} minus {row['sample_a']}" for row in rows
+    named = synchrony.assign(
+        quantity=[words.get(name, name) for name in synchrony["quantity"]],
+        of=[
+            first if pd.isna(second) else f"{second} minus {first}"
+            for first, second in zip(synchrony["sample_a"], synchrony["sample_b"], strict=True)
         ],
-        quantity=[words.get(row["quantity"], row["quantity"]) for row in rows],
-        p=synchrony["p_value"].map(write_p),
-    )  # fmt: skip
-    table["value (interval)"] = [
-        write_interval(row["value"], row["low"], row["high"], 3) for row in rows
-    ]
-    table["by chance"] = synchrony["expected"].map(lambda value: trim_number(say(value)))
-    shown = ["quantity", "sample", "value (interval)", "by chance", "p", "particles", "pairs",
-             "neighbours"]  # fmt: skip
-    return table[shown].sort_values("quantity", kind="stable", key=_keep_order)
+        text=[_write_tested(row) for row in synchrony.to_dict("records")],
+    )
+    order = {name: named[name].unique() for name in ("quantity", "of")}
+    table = named.pivot_table(index="quantity", columns="of", values="text", aggfunc="first")
+    table = table.reindex(index=order["quantity"], columns=order["of"])
+    chance = named.drop_duplicates("quantity").set_index("quantity")["expected"]
+    table["by chance"] = chance.map(lambda value: write_number(value, 3))
+    return table.rename_axis(columns=None).reset_index()
 
 
 def format_leaks(leaks: pd.DataFrame) -> pd.DataFrame:
@@ -228,7 +223,7 @@ def format_paper_errors(paper: pd.DataFrame) -> pd.DataFrame:
         "r2_test": "R², test",
     }  # fmt: skip
     means = forests.groupby(["sample", "strategy"], sort=False)[list(columns)].mean()
-    return means.map(say).rename(columns=columns).reset_index()
+    return means.map(lambda value: trim_number(say(value))).rename(columns=columns).reset_index()
 
 
 def format_paper_shares(paper: pd.DataFrame) -> pd.DataFrame:
@@ -269,7 +264,7 @@ def format_truth(truth: pd.DataFrame, explained: Sequence[str]) -> pd.DataFrame:
             "sample": truth["sample"],
             "driver": truth["driver"],
             "attribute": truth["attribute"].map(name_on_paper),
-            "weight": [f"{row['planted_weight']:+.2f}" for row in rows],
+            "weight": [trim_number(f"{row['planted_weight']:+.2f}") for row in rows],
             "group": truth["group"],
             "rank": truth["rank"].where(ranked).map(say),
             "explained / %": [
@@ -293,7 +288,11 @@ def format_settings(**settings: dict[str, Any]) -> pd.DataFrame:
     """
     return pd.DataFrame(
         [
-            {"of": owner, "setting": name, "value": say(value)}
+            {
+                "of": owner,
+                "setting": name,
+                "value": str(value) if type(value) is int else say(value),
+            }
             for owner, values in settings.items()
             for name, value in values.items()
         ]
@@ -307,5 +306,10 @@ def _join_interval(table: pd.DataFrame, name: str, digits: int) -> list[str]:
     ]
 
 
-def _keep_order(column: pd.Series) -> pd.Series:
-    return pd.Series(pd.factorize(column)[0], index=column.index)
+def _write_tested(row: Mapping[Hashable, Any]) -> str:
+    text = write_interval(row["value"], row["low"], row["high"], 3)
+    return (
+        text
+        if pd.isna(row["p_value"])
+        else f"{text}, p\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{write_p(row['p_value'])}"
+    )

@@ -83,7 +83,8 @@ AUTOENCODER = (
     "it and predicted from the other attributes; the paper's choice, by the error of whole "
     "validation rows, would be {best}. Kept, because they matter to the reconstruction: {kept}."
 )
-NO_LINKS = "Fewer than two {things} were kept: there is nothing to link."
+NO_PAIRS = "Fewer than two {things} are left: there is nothing to correlate."
+NO_LINKS = "No two {things} are correlated enough to count as a link."
 NO_CORRELATIONS = "No correlations were computed."
 NO_ERRORS = "No auto-encoder was trained."
 TRUTH = (
@@ -102,11 +103,13 @@ DEFINITIONS = (
     "part means that the group only added scatter.",
     "Sign: rank correlation of the SHAP values of the group's first attribute with its values; "
     "~ where its amount is below 0.2, which is no one direction. See the dependence then.",
-    "Intervals: blocks drawn again with replacement, each time with new forests. p: share of "
-    "forests on permuted damage in which the group does at least as well. q: after Benjamini and "
-    "Hochberg (1995) over the groups of a sample.",
+    "Intervals: blocks drawn again with replacement, each time with new forests. p: the larger "
+    "of two shares, of forests on permuted damage in which the group does at least as well, and of "
+    "bootstraps in which its part is not above 0. q: after Benjamini and Hochberg (1995) over the "
+    "groups of a sample. Differences: both samples' bootstraps, subtracted.",
     "Moran's I (Moran 1950) on the graph of contacts, each contact once; intervals by leaving out "
-    "one block after the other, p-values by permuting damage over the particles.",
+    "one block after the other, p-values by permuting damage over the particles. "
+    "Differences of samples: Welch's t of the two.",
     "The paper: Li et al., Science 376, 517 (2022), doi:10.1126/science.abm8962, and its "
     "supplement. Attributes carry the names of its Table S1.",
 )
