@@ -31,7 +31,8 @@ demo: $(READY)
 	@$(BIN)/kedro run --env demo
 	@echo "Done. Open data/demo/08_reporting/report.html (SEM frames) and"
 	@echo "data/demo/08_reporting/tomo/report.html (tomograms) and"
-	@echo "data/demo/08_reporting/particles/report.html (their particles); compare runs with"
+	@echo "data/demo/08_reporting/particles/report.html (their particles) and"
+	@echo "data/demo/08_reporting/damage/report.html (what goes with damage); compare runs with"
 	@echo "  $(BIN)/mlflow ui --backend-store-uri sqlite:///mlruns/mlflow.db"
 
 test: $(READY)
