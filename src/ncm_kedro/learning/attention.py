@@ -1,0 +1,232 @@
+"""How much attribution lies on particle boundaries, against maps placed by chance.
+
+A map is scaled to a mean of 1 over its crop. The ratio is its mean on the boundary band over its
+mean off it: 1 says that boundaries are nothing special to the network. A smooth map can miss 1 by
+luck, so each map is also laid down at random (shifted around the edges, turned, flipped), which
+keeps its own smoothness. Crops of one area show the same ground: they share their placements, and
+intervals come from resampling whole areas.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional
+
+from ncm_kedro.params.sem_explain import AttentionParams
+
+FloatArray = NDArray[np.float64]
+N_TURNS = 4
+
+_FEWEST_AREAS = 2
+_LEAST_OFF = 1e-3
+"""Attribution off boundaries counts as this much of the mean at least: ratios stay finite."""
+
+
+@dataclass(frozen=True)
+class BoundaryScores:
+    """Mean attribution on and off the boundary band, crop by crop; NaN where not defined.
+
+    Attributes
+    ----------
+    on, off
+        (N,) of the maps as they are, scaled to a mean of 1.
+    placed_on, placed_off
+        (N, S) of the maps placed at random.
+    """
+
+    on: FloatArray
+    off: FloatArray
+    placed_on: FloatArray
+    placed_off: FloatArray
+
+    def select(self, rows: NDArray[np.bool_]) -> BoundaryScores:
+        """Return the scores of some crops."""
+        return BoundaryScores(
+            self.on[rows], self.off[rows], self.placed_on[rows], self.placed_off[rows]
+        )
+
+    @property
+    def ratio(self) -> FloatArray:
+        """(N,) boundary over interior."""
+        return divide(self.on, self.off)
+
+    @property
+    def control(self) -> FloatArray:
+        """(N,) the same, mean over the random placements."""
+        return divide(self.placed_on.mean(axis=1), self.placed_off.mean(axis=1))
+
+    @property
+    def p_value(self) -> FloatArray:
+        """(N,) share of placements, the map itself included, that lie on boundaries as much."""
+        above = (self.placed_on >= self.on[:, None] * (1.0 - 1e-9)).sum(axis=1)
+        p = (1.0 + above) / (1.0 + self.placed_on.shape[1])
+        return np.where(np.isnan(self.on), np.nan, p)
+
+
+def score_boundaries(
+    maps_nyx: NDArray[np.float32],
+    masks_nyx: NDArray[np.bool_],
+    areas: Sequence[str],
+    params: AttentionParams,
+) -> BoundaryScores:
+    """Score maps on their boundary masks, as they are and placed at random.
+
+    Parameters
+    ----------
+    maps_nyx
+        (N, P, P) attribution, 0 or more.
+    masks_nyx
+        (N, P, P) boundary band.
+    areas
+        (N,) area of each crop.
+    params
+        Number of placements and seed.
+    """
+    on = np.full(len(maps_nyx), np.nan)
+    placed = np.full((len(maps_nyx), params.shifts), np.nan)
+    share = masks_nyx.mean(axis=(1, 2), dtype=np.float64)
+    for row, (map_yx, mask_yx, area) in enumerate(zip(maps_nyx, masks_nyx, areas, strict=True)):
+        total = float(map_yx.mean(dtype=np.float64))
+        if total <= 0.0 or not 0.0 < share[row] < 1.0:
+            continue
+        scaled = np.asarray(map_yx / total, dtype=np.float64)
+        rng = np.random.default_rng([params.seed, zlib.crc32(area.encode())])
+        on[row] = scaled[mask_yx].mean()
+        placed[row] = [_place(scaled, rng)[mask_yx].mean() for _ in range(params.shifts)]
+    return BoundaryScores(on, _find_rest(on, share), placed, _find_rest(placed, share[:, None]))
+
+
+def score_plainly(
+    maps_nyx: NDArray[np.float32], masks_nyx: NDArray[np.bool_]
+) -> tuple[FloatArray, FloatArray]:
+    """Mean on and off the boundary, (N,) each, of maps scaled to a mean of 1; NaN if undefined."""
+    total, pixels = (values.sum(axis=(1, 2), dtype=np.float64) for values in (maps_nyx, masks_nyx))
+    on_sum = (maps_nyx * masks_nyx).sum(axis=(1, 2), dtype=np.float64)
+    share = pixels / masks_nyx[0].size
+    on = divide(divide(on_sum, total), share)
+    return on, _find_rest(on, share)
+
+
+def score_foreign_maps(
+    maps_nyx: NDArray[np.float32], masks_nyx: NDArray[np.bool_], areas: Sequence[str]
+) -> tuple[FloatArray, FloatArray]:
+    """Mean on and off each crop's boundary band, (N,) each, of the maps of all other areas' crops.
+
+    It shows what position alone makes of the ratio, such as a map that fades towards the edges.
+    """
+    flat = maps_nyx.reshape(len(maps_nyx), -1).astype(np.float64)
+    mean = flat.mean(axis=1, keepdims=True)
+    scaled = np.divide(flat, mean, out=np.full_like(flat, np.nan), where=mean > 0)
+    masks = masks_nyx.reshape(len(masks_nyx), -1).astype(np.float64)
+    names = np.asarray(areas, dtype=str)
+    foreign = (names[:, None] != names) & (mean[:, 0] > 0)
+    count, pixels = foreign.sum(axis=1, keepdims=True), masks.sum(axis=1)
+    mixed = divide(foreign @ np.nan_to_num(scaled), count)
+    on = divide((mixed * masks).sum(axis=1), pixels)
+    off = divide((mixed * (1.0 - masks)).sum(axis=1), masks.shape[1] - pixels)
+    return on, off
+
+
+def blur_to_cells(masks_nyx: NDArray[np.bool_], cell_px: float) -> NDArray[np.float32]:
+    """Show masks (N, P, P) at the resolution of a coarse map.
+
+    The ratio of such a map is what a network could reach at best that looks at nothing but
+    boundaries, seen through its coarse map.
+    """
+    size = masks_nyx.shape[-2:]
+    cells = [max(1, round(side / cell_px)) for side in size]
+    masks = torch.from_numpy(masks_nyx[:, None].astype(np.float32))
+    small = functional.interpolate(masks, size=cells, mode="area")
+    maps = functional.interpolate(small, size=size, mode="bilinear", align_corners=False)
+    return np.asarray(maps[:, 0].numpy())
+
+
+def resample_ratio(
+    on: FloatArray, off: FloatArray, areas: Sequence[str], params: AttentionParams
+) -> dict[str, float | None]:
+    """Pooled ratio of crops (mean on over mean off) with its percentile interval over areas.
+
+    Parameters
+    ----------
+    on, off
+        (N,) means on and off the boundary; crops with NaN are left out.
+    areas
+        (N,) area of each crop.
+    params
+        Resamples, confidence, seed.
+
+    Returns
+    -------
+    dict
+        `value`, `low`, `high`. All None without crops; no interval from a single area.
+    """
+    kept = ~(np.isnan(on) | np.isnan(off))
+    if not kept.any():
+        return {"value": None, "low": None, "high": None}
+    value = float(on[kept].mean() / off[kept].mean())
+    return {"value": value, **find_interval(draw_ratios(on, off, areas, params), params)}
+
+
+def draw_ratios(
+    on: FloatArray, off: FloatArray, areas: Sequence[str], params: AttentionParams
+) -> FloatArray:
+    """(n_bootstrap,) pooled ratios of resampled areas; the same resamples for the same areas.
+
+    All NaN where the defined crops lie in fewer than two areas.
+    """
+    kept = ~(np.isnan(on) | np.isnan(off))
+    names, area = np.unique(np.asarray(areas, dtype=str), return_inverse=True)
+    if len(np.unique(area[kept])) < _FEWEST_AREAS:
+        return np.full(params.n_bootstrap, np.nan)
+    sums = [np.bincount(area[kept], v[kept], minlength=len(names)) for v in (on, off)]
+    rng = np.random.default_rng(params.seed)
+    chance = np.full(len(names), 1.0 / len(names))
+    weights = rng.multinomial(len(names), chance, size=params.n_bootstrap).astype(np.float64)
+    return divide(weights @ sums[0], weights @ sums[1])
+
+
+def find_interval(draws: FloatArray, params: AttentionParams) -> dict[str, float | None]:
+    """Percentile interval of draws; None where there are none."""
+    if np.isnan(draws).all():
+        return {"low": None, "high": None}
+    tail = (1.0 - params.confidence) / 2.0
+    low, high = np.nanquantile(draws, [tail, 1.0 - tail])
+    return {"low": float(low), "high": float(high)}
+
+
+def pool_p_value(scores: BoundaryScores) -> float | None:
+    """Share of placements of all maps together that lie on boundaries as much as the maps do."""
+    kept = ~np.isnan(scores.on)
+    if not kept.any():
+        return None
+    found = scores.on[kept].mean() / scores.off[kept].mean()
+    placed = scores.placed_on[kept].mean(axis=0) / scores.placed_off[kept].mean(axis=0)
+    return float((1.0 + (placed >= found).sum()) / (1.0 + len(placed)))
+
+
+def divide(one: FloatArray, other: FloatArray) -> FloatArray:
+    """Quotient, NaN where the divisor is 0 or less."""
+    one, other = np.broadcast_arrays(one, other)
+    quotient: FloatArray = np.full(one.shape, np.nan)
+    np.divide(one, other, out=quotient, where=other > 0)
+    return quotient
+
+
+def _find_rest(on: FloatArray, share: FloatArray) -> FloatArray:
+    """Mean off the boundary, where the mean of the whole map is 1; see `_LEAST_OFF`."""
+    off = divide(1.0 - share * on, np.asarray(1.0 - share))
+    return np.where(np.isnan(off), np.nan, np.maximum(off, _LEAST_OFF))
+
+
+def _place(map_yx: FloatArray, rng: np.random.Generator) -> FloatArray:
+    """Turn, flip and shift a map around its edges, at random."""
+    turned = np.rot90(map_yx, int(rng.integers(N_TURNS)))
+    flipped = turned[:, ::-1] if rng.integers(2) else turned
+    shift = (int(rng.integers(map_yx.shape[0])), int(rng.integers(map_yx.shape[1])))
+    return np.roll(flipped, shift, axis=(0, 1))

@@ -1,0 +1,59 @@
+"""Choosing test crops, mapping what speaks for their classes, checking the maps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from ncm_kedro.datasets.frame_store import FrameStore
+from ncm_kedro.learning.classifier import SemClassifier
+from ncm_kedro.params.sem_explain import SemExplainParams
+from ncm_kedro.plotting.sem_attention import plot_boundaries, plot_cascade
+from ncm_kedro.plotting.sem_explain import plot_class_maps, plot_error_maps, plot_kind_maps
+from ncm_kedro.sem.attention_report import list_attention_metrics
+from ncm_kedro.sem.explained_crops import choose_crops
+from ncm_kedro.sem.explained_inputs import load_inputs
+from ncm_kedro.sem.explaining import check_maps, explain_chosen_crops
+
+
+def choose_sem_crops(predictions: pd.DataFrame, params: SemExplainParams) -> pd.DataFrame:
+    """Choose the test crops to explain."""
+    return choose_crops(predictions, params.choice)
+
+
+def explain_sem_crops(
+    *,
+    frames: FrameStore,
+    crops: pd.DataFrame,
+    predictions: pd.DataFrame,
+    chosen: pd.DataFrame,
+    classifier: SemClassifier,
+    params: SemExplainParams,
+) -> tuple[pd.DataFrame, dict[str, Any], dict[str, Any], Figure, Figure, Figure, Figure]:
+    """Map the chosen crops and score their maps on particle boundaries."""
+    inputs = load_inputs(frames, crops, classifier, chosen)
+    explained = explain_chosen_crops(inputs, chosen, classifier, params)
+    return (
+        explained.table,
+        explained.report,
+        list_attention_metrics(explained.report),
+        plot_class_maps(explained, classifier.settings),
+        plot_kind_maps(explained),
+        plot_error_maps(explained, classifier.settings, predictions),
+        plot_boundaries(explained),
+    )
+
+
+def check_sem_maps(
+    frames: FrameStore,
+    crops: pd.DataFrame,
+    chosen: pd.DataFrame,
+    classifier: SemClassifier,
+    params: SemExplainParams,
+) -> tuple[dict[str, Any], Figure]:
+    """Check that the maps change when the network forgets what it has learnt."""
+    inputs = load_inputs(frames, crops, classifier, chosen)
+    steps, report = check_maps(inputs, chosen, classifier, params)
+    return report, plot_cascade(steps, report)
