@@ -107,8 +107,8 @@ class DemoHook:
     def after_context_created(self, context: KedroContext) -> None:
         """Put ``synthesise`` in front of the default pipeline, what needs its results behind.
 
-        That is applying the model that the run has just registered, drawing a quiz for experts,
-        and setting cells beside frames.
+        That is applying and explaining the model that the run has just made, drawing a quiz for
+        experts, and setting cells beside frames.
         """
         if context.env in SELF_CONTAINED_ENVIRONMENTS:
             fresh = {"sem_classifier_to_apply": "sem_classifier"}
@@ -120,6 +120,7 @@ class DemoHook:
                 pipelines["synthesise"]
                 + pipelines["__default__"]
                 + classify
+                + pipelines["sem_explain"]
                 + survey
                 + pipelines["cycling"]
                 + pipelines["cycling_join"]

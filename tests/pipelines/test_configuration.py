@@ -31,6 +31,7 @@ from ncm_kedro.params.particle_features import (
     ParticleFigureParams,
 )
 from ncm_kedro.params.sem_classify import ClassifyParams
+from ncm_kedro.params.sem_explain import SemExplainParams
 from ncm_kedro.params.sem_ingest import LabelParams, QualityParams, ReadingParams
 from ncm_kedro.params.sem_mosaic import AuditParams, MosaicParams
 from ncm_kedro.params.synthesise import SynthesiseSemParams
@@ -68,6 +69,7 @@ MODELS = {
     ("synthesise", "tomo"): TomoPhantomParams,
     ("synthesise", "cycling"): SyntheticCyclingParams,
     ("cycling", None): CyclingParams,
+    ("sem_explain", None): SemExplainParams,
     ("expert_survey", "draw"): SurveyDrawParams,
     ("expert_survey", "score"): SurveyScoreParams,
     ("tomo_train", "train"): TomoTrainParams,

@@ -114,6 +114,20 @@ def test_a_second_measurement_is_kept_and_its_tables_are_the_same(finished):
     assert (record.stat().st_mtime_ns, file.read_bytes()) == before
 
 
+def test_damage_is_attributed_and_the_model_registered(finished):
+    run_pipelines(finished, "damage_attribution")
+    data = finished / "data" / "test"
+    importance = pd.read_parquet(data / "07_model_output" / "damage" / "importance.parquet")
+    assert importance["sample"].unique().tolist() == ["cyc10"]
+    assert (importance["kind"] == "noise").sum() == 1
+    assert (data / "08_reporting" / "damage" / "report.html").stat().st_size > 100_000
+    client = MlflowClient(f"sqlite:///{finished}/mlruns/mlflow.db")
+    version = client.get_model_version_by_alias("nmc-damage-attribution", "candidate")
+    figures = [item.path for item in client.list_artifacts(version.run_id, "damage")]
+    assert {"damage/importance.png", "damage/report.html"} <= set(figures)
+    assert "cyc10.forest.r2" in " ".join(client.get_run(version.run_id).data.metrics)
+
+
 def test_a_detector_is_trained_judged_and_registered(finished):
     run_pipelines(finished, "tomo_train")
     client = MlflowClient(f"sqlite:///{finished}/mlruns/mlflow.db")

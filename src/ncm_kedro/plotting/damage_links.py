@@ -79,7 +79,9 @@ def plot_circular_links(links: pd.DataFrame, names: Sequence[str]) -> Figure:
         own = shown[shown["sample"] == sample]
         if isinstance(axes, PolarAxes):
             _draw_circle(axes, own, names, full)
-        axes.set_title(f"{shorten(sample)}: {_count(len(own))}", fontsize=MEDIUM, loc="left", pad=20)
+        axes.set_title(
+            f"{shorten(sample)}: {_count(len(own))}", fontsize=MEDIUM, loc="left", pad=20
+        )
     _add_legend(figure, several=len(samples) > 1)
     return figure
 
