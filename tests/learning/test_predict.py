@@ -6,22 +6,26 @@ import torch
 from torch import nn
 
 from ncm_kedro.errors import ModelError
+from ncm_kedro.learning.calibration import apply_temperature
 from ncm_kedro.learning.frame_bank import build_frame_bank
 from ncm_kedro.learning.loader import CropIndex, CropLoader
-from ncm_kedro.learning.predict import iterate_dihedral, predict_logits, predict_probabilities
+from ncm_kedro.learning.models import build_model
+from ncm_kedro.learning.predict import iterate_dihedral, predict_outputs
 
 OPTIONS = {"device": "cpu", "precision": "float32"}
 
 
 class Probe(nn.Module):
-    """Logits that are the mean grey and the grey of one corner."""
+    """Logits that are twice the mean grey and twice the grey of one corner."""
 
-    def __init__(self) -> None:
+    def __init__(self, last_layer: str | tuple[str, ...] | None = "last") -> None:
         super().__init__()
-        self.gain = nn.Parameter(torch.ones(()))
+        self.pretrained_cfg = {"classifier": last_layer}
+        self.last = nn.Linear(2, 2, bias=False)
+        self.last.weight.data = 2.0 * torch.eye(2)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.gain * torch.stack([images.mean(dim=(1, 2, 3)), images[:, 0, 0, 0]], dim=1)
+        return self.last(torch.stack([images.mean(dim=(1, 2, 3)), images[:, 0, 0, 0]], dim=1))
 
 
 def make_loader(batch_size: int = 4, shuffle: bool = False) -> CropLoader:
@@ -39,10 +43,46 @@ def make_loader(batch_size: int = 4, shuffle: bool = False) -> CropLoader:
 
 
 def test_rows_follow_the_crop_index_whatever_the_order_of_batches():
-    straight, labels = predict_logits(Probe(), make_loader(), **OPTIONS)
-    shuffled, same = predict_logits(Probe(), make_loader(3, shuffle=True), **OPTIONS)
-    np.testing.assert_allclose(straight, shuffled, rtol=1e-6)
-    assert labels.tolist() == same.tolist() == list(range(10))
+    straight = predict_outputs(Probe(), make_loader(), **OPTIONS)
+    shuffled = predict_outputs(Probe(), make_loader(3, shuffle=True), **OPTIONS)
+    for name in ("logits", "energy", "features"):
+        np.testing.assert_allclose(
+            getattr(straight, name), getattr(shuffled, name), rtol=1e-6, atol=1e-6
+        )
+    assert straight.labels.tolist() == shuffled.labels.tolist() == list(range(10))
+
+
+@pytest.mark.parametrize("last_layer", ["last", ("last", "other")])
+def test_features_are_what_the_last_layer_sees_and_energy_follows_its_formula(last_layer):
+    outputs = predict_outputs(Probe(last_layer), make_loader(), **OPTIONS)
+    np.testing.assert_allclose(outputs.features * 2.0, outputs.logits, rtol=1e-6)
+    expected = -np.log(np.exp(outputs.logits.astype(np.float64)).sum(axis=1))
+    np.testing.assert_allclose(outputs.energy, expected, rtol=1e-5)
+
+
+def test_energy_and_features_are_means_over_views():
+    outputs = predict_outputs(Probe(), make_loader(), test_time_augmentation="dihedral", **OPTIONS)
+    images = torch.cat([batch.images for batch in make_loader().iterate_epoch(0)])
+    views = torch.stack([Probe()(view) for view in iterate_dihedral(images)]).detach()
+    np.testing.assert_allclose(outputs.energy, -views.logsumexp(2).mean(0), rtol=1e-5)
+    np.testing.assert_allclose(outputs.features * 2.0, views.mean(0), rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["ncm_texture_net", "test_efficientnet", "test_vit"])
+def test_features_of_real_networks_give_their_logits(name):
+    network = build_model(name, num_classes=3)
+    loader = make_loader()
+    loader.input_px = 160 if name == "test_vit" else 32
+    outputs = predict_outputs(network, loader, **OPTIONS)
+    weights = dict(network.named_modules())[network.pretrained_cfg["classifier"]]
+    again = weights(torch.from_numpy(outputs.features)).detach().numpy()
+    np.testing.assert_allclose(again, outputs.logits, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("last_layer", [None, "nowhere"])
+def test_a_network_whose_last_layer_is_not_named_is_refused(last_layer):
+    with pytest.raises(ModelError, match="last layer"):
+        predict_outputs(Probe(last_layer), make_loader(), **OPTIONS)
 
 
 def test_eight_views_are_all_different_and_complete():
@@ -55,26 +95,20 @@ def test_eight_views_are_all_different_and_complete():
 
 
 def test_dihedral_average_is_invariant_and_a_mean_of_probabilities():
-    views = {"test_time_augmentation": "dihedral", **OPTIONS}
-    averaged, _ = predict_probabilities(Probe(), make_loader(), **views)
+    outputs = predict_outputs(Probe(), make_loader(), test_time_augmentation="dihedral", **OPTIONS)
+    averaged = apply_temperature(outputs.logits, 1.0)
     np.testing.assert_allclose(averaged.sum(axis=1), 1.0, rtol=1e-6)
     images = torch.cat([batch.images for batch in make_loader().iterate_epoch(0)])
     by_hand = torch.stack([Probe()(view).softmax(1) for view in iterate_dihedral(images)]).mean(0)
     np.testing.assert_allclose(averaged, by_hand.detach().numpy(), atol=1e-6)
 
 
-def test_temperature_softens():
-    sharp, _ = predict_probabilities(Probe(), make_loader(), temperature=0.01, **OPTIONS)
-    soft, _ = predict_probabilities(Probe(), make_loader(), temperature=100.0, **OPTIONS)
-    assert (sharp.max(axis=1) > soft.max(axis=1)).all()
-    np.testing.assert_allclose(soft, 0.5, atol=0.01)
-
-
 def test_dropout_is_off_and_no_crop_is_an_error():
-    model = nn.Sequential(Probe(), nn.Dropout(0.9)).train()
-    first, _ = predict_logits(model, make_loader(), **OPTIONS)
-    second, _ = predict_logits(model, make_loader(), **OPTIONS)
-    np.testing.assert_array_equal(first, second)
+    model = Probe()
+    model.last = nn.Sequential(nn.Dropout(0.9), model.last)
+    first = predict_outputs(model.train(), make_loader(), **OPTIONS)
+    second = predict_outputs(model.train(), make_loader(), **OPTIONS)
+    np.testing.assert_array_equal(first.logits, second.logits)
 
     class Empty:
         def __len__(self) -> int:
@@ -84,4 +118,4 @@ def test_dropout_is_off_and_no_crop_is_an_error():
             return iter(())
 
     with pytest.raises(ModelError, match="no crop"):
-        predict_logits(Probe(), Empty(), **OPTIONS)
+        predict_outputs(Probe(), Empty(), **OPTIONS)

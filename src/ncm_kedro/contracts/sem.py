@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pandas as pd
 import pandera.pandas as pa
 from pandera.typing import Series
 
@@ -63,7 +64,7 @@ class SemCrops(pa.DataFrameModel):
     area: Series[str]
 
 
-class SemTestPredictions(pa.DataFrameModel):
+class SemCropPredictions(pa.DataFrameModel):
     """A row per test crop; a column ``p_<class>`` per class follows."""
 
     crop_id: Series[str] = pa.Field(unique=True)
@@ -74,8 +75,37 @@ class SemTestPredictions(pa.DataFrameModel):
     probability: Series[float] = pa.Field(ge=0, le=1)
 
 
+class SemTestPredictions(SemCropPredictions):
+    """The same from the network, with its sets of classes and its unknown-sample flag."""
+
+    prediction_set: Series[str]
+    set_size: Series[int] = pa.Field(ge=1)
+    unknown: Series[bool]
+    unknown_p: Series[float] = pa.Field(ge=0, le=1)
+    energy: Series[float]
+    feature_distance: Series[float] = pa.Field(ge=0)
+
+
+class SemForeignPredictions(pa.DataFrameModel):
+    """A row per tile of frames that were excluded as another material; may be empty."""
+
+    frame_id: Series[str]
+    area: Series[str]
+    predicted: Series[str]
+    probability: Series[float] = pa.Field(ge=0, le=1)
+    unknown: Series[bool]
+    frame_unknown: Series[bool]
+    unknown_p: Series[float] = pa.Field(ge=0, le=1)
+    energy: Series[float]
+    feature_distance: Series[float] = pa.Field(ge=0)
+
+
 class SemFramePredictions(pa.DataFrameModel):
-    """A row per classified frame; a column ``p_<class>`` per class follows."""
+    """A row per classified frame; a column ``p_<class>`` per class follows.
+
+    The columns from ``prediction_set`` to ``feature_distance`` are null where a frame could not be
+    read, and throughout for a classifier that was registered before it knew them.
+    """
 
     file: Series[str] = pa.Field(unique=True)
     predicted: Series[str] = pa.Field(nullable=True)
@@ -83,4 +113,10 @@ class SemFramePredictions(pa.DataFrameModel):
     state: Series[str] = pa.Field(nullable=True)
     probability: Series[float] = pa.Field(ge=0, le=1, nullable=True)
     n_tiles: Series[int] = pa.Field(ge=0)
+    prediction_set: Series[str] = pa.Field(nullable=True)
+    set_size: Series[pd.Int64Dtype] = pa.Field(ge=1, nullable=True)
+    unknown: Series[pd.BooleanDtype] = pa.Field(nullable=True)
+    unknown_p: Series[float] = pa.Field(ge=0, le=1, nullable=True)
+    energy: Series[float] = pa.Field(nullable=True)
+    feature_distance: Series[float] = pa.Field(ge=0, nullable=True)
     problem: Series[str] = pa.Field(nullable=True)

@@ -176,6 +176,14 @@ def describe_signature(classes: Sequence[str]) -> ModelSignature:
     texts = ("predicted", "composition", "state")
     columns = [ColSpec(DataType.string, name, required=False) for name in texts]
     columns += [ColSpec(DataType.double, "probability"), ColSpec(DataType.long, "n_tiles")]
-    columns += [ColSpec(DataType.string, "problem", required=False)]
+    columns += [
+        ColSpec(DataType.string, "prediction_set", required=False),
+        ColSpec(DataType.long, "set_size", required=False),
+        ColSpec(DataType.boolean, "unknown", required=False),
+        ColSpec(DataType.double, "unknown_p", required=False),
+        ColSpec(DataType.double, "energy", required=False),
+        ColSpec(DataType.double, "feature_distance", required=False),
+        ColSpec(DataType.string, "problem", required=False),
+    ]
     columns += [ColSpec(DataType.double, f"p_{name}") for name in classes]
     return ModelSignature(inputs=INPUT_SCHEMA, outputs=Schema(columns))

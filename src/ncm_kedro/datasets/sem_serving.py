@@ -14,7 +14,7 @@ from ncm_kedro.sem.classify import answer_frame, build_frame_classifier
 
 
 class ServedSemClassifier(PythonModel):
-    """Answers composition, state and probabilities for SEM frames.
+    """Answers composition, state, probabilities, set of classes and unknown flag for SEM frames.
 
     Input columns, all optional but one of the first two: ``image`` (the bytes of an image file),
     ``path`` (a file that the server can read), ``pixel_size_um`` (where the frame carries no
@@ -30,7 +30,7 @@ class ServedSemClassifier(PythonModel):
     def predict(  # type: ignore[no-untyped-def]
         self, context: PythonModelContext, model_input, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
-        """Return a row per frame: class, composition, state, probabilities, problem."""
+        """Return a row per frame: class, composition, state, safeguards, probabilities, problem."""
         table = pd.DataFrame(model_input)
         rows = [
             answer_frame(

@@ -11,12 +11,15 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from ncm_kedro.errors import ModelError
+from ncm_kedro.learning.calibration import apply_temperature
+from ncm_kedro.learning.conformal import ConformalSets, choose_sets
 from ncm_kedro.learning.crop_index import CropIndex, GreyStatistics
 from ncm_kedro.learning.frame_bank import FrameBank
 from ncm_kedro.learning.loader import CropLoader
 from ncm_kedro.learning.models import build_model
-from ncm_kedro.learning.predict import predict_probabilities
+from ncm_kedro.learning.predict import CropOutputs, predict_outputs
 from ncm_kedro.learning.train import choose_device
+from ncm_kedro.learning.unknown import Strangeness, UnknownDetector
 from ncm_kedro.params.base import FrozenParams
 from ncm_kedro.params.tune_train import NormaliseParams
 
@@ -50,6 +53,8 @@ class ClassifierSettings(FrozenParams):
     """Views of a crop that are averaged."""
     temperature: float = Field(default=1.0, gt=0)
     """Divides the logits; 1 before calibration."""
+    sets: ConformalSets | None = None
+    """What turns probabilities into sets of classes; none before calibration."""
     split_hash: str | None = None
     """Hash of the crops table that the network was trained with."""
 
@@ -64,15 +69,42 @@ class SemClassifier:
         What must travel with the weights.
     weights
         Network parameters and buffers by name.
+    detector
+        What tells unknown samples; none before calibration.
     """
 
     settings: ClassifierSettings
     weights: dict[str, NDArray[np.generic]]
+    detector: UnknownDetector | None = None
 
     def with_temperature(self, temperature: float) -> SemClassifier:
         """Return a copy with calibrated logits."""
         settings = self.settings.model_copy(update={"temperature": temperature})
         return replace(self, settings=settings)
+
+    def with_safeguards(self, sets: ConformalSets, detector: UnknownDetector) -> SemClassifier:
+        """Return a copy that answers with sets of classes and flags unknown samples."""
+        settings = self.settings.model_copy(update={"sets": sets})
+        return replace(self, settings=settings, detector=detector)
+
+
+@dataclass(frozen=True)
+class CropAnswers:
+    """What a classifier says of crops.
+
+    Attributes
+    ----------
+    probabilities
+        (N, K) calibrated; rows sum to 1.
+    sets
+        (N, K) whether each class is in the set; none where the classifier has no thresholds.
+    strangeness
+        How unlike the training crops they look; none where the classifier has no detector.
+    """
+
+    probabilities: NDArray[np.float64]
+    sets: NDArray[np.bool_] | None
+    strangeness: Strangeness | None
 
 
 def export_weights(network: torch.nn.Module) -> dict[str, NDArray[np.generic]]:
@@ -111,7 +143,7 @@ def build_network(classifier: SemClassifier) -> torch.nn.Module:
     return network.eval()
 
 
-def classify_crops(
+def answer_crops(
     classifier: SemClassifier,
     network: torch.nn.Module,
     bank: FrameBank,
@@ -119,8 +151,8 @@ def classify_crops(
     *,
     device: str = "auto",
     threads: int = 2,
-) -> NDArray[np.float64]:
-    """Return calibrated class probabilities of crops.
+) -> CropAnswers:
+    """Return probabilities, sets and strangeness of crops.
 
     Parameters
     ----------
@@ -130,21 +162,48 @@ def classify_crops(
         Frames in memory at the classifier's pixel size, and N crops of them.
     device, threads
         Where the network runs; threads that cut crops.
-
-    Returns
-    -------
-    ndarray, (N, K)
-        Rows sum to 1.
     """
     settings = classifier.settings
-    probabilities, _ = predict_probabilities(
+    outputs = run_network(settings, network, bank, crops, device=device, threads=threads)
+    probabilities = apply_temperature(outputs.logits, settings.temperature)
+    return CropAnswers(
+        probabilities,
+        None if settings.sets is None else choose_sets(probabilities, settings.sets),
+        None if classifier.detector is None else classifier.detector.judge(outputs),
+    )
+
+
+def classify_crops(
+    classifier: SemClassifier,
+    network: torch.nn.Module,
+    bank: FrameBank,
+    crops: CropIndex,
+    *,
+    device: str = "auto",
+    threads: int = 2,
+) -> NDArray[np.float64]:
+    """(N, K) calibrated class probabilities alone; see `answer_crops`."""
+    return answer_crops(
+        classifier, network, bank, crops, device=device, threads=threads
+    ).probabilities
+
+
+def run_network(
+    settings: ClassifierSettings,
+    network: torch.nn.Module,
+    bank: FrameBank,
+    crops: CropIndex,
+    *,
+    device: str = "auto",
+    threads: int = 2,
+) -> CropOutputs:
+    """Return logits, energies and features of crops, prepared as in training."""
+    return predict_outputs(
         network,
         open_loader(settings, bank, crops, device=device, threads=threads),
-        temperature=settings.temperature,
         device=device,
         test_time_augmentation=settings.test_time_augmentation,
     )
-    return probabilities
 
 
 def open_loader(

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ncm_kedro.errors import TableError
+from ncm_kedro.learning.area_weights import draw_areas
 from ncm_kedro.learning.calibration import measure_reliability
 from ncm_kedro.params.tune_train import EvaluationParams
 
@@ -96,19 +97,10 @@ def resample_areas(
     Areas are drawn within the class that they belong to, as they were sampled: a resample never
     loses a class. `strata` (N,) is that class.
     """
-    names, first, area = np.unique(
-        np.asarray(areas, dtype=str), return_index=True, return_inverse=True
-    )
+    names, area, weights = draw_areas(areas, strata, params)
     cell = (area * n_classes + labels) * n_classes + predicted
     per_area = np.bincount(cell, minlength=len(names) * n_classes**2)
     per_area = per_area.reshape(len(names), n_classes**2).astype(np.float64)
-    rng = np.random.default_rng(params.seed)
-    stratum = np.asarray(strata)[first]
-    weights = np.zeros((params.n_bootstrap, len(names)))
-    for value in np.unique(stratum):
-        mine = np.flatnonzero(stratum == value)
-        chance = np.full(len(mine), 1.0 / len(mine))
-        weights[:, mine] = rng.multinomial(len(mine), chance, size=params.n_bootstrap)
     confusion = (weights @ per_area).reshape(-1, n_classes, n_classes)
     return score_confusion(confusion)
 

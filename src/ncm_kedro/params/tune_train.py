@@ -231,8 +231,29 @@ class SearchParams(FrozenParams):
         return self
 
 
+class ConformalParams(FrozenParams):
+    """Sets of classes that hold the true one as often as promised."""
+
+    kind: Literal["class_conditional", "marginal"] = "class_conditional"
+    """What the promise holds for: each class by itself, where it has validation mosaics enough,
+    or all classes together."""
+
+    coverage: float = Field(default=0.9, gt=0.0, lt=1.0)
+    """Share of crops of new ground whose set is to hold the true class; 0.9 needs 9 mosaics."""
+
+
+class UnknownParams(FrozenParams):
+    """The flag of crops that are like nothing the classifier was trained on."""
+
+    false_alarm_rate: float = Field(default=0.05, gt=0.0, lt=1.0)
+    """Share of crops of new ground of known classes that may be flagged; 0.05 needs 19 mosaics."""
+
+    neighbours: int = Field(default=10, ge=1)
+    """Which nearest training crop the feature distance is measured to."""
+
+
 class CalibrationParams(FrozenParams):
-    """Temperature scaling and its check."""
+    """What is fitted on the validation split: temperature, sets of classes, unknown flag."""
 
     enabled: bool = True
     """Fit one temperature on the validation split (Guo et al. 2017, arXiv:1706.04599)."""
@@ -242,6 +263,12 @@ class CalibrationParams(FrozenParams):
 
     max_iterations: int = Field(default=100, ge=1)
     """Iterations of L-BFGS at most."""
+
+    sets: ConformalParams = ConformalParams()
+    """Sets of classes."""
+
+    unknown: UnknownParams = UnknownParams()
+    """Flag of unknown samples."""
 
 
 class EvaluationParams(FrozenParams):

@@ -16,6 +16,7 @@ from ncm_kedro.plotting.learning import (
 )
 from ncm_kedro.plotting.report import Section, render_report
 from ncm_kedro.plotting.sem_audit import plot_class_areas, plot_confounding, plot_mosaic_splits
+from ncm_kedro.plotting.sem_safeguards import plot_prediction_sets, plot_unknown_scores
 
 _SCORES = ("balanced_accuracy", "accuracy", "macro_f1")
 _ROLES = {"class": "class", "composition": "composition", "state": "state"}
@@ -48,7 +49,9 @@ def render_sem_report(
     manifest, crops
         Frame table and crop table.
     """
-    rivals = [name for name, value in test_report.items() if isinstance(value, dict)]
+    rivals = [
+        name for name, value in test_report.items() if isinstance(value, dict) and "class" in value
+    ]
     summary = (
         f"{test_report['model']} on {audit['frames']['kept']} frames of "
         f"{len(audit['frames']['classes'])} classes ({audit['frames']['excluded']} excluded). "
@@ -61,6 +64,7 @@ def render_sem_report(
         summary,
         [
             _describe_test(test_report, promotion, rivals),
+            _describe_safeguards(test_report["sets"], test_report["flag"]),
             _describe_confounding(audit),
             _describe_frames(audit),
             _describe_crops(crop_report, manifest, crops),
@@ -111,6 +115,41 @@ def _describe_test(
                 "Reliability after calibration",
                 plot_reliability(network["calibration"], test_report["temperature"]),
             ),
+        ],
+    )
+
+
+def _describe_safeguards(sets: Mapping[str, Any], flag: Mapping[str, Any]) -> Section:
+    coverage, alarms = _interval(sets, "coverage"), _interval(flag, "false_alarms")
+    text = [
+        f"Prediction sets are to hold the true class of {sets['target']:.0%} of crops. On the test "
+        f"areas they hold {coverage}, with {sets['mean_size']['value']:.2f} classes on average; "
+        f"{sets['singletons']['value']:.0%} name one class. Areas weigh alike. The most probable "
+        "class is always in the set, so a good network covers more than it promises. One that does "
+        "worse on the test ground than on the validation ground covers less: the promise is for "
+        "ground like that of the validation split.",
+        f"The unknown-sample flag may alarm on {flag['promised']:.1%} of crops of known classes; "
+        f"on the test areas it alarms on {alarms}.",
+    ]
+    if flag["auroc"] is None:
+        text.append(
+            "No frame was set aside as another material, so nothing is known about how well the "
+            "flag finds one."
+        )
+    else:
+        text.append(
+            f"{flag['foreign_frames']} frames set aside on ingest as another material "
+            f"({flag['n_foreign']} crops, {flag['n_foreign_areas']} areas): AUROC "
+            f"{_interval(flag['auroc'], 'score')}; {flag['detected']:.0%} of their crops and "
+            f"{flag['foreign_frames_flagged']} of the frames are flagged."
+        )
+    return Section(
+        "Does it know what it does not know?",
+        text=text,
+        warnings=[*sets["notes"], *flag["notes"]],
+        figures=[
+            ("Coverage and size of the prediction sets", plot_prediction_sets(sets)),
+            ("Strangeness of known and foreign crops", plot_unknown_scores(flag)),
         ],
     )
 

@@ -28,6 +28,14 @@ from ncm_kedro.sem.reading import read_micrograph
 
 _LOG = logging.getLogger(__name__)
 _SHEET_WIDTH_PX = 480
+_NULLABLE = {
+    "prediction_set": "str",
+    "set_size": "Int64",
+    "unknown": "boolean",
+    "unknown_p": "float64",
+    "energy": "float64",
+    "feature_distance": "float64",
+}
 
 
 @dataclass(frozen=True)
@@ -44,12 +52,15 @@ class ShownFrame:
         Size of ``small_yx`` over that of the frame.
     answer
         What the classifier says.
+    row
+        The same as a row of the table.
     """
 
     file: str
     small_yx: NDArray[np.uint8]
     scale: float
     answer: FrameAnswer
+    row: dict[str, Any]
 
 
 def classify_folder(
@@ -71,9 +82,11 @@ def classify_folder(
     Returns
     -------
     table
-        A row per file, sorted: class, composition, state, ``p_<class>``, or the problem.
+        A row per file, sorted: class, composition, state, set of classes, unknown or not,
+        ``p_<class>``, or the problem.
     shown
-        The frames with the least certain answers, at most ``params.sheet_frames``.
+        Unknown frames, then those with the least certain answers, at most
+        ``params.sheet_frames``.
 
     Raises
     ------
@@ -90,13 +103,7 @@ def classify_folder(
             _LOG.warning("set aside: %s", error)
             rows.append({"file": record.file, **describe_problem(classifier, str(error))})
             continue
-        rows.append(
-            {
-                "file": record.file,
-                **describe_answer(classifier, frame.answer),
-                "pixel_size_um": pixel_size_um,
-            }
-        )
+        rows.append({"file": record.file, **frame.row, "pixel_size_um": pixel_size_um})
         shown = _keep_least_certain([*shown, frame], params.sheet_frames)
     if not shown:
         raise FrameError(
@@ -106,7 +113,8 @@ def classify_folder(
             expected="at least one SEM frame that is larger than one crop",
             action="put frames into this folder",
         )
-    return pd.DataFrame(rows).sort_values("file", ignore_index=True), shown
+    table = pd.DataFrame(rows).astype(_NULLABLE)
+    return table.sort_values("file", ignore_index=True), shown
 
 
 def _answer_record(
@@ -118,9 +126,13 @@ def _answer_record(
     answer = frame_classifier.classify_frame(frame.image_yx, frame.pixel_size.value_um, record.file)
     scale = min(1.0, _SHEET_WIDTH_PX / frame.image_yx.shape[1])
     small_yx = resample_frame(frame.image_yx, scale)
-    return ShownFrame(record.file, small_yx, scale, answer), frame.pixel_size.value_um
+    row = describe_answer(frame_classifier.classifier, answer)
+    return ShownFrame(record.file, small_yx, scale, answer, row), frame.pixel_size.value_um
 
 
 def _keep_least_certain(frames: list[ShownFrame], count: int) -> list[ShownFrame]:
-    ordered = sorted(frames, key=lambda frame: (frame.answer.probabilities.max(), frame.file))
+    ordered = sorted(
+        frames,
+        key=lambda frame: (not frame.row["unknown"], frame.row["probability"], frame.file),
+    )
     return ordered[:count]

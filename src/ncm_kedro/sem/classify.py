@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,13 +15,15 @@ import torch
 from numpy.typing import NDArray
 
 from ncm_kedro.errors import FrameError, NcmError
-from ncm_kedro.learning.classifier import SemClassifier, build_network, classify_crops
+from ncm_kedro.learning.classifier import CropAnswers, SemClassifier, answer_crops, build_network
 from ncm_kedro.learning.crop_index import CropIndex
 from ncm_kedro.learning.frame_bank import build_frame_bank
 from ncm_kedro.params.sem_classify import ClassifyParams
 from ncm_kedro.params.sem_ingest import ReadingParams
+from ncm_kedro.sem.frame_votes import SAFEGUARD_COLUMNS, describe_safeguards
 from ncm_kedro.sem.reading import read_micrograph
 
+_LOG = logging.getLogger(__name__)
 ONLY_FRAME = "frame"
 
 
@@ -36,14 +39,19 @@ class FrameAnswer:
         (T, 2) top-left corners of the tiles in the frame as it was given.
     tile_px
         Side of a tile in the frame as it was given.
-    tile_probabilities
-        (T, K) per tile.
+    tiles
+        Answers per tile.
     """
 
     probabilities: NDArray[np.float64]
     tile_xy_px: NDArray[np.float64]
     tile_px: float
-    tile_probabilities: NDArray[np.float64]
+    tiles: CropAnswers
+
+    @property
+    def tile_probabilities(self) -> NDArray[np.float64]:
+        """(T, K) per tile."""
+        return self.tiles.probabilities
 
 
 @dataclass(frozen=True)
@@ -91,7 +99,7 @@ class FrameClassifier:
             label=np.zeros(count, np.int64),
         )
         bank = build_frame_bank({ONLY_FRAME: resampled})
-        tiles = classify_crops(
+        tiles = answer_crops(
             self.classifier,
             self.network,
             bank,
@@ -99,7 +107,9 @@ class FrameClassifier:
             device=self.params.device,
             threads=self.params.threads,
         )
-        return FrameAnswer(tiles.mean(axis=0), corners / scale, settings.crop_px / scale, tiles)
+        return FrameAnswer(
+            tiles.probabilities.mean(axis=0), corners / scale, settings.crop_px / scale, tiles
+        )
 
 
 def build_frame_classifier(
@@ -107,6 +117,11 @@ def build_frame_classifier(
 ) -> FrameClassifier:
     """Build the network of a classifier once, for many frames."""
     params = ClassifyParams() if params is None else params
+    if classifier.settings.sets is None or classifier.detector is None:
+        _LOG.warning(
+            "this classifier knows no prediction sets and no unknown samples: those columns stay "
+            "empty. Train it again with `kedro run --pipelines tune_train`"
+        )
     return FrameClassifier(classifier, build_network(classifier), params)
 
 
@@ -151,8 +166,9 @@ def plan_tiles(height_px: int, width_px: int, tile_px: int, overlap: float) -> N
 
 
 def describe_answer(classifier: SemClassifier, answer: FrameAnswer) -> dict[str, Any]:
-    """Return a flat row: class, composition, state, probability, tiles and ``p_<class>``.
+    """Return a flat row: class, composition, state, probability, tiles, safeguards, ``p_<class>``.
 
+    A frame of unknown material keeps its probabilities; ``unknown`` says not to believe them.
     Composition and state are the most probable ones by summed probability, so that they need not
     be those of the most probable class.
     """
@@ -164,7 +180,8 @@ def describe_answer(classifier: SemClassifier, answer: FrameAnswer) -> dict[str,
         "composition": _most_probable(settings.compositions, probabilities),
         "state": _most_probable(settings.states, probabilities),
         "probability": float(probabilities[best]),
-        "n_tiles": len(answer.tile_probabilities),
+        "n_tiles": len(answer.tile_xy_px),
+        **describe_safeguards(classifier, probabilities, answer.tiles),
         "problem": None,
         **{f"p_{name}": float(p) for name, p in zip(settings.classes, probabilities, strict=True)},
     }
@@ -178,6 +195,7 @@ def describe_problem(classifier: SemClassifier, problem: str) -> dict[str, Any]:
         "state": None,
         "probability": None,
         "n_tiles": 0,
+        **dict.fromkeys(SAFEGUARD_COLUMNS),
         "problem": problem,
         **{f"p_{name}": None for name in classifier.settings.classes},
     }

@@ -13,21 +13,22 @@ from numpy.typing import NDArray
 
 from ncm_kedro.datasets.frame_store import FrameStore
 from ncm_kedro.datasets.registered_classifier import ClassifierRelease
-from ncm_kedro.learning.calibration import fit_temperature
 from ncm_kedro.learning.classifier import (
     ClassifierSettings,
     SemClassifier,
+    answer_crops,
     build_network,
-    classify_crops,
-    open_loader,
+    run_network,
 )
 from ncm_kedro.learning.fitting import network_builder, train_classifier
 from ncm_kedro.learning.metrics import evaluate_predictions
-from ncm_kedro.learning.predict import predict_logits
 from ncm_kedro.learning.promotion import Contender, Promotion, decide_promotion
+from ncm_kedro.learning.safeguards import calibrate_classifier
 from ncm_kedro.learning.search import SearchData, search_settings
+from ncm_kedro.params.sem_classify import ClassifyParams
 from ncm_kedro.params.tune_train import (
     CalibrationParams,
+    DeviceName,
     EvaluationParams,
     SearchParams,
     TrainParams,
@@ -42,9 +43,12 @@ from ncm_kedro.plotting.learning import (
     plot_trials,
 )
 from ncm_kedro.plotting.sem_report import list_epochs, render_sem_report
+from ncm_kedro.plotting.sem_safeguards import plot_prediction_sets, plot_unknown_scores
 from ncm_kedro.sem.classify import encode_png
 from ncm_kedro.sem.crop_set import CropSet, build_crop_set
+from ncm_kedro.sem.foreign import classify_foreign
 from ncm_kedro.sem.rivals import predict_by_texture, score_on_test
+from ncm_kedro.sem.safeguard_tables import describe_crops, score_safeguards
 
 NETWORK, BASELINE, PRODUCTION = "network", "texture baseline", "production model"
 
@@ -112,18 +116,16 @@ def calibrate_sem_classifier(
     calibration: CalibrationParams,
     device: str,
 ) -> SemClassifier:
-    """Fit one temperature on the validation split."""
-    if not calibration.enabled:
-        return classifier
+    """Fit temperature, prediction sets and unknown-sample flag on the validation split."""
     crop_set = build_crop_set(frames, crops, manifest)
-    index = crop_set.indices["validate"]
-    logits, labels = predict_logits(
-        build_network(classifier),
-        open_loader(classifier.settings, crop_set.bank, index, device=device),
-        device=device,
-        test_time_augmentation=classifier.settings.test_time_augmentation,
+    network = build_network(classifier)
+    as_they_are = classifier.settings.model_copy(update={"test_time_augmentation": "none"})
+    train, validate = (
+        run_network(settings, network, crop_set.bank, crop_set.indices[split], device=device)
+        for split, settings in (("train", as_they_are), ("validate", classifier.settings))
     )
-    return classifier.with_temperature(fit_temperature(logits, labels, calibration))
+    mosaics = crop_set.tables["validate"]["mosaic"].tolist()
+    return calibrate_classifier(classifier, train, validate, mosaics, calibration)
 
 
 def predict_sem_test(
@@ -135,14 +137,23 @@ def predict_sem_test(
 ) -> pd.DataFrame:
     """Predict the test split, once."""
     crop_set = build_crop_set(frames, crops, manifest)
-    probabilities = classify_crops(
+    answers = answer_crops(
         classifier,
         build_network(classifier),
         crop_set.bank,
         crop_set.indices["test"],
         device=device,
     )
-    return _tabulate(crop_set, probabilities)
+    return _tabulate(crop_set, answers.probabilities).assign(
+        **describe_crops(answers, crop_set.classes)
+    )
+
+
+def classify_foreign_material(
+    frames: FrameStore, manifest: pd.DataFrame, classifier: SemClassifier, device: DeviceName
+) -> pd.DataFrame:
+    """Classify the frames that ingest set aside as another material."""
+    return classify_foreign(frames, manifest, classifier, ClassifyParams(device=device))
 
 
 def predict_sem_baseline(
@@ -157,11 +168,12 @@ def evaluate_sem_test(
     *,
     predictions: pd.DataFrame,
     baseline: pd.DataFrame,
+    foreign: pd.DataFrame,
     crop_report: dict[str, Any],
     classifier: SemClassifier,
     evaluation: EvaluationParams,
     calibration: CalibrationParams,
-) -> tuple[dict[str, Any], dict[str, Any], Figure, Figure, Figure, Figure]:
+) -> tuple[dict[str, Any], dict[str, Any], Figure, Figure, Figure, Figure, Figure, Figure]:
     """Score network and baseline on the test split; intervals resample areas."""
     scores = {
         name: _evaluate(table, classifier, evaluation, calibration.bins)
@@ -173,16 +185,19 @@ def evaluate_sem_test(
         "model": classifier.settings.model,
         "temperature": classifier.settings.temperature,
         **scores,
+        **score_safeguards(predictions, foreign, classifier, evaluation),
     }
     network, title = scores[NETWORK], f"{classifier.settings.model}, test split"
     confusion, names = network["class"]["confusion"], network["class"]["names"]
     return (
         report,
-        _score_metrics(scores),
+        _score_metrics(scores) | _safeguard_metrics(report),
         plot_confusion(confusion, names, title),
         plot_reliability(network["calibration"], classifier.settings.temperature),
         plot_class_report(network["class"], title),
         plot_scores(scores, 1.0 / len(names)),
+        plot_prediction_sets(report["sets"]),
+        plot_unknown_scores(report["flag"]),
     )
 
 
@@ -307,6 +322,20 @@ def _score_metrics(scores: dict[str, Any]) -> dict[str, Any]:
                     key = f"{who.replace(' ', '_')}.{role}.{score}{suffix}"
                     metrics[key] = {"value": result[role][score][part], "step": 0}
     return metrics
+
+
+def _safeguard_metrics(report: dict[str, Any]) -> dict[str, Any]:
+    """Headline numbers of sets and flag; what could not be measured is left out."""
+    named = {f"sets.{key}": report["sets"][key] for key in ("coverage", "mean_size", "singletons")}
+    named["flag.false_alarms"] = report["flag"]["false_alarms"]
+    for measure, value in (report["flag"]["auroc"] or {}).items():
+        named[f"flag.auroc.{measure}"] = value
+    error = report[NETWORK]["calibration"]["expected_error"]
+    return {"calibration.expected_error": {"value": error, "step": 0}} | {
+        key if part == "value" else f"{key}.{part}": {"value": value[part], "step": 0}
+        for key, value in named.items()
+        for part in ("value", "low", "high")
+    }
 
 
 def _metric_history(curves: pd.DataFrame) -> dict[str, Any]:

@@ -79,10 +79,23 @@ def _testing() -> list[Node]:
             tags="testing",
         ),
         node(
+            nodes.classify_foreign_material,
+            inputs={
+                "frames": "sem_frames",
+                "manifest": "sem_manifest",
+                "classifier": "sem_calibrated_classifier",
+                "device": DEVICE,
+            },
+            outputs="sem_foreign_predictions",
+            name="classify_foreign_material",
+            tags="testing",
+        ),
+        node(
             nodes.evaluate_sem_test,
             inputs={
                 "predictions": "sem_test_predictions",
                 "baseline": "sem_baseline_predictions",
+                "foreign": "sem_foreign_predictions",
                 "crop_report": "sem_crop_report",
                 "classifier": "sem_calibrated_classifier",
                 "evaluation": "params:tune_train.evaluation",
@@ -95,6 +108,8 @@ def _testing() -> list[Node]:
                 "sem_test_figure_reliability",
                 "sem_test_figure_classes",
                 "sem_test_figure_scores",
+                "sem_test_figure_prediction_sets",
+                "sem_test_figure_unknown",
             ],
             name="evaluate_sem_test",
             tags="testing",

@@ -1,0 +1,128 @@
+"""Sets of classes that hold the true one as often as promised.
+
+Split conformal prediction on calibrated probabilities. A class stays in the set while one minus
+its probability does not exceed a quantile of what the true classes of the validation crops had
+(least ambiguous sets: Sadinle, Lei & Wasserman 2019, arXiv:1609.00451). With one quantile per class
+the promise holds within each class (their section 3). Mosaics weigh alike (`area_ranks`): crops
+from one stretch of connected ground are right or wrong together, so that the number of mosaics, not
+of crops, says how much is known.
+
+What is promised is for other ground like that of the validation mosaics; nothing is said about
+another electrode or session.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from ncm_kedro.learning.area_ranks import count_areas_needed, rank_areas
+from ncm_kedro.params.base import FrozenParams
+from ncm_kedro.params.tune_train import ConformalParams
+
+
+class ConformalSets(FrozenParams):
+    """What turns probabilities into sets; travels with the classifier's settings."""
+
+    coverage: float = Field(gt=0.0, lt=1.0)
+    """Share of crops whose set is to hold the true class."""
+    thresholds: tuple[float, ...]
+    """Per class, the largest 1 - probability with which it stays in; 1 always keeps it."""
+    n_mosaics: tuple[int, ...]
+    """Per class, the validation mosaics that its threshold rests on."""
+    notes: tuple[str, ...] = ()
+    """Where less is promised than was asked for, and why."""
+
+
+def fit_sets(
+    probabilities: NDArray[np.floating],
+    labels: NDArray[np.integer],
+    mosaics: Sequence[str],
+    classes: Sequence[str],
+    params: ConformalParams,
+) -> ConformalSets:
+    """Fit thresholds on the validation split.
+
+    A class with too few mosaics for a threshold of its own takes the one of all classes together;
+    where even these are too few, all classes stay in every set. Both are noted.
+
+    Parameters
+    ----------
+    probabilities
+        (N, K), calibrated.
+    labels
+        (N,) class numbers.
+    mosaics
+        (N,) name of the connected ground each crop lies on.
+    classes
+        (K,) names, for the notes.
+    params
+        Target coverage; per class or not.
+    """
+    level = 1.0 - params.coverage
+    needed = count_areas_needed(level)
+    strangeness = 1.0 - probabilities[np.arange(len(labels)), labels].astype(np.float64)
+    mosaic = np.asarray(mosaics, dtype=str)
+    count = len(np.unique(mosaic))
+    common = min(1.0, rank_areas(strangeness, mosaic.tolist()).find_threshold(level))
+    thresholds, n_mosaics, poor = [common] * len(classes), [count] * len(classes), []
+    if params.kind == "class_conditional":
+        for number, name in enumerate(classes):
+            mine = labels == number
+            own = len(np.unique(mosaic[mine]))
+            if own < needed:
+                poor.append(f"{name} ({own})")
+                continue
+            ranks = rank_areas(strangeness[mine], mosaic[mine].tolist())
+            thresholds[number], n_mosaics[number] = ranks.find_threshold(level), own
+    return ConformalSets(
+        coverage=params.coverage,
+        thresholds=tuple(thresholds),
+        n_mosaics=tuple(n_mosaics),
+        notes=_write_notes(params.coverage, needed, count, poor),
+    )
+
+
+def choose_sets(probabilities: NDArray[np.floating], sets: ConformalSets) -> NDArray[np.bool_]:
+    """Mark the classes that are in the set of each crop.
+
+    The most probable class always is, so that no set is empty; this can only raise the coverage.
+
+    Parameters
+    ----------
+    probabilities
+        (N, K), calibrated.
+    sets
+        Fitted thresholds.
+
+    Returns
+    -------
+    ndarray of bool, (N, K)
+        At least one per row.
+    """
+    members = 1.0 - np.asarray(probabilities, dtype=np.float64) <= np.asarray(sets.thresholds)
+    members[np.arange(len(members)), np.asarray(probabilities).argmax(axis=1)] = True
+    return np.asarray(members)
+
+
+def name_sets(members: NDArray[np.bool_], classes: Sequence[str]) -> list[str]:
+    """Write each set, a row of ``members`` (N, K), as class names joined by commas."""
+    names = np.asarray(classes, dtype=object)
+    return [", ".join(names[row]) for row in members]
+
+
+def _write_notes(coverage: float, needed: int, count: int, poor: list[str]) -> tuple[str, ...]:
+    if count < needed:
+        return (
+            f"{coverage:.0%} coverage needs {needed} validation mosaics and there are {count}: "
+            "sets hold all classes",
+        )
+    if poor:
+        return (
+            f"{coverage:.0%} coverage within a class needs {needed} validation mosaics of it; too "
+            f"few for {', '.join(poor)}: there it is promised over all classes together only",
+        )
+    return ()

@@ -1,0 +1,110 @@
+"""Coverage, false alarms and AUROC against answers by hand and by scikit-learn."""
+
+import json
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from ncm_kedro.learning.area_ranks import rank_areas
+from ncm_kedro.learning.area_weights import weigh_areas
+from ncm_kedro.learning.conformal import ConformalSets
+from ncm_kedro.learning.safeguard_scores import (
+    MeasuredCrops,
+    measure_auroc,
+    score_flag,
+    score_sets,
+)
+from ncm_kedro.learning.unknown import UnknownDetector
+from ncm_kedro.params.tune_train import EvaluationParams
+
+PARAMS = EvaluationParams(n_bootstrap=200)
+
+
+@pytest.fixture
+def detector():
+    rng = np.random.default_rng(0)
+    return UnknownDetector(
+        reference_nd=np.eye(2, dtype=np.float16),
+        neighbours=1,
+        location=np.zeros(2),
+        spread=np.ones(2),
+        ranks=rank_areas(rng.normal(size=200), [str(k % 50) for k in range(200)]),
+        false_alarm_rate=0.05,
+    )
+
+
+def measure(score, areas, unknown=None):
+    score = np.asarray(score, float)
+    return MeasuredCrops(
+        feature_distance=score,
+        energy=score - 1.0,
+        unknown=score > 1.5 if unknown is None else np.asarray(unknown),
+        areas=list(areas),
+    )
+
+
+def test_areas_count_alike_in_coverage_and_size():
+    members = np.array([[1, 0], [1, 0], [1, 1], [0, 1]], bool)
+    sets = ConformalSets(coverage=0.9, thresholds=(0.5, 0.5), n_mosaics=(9, 3), notes=("n",))
+    report = score_sets(
+        members,
+        np.array([0, 0, 0, 0]),
+        ["a", "a", "a", "b"],
+        classes=("x", "y"),
+        sets=sets,
+        params=PARAMS,
+    )
+    assert report["coverage"]["value"] == pytest.approx(0.5)
+    assert report["mean_size"]["value"] == pytest.approx((4 / 3 + 1) / 2)
+    assert report["singletons"]["value"] == pytest.approx((2 / 3 + 1) / 2)
+    assert report["coverage"]["low"] == 0.0
+    assert report["coverage"]["high"] == 1.0
+    assert list(report["per_class"]) == ["x"]
+    assert report["per_class"]["x"]["validation_mosaics"] == 9
+    assert (report["target"], report["notes"]) == (0.9, ["n"])
+
+
+def test_auroc_is_scikit_learns_with_area_weights():
+    rng = np.random.default_rng(1)
+    known, foreign = rng.normal(size=90).round(1), rng.normal(1.0, 1.0, 60).round(1)
+    areas = [f"k{v}" for v in rng.integers(0, 7, 90)]
+    others = [f"f{v}" for v in rng.integers(0, 3, 60)]
+    report = measure_auroc(
+        known,
+        foreign,
+        known_areas=areas,
+        strata=np.zeros(90, int),
+        foreign_areas=others,
+        params=PARAMS,
+    )
+    expected = roc_auc_score(
+        np.repeat([0, 1], [90, 60]),
+        np.concatenate([known, foreign]),
+        sample_weight=np.concatenate([weigh_areas(areas), weigh_areas(others)]),
+    )
+    assert report["value"] == pytest.approx(expected)
+    assert report["low"] < report["value"] < report["high"]
+
+
+def test_flag_report_is_complete_and_ready_for_json(detector):
+    rng = np.random.default_rng(2)
+    known = measure(rng.normal(size=60), [f"a{k % 6}" for k in range(60)])
+    foreign = measure(rng.normal(9.0, 1.0, 40), ["m"] * 40)
+    report = score_flag(known, np.arange(60) % 2, foreign, detector, PARAMS)
+    json.dumps(report, allow_nan=False)
+    assert report["false_alarms"]["value"] == pytest.approx(known.unknown.mean())
+    assert report["detected"] == 1.0
+    assert report["auroc"]["score"]["value"] == pytest.approx(1.0)
+    shares = report["histogram"]["share"]
+    assert {name: sum(share) for name, share in shares.items()} == pytest.approx(
+        dict.fromkeys(("validation", "test", "foreign"), 1.0)
+    )
+
+
+def test_without_foreign_frames_nothing_is_claimed(detector):
+    known = measure(np.zeros(4), "aabb")
+    report = score_flag(known, np.zeros(4, int), measure([], []), detector, PARAMS)
+    assert report["auroc"] is None
+    assert report["detected"] is None
+    assert "foreign" not in report["histogram"]["share"]

@@ -1,0 +1,101 @@
+"""Strange crops are told from known ones; each part against a known answer."""
+
+import numpy as np
+import pytest
+from sklearn.neighbors import NearestNeighbors
+
+from ncm_kedro.errors import ModelError
+from ncm_kedro.learning.predict import CropOutputs
+from ncm_kedro.learning.unknown import fit_detector, measure_distance, scale_features
+from ncm_kedro.params.tune_train import UnknownParams
+
+MEANS = np.array([[4.0, 0.0, 0.0], [0.0, 4.0, 0.0]])
+
+
+def draw_outputs(rng, count, shift=(0.0, 0.0, 0.0), energy=-5.0):
+    labels = np.arange(count) % 2
+    noise = 0.5 * rng.normal(size=(count, 3))
+    return CropOutputs(
+        logits=np.zeros((count, 2), np.float32),
+        labels=labels,
+        energy=(energy + rng.normal(size=count)).astype(np.float32),
+        features=(MEANS[labels] + noise + np.asarray(shift)).astype(np.float32),
+    )
+
+
+def name_areas(count, n_areas):
+    return [f"a{k % n_areas}" for k in range(count)]
+
+
+@pytest.fixture
+def detector():
+    rng = np.random.default_rng(0)
+    return fit_detector(
+        draw_outputs(rng, 4000), draw_outputs(rng, 1000), name_areas(1000, 100), UnknownParams()
+    )
+
+
+@pytest.mark.parametrize("neighbours", [1, 7])
+def test_distance_is_that_of_the_nearest_neighbours_direction(neighbours):
+    rng = np.random.default_rng(1)
+    train, points = rng.normal(size=(300, 16)), 9.0 * rng.normal(size=(2500, 16))
+    oracle = NearestNeighbors(n_neighbors=neighbours).fit(scale_features(train))
+    expected = oracle.kneighbors(scale_features(points))[0][:, -1]
+    found = measure_distance(points, scale_features(train), neighbours)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_features_of_zero_are_far_from_all_others_and_finite():
+    reference_nd = scale_features(np.eye(3))
+    assert measure_distance(np.zeros((1, 3)), reference_nd, 1) == pytest.approx(np.sqrt(2.0))
+
+
+def test_fewer_training_crops_than_neighbours_are_enough():
+    rng = np.random.default_rng(2)
+    detector = fit_detector(
+        draw_outputs(rng, 4), draw_outputs(rng, 40), name_areas(40, 20), UnknownParams()
+    )
+    assert detector.neighbours == 4
+
+
+def test_known_crops_raise_as_many_alarms_as_allowed(detector):
+    judged = detector.judge(draw_outputs(np.random.default_rng(3), 20000))
+    assert judged.unknown.mean() == pytest.approx(0.05, abs=0.02)
+    assert (judged.p <= 0.5).mean() == pytest.approx(0.5, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    "strange", [{"shift": (0.0, 0.0, 6.0)}, {"energy": 3.0}], ids=["features", "energy"]
+)
+def test_either_measure_alone_raises_the_flag(detector, strange):
+    judged = detector.judge(draw_outputs(np.random.default_rng(4), 500, **strange))
+    assert judged.unknown.mean() > 0.95
+    assert np.median(judged.p) < 0.015
+
+
+def test_flag_p_value_and_threshold_agree(detector):
+    judged = detector.judge(draw_outputs(np.random.default_rng(5), 5000, shift=(0, 0, 1.5)))
+    np.testing.assert_array_equal(judged.unknown, judged.score > detector.threshold)
+
+
+def test_few_areas_still_flag_and_say_how_little_they_promise():
+    rng = np.random.default_rng(6)
+    detector = fit_detector(
+        draw_outputs(rng, 400), draw_outputs(rng, 100), name_areas(100, 4), UnknownParams()
+    )
+    assert detector.level == pytest.approx(0.2)
+    assert "only 20% is promised" in detector.notes[0]
+    assert detector.judge(draw_outputs(rng, 50, shift=(0, 0, 30.0))).unknown.all()
+
+
+def test_enough_areas_need_no_note(detector):
+    assert detector.notes == ()
+    assert detector.level == 0.05
+
+
+def test_features_that_are_not_finite_are_refused():
+    rng = np.random.default_rng(7)
+    broken = draw_outputs(rng, 10)
+    broken.features[3, 0] = np.nan
+    with pytest.raises(ModelError, match="not finite"):
+        fit_detector(draw_outputs(rng, 10), broken, name_areas(10, 5), UnknownParams())

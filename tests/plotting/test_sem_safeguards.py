@@ -1,0 +1,80 @@
+"""Figures of prediction sets and of the unknown-sample flag say what was measured."""
+
+import io
+
+import numpy as np
+import pytest
+
+from ncm_kedro.learning.area_ranks import rank_areas
+from ncm_kedro.learning.conformal import ConformalSets
+from ncm_kedro.learning.safeguard_scores import MeasuredCrops, score_flag, score_sets
+from ncm_kedro.learning.unknown import UnknownDetector
+from ncm_kedro.params.tune_train import EvaluationParams
+from ncm_kedro.plotting.sem_safeguards import plot_prediction_sets, plot_unknown_scores
+
+CLASSES = tuple(f"{c}{s}" for c in ("333", "523", "622", "811") for s in ("", "_cycled"))
+PARAMS = EvaluationParams(n_bootstrap=100)
+
+
+def render(figure):
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png")
+    return stream.getvalue()
+
+
+def measure(rng, count, mean, prefix):
+    score = rng.normal(mean, 1.0, count)
+    areas = [f"{prefix}{k % 24}" for k in range(count)]
+    return MeasuredCrops(score, score - 3.0, score > 1.9, areas)
+
+
+def report_flag(n_foreign):
+    rng = np.random.default_rng(0)
+    detector = UnknownDetector(
+        reference_nd=np.eye(2, dtype=np.float16),
+        neighbours=1,
+        location=np.zeros(2),
+        spread=np.ones(2),
+        ranks=rank_areas(rng.normal(size=300), [str(k % 50) for k in range(300)]),
+        false_alarm_rate=0.05,
+    )
+    known, foreign = measure(rng, 240, 0.1, "a"), measure(rng, n_foreign, 5.0, "f")
+    return score_flag(known, np.arange(240) % 24 % 8, foreign, detector, PARAMS)
+
+
+@pytest.fixture
+def sets():
+    rng = np.random.default_rng(1)
+    labels = np.arange(240) % 24 % 8
+    members = rng.random((240, 8)) < 0.15
+    members[np.arange(240), labels] = rng.random(240) < 0.92
+    fitted = ConformalSets(coverage=0.9, thresholds=(0.5,) * 8, n_mosaics=(9,) * 8)
+    areas = [f"a{k % 24}" for k in range(240)]
+    return score_sets(members, labels, areas, classes=CLASSES, sets=fitted, params=PARAMS)
+
+
+def test_every_class_has_its_coverage_and_size_below_all_together(sets):
+    figure = plot_prediction_sets(sets)
+    left, right = figure.axes
+    assert [label.get_text() for label in left.get_yticklabels()] == ["all", *CLASSES]
+    shown = left.containers[0].lines[0].get_xdata()
+    assert shown[0] == sets["coverage"]["value"]
+    assert shown[3] == sets["per_class"]["523"]["coverage"]["value"]
+    assert right.get_xlim()[0] == 0.0
+    assert render(figure)
+
+
+def test_the_threshold_stands_between_known_and_foreign():
+    flag = report_flag(120)
+    figure = plot_unknown_scores(flag)
+    axes = figure.axes[0]
+    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert labels == ["validation (known)", "test (known)", "another material", "flagged above"]
+    assert axes.lines[0].get_xdata()[0] == flag["histogram"]["threshold"]
+    assert f"{flag['auroc']['score']['value']:.3f}" in axes.get_title()
+    assert render(figure)
+
+
+def test_without_foreign_frames_the_title_says_so():
+    figure = plot_unknown_scores(report_flag(0))
+    assert "no frames of another material" in figure.axes[0].get_title()

@@ -1,0 +1,264 @@
+"""A network trained here and now says which frames are like nothing that it was trained on."""
+
+import json
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+
+from ncm_kedro.contracts.sem import SemForeignPredictions, SemFramePredictions
+from ncm_kedro.datasets.classifier_file import read_classifier, write_classifier
+from ncm_kedro.datasets.raw_frames import RawFrameFolder
+from ncm_kedro.datasets.sem_serving import ServedSemClassifier
+from ncm_kedro.errors import ModelError
+from ncm_kedro.learning.classifier import (
+    ClassifierSettings,
+    answer_crops,
+    build_network,
+    run_network,
+)
+from ncm_kedro.learning.fitting import train_classifier
+from ncm_kedro.learning.safeguards import calibrate_classifier
+from ncm_kedro.learning.search import SearchData
+from ncm_kedro.params.sem_classify import ClassifyParams
+from ncm_kedro.params.sem_ingest import ReadingParams
+from ncm_kedro.params.tune_train import CalibrationParams, EvaluationParams, TrainParams
+from ncm_kedro.plotting.sem_classify import plot_overlay_sheet
+from ncm_kedro.sem.batch import classify_folder
+from ncm_kedro.sem.classify import build_frame_classifier, describe_answer, encode_png
+from ncm_kedro.sem.crop_set import REGION_COLUMNS, build_crop_set
+from ncm_kedro.sem.foreign import classify_foreign, find_foreign
+from ncm_kedro.sem.frame_votes import SAFEGUARD_COLUMNS, find_frame_p, vote_set
+from ncm_kedro.sem.safeguard_tables import describe_crops, score_safeguards
+
+FRAME_PX, CROP_PX = 160, 64
+PARAMS = ClassifyParams(device="cpu", threads=1)
+COUNTS = {"train": 6, "validate": 20, "test": 8}
+CLASSES = ("811", "811_cycled")
+
+
+def draw_grains(rng, grain_px):
+    """Noise in square grains."""
+    cells = rng.integers(60, 196, (FRAME_PX // grain_px,) * 2)
+    return np.kron(cells, np.ones((grain_px, grain_px))).astype(np.uint8)
+
+
+def draw_stripes(rng):
+    """A material that neither class looks like."""
+    wave = np.sin(np.arange(FRAME_PX) / 6.0 + rng.uniform(0, 6))
+    return np.tile((128 + 120 * wave).astype(np.uint8), (FRAME_PX, 1))
+
+
+@pytest.fixture(scope="module")
+def stored():
+    """Frames, manifest and crops: two classes of grain, and three quarantined frames."""
+    rng = np.random.default_rng(0)
+    frames, manifest, crops = {}, [], []
+    for class_name, grain_px in zip(CLASSES, (1, 5), strict=True):
+        for split, count in COUNTS.items():
+            for number in range(count):
+                frame_id = f"{class_name}/{split}{number}"
+                frames[frame_id] = draw_grains(rng, grain_px)
+                manifest.append((frame_id, class_name, "", False))
+                for crop in range(4):
+                    x, y = rng.integers(0, FRAME_PX - CROP_PX, 2)
+                    crops.append(
+                        (f"{frame_id}@{crop}", frame_id, int(x), int(y), split, class_name)
+                    )
+    for number in range(3):
+        frames[f"811/x{number}"] = draw_stripes(rng)
+        manifest.append((f"811/x{number}", "811", "provenance_token;quarantined", True))
+    described = pd.DataFrame(manifest, columns=["frame_id", "class", "flags", "excluded"]).assign(
+        composition="811", pixel_size_um=0.25
+    )
+    described["state"] = np.where(described["class"] == "811", "pristine", "cycled")
+    described["mosaic"] = described["frame_id"]
+    table = pd.DataFrame(
+        crops, columns=["crop_id", "frame_id", "x_px", "y_px", "split", "class"]
+    ).assign(size_px=CROP_PX)
+    table["area"] = table["mosaic"] = table["frame_id"]
+    table[list(REGION_COLUMNS)] = (0, 0, FRAME_PX, FRAME_PX)
+    return frames, described, table
+
+
+@pytest.fixture(scope="module")
+def crop_set(stored):
+    frames, manifest, crops = stored
+    return build_crop_set(frames, crops, manifest)
+
+
+@pytest.fixture(scope="module")
+def trained(crop_set, tmp_path_factory):
+    """Not calibrated yet."""
+    params = TrainParams(
+        model="test_resnet",
+        pretrained=False,
+        epochs=4,
+        batch_size=12,
+        input_px=32,
+        learning_rate=3e-3,
+        device="cpu",
+        precision="float32",
+        loader_threads=1,
+        seed=1,
+    )
+    settings = ClassifierSettings(
+        model=params.model,
+        classes=crop_set.classes,
+        compositions=crop_set.compositions,
+        states=crop_set.states,
+        crop_px=CROP_PX,
+        pixel_size_um=0.25,
+        input_px=params.input_px,
+    )
+    data = SearchData(crop_set.bank, crop_set.indices["train"], crop_set.indices["validate"])
+    return train_classifier(data, settings, params, tmp_path_factory.mktemp("training"))[0]
+
+
+@pytest.fixture(scope="module")
+def calibrated(trained, crop_set):
+    network = build_network(trained)
+    train, validate = (
+        run_network(trained.settings, network, crop_set.bank, crop_set.indices[s], device="cpu")
+        for s in ("train", "validate")
+    )
+    mosaics = crop_set.tables["validate"]["mosaic"].tolist()
+    return calibrate_classifier(trained, train, validate, mosaics, CalibrationParams())
+
+
+@pytest.fixture(scope="module")
+def folder(stored, tmp_path_factory):
+    """Unseen frames on disk: one of each class, one of neither, one that is broken."""
+    frames, _, _ = stored
+    root = tmp_path_factory.mktemp("unseen")
+    for name in ("811/test0", "811_cycled/test0", "811/x0"):
+        (root / f"{name.replace('/', '_')}.png").write_bytes(encode_png(frames[name]))
+    (root / "broken.png").write_bytes(b"nothing")
+    return root
+
+
+def classify(folder, classifier):
+    raw = RawFrameFolder(filepath=str(folder), labelled=False).load()
+    reading = ReadingParams.model_validate({"min_size_px": 32, "pixel_size": {"fallback_um": 0.25}})
+    return classify_folder(raw, classifier, reading, PARAMS)
+
+
+def test_test_crops_are_covered_and_few_alarm_but_stripes_do(stored, crop_set, calibrated):
+    frames, manifest, _ = stored
+    answers = answer_crops(
+        calibrated, build_network(calibrated), crop_set.bank, crop_set.indices["test"], device="cpu"
+    )
+    table = crop_set.tables["test"][["crop_id", "frame_id", "area", "class"]].assign(
+        **describe_crops(answers, CLASSES),
+        **{f"p_{name}": answers.probabilities[:, k] for k, name in enumerate(CLASSES)},
+    )
+    foreign = classify_foreign(frames, manifest, calibrated, PARAMS)
+    SemForeignPredictions.validate(foreign)
+    report = score_safeguards(table, foreign, calibrated, EvaluationParams(n_bootstrap=100))
+    assert report["sets"]["coverage"]["value"] >= 0.85
+    assert report["sets"]["notes"] == []
+    assert report["flag"]["false_alarms"]["value"] <= 0.15
+    assert report["flag"]["auroc"]["score"]["value"] > 0.99
+    assert (report["flag"]["foreign_frames"], report["flag"]["foreign_frames_flagged"]) == (3, 3)
+    assert (table["set_size"] == table["prediction_set"].str.count(",") + 1).all()
+    json.dumps(report, allow_nan=False)
+
+
+def test_without_quarantined_frames_the_table_is_empty_and_typed(stored, calibrated):
+    frames, manifest, _ = stored
+    foreign = classify_foreign(frames, manifest[~manifest["excluded"]], calibrated, PARAMS)
+    SemForeignPredictions.validate(foreign)
+    assert foreign.empty
+
+
+def test_frames_excluded_for_other_reasons_are_no_foreign_material(stored):
+    _, manifest, _ = stored
+    bare = manifest.assign(flags=manifest["flags"].str.replace("quarantined", "partly_bare"))
+    assert len(find_foreign(manifest)) == 3
+    assert find_foreign(bare).empty
+
+
+def test_the_frame_table_flags_the_foreign_frame_and_shows_it_first(folder, calibrated):
+    table, shown = classify(folder, calibrated)
+    SemFramePredictions.validate(table)
+    rows = table.set_index("file")
+    assert rows.loc["811_x0.png", "unknown"]
+    assert rows.loc["811_x0.png", "probability"] >= 0.5
+    assert rows.loc[["811_test0.png", "811_cycled_test0.png"], "unknown"].tolist() == [False] * 2
+    assert rows.loc["broken.png", list(SAFEGUARD_COLUMNS)].isna().all()
+    assert shown[0].file == "811_x0.png"
+    titles = [axes.get_title() for axes in plot_overlay_sheet(shown, CLASSES).axes]
+    assert titles[0].startswith("UNKNOWN")
+    assert not titles[1].startswith("UNKNOWN")
+
+
+def test_the_served_model_answers_as_the_batch_does(folder, calibrated, tmp_path):
+    write_classifier(tmp_path / "c.safetensors", calibrated)
+    served = ServedSemClassifier()
+    artifacts = {"classifier": str(tmp_path / "c.safetensors")}
+    served.load_context(mlflow.pyfunc.PythonModelContext(artifacts, {}))
+    table, _ = classify(folder, calibrated)
+    requests = pd.DataFrame(
+        {"path": [str(folder / file) for file in table["file"]], "pixel_size_um": 0.25}
+    )
+    answer = served.predict(None, requests)
+    for name in ("predicted", "prediction_set", "set_size", "unknown"):
+        batch, single = table[name], answer[name]
+        assert [None if pd.isna(v) else v for v in batch] == [
+            None if pd.isna(v) else v for v in single
+        ]
+    for name in ("unknown_p", "energy", "feature_distance"):
+        np.testing.assert_allclose(table[name], answer[name].astype(float), rtol=1e-5)
+
+
+def test_the_file_holds_all_that_the_flag_needs(calibrated, stored, tmp_path):
+    frames, _, _ = stored
+    write_classifier(tmp_path / "c.safetensors", calibrated)
+    loaded = read_classifier(tmp_path / "c.safetensors")
+    assert loaded.settings == calibrated.settings
+    assert loaded.weights.keys() == calibrated.weights.keys()
+    rows = [
+        describe_answer(
+            c, build_frame_classifier(c, PARAMS).classify_frame(frames["811/x0"], 0.25, "f")
+        )
+        for c in (calibrated, loaded)
+    ]
+    assert rows[0] == rows[1]
+
+
+def test_an_earlier_model_answers_without_them_and_warns(trained, stored, tmp_path, caplog):
+    frames, _, _ = stored
+    write_classifier(tmp_path / "old.safetensors", trained)
+    old = read_classifier(tmp_path / "old.safetensors")
+    assert old.detector is None
+    frame_classifier = build_frame_classifier(old, PARAMS)
+    assert "kedro run --pipelines tune_train" in caplog.text
+    row = describe_answer(old, frame_classifier.classify_frame(frames["811/x0"], 0.25, "f"))
+    assert [row[name] for name in SAFEGUARD_COLUMNS] == [None] * len(SAFEGUARD_COLUMNS)
+    assert row["predicted"] in CLASSES
+
+
+def test_scores_without_calibration_are_refused(trained, crop_set, stored):
+    frames, manifest, _ = stored
+    answers = answer_crops(
+        trained, build_network(trained), crop_set.bank, crop_set.indices["test"], device="cpu"
+    )
+    with pytest.raises(ModelError, match="calibrate_sem_classifier"):
+        describe_crops(answers, CLASSES)
+    with pytest.raises(ModelError, match="calibrate_sem_classifier"):
+        classify_foreign(frames, manifest, trained, PARAMS)
+
+
+@pytest.mark.parametrize(
+    ("tile_p", "expected"),
+    [([0.01, 0.5], 0.01), ([0.01, 0.5, 0.6], 0.5), ([0.9, 0.01, 0.02, 0.8], 0.02), ([0.3], 0.3)],
+)
+def test_a_frame_is_as_strange_as_half_of_its_tiles(tile_p, expected):
+    assert find_frame_p(np.array(tile_p)) == expected
+
+
+def test_half_of_the_tiles_carry_a_class_into_the_frames_set():
+    members = np.array([[1, 0, 0, 0], [1, 1, 0, 0], [0, 1, 1, 0], [1, 0, 0, 0]], bool)
+    chosen = vote_set(members, np.array([0.3, 0.2, 0.1, 0.4]))
+    assert chosen.tolist() == [True, True, False, True]
