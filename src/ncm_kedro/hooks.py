@@ -27,6 +27,12 @@ logger = logging.getLogger(__name__)
 logging.getLogger("kedro_mlflow").setLevel(logging.WARNING)
 
 SELF_CONTAINED_ENVIRONMENTS = frozenset({"demo", "test"})
+KNOWN = {
+    "known_sem_frames": "sem_frames",
+    "known_sem_crops": "sem_crops",
+    "known_sem_predictions": "sem_test_predictions",
+}
+"""What new electrodes are set beside in the self-contained environments."""
 
 
 @runtime_checkable
@@ -107,12 +113,17 @@ class DemoHook:
     def after_context_created(self, context: KedroContext) -> None:
         """Put ``synthesise`` in front of the default pipeline, what needs its results behind.
 
-        That is applying and explaining the model that the run has just made, drawing a quiz for
-        experts, and setting cells beside frames.
+        That is applying and explaining the model that the run has just made, testing it on new
+        electrodes and on what is left out, drawing a quiz for experts, and setting cells beside
+        frames.
         """
         if context.env in SELF_CONTAINED_ENVIRONMENTS:
             fresh = {"sem_classifier_to_apply": "sem_classifier"}
             classify = pipeline(pipelines["sem_classify"], inputs=fresh)
+            additives = pipeline(
+                pipelines["evaluate_additives"],
+                inputs={**fresh, **KNOWN},
+            )
             survey = pipeline(
                 pipelines["expert_survey"], inputs={"survey_classifier": "sem_classifier"}
             )
@@ -121,6 +132,8 @@ class DemoHook:
                 + pipelines["__default__"]
                 + classify
                 + pipelines["sem_explain"]
+                + pipelines["sem_transfer"]
+                + additives
                 + survey
                 + pipelines["cycling"]
                 + pipelines["cycling_join"]

@@ -30,10 +30,12 @@ from ncm_kedro.params.particle_features import (
     ElectrodeParams,
     ParticleFigureParams,
 )
+from ncm_kedro.params.sem_additives import SemAdditivesParams
 from ncm_kedro.params.sem_classify import ClassifyParams
 from ncm_kedro.params.sem_explain import SemExplainParams
 from ncm_kedro.params.sem_ingest import LabelParams, QualityParams, ReadingParams
 from ncm_kedro.params.sem_mosaic import AuditParams, MosaicParams
+from ncm_kedro.params.sem_transfer import SemTransferParams
 from ncm_kedro.params.synthesise import SynthesiseSemParams
 from ncm_kedro.params.tomo_compute import TomoComputeParams
 from ncm_kedro.params.tomo_fusion import TomoFusionParams
@@ -69,6 +71,9 @@ MODELS = {
     ("synthesise", "tomo"): TomoPhantomParams,
     ("synthesise", "cycling"): SyntheticCyclingParams,
     ("cycling", None): CyclingParams,
+    ("synthesise", "sem_additives"): SynthesiseSemParams,
+    ("evaluate_additives", None): SemAdditivesParams,
+    ("sem_transfer", None): SemTransferParams,
     ("sem_explain", None): SemExplainParams,
     ("expert_survey", "draw"): SurveyDrawParams,
     ("expert_survey", "score"): SurveyScoreParams,

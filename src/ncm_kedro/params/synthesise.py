@@ -18,6 +18,17 @@ State = Annotated[str, Field(pattern=r"^[a-z]+$")]
 """Lower-case name of an ageing state."""
 
 
+class AdditiveParams(FrozenParams):
+    """What an additive does to the particles of an electrode."""
+
+    name: str = Field(default="", pattern=r"^([A-Za-z0-9][A-Za-z0-9.+-]*)?$")
+    """Name, as the folder carries it behind `__`; empty for no additive."""
+    ageing_signal: float = Field(default=1.0, ge=0.0, le=1.0)
+    """Share of the damage of its state that an electrode shows; 0: it looks pristine."""
+    boundary_jitter: float = Field(default=0.0, ge=0.0, le=0.2)
+    """Added to the standard deviation of a particle's boundary radius over its mean."""
+
+
 class SynthesiseSemParams(FrozenParams):
     """What the synthetic SEM data set holds and how strongly its classes differ."""
 
@@ -25,6 +36,8 @@ class SynthesiseSemParams(FrozenParams):
     """Parts of nickel, cobalt and manganese; the mean particle diameter falls with nickel."""
     states: tuple[State, ...] = ("pristine", "formation", "cycled")
     """Ageing states, least damaged first."""
+    additives: tuple[AdditiveParams, ...] = Field(default=(AdditiveParams(),), min_length=1)
+    """Additives that every class is there with, each by itself."""
     frames_per_class: int = Field(default=48, ge=1, le=2000)
     """Frames per class, shared out over its series."""
     series_per_class: int = Field(default=4, ge=1, le=200)
@@ -65,6 +78,9 @@ class SynthesiseSemParams(FrozenParams):
             values = getattr(self, name)
             if not values or len(set(values)) != len(values):
                 raise ValueError(f"{name} {values} must name at least one and repeat none")
+        names = [additive.name for additive in self.additives]
+        if len(set(names)) != len(names):
+            raise ValueError(f"additives {names} must repeat no name")
         if self.series_per_class > self.frames_per_class:
             raise ValueError(
                 f"series_per_class {self.series_per_class} exceeds frames_per_class "

@@ -53,9 +53,10 @@ class SyntheticFrame:
     sidecar_bytes
         Content of ``<file>.txt``, or None where the sidecar is missing.
     truth
-        A row of the truth table: ``file, class, composition, state, series, x_px, y_px, kind,
-        session, session_is_own, bare_fraction, mean_diameter_um, acquired_at``; x and y are the
-        frame's top-left corner in the canvas of its series.
+        A row of the truth table: ``file, class, composition, state, additive, ageing_signal,
+        boundary_jitter, series, x_px, y_px, kind, session, session_is_own, bare_fraction,
+        mean_diameter_um, acquired_at``; x and y are the frame's top-left corner in the canvas of
+        its series.
     diameters_um
         Diameters in um of all secondary particles in the series' canvas.
     stray_files
@@ -124,7 +125,8 @@ def _render_field(
     """Render the field of view that holds all frames of a series."""
     view = np.array([params.view_height_px, params.width_px])
     height, width = (path_yx.max(axis=0) + view).tolist()
-    law = LCO_LAW if plan.lco else choose_law(params, plan.composition, plan.state)
+    own = choose_law(params, plan.composition, plan.state, plan.additive)
+    law = LCO_LAW if plan.lco else own
     canvas = render_canvas(
         (height, width), law, params.pixel_size_um, plan.recording.defocus_px, rng
     )
@@ -166,6 +168,9 @@ def _take_frame(
         "class": plan.class_name,
         "composition": plan.composition,
         "state": plan.state,
+        "additive": plan.additive.name,
+        "ageing_signal": plan.additive.ageing_signal,
+        "boundary_jitter": plan.additive.boundary_jitter,
         "series": plan.series,
         "x_px": at_yx[1],
         "y_px": at_yx[0],

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ncm_kedro.params.synthesise import SynthesiseSemParams
+from ncm_kedro.params.synthesise import AdditiveParams, SynthesiseSemParams
 
 Float = NDArray[np.float32]
 
@@ -123,7 +123,12 @@ def mix_laws(laws: Sequence[ParticleLaw]) -> ParticleLaw:
     return ParticleLaw(**{n: float(np.mean([getattr(law, n) for law in laws])) for n in names})
 
 
-def choose_law(params: SynthesiseSemParams, composition: str, state: str) -> ParticleLaw:
+def choose_law(
+    params: SynthesiseSemParams,
+    composition: str,
+    state: str,
+    additive: AdditiveParams | None = None,
+) -> ParticleLaw:
     """Return the particle law of a class at the wanted strength of the class signal.
 
     Parameters
@@ -132,21 +137,27 @@ def choose_law(params: SynthesiseSemParams, composition: str, state: str) -> Par
         Settings; `class_signal` blends from the mean law of all classes (0) to each its own (1).
     composition, state
         The class; both must be among those of `params`.
+    additive
+        Weakens the damage of the state and roughens boundaries; none by default.
     """
+    additive = additive or AdditiveParams()
     steps = max(1, len(params.states) - 1)
     laws = {
         (c, s): derive_law(measure_nickel_fraction(c), i / steps)
         for c in params.compositions
         for i, s in enumerate(params.states)
     }
-    common, own = mix_laws(list(laws.values())), laws[composition, state]
-    return ParticleLaw(
+    damage = additive.ageing_signal * params.states.index(state) / steps
+    common = mix_laws(list(laws.values()))
+    own = derive_law(measure_nickel_fraction(composition), damage)
+    law = ParticleLaw(
         **{
             name: getattr(common, name)
             + params.class_signal * (getattr(own, name) - getattr(common, name))
             for name in ParticleLaw.__dataclass_fields__
         }
     )
+    return replace(law, roughness=law.roughness + additive.boundary_jitter)
 
 
 def draw_grain_tile(grain_px: float, rng: np.random.Generator) -> Float:

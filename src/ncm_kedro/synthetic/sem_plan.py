@@ -9,7 +9,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from ncm_kedro.params.synthesise import SynthesiseSemParams
+from ncm_kedro.params.synthesise import AdditiveParams, SynthesiseSemParams
 from ncm_kedro.synthetic.sem_acquisition import Recording, draw_recordings, tie_series
 from ncm_kedro.synthetic.sem_particles import measure_nickel_fraction
 
@@ -31,7 +31,7 @@ class SeriesPlan:
 
     Attributes
     ----------
-    class_name, composition, state
+    class_name, composition, state, additive
         The class that the frames are filed under.
     series
         Unique name, ``<class>/s<k>`` or ``<class>/lco``.
@@ -63,23 +63,25 @@ class SeriesPlan:
     recording: Recording
     tied: bool
     folder: str
+    additive: AdditiveParams
     foil: bool = False
     revisit: bool = False
     lco: bool = False
     stray: bool = False
 
 
-def name_class(composition: str, state: str, states: tuple[str, ...]) -> str:
+def name_class(composition: str, state: str, states: tuple[str, ...], additive: str = "") -> str:
     """Return the folder name of a class; the least damaged state is left out of it."""
-    return composition if state == states[0] else f"{composition}_{state}"
+    name = composition if state == states[0] else f"{composition}_{state}"
+    return f"{name}__{additive}" if additive else name
 
 
 def plan_series(params: SynthesiseSemParams) -> list[SeriesPlan]:
     """Plan all series of a data set, class by class; the same settings give the same plan."""
     rng = np.random.default_rng(np.random.SeedSequence(params.seed, spawn_key=(_PLAN_KEY,)))
-    classes = list(product(params.compositions, params.states))
+    classes = list(product(params.compositions, params.states, params.additives))
     shared = draw_recordings([f"session{k}" for k in range(params.series_per_class)], rng)
-    names = [name_class(c, s, params.states) for c, s in classes]
+    names = [name_class(c, s, params.states, a.name) for c, s, a in classes]
     own = draw_recordings([f"session_{name}" for name in names], rng)
     tied = tie_series(len(classes), params.series_per_class, params.acquisition_confound, rng)
     counts = [
@@ -87,7 +89,7 @@ def plan_series(params: SynthesiseSemParams) -> list[SeriesPlan]:
         for part in np.array_split(np.arange(params.frames_per_class), params.series_per_class)
     ]
     plans = []
-    for index, (composition, state) in enumerate(classes):
+    for index, (composition, state, additive) in enumerate(classes):
         number = int(rng.integers(0, 1600))
         for k, count in enumerate(counts):
             own_session = bool(tied[index, k])
@@ -104,6 +106,7 @@ def plan_series(params: SynthesiseSemParams) -> list[SeriesPlan]:
                     recording=own[index] if own_session else shared[k],
                     tied=own_session,
                     folder=_BILAYER_PATH,
+                    additive=additive,
                     revisit=count >= 5 and k % 2 == 1,
                 )
             )

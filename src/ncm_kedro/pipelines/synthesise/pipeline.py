@@ -30,6 +30,13 @@ def create_pipeline() -> Pipeline:
                 tags="sem",
             ),
             node(
+                synthesise_sem_frames,
+                inputs="params:synthesise.sem_additives",
+                outputs="raw_additive_frames",
+                name="synthesise_additive_frames",
+                tags="sem",
+            ),
+            node(
                 synthesise_tomograms,
                 inputs="params:synthesise.tomo",
                 outputs="raw_tomograms",

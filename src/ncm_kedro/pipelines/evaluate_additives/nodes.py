@@ -1,0 +1,69 @@
+"""New electrodes to predictions, scores and maps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from ncm_kedro.datasets.frame_store import FrameStore
+from ncm_kedro.learning.classifier import SemClassifier
+from ncm_kedro.params.sem_additives import SemAdditivesParams
+from ncm_kedro.plotting.sem_additives import (
+    plot_additive_accuracy,
+    plot_additive_maps,
+    plot_probability_profiles,
+)
+from ncm_kedro.sem.additives import name_conditions, predict_new_electrodes
+from ncm_kedro.sem.additives_known import match_known
+from ncm_kedro.sem.additives_maps import map_pairs
+from ncm_kedro.sem.additives_scores import list_additive_metrics, report_conditions
+from ncm_kedro.sem.frames import RawFrames
+
+
+def predict_additives(
+    *,
+    raw: RawFrames,
+    frames: FrameStore,
+    manifest: pd.DataFrame,
+    rejected: pd.DataFrame,
+    classifier: SemClassifier,
+    params: SemAdditivesParams,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Predict every crop of the new electrodes; a frame that cannot be used gets a reason."""
+    predictions, aside = predict_new_electrodes(
+        frames, manifest, name_conditions(raw), classifier, params
+    )
+    return predictions, pd.concat([rejected, aside], ignore_index=True)
+
+
+def report_additives(
+    *,
+    predictions: pd.DataFrame,
+    set_aside: pd.DataFrame,
+    frames: FrameStore,
+    classifier: SemClassifier,
+    known_frames: FrameStore | None,
+    known_crops: pd.DataFrame | None,
+    known_predictions: pd.DataFrame | None,
+    params: SemAdditivesParams,
+) -> tuple[dict[str, Any], dict[str, Any], Figure, Figure, Figure]:
+    """Score every condition beside what is known without it, and show where the network looks."""
+    known, problem = match_known(
+        classifier, known_frames, known_crops, known_predictions, params.device
+    )
+    report = report_conditions(
+        predictions,
+        set_aside,
+        None if known is None else known.predictions,
+        classifier.settings,
+        params,
+    ) | {"known_problem": problem}
+    return (
+        report,
+        list_additive_metrics(report),
+        plot_additive_accuracy(report),
+        plot_probability_profiles(report),
+        plot_additive_maps(map_pairs(predictions, frames, known, classifier, params)),
+    )

@@ -1,0 +1,332 @@
+"""New electrodes are named, predicted, scored by area and shown; nothing is lost in silence."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from kedro.io import DatasetError
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+from ncm_kedro.contracts.additives import AdditivePredictions, AdditiveSetAside
+from ncm_kedro.datasets.frame_store import FrameStoreDataset
+from ncm_kedro.datasets.raw_frames import RawFrameFolder
+from ncm_kedro.errors import FrameError, ModelError
+from ncm_kedro.learning.classifier import (
+    ClassifierSettings,
+    SemClassifier,
+    build_network,
+    classify_crops,
+    export_weights,
+    run_network,
+)
+from ncm_kedro.learning.fitting import build_network_for
+from ncm_kedro.learning.frame_bank import build_frame_bank
+from ncm_kedro.params.sem_additives import SemAdditivesParams
+from ncm_kedro.params.sem_ingest import LabelParams, QualityParams, ReadingParams
+from ncm_kedro.params.sem_mosaic import MosaicParams
+from ncm_kedro.params.tune_train import TrainParams
+from ncm_kedro.pipelines.evaluate_additives import create_pipeline
+from ncm_kedro.pipelines.evaluate_additives.nodes import predict_additives, report_additives
+from ncm_kedro.pipelines.sem_ingest.nodes import (
+    assess_sem_frames,
+    build_sem_manifest,
+    find_sem_overlaps,
+    plan_sem_decoding,
+)
+from ncm_kedro.sem.additives import name_conditions
+from ncm_kedro.sem.additives_known import match_known
+from ncm_kedro.sem.additives_maps import pick_typical
+from ncm_kedro.sem.additives_scores import report_conditions
+from ncm_kedro.sem.classify import encode_png
+from ncm_kedro.sem.crop_set import REGION_COLUMNS, build_crop_set, hash_split, index_crops
+from ncm_kedro.sem.frames import FrameRecord, RawFrames
+
+SIDE, CROP_PX = 160, 64
+READING = ReadingParams.model_validate({"min_size_px": 32, "pixel_size": {"fallback_um": 0.25}})
+QUALITY = QualityParams(max_flat_fraction=1.0, min_relative_sharpness=0.0)
+PARAMS = SemAdditivesParams(device="cpu", n_bootstrap=200, map_pairs=2)
+CLASSES = {"333": (1, 0.0), "333_cycled": (1, 1.0), "811": (5, 0.0), "811_cycled": (5, 1.0)}
+
+
+def draw_frame(rng, grain_px, damage):
+    """Grains with a composition's size; damage blackens up to a tenth of the ground in pits."""
+    cells = rng.integers(60, 196, (SIDE // grain_px,) * 2)
+    grey = np.kron(cells, np.ones((grain_px, grain_px)))
+    pits = rng.random((SIDE // 4, SIDE // 4)) < 0.1 * damage
+    return np.where(np.kron(pits, np.ones((4, 4))) > 0, 5, grey).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """A network that knows four classes, and what training left behind."""
+    rng = np.random.default_rng(0)
+    frames, manifest, crops = {}, [], []
+    for name, (grain_px, damage) in CLASSES.items():
+        composition, _, state = name.partition("_")
+        for number, split in enumerate(["train"] * 8 + ["validate"] * 2 + ["test"] * 3):
+            frame_id = f"{name}/{number}"
+            frames[frame_id] = draw_frame(rng, grain_px, damage)
+            about = {"frame_id": frame_id, "class": name, "composition": composition}
+            manifest.append({**about, "state": state or "pristine", "pixel_size_um": 0.25})
+            for x in (0, SIDE - CROP_PX):
+                region = dict(zip(REGION_COLUMNS, (0, 0, SIDE, SIDE), strict=True))
+                place = {"x_px": x, "y_px": x, "size_px": CROP_PX, "split": split, "class": name}
+                names = {"crop_id": f"{frame_id}@{x}", "frame_id": frame_id}
+                crops.append({**names, **place, "mosaic": frame_id, "area": frame_id, **region})
+    tables = pd.DataFrame(manifest), pd.DataFrame(crops)
+    crop_set = build_crop_set(frames, tables[1], tables[0])
+    return fit_last_layer(crop_set, hash_split(tables[1])), frames, tables[1]
+
+
+def fit_last_layer(crop_set, split_hash):
+    """Random convolutions with a fitted last layer: a trained network in no time."""
+    settings = ClassifierSettings(
+        model="test_resnet", classes=crop_set.classes, compositions=crop_set.compositions,
+        states=crop_set.states, crop_px=CROP_PX, pixel_size_um=0.25, input_px=64,
+        split_hash=split_hash,
+    )  # fmt: skip
+    params = TrainParams(model="test_resnet", pretrained=False, seed=1)
+    network = build_network_for(params, len(settings.classes))
+    index = crop_set.indices["train"]
+    features = run_network(settings, network, crop_set.bank, index, device="cpu").features
+    scale = StandardScaler().fit(features)
+    fitted = LogisticRegression(C=1.0, max_iter=2000).fit(scale.transform(features), index.label)
+    weight = fitted.coef_ / scale.scale_
+    bias = fitted.intercept_ - weight @ scale.mean_
+    weights = export_weights(network)
+    weights |= {"fc.weight": weight.astype(np.float32), "fc.bias": bias.astype(np.float32)}
+    return SemClassifier(settings, weights)
+
+
+def write_electrodes(folder, seed=1):
+    """New electrodes: without additive as trained, with one that hides most of the damage."""
+    rng = np.random.default_rng(seed)
+    for name, (grain_px, damage) in CLASSES.items():
+        for suffix, share in (("", 1.0), ("__VC2PS1", 0.1)):
+            for number in range(3):
+                path = folder / f"{name}{suffix}" / f"{number}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(encode_png(draw_frame(rng, grain_px, share * damage)))
+
+
+def read_electrodes(folder, store):
+    """What the first nodes of the pipeline make of a folder."""
+    raw = RawFrameFolder(filepath=str(folder)).load()
+    dataset = FrameStoreDataset(filepath=str(store), workers=1)
+    dataset.save(plan_sem_decoding(raw, LabelParams(), READING))
+    frames = dataset.load()
+    assessed, rejected = assess_sem_frames(frames, QUALITY, 1)
+    mosaic = MosaicParams(workers=1)
+    manifest, _ = build_sem_manifest(assessed, find_sem_overlaps(frames, assessed, mosaic), mosaic)
+    return {"raw": raw, "frames": frames, "manifest": manifest, "rejected": rejected}
+
+
+@pytest.fixture(scope="module")
+def electrodes(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("electrodes")
+    write_electrodes(folder / "raw")
+    (folder / "raw" / "811__VC2PS1" / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 truncated")
+    return read_electrodes(folder / "raw", folder / "store.zarr")
+
+
+@pytest.fixture(scope="module")
+def predicted(electrodes, trained):
+    return predict_additives(**electrodes, classifier=trained[0], params=PARAMS)
+
+
+@pytest.fixture(scope="module")
+def known(trained):
+    """The test predictions that training would have left."""
+    classifier, frames, crops = trained
+    names = classifier.settings.classes
+    test = crops[crops["split"] == "test"].reset_index(drop=True)
+    bank = build_frame_bank(frames)
+    shares = classify_crops(
+        classifier, build_network(classifier), bank, index_crops(test, bank, names), device="cpu"
+    )
+    table = test[["crop_id", "frame_id", "area", "class"]].copy()
+    table["predicted"] = np.array(names)[shares.argmax(axis=1)]
+    table["probability"] = shares.max(axis=1)
+    table = table.assign(prediction_set=table["predicted"], set_size=1, unknown=False)
+    table[[f"p_{name}" for name in names]] = shares
+    return table
+
+
+def test_a_weakened_signal_of_ageing_costs_the_state_not_the_composition(predicted, trained):
+    found = report_conditions(*predicted, None, trained[0].settings, PARAMS)
+    with_additive, without = found["pooled"]["VC2PS1"], found["pooled"][""]
+    assert without["state_accuracy"]["value"] > 0.9
+    assert with_additive["composition_accuracy"]["value"] > 0.9
+    assert with_additive["state_accuracy"]["value"] < 0.75
+    by_name = {(e["class"], e["additive"]): e for e in found["conditions"]}
+    assert len(by_name) == 8
+    aged = by_name["811_cycled", "VC2PS1"]
+    assert aged["composition_accuracy"]["value"] - aged["state_accuracy"]["value"] > 0.5
+    assert aged["profile"]["811"] > aged["profile"]["811_cycled"]
+
+
+def test_tables_hold_and_a_frame_that_cannot_be_read_is_listed(predicted):
+    predictions, aside = predicted
+    AdditivePredictions.validate(predictions)
+    AdditiveSetAside.validate(aside)
+    assert aside["file"].tolist() == ["811__VC2PS1/broken.jpg"]
+    assert predictions["frame_id"].nunique() == 8 * 3
+    assert set(predictions["additive"]) == {"", "VC2PS1"}
+    assert set(predictions["class"]) == set(CLASSES)
+    shares = predictions[[f"p_{name}" for name in CLASSES]].sum(axis=1)
+    np.testing.assert_allclose(shares, 1.0)
+
+
+def test_what_is_known_without_additive_stands_beside(predicted, electrodes, trained, known):
+    classifier, frames, crops = trained
+    found, metrics, *figures = report_additives(
+        predictions=predicted[0],
+        set_aside=predicted[1],
+        frames=electrodes["frames"],
+        classifier=classifier,
+        known_frames=frames,
+        known_crops=crops,
+        known_predictions=known,
+        params=PARAMS,
+    )
+    json.dumps(found, allow_nan=False)
+    assert found["known_problem"] is None
+    assert {entry["class"] for entry in found["known"]} == set(CLASSES)
+    assert all(entry["n_areas"] == 3 for entry in found["known"])
+    assert (
+        metrics["VC2PS1.state_accuracy"]["value"]
+        == (found["pooled"]["VC2PS1"]["state_accuracy"]["value"])
+    )
+    assert len(figures) == 3
+
+
+def test_predictions_of_another_model_are_not_set_beside(trained, known):
+    classifier, frames, crops = trained
+    names = [f"p_{name}" for name in CLASSES]
+    wrong = known.assign(**dict(zip(names, known[names].to_numpy().T[::-1], strict=True)))
+    assert match_known(classifier, frames, crops, known, "cpu")[1] is None
+    other = match_known(classifier, frames, crops, wrong, "cpu")
+    assert (other[0], "another model" in other[1]) == (None, True)
+    moved = match_known(classifier, frames, crops.assign(split="train"), known, "cpu")
+    assert (moved[0], "another split" in moved[1]) == (None, True)
+    missing = match_known(classifier, frames, crops, None, "cpu")
+    assert (missing[0], "no test predictions" in missing[1]) == (None, True)
+
+
+def test_a_model_of_other_classes_is_refused(electrodes, trained):
+    classifier = trained[0]
+    other = classifier.settings.model_copy(
+        update={"compositions": ("523",) * 4, "states": ("formation",) * 4}
+    )
+    stranger = type(classifier)(other, classifier.weights)
+    with pytest.raises(ModelError, match="a model of other classes"):
+        predict_additives(**electrodes, classifier=stranger, params=PARAMS)
+
+
+def test_a_model_of_larger_crops_than_the_frames_is_refused(electrodes, trained):
+    classifier = trained[0]
+    larger = type(classifier)(
+        classifier.settings.model_copy(update={"crop_px": 300}), classifier.weights
+    )
+    with pytest.raises(FrameError, match="at least one crop of 300 px"):
+        predict_additives(**electrodes, classifier=larger, params=PARAMS)
+
+
+def test_an_empty_folder_says_what_to_put_where(tmp_path):
+    with pytest.raises(DatasetError, match="put frames into class folders"):
+        RawFrameFolder(filepath=str(tmp_path / "sem_additives")).load()
+
+
+def test_the_pipeline_starts_from_a_folder_and_a_model():
+    free = {name for name in create_pipeline().inputs() if not name.startswith("params:")}
+    assert free == {
+        "raw_additive_frames", "sem_classifier_to_apply", "known_sem_frames", "known_sem_crops",
+        "known_sem_predictions",
+    }  # fmt: skip
+
+
+def test_the_condition_is_a_column_a_suffix_or_a_folder(tmp_path):
+    records = [
+        FrameRecord("a.png", "811__VC", tmp_path, settings={"condition": "second coin"}),
+        FrameRecord("811__VC/b.png", "811__VC", tmp_path),
+        FrameRecord("811/coin 3/c.png", "811", tmp_path),
+        FrameRecord("811/d.png", "811", tmp_path),
+        FrameRecord("e.png", "811", tmp_path),
+    ]
+    named = name_conditions(RawFrames(tmp_path, tuple(records)))
+    assert list(named.values()) == ["second coin", "VC", "coin 3", "", ""]
+
+
+def make_predictions(rows):
+    """Crops of (class, composition, state, area, predicted), one each."""
+    names = ("333", "811", "811_cycled")
+    table = pd.DataFrame(rows, columns=["class", "composition", "state", "area", "predicted"])
+    part = table["predicted"].str.partition("_")
+    table = table.assign(
+        crop_id=[str(n) for n in range(len(table))],
+        frame_id=table["area"],
+        additive="A",
+        predicted_composition=part[0],
+        predicted_state=part[2].replace("", "pristine"),
+        probability=1.0,
+        prediction_set=table["predicted"] + ", 333",
+        set_size=2,
+        unknown=table["predicted"] == "333",
+    )
+    for name in names:
+        table[f"p_{name}"] = (table["predicted"] == name).astype(float)
+    settings = ClassifierSettings(
+        model="test_resnet", classes=names, compositions=("333", "811", "811"),
+        states=("pristine", "pristine", "cycled"), crop_px=64, pixel_size_um=1.0, input_px=64,
+    )  # fmt: skip
+    aside = pd.DataFrame({"file": [], "reason": []})
+    return report_conditions(table, aside, None, settings, PARAMS)
+
+
+def test_scores_are_shares_of_crops_and_intervals_resample_areas():
+    aged = ("811_cycled", "811", "cycled")
+    rows = [(*aged, area, "811_cycled") for area in ("a", "b") for _ in range(50)]
+    rows += [(*aged, area, "811") for area in ("c", "d") for _ in range(50)]
+    found = make_predictions(rows)["conditions"][0]
+    assert found["overall"] == {"value": 0.5, "low": 0.0, "high": 1.0}
+    assert found["composition_accuracy"] == {"value": 1.0, "low": 1.0, "high": 1.0}
+    assert found["state_accuracy"]["value"] == 0.5
+    assert found["coverage"]["value"] == 0.5
+    assert found["unknown"]["value"] == 0.0
+    assert (found["n_crops"], found["n_areas"]) == (200, 4)
+
+
+def test_one_area_has_no_interval_and_says_so():
+    found = make_predictions([("333", "333", "pristine", "a", "333")] * 9)
+    entry = found["conditions"][0]
+    assert entry["overall"] == {"value": 1.0, "low": None, "high": None}
+    assert entry["unknown"]["value"] == 1.0
+    assert "one area only: no interval for 333 + A" in found["notes"][0]
+    assert found["chance"] == pytest.approx({"overall": 1 / 3, "composition": 0.5, "state": 0.5})
+
+
+def test_what_the_model_has_no_class_for_is_scored_where_it_can_be():
+    rows = [("333_cycled", "333", "cycled", area, "333") for area in ("a", "b")]
+    rows += [("622", "622", "pristine", area, "811") for area in ("c", "d")]
+    found = make_predictions(rows)
+    aged, other = found["conditions"]
+    assert aged["overall"] is None
+    assert aged["coverage"] is None
+    assert aged["composition_accuracy"]["value"] == 1.0
+    assert aged["state_accuracy"]["value"] == 0.0
+    assert other["composition_accuracy"] is None
+    assert other["state_accuracy"]["value"] == 1.0
+    assert any("no class for 333_cycled + A, 622 + A" in note for note in found["notes"])
+
+
+def test_the_typical_crop_is_the_median_of_the_most_frequent_answer():
+    table = pd.DataFrame(
+        {
+            "crop_id": list("abcd"),
+            "predicted": ["x", "y", "y", "y"],
+            "probability": [0.99, 0.9, 0.5, 0.6],
+        }
+    )
+    assert pick_typical(table)["crop_id"] == "d"

@@ -1,0 +1,68 @@
+"""Crops whose compositions, states and sessions are planted, in a world that transfers or not."""
+
+import numpy as np
+import pandas as pd
+
+from ncm_kedro.params.sem_transfer import SemTransferParams
+from ncm_kedro.sem.crop_set import REGION_COLUMNS, build_crop_set
+from ncm_kedro.sem.transfer import list_crops
+from ncm_kedro.sem.transfer_fits import TransferWork
+
+CROP_PX = 68
+COMPOSITIONS, STATES = ("333", "811"), ("pristine", "cycled")
+AREAS = {"train": 4, "validate": 2, "test": 4}
+CROPS_PER_AREA = 2
+
+
+def draw_crop_frame(rng, composition, state, *, other_sign=None):
+    """Grains with a composition's size, and a state's share of dark pits.
+
+    With another sign of composition, here the bright spots, grains of either size take turns.
+    """
+    grain = {"333": 1, "811": 4}[composition] if other_sign is None else (1, 4)[other_sign % 2]
+    side = 2 * CROP_PX
+    cells = rng.integers(60, 190, (side // grain, side // grain))
+    grey = 120.0 + rng.uniform(0.9, 1.0) * (np.kron(cells, np.ones((grain, grain))) - 125.0)
+    pits = rng.uniform(0.0, 0.01) if state == "pristine" else rng.uniform(0.08, 0.12)
+    grey[rng.random(grey.shape) < pits] = 0.0
+    if other_sign is not None and composition == "811":
+        grey[rng.random(grey.shape) < 0.06] = 255.0
+    return np.clip(grey + rng.uniform(-5, 5), 0, 255).astype(np.uint8)
+
+
+def make_world(*, specific=False, sessions=1, seed=0, compositions=COMPOSITIONS):
+    """Frames, manifest and crop table; a frame is an area, frames take turns in sessions."""
+    rng = np.random.default_rng(seed)
+    frames, manifest, crops = {}, [], []
+    for composition in compositions:
+        for state in STATES:
+            name = composition if state == "pristine" else f"{composition}_{state}"
+            count = 0
+            for split, n_areas in AREAS.items():
+                for _ in range(n_areas):
+                    frame_id = f"{name}/{count}"
+                    sign = count if specific and state == "cycled" else None
+                    frame = draw_crop_frame(rng, composition, state, other_sign=sign)
+                    frames[frame_id] = frame
+                    about = {"frame_id": frame_id, "class": name, "composition": composition}
+                    session = f"{name}/s{1 + count % sessions:02d}"
+                    about |= {"state": state, "pixel_size_um": 0.25, "session": session}
+                    manifest.append(about)
+                    side = frame.shape[0]
+                    for crop in range(CROPS_PER_AREA):
+                        at = crop * CROP_PX
+                        region = dict(zip(REGION_COLUMNS, (0, 0, side, side), strict=True))
+                        place = {"x_px": at, "y_px": at, "size_px": CROP_PX, "class": name}
+                        names = {"crop_id": f"{frame_id}@{crop}", "frame_id": frame_id}
+                        ground = {"mosaic": frame_id, "area": frame_id, "split": split}
+                        crops.append({**names, **place, **ground, **region})
+                    count += 1
+    return frames, pd.DataFrame(manifest), pd.DataFrame(crops)
+
+
+def make_work(folder, *, params=None, world=None):
+    """The study's crops and settings."""
+    frames, manifest, crops = world or make_world()
+    crop_set = build_crop_set(frames, crops, manifest)
+    params = params or SemTransferParams(n_bootstrap=200)
+    return TransferWork(crop_set, list_crops(crop_set, manifest), params, folder)
