@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from survey_cases import answer_survey, make_survey, make_tables
 
 from ncm_kedro.errors import ModelError
 from ncm_kedro.params.expert_survey import SurveyDrawParams, SurveyScoreParams
@@ -18,6 +17,7 @@ from ncm_kedro.sem.survey_answers import (
     collect_answers,
 )
 from ncm_kedro.sem.survey_draw import cut_view, draw_survey
+from survey_cases import answer_survey, make_survey, make_tables
 
 SURVEY = make_survey()
 PARAMS = SurveyScoreParams()

@@ -3,13 +3,13 @@
 import numpy as np
 import pandas as pd
 import pytest
-from survey_cases import CUT_PX, HEIGHT_PX, LABELS, make_tables
 
 from ncm_kedro.errors import TableError
 from ncm_kedro.params.expert_survey import SurveyDrawParams
 from ncm_kedro.sem.crop_set import hash_split
 from ncm_kedro.sem.labels import ClassLabel
 from ncm_kedro.sem.survey_draw import KEY_COLUMNS, cut_view, draw_survey, share_out
+from survey_cases import CUT_PX, HEIGHT_PX, LABELS, make_tables
 
 PARAMS = SurveyDrawParams(seed=3)
 

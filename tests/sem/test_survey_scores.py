@@ -5,7 +5,6 @@ from itertools import product
 import numpy as np
 import pytest
 from scipy import stats
-from survey_cases import LABELS, answer_survey, make_survey
 
 from ncm_kedro.params.expert_survey import SurveyScoreParams
 from ncm_kedro.sem.survey_answers import AnswerFiles, collect_answers, join_answers
@@ -23,6 +22,7 @@ from ncm_kedro.sem.survey_scores import (
     score_raters,
 )
 from ncm_kedro.sem.survey_summary import summarise_survey
+from survey_cases import LABELS, answer_survey, make_survey
 
 SURVEY, PARAMS = make_survey(), SurveyScoreParams()
 
