@@ -59,7 +59,8 @@ def make_catalog(root, phantom, truth):
     }
     for name, value in given.items():
         made[name] = MemoryDataset(value, copy_mode="assign")
-    made["nmc_damage_attribution"] = made["damage_metrics"] = MemoryDataset(copy_mode="assign")
+    for name in ("nmc_damage_attribution", "damage_metrics"):
+        made[name] = MemoryDataset(copy_mode="assign")
     return made
 
 
@@ -129,7 +130,7 @@ def test_metrics_are_those_of_the_table(finished):
 
 
 def test_a_sample_of_an_earlier_run_is_not_used(tmp_path):
-    phantom = draw_particle_tables(ParticleTableParams(particles=60), 3)
+    phantom = draw_particle_tables(ParticleTableParams(particles=160), 3)
     catalog = make_catalog(tmp_path, phantom, tmp_path)
     present = phantom.table[phantom.table["sample"] == "cyc10"]
     catalog["tomogram_table"] = MemoryDataset(present)

@@ -53,7 +53,7 @@ def test_circles_have_a_band_and_a_sign_per_link():
     assert (read(first).count("+"), read(first).count(MINUS)) == (1, 1)
     assert (read(second).count("+"), read(second).count(MINUS)) == (2, 1)
     assert {"Volume", "Elongation", "noise"} <= set(read(first))
-    assert first.get_title() == "cyc10: 2 links"
+    assert first.get_title(loc="left") == "cyc10: 2 links"
     common, other = find_bands(first)
     assert common.get_facecolor()[:3] == to_rgb(RED)
     assert other.get_facecolor()[:3] == to_rgb(BLUE)
@@ -77,7 +77,7 @@ def test_any_number_of_samples_and_no_link_at_all(samples):
     circles = draw(plot_circular_links(links, NAMES))
     assert len(circles.axes) == len(samples)
     assert not any(find_bands(axes) for axes in circles.axes)
-    assert circles.axes[0].get_title() == f"{samples[0]}: no links"
+    assert circles.axes[0].get_title(loc="left") == f"{samples[0]}: no links"
     matrices = draw(plot_link_matrices(links, NAMES))
     assert len(matrices.axes) == len(samples) + 1
     words = [text.get_text() for legend in circles.legends for text in legend.get_texts()]
