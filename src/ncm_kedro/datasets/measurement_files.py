@@ -22,7 +22,7 @@ import numpy as np
 from ncm_kedro.datasets.particle_tables import encode_table, read_table
 from ncm_kedro.errors import StoreError
 from ncm_kedro.particles.measure import Cells, Measurement
-from ncm_kedro.tomo.whole_files import write_whole
+from ncm_kedro.whole_files import write_whole
 
 FORMAT, FORMAT_VERSION = "ncm-kedro measurement", 1
 RECORD = "record.json"

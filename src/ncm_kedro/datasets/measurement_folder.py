@@ -34,7 +34,7 @@ from ncm_kedro.datasets.set_aside import read_set_aside, write_set_aside
 from ncm_kedro.datasets.store_files import describe_space, lock_store, report_write_errors
 from ncm_kedro.errors import SettingsError, StoreError, TomogramError
 from ncm_kedro.particles.plan import MeasurementPlan, Measurements
-from ncm_kedro.tomo.whole_files import write_whole
+from ncm_kedro.whole_files import write_whole
 
 _PLAN = "plan.json"
 _PARTIAL, _OLD = ".partial", ".old"

@@ -20,7 +20,7 @@ from ncm_kedro.datasets.store_files import lock_store, report_write_errors
 from ncm_kedro.errors import SettingsError, StoreError
 from ncm_kedro.particles.columns import ATTRIBUTES
 from ncm_kedro.particles.plan import ParticleTables
-from ncm_kedro.tomo.whole_files import write_whole
+from ncm_kedro.whole_files import write_whole
 
 SUFFIX = ".parquet"
 Columns = Literal["attributes", "plain"]

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 from kedro.io import AbstractDataset
 
+from ncm_kedro.datasets.read_only import refuse_saving
 from ncm_kedro.electrochemistry.records import Cell, CyclingFile, RawCycling
 from ncm_kedro.electrochemistry.sheets import READERS
 from ncm_kedro.errors import NcmError, TableError
@@ -71,12 +72,7 @@ class RawCyclingFolder(AbstractDataset[None, RawCycling]):
         NcmError
             Always.
         """
-        raise NcmError(
-            self._filepath,
-            found="an attempt to save raw cycling data",
-            expected="raw data to be read only",
-            action="name another data set as the node's output",
-        )
+        refuse_saving(self._filepath, "raw cycling data")
 
     def _exists(self) -> bool:
         return self._filepath.is_dir() and any(self._filepath.iterdir())

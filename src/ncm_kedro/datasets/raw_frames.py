@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 from kedro.io import AbstractDataset
 
+from ncm_kedro.datasets.read_only import refuse_saving
 from ncm_kedro.errors import NcmError, TableError
 from ncm_kedro.sem.frames import FrameRecord, RawFrames, SetAside
 
@@ -75,12 +76,7 @@ class RawFrameFolder(AbstractDataset[None, RawFrames]):
         NcmError
             Always.
         """
-        raise NcmError(
-            self._filepath,
-            found="an attempt to save raw frames",
-            expected="raw data to be read only",
-            action="name another data set as the node's output",
-        )
+        refuse_saving(self._filepath, "raw frames")
 
     def _exists(self) -> bool:
         return self._filepath.is_dir() and any(self._filepath.iterdir())

@@ -21,6 +21,7 @@ from ncm_kedro.datasets.raw_tomograms_notes import TomogramNotes, demand_voxel_s
 from ncm_kedro.datasets.raw_tomograms_opening import OpenedVolume, Region, refuse_volume
 from ncm_kedro.datasets.raw_tomograms_tiff import TIFF_SUFFIXES, open_sections, open_tiff
 from ncm_kedro.datasets.raw_tomograms_zarr import is_zarr, open_zarr
+from ncm_kedro.datasets.read_only import refuse_saving
 from ncm_kedro.errors import NcmError, SettingsError, TomogramError
 from ncm_kedro.tomo.volume import Spacing, Triple
 
@@ -192,12 +193,7 @@ class RawTomogramFolder(AbstractDataset[None, RawTomograms]):
         NcmError
             Always.
         """
-        raise NcmError(
-            self._filepath,
-            found="an attempt to save raw tomograms",
-            expected="raw data to be read only",
-            action="name another data set as the node's output",
-        )
+        refuse_saving(self._filepath, "raw tomograms")
 
     def content_hash(self) -> str | None:
         """Return a hash over the files' names, sizes and times, None where nothing can be used."""

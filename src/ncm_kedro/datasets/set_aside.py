@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ncm_kedro.errors import StoreError
-from ncm_kedro.tomo.whole_files import write_whole
+from ncm_kedro.whole_files import write_whole
 
 _FILE = "set_aside.json"
 

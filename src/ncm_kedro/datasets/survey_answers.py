@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 from kedro.io import AbstractDataset
 
-from ncm_kedro.errors import NcmError
+from ncm_kedro.datasets.read_only import refuse_saving
 from ncm_kedro.sem.frames import SetAside
 from ncm_kedro.sem.survey_answers import AnswerFile, AnswerFiles
 
@@ -64,12 +64,7 @@ class SurveyAnswerFolder(AbstractDataset[None, AnswerFiles]):
         NcmError
             Always.
         """
-        raise NcmError(
-            self._filepath,
-            found="an attempt to save answers",
-            expected="answers to be read only",
-            action="name another data set as the node's output",
-        )
+        refuse_saving(self._filepath, "experts' answers")
 
     def _exists(self) -> bool:
         return self._filepath.is_dir()

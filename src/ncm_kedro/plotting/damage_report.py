@@ -21,8 +21,9 @@ from ncm_kedro.plotting.damage_importance import (
 )
 from ncm_kedro.plotting.damage_latent import plot_autoencoder_errors
 from ncm_kedro.plotting.damage_links import plot_circular_links, plot_link_matrices
+from ncm_kedro.plotting.damage_page import Page
 from ncm_kedro.plotting.damage_paper import plot_leaks, plot_paper_robustness
-from ncm_kedro.plotting.damage_sections import Page, list_sections
+from ncm_kedro.plotting.damage_sections import list_sections
 from ncm_kedro.plotting.damage_shap import SHOWN_DEPENDENCES, plot_beeswarm, plot_dependence
 from ncm_kedro.plotting.damage_summary import (
     DamageTables,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -12,9 +11,7 @@ from ncm_kedro.damage.correlation import INDEPENDENCE_CAVEAT
 from ncm_kedro.damage.dimension_search import choose_dimensions
 from ncm_kedro.damage.groups import label_group
 from ncm_kedro.damage.latent import DECODED_CAVEAT, LATENT_CAVEAT
-from ncm_kedro.damage.preparation import DamageData
 from ncm_kedro.damage.synchrony import QUANTITIES, judge_synchrony
-from ncm_kedro.params.damage_attribution import AttributionParams, DamageForestParams
 from ncm_kedro.particles.compare import REPLICATE_CAVEAT
 from ncm_kedro.plotting.damage_axes import name_on_paper
 from ncm_kedro.plotting.damage_caveats import (
@@ -27,13 +24,12 @@ from ncm_kedro.plotting.damage_caveats import (
     list_score_caveats,
 )
 from ncm_kedro.plotting.damage_numbers import write_number
+from ncm_kedro.plotting.damage_page import Page
 from ncm_kedro.plotting.damage_summary import (
     PAIR,
-    DamageTables,
     describe_changes,
     explain_no_comparison,
     list_compared,
-    list_explained,
 )
 from ncm_kedro.plotting.damage_tables import (
     SHOWN_ROWS,
@@ -74,46 +70,6 @@ from ncm_kedro.plotting.damage_words import (
 from ncm_kedro.plotting.report import Section
 
 _GREY = {"electron_density", "homogeneity"}
-
-
-@dataclass(frozen=True)
-class Page:
-    """What the page is made of.
-
-    Attributes
-    ----------
-    data
-        Usable particles and what may explain their damage.
-    tables
-        What was found.
-    figures
-        By name, every one of them.
-    params, forest
-        How it was explained.
-    dimensions
-        Latent dimensions of the auto-encoder.
-    """
-
-    data: DamageData
-    tables: DamageTables
-    figures: Mapping[str, Figure]
-    params: AttributionParams
-    forest: DamageForestParams
-    dimensions: int
-
-    @property
-    def explained(self) -> list[str]:
-        """Samples whose damage the forest explains."""
-        return list_explained(self.tables.scores)
-
-    @property
-    def unexplained(self) -> list[str]:
-        """Samples whose damage it does not explain."""
-        return [sample for sample in self.data.samples if sample not in self.explained]
-
-    def keep_explained(self, table: pd.DataFrame) -> pd.DataFrame:
-        """Return the rows of samples that are explained."""
-        return table[table["sample"].isin(self.explained)]
 
 
 def list_sections(page: Page) -> list[Section]:

@@ -10,7 +10,6 @@ import hashlib
 import io
 import json
 import logging
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +26,7 @@ from ncm_kedro.params.sem_transfer import TEXTURE, SemTransferParams, TransferMo
 from ncm_kedro.sem.crop_set import SPLITS, CropSet
 from ncm_kedro.sem.rivals import measure_textures
 from ncm_kedro.sem.transfer import HoldOut, TransferCrops
+from ncm_kedro.whole_files import write_whole
 
 _LOG = logging.getLogger(__name__)
 _VERSION = 1  # raise it when the same crops and settings would give another result
@@ -117,7 +117,7 @@ class TransferWork:
         features = np.concatenate([measure_textures(self.crop_set, split) for split in SPLITS])
         buffer = io.BytesIO()
         np.save(buffer, features)
-        _write_whole(path, buffer.getvalue())
+        _write_store(path, buffer.getvalue())
         return features
 
     def _fit_network(self, hold_out: HoldOut, folder: Path) -> NDArray[np.int64]:
@@ -179,17 +179,14 @@ def write_result(path: Path, about: dict[str, str], predicted: NDArray[np.int64]
     StoreError
         It cannot be written.
     """
-    _write_whole(path, json.dumps({**about, "predicted": predicted.tolist()}).encode())
+    _write_store(path, json.dumps({**about, "predicted": predicted.tolist()}).encode())
 
 
-def _write_whole(path: Path, content: bytes) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+def _write_store(path: Path, content: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(content)
-        partial.replace(path)
+        write_whole(path, content)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise StoreError(
             path,
             found=f"a result that cannot be written ({error.strerror})",

@@ -17,7 +17,7 @@ from ncm_kedro.errors import StoreError
 from ncm_kedro.params.cycling import SyntheticCyclingParams
 from ncm_kedro.synthetic.cycling_exports import WRITERS, record_cycles
 from ncm_kedro.synthetic.sem_writing import MARKER
-from ncm_kedro.tomo.whole_files import write_whole
+from ncm_kedro.whole_files import write_whole
 
 FIRST_CAPACITY_MAH_G = {"333": 150.0, "523": 160.0, "622": 172.0, "811": 198.0}
 """Mean discharge capacity of cycle 1; other compositions have `OTHER_CAPACITY_MAH_G`."""

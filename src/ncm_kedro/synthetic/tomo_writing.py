@@ -42,7 +42,7 @@ from ncm_kedro.synthetic.tomo_volume import (
     start_count,
     tabulate_truth,
 )
-from ncm_kedro.tomo.whole_files import write_whole
+from ncm_kedro.whole_files import write_whole
 
 VERSION = 1
 """Raised when the same settings give another phantom."""

@@ -26,7 +26,7 @@ from tqdm import tqdm
 from ncm_kedro.errors import SettingsError, StoreError
 from ncm_kedro.params.tomo_compute import TomoComputeParams
 from ncm_kedro.tomo.volume import Triple
-from ncm_kedro.tomo.whole_files import write_whole
+from ncm_kedro.whole_files import write_whole
 
 Result = Mapping[str, NDArray[np.generic]]
 Task = Callable[["Block"], Result | None]

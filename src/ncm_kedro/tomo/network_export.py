@@ -13,7 +13,7 @@ from ncm_kedro.tomo.detector_runtimes import compile_network
 from ncm_kedro.tomo.network import load_network, predict_network
 from ncm_kedro.tomo.network_files import ONNX_FILE, read_shape, read_weights
 from ncm_kedro.tomo.network_onnx import build_onnx
-from ncm_kedro.tomo.whole_files import write_model_file
+from ncm_kedro.whole_files import write_model_file
 
 _PROBE_SEED = 7
 _PROBE_TILES = (6, 7)  # height and width in units of what the network takes

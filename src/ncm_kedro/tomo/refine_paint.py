@@ -11,7 +11,7 @@ import zarr
 from numpy.typing import NDArray
 
 from ncm_kedro.tomo.blocks import Block
-from ncm_kedro.tomo.whole_files import write_whole
+from ncm_kedro.whole_files import write_whole
 
 
 @dataclass(frozen=True)

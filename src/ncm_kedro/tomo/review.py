@@ -16,7 +16,7 @@ import zarr
 from ncm_kedro.params.tomo_review import TomoReviewParams
 from ncm_kedro.tomo.review_doubt import rank_doubtful
 from ncm_kedro.tomo.volume import Volume
-from ncm_kedro.tomo.whole_files import write_whole
+from ncm_kedro.whole_files import write_whole
 
 SCRIPT = "open_in_napari.py"
 _README = """# Correct the labels of {sample} by hand

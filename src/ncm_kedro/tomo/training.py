@@ -28,7 +28,7 @@ from ncm_kedro.tomo.training_sections import (
     split_sections,
 )
 from ncm_kedro.tomo.training_thresholds import Thresholds, choose_thresholds
-from ncm_kedro.tomo.whole_files import write_model_file
+from ncm_kedro.whole_files import write_model_file
 
 _SPLIT_STREAM = 0
 _EXAMPLES = 4

@@ -20,7 +20,7 @@ from ncm_kedro.errors import ModelError
 from ncm_kedro.params.tomo_phantoms import TomoSectionParams
 from ncm_kedro.synthetic.tomo_sections import training_section
 from ncm_kedro.tomo.grey_range import measure_grey_range, normalise_sections
-from ncm_kedro.tomo.whole_files import write_model_file
+from ncm_kedro.whole_files import write_model_file
 
 _SHARD = 64
 _LOG_EVERY_S = 60.0

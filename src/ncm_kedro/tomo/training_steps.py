@@ -21,7 +21,7 @@ from ncm_kedro.tomo.network import (
     with_float_outputs,
 )
 from ncm_kedro.tomo.training_crops import Batch
-from ncm_kedro.tomo.whole_files import write_model_file
+from ncm_kedro.whole_files import write_model_file
 
 _BACKGROUND_WEIGHT = 1e-4  # keeps distances in the background small, as StarDist does
 _WEIGHTS_STREAM = 2

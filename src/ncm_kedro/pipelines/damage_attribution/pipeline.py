@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 from kedro.pipeline import Node, Pipeline, node, pipeline
 
 from ncm_kedro.pipelines.damage_attribution import nodes
+from ncm_kedro.plotting.damage_report import FIGURES, DamageTables
 
 PARTICLES = ["damage_particles", "damage_inputs"]
 FOREST = "params:damage_attribution.forest"
 ATTRIBUTION = "params:damage_attribution.attribution"
-FIGURES = (
-    "importance", "scores", "beeswarm", "dependence", "differences", "uncertain_ranks", "leaks",
-    "synchrony", "correlations", "autoencoder", "latent_matrices", "latent_circles",
-    "attribute_matrices", "attribute_circles", "paper",
-)  # fmt: skip
-TABLES = (
-    "importance", "attributes", "scores", "differences", "ranks", "shap", "leaks", "synchrony",
-    "paper", "autoencoder_errors", "latents", "latent_links", "decoded", "attribute_links",
-    "correlations", "correlation_differences", "truth",
-)  # fmt: skip
+EXPLAINED = ("importance", "attributes", "scores", "differences", "ranks", "shap", "leaks")
+TABLES = tuple(field.name for field in fields(DamageTables))
 
 
 def create_pipeline() -> Pipeline:
@@ -42,7 +37,7 @@ def _explaining() -> list[Node]:
         node(
             nodes.attribute_particle_damage,
             inputs=[*PARTICLES, FOREST, ATTRIBUTION],
-            outputs=[*(f"damage_{name}" for name in TABLES[:7]), "damage_metrics"],
+            outputs=[*(f"damage_{name}" for name in EXPLAINED), "damage_metrics"],
             name="attribute_particle_damage",
         ),
         node(
