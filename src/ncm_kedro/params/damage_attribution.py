@@ -61,10 +61,13 @@ class AttributionParams(FrozenParams):
     repeats: int = Field(default=5, ge=1, le=100)
     """Times that blocks are dealt out to the parts anew."""
     bootstraps: int = Field(default=500, ge=20, le=10_000)
-    """Block bootstraps, each with a forest of its own, that intervals are taken from."""
+    """Block bootstraps, each with a forest of its own, that intervals are taken from. A difference
+    between samples that stands alone among G groups needs 2 G / `false_discovery` of them to become
+    significant."""
     permutations: int = Field(default=250, ge=19, le=10_000)
     """Times that damage is dealt out to the particles at random, each with a forest of its own:
-    what importance would be worth if nothing drove damage."""
+    what importance would be worth if nothing drove damage. A driver that stands alone among G
+    groups needs G / `false_discovery` of them, and as many bootstraps, to become significant."""
     resampled_trees: int = Field(default=12, ge=5, le=1000)
     """Trees of each forest of a bootstrap, a permutation or a perturbation."""
     resampled_folds: int = Field(default=3, ge=2, le=50)
