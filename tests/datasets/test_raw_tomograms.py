@@ -383,7 +383,7 @@ def test_an_empty_or_missing_folder(tmp_path):
         load(tmp_path)
     with pytest.raises(DatasetError, match="no such folder"):
         load(tmp_path / "x")
-    with pytest.raises(DatasetError, match="raw data to be read only"):
+    with pytest.raises(DatasetError, match="raw tomograms to be read only"):
         RawTomogramFolder(filepath=str(tmp_path)).save("x")
 
 
