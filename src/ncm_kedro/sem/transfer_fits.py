@@ -7,26 +7,24 @@ left out, and the settings of the model.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import logging
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ncm_kedro.errors import StoreError
 from ncm_kedro.learning.classifier import ClassifierSettings, build_network, classify_crops
 from ncm_kedro.learning.fitting import train_classifier
 from ncm_kedro.learning.search import SearchData
 from ncm_kedro.learning.texture import fit_texture_baseline
 from ncm_kedro.params.sem_transfer import TEXTURE, SemTransferParams, TransferModel
-from ncm_kedro.sem.crop_set import SPLITS, CropSet
-from ncm_kedro.sem.rivals import measure_textures
+from ncm_kedro.sem.crop_set import CropSet
+from ncm_kedro.sem.kept_results import keep_textures, read_kept, write_kept
 from ncm_kedro.sem.transfer import HoldOut, TransferCrops
-from ncm_kedro.whole_files import write_whole
 
 _LOG = logging.getLogger(__name__)
 _VERSION = 1  # raise it when the same crops and settings would give another result
@@ -66,7 +64,7 @@ class TransferWork:
         """
         key = self._name_result(hold_out, model)
         path = self.folder / f"{key}.json"
-        kept = read_result(path)
+        kept = read_kept(path, _parse_answers)
         if kept is not None and len(kept) == int(hold_out.test.sum()):
             return kept
         _LOG.info(
@@ -77,7 +75,8 @@ class TransferWork:
             predicted = self._fit_texture(hold_out)
         else:
             predicted = self._fit_network(hold_out, self.folder / key)
-        write_result(path, {"held_out": hold_out.held_out, "model": model}, predicted)
+        about = {"held_out": hold_out.held_out, "model": model}
+        write_kept(path, {**about, "predicted": predicted.tolist()})
         shutil.rmtree(self.folder / key, ignore_errors=True)
         return predicted
 
@@ -111,14 +110,7 @@ class TransferWork:
     def _measure_textures(self) -> NDArray[np.float32]:
         """Measure the texture of all crops once, (N, F), and keep it."""
         key = hashlib.sha256(f"{_VERSION}".encode() + self._data_key).hexdigest()[:24]
-        path = self.folder / f"textures_{key}.npy"
-        if path.is_file():
-            return np.asarray(np.load(path), dtype=np.float32)
-        features = np.concatenate([measure_textures(self.crop_set, split) for split in SPLITS])
-        buffer = io.BytesIO()
-        np.save(buffer, features)
-        _write_store(path, buffer.getvalue())
-        return features
+        return keep_textures(self.crop_set, self.folder / f"textures_{key}.npy")
 
     def _fit_network(self, hold_out: HoldOut, folder: Path) -> NDArray[np.int64]:
         crop_set, params = self.crop_set, self.params
@@ -144,52 +136,5 @@ class TransferWork:
         return np.asarray(probabilities.argmax(axis=1), dtype=np.int64)
 
 
-def read_result(path: Path) -> NDArray[np.int64] | None:
-    """Return the answers of a finished training; None where there is none that can be read.
-
-    Parameters
-    ----------
-    path
-        Where they are kept.
-    """
-    try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        return np.array(kept["predicted"], dtype=np.int64)
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError):
-        _LOG.warning("%s cannot be read and is made again", path)
-        return None
-
-
-def write_result(path: Path, about: dict[str, str], predicted: NDArray[np.int64]) -> None:
-    """Keep the answers of a finished training, whole or not at all.
-
-    Parameters
-    ----------
-    path
-        Where to.
-    about
-        What was left out and what was trained, for a reader.
-    predicted
-        (T,) number of the predicted answer for each test crop.
-
-    Raises
-    ------
-    StoreError
-        It cannot be written.
-    """
-    _write_store(path, json.dumps({**about, "predicted": predicted.tolist()}).encode())
-
-
-def _write_store(path: Path, content: bytes) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, content)
-    except OSError as error:
-        raise StoreError(
-            path,
-            found=f"a result that cannot be written ({error.strerror})",
-            expected="a folder that can be written to, with room",
-            action="free disk space, then run again: what is finished is kept",
-        ) from error
+def _parse_answers(kept: dict[str, Any]) -> NDArray[np.int64]:
+    return np.array(kept["predicted"], dtype=np.int64)

@@ -1,0 +1,79 @@
+"""Settings of `sem_studies`."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+from pydantic import Field
+
+from ncm_kedro.params.base import FrozenParams
+from ncm_kedro.params.sem_transfer import TransferModel
+from ncm_kedro.params.tune_train import AugmentParams, EvaluationParams, TrainParams
+
+StudyName = Literal[
+    "crop_size",
+    "image_count",
+    "normalisation",
+    "grey_levels",
+    "weights",
+    "augmentation",
+    "magnification",
+    "accelerating_voltage",
+    "microscope",
+    "split",
+]
+STUDIES: tuple[StudyName, ...] = get_args(StudyName)
+
+Normalisation = Literal["none", "data_set", "per_image", "offset", "clahe"]
+
+
+class SemStudiesParams(FrozenParams):
+    """What is varied, and how each point is trained and scored."""
+
+    models: tuple[TransferModel, ...] = Field(default=("texture", "network"), min_length=1)
+    """The network, and beside it texture features with logistic regression where the study changes
+    the crops."""
+
+    train: TrainParams = TrainParams()
+    """Training of the network; each study changes one thing of it."""
+
+    images_per_class: int | None = Field(default=None, ge=2)
+    """Crops per class for training and validation together; null: as `crop_augment`."""
+
+    test_images_per_class: int | None = Field(default=None, ge=1)
+    """Crops per class for the test; null: as `crop_augment`."""
+
+    sizes_px: tuple[int, ...] = Field(default=(100, 150, 200, 250, 300, 350, 400), min_length=1)
+    """Edges of a crop in the frame (px) of `crop_size`."""
+
+    counts: tuple[int, ...] = Field(default=(50, 100, 200, 300, 400, 500), min_length=1)
+    """Crops per class (training and validation together) of `image_count`."""
+
+    normalisations: tuple[Normalisation, ...] = Field(
+        default=("none", "data_set", "per_image", "offset", "clahe"), min_length=1
+    )
+    """What `normalisation` tries, trained anew each time; `clahe` equalises and leaves it there."""
+
+    augment: AugmentParams = AugmentParams(
+        flip=True, rotate90=True, position_jitter_px=1000, contrast=0.08
+    )
+    """What `augmentation` switches on."""
+
+    weights_model: str = "tf_efficientnet_b7"
+    """Architecture of `weights`; it must be one that has published weights."""
+
+    n_bootstrap: int = Field(default=2000, ge=100)
+    """Resamples of areas."""
+
+    confidence: float = Field(default=0.95, gt=0.0, lt=1.0)
+    """Probability mass of an interval."""
+
+    seed: int = Field(default=0, ge=0)
+    """Seed of the texture baseline, of the order of crops and of the resampling."""
+
+    @property
+    def resampling(self) -> EvaluationParams:
+        """How areas are resampled."""
+        return EvaluationParams(
+            n_bootstrap=self.n_bootstrap, confidence=self.confidence, seed=self.seed
+        )

@@ -1,0 +1,90 @@
+"""The node of `sem_studies`, with the runs that it leaves in MLflow."""
+
+import json
+
+import mlflow
+import pytest
+from mlflow.tracking import MlflowClient
+
+from ncm_kedro.contracts.studies import validate_studies
+from ncm_kedro.errors import SettingsError
+from ncm_kedro.params.sem_studies import SemStudiesParams
+from ncm_kedro.pipelines.sem_studies import create_pipeline
+from ncm_kedro.pipelines.sem_studies.nodes import run_sem_studies
+from study_cases import CROPS, TINY, make_frames
+
+PARAMS = SemStudiesParams(
+    models=("network",), normalisations=("none", "per_image"), train=TINY, n_bootstrap=100
+)
+
+
+@pytest.fixture
+def client(tmp_path):
+    """A tracking server in a file, put back afterwards."""
+    before = mlflow.get_tracking_uri()
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    mlflow.set_tracking_uri(uri)
+    client = MlflowClient(uri)
+    client.create_experiment("studies", artifact_location=str(tmp_path / "artifacts"))
+    mlflow.set_experiment("studies")
+    yield client
+    mlflow.set_tracking_uri(before)
+
+
+def run(folder, study):
+    frames, manifest = make_frames()
+    inputs = {"frames": frames, "manifest": manifest, "folder": folder}
+    return run_sem_studies(**inputs, study=study, crops=CROPS, params=PARAMS)
+
+
+def find(client, text):
+    experiment = client.get_experiment_by_name("studies").experiment_id
+    return client.search_runs([experiment], filter_string=text)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+def test_a_study_is_a_run_and_its_points_are_runs_below_it(client, tmp_path):
+    with mlflow.start_run() as run_of_pipeline:
+        tables, reports, figures = run(tmp_path / "work", "normalisation+grey_levels+microscope")
+    assert set(tables) == set(reports) == set(figures)
+    validate_studies(tables)
+    json.dumps(reports, allow_nan=False)
+
+    (study,) = find(client, "tags.study = 'normalisation' and tags.purpose = 'study'")
+    assert study.data.tags["mlflow.parentRunId"] == run_of_pipeline.info.run_id
+    artifacts = {item.path for item in client.list_artifacts(study.info.run_id)}
+    assert artifacts == {"normalisation.json", "normalisation.png", "normalisation.csv"}
+    assert study.data.metrics["points_run"] == 3.0
+
+    points = find(client, "tags.study = 'normalisation' and tags.purpose = 'study point'")
+    assert {p.data.tags["mlflow.parentRunId"] for p in points} == {study.info.run_id}
+    named = {point.data.params["point"]: point.data for point in points}
+    assert set(named) == {"none", "none, tested per image", "per image"}
+    row = reports["normalisation"]["rows"][0]
+    assert named["none"].metrics["balanced_accuracy"] == row["balanced_accuracy"]
+    assert {"low", "high", "seconds_per_epoch", "composition_accuracy"} <= set(
+        named["none"].metrics
+    )
+    run_id = next(p.info.run_id for p in points if p.data.params["point"] == "none")
+    (epoch,) = client.get_metric_history(run_id, "epoch.validation_accuracy")
+    assert epoch.step == 1
+
+    (gap,) = find(client, "tags.study = 'microscope' and tags.purpose = 'study point'")
+    assert "frames.csv" in gap.data.tags["not_run"]
+
+
+def test_without_an_active_run_nothing_is_logged(client, tmp_path):
+    run(tmp_path / "work", "microscope")
+    assert find(client, "") == []
+
+
+def test_an_unknown_study_is_refused_before_frames_are_read(tmp_path):
+    with pytest.raises(SettingsError, match="crop_size, image_count"):
+        run_sem_studies(
+            frames={}, manifest=None, folder=tmp_path, study="size", crops=CROPS, params=PARAMS
+        )
+
+
+def test_the_pipeline_needs_what_ingest_leaves_behind():
+    inputs = {name for name in create_pipeline().inputs() if not name.startswith("params:")}
+    assert inputs == {"sem_frames", "sem_manifest", "sem_studies_folder"}
