@@ -3,8 +3,10 @@
 import json
 
 import pytest
+from pandera.errors import SchemaError
 
 from explain_cases import make_tables
+from ncm_kedro.contracts.explained import SemAttention, SemExplainedCrops
 from ncm_kedro.params.sem_explain import SemExplainParams
 from ncm_kedro.pipelines.sem_explain import create_pipeline
 from ncm_kedro.pipelines.sem_explain.nodes import (
@@ -34,7 +36,10 @@ def inputs():
 def test_nodes_give_a_table_a_report_and_figures(inputs):
     shared, predictions = inputs
     table, report, metrics, *figures = explain_sem_crops(**shared, predictions=predictions)
-    assert len(table) == len(shared["chosen"])
+    assert len(table) == len(SemExplainedCrops.validate(shared["chosen"]))
+    SemAttention.validate(table)
+    with pytest.raises(SchemaError, match="guided_p"):
+        SemAttention.validate(table.assign(guided_p=2.0))
     json.dumps(report, allow_nan=False)
     assert all(set(entry) == {"value", "step"} for entry in metrics.values())
     assert len(figures) == 4
