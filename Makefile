@@ -29,7 +29,7 @@ $(READY): requirements.txt
 demo: $(READY)
 	@echo "Running the demo on synthetic SEM frames and tomograms: minutes on 2 cores, 400 MB of disk."
 	@$(BIN)/kedro run --env demo
-	@echo "Done. Open data/demo/08_reporting/report.html (SEM frames) and"
+	@echo "Done. Open data/demo/08_reporting/sem/report.html (SEM frames) and"
 	@echo "data/demo/08_reporting/tomo/report.html (tomograms) and"
 	@echo "data/demo/08_reporting/particles/report.html (their particles) and"
 	@echo "data/demo/08_reporting/damage/report.html (what goes with damage); compare runs with"

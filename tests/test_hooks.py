@@ -1,10 +1,15 @@
-"""Lineage: hashes follow content and names, commits are told, parameters come one by one."""
+"""Lineage: hashes follow content and names, commits are told, results know their run."""
 
 import subprocess
 
+import mlflow
 import pytest
+from kedro.framework.hooks.manager import _create_hook_manager
+from kedro.io import DataCatalog
+from kedro.pipeline import node, pipeline
+from kedro.runner import SequentialRunner
 
-from ncm_kedro.hooks import _hash_input, describe_commit, hash_path
+from ncm_kedro.hooks import LineageHook, _hash_input, describe_commit, hash_path
 
 
 def test_hash_follows_content_and_name_but_not_time(tmp_path):
@@ -63,3 +68,111 @@ def test_volumes_are_hashed_by_what_they_say_of_themselves():
     catalog = {"tomograms": Known()}
     assert _hash_input(catalog, "tomograms") == "abc"
     assert _hash_input(catalog, "params:x") is None
+
+
+@pytest.fixture
+def catalog(tmp_path):
+    def file(kind, name, **more):
+        return {"type": kind, "filepath": str(tmp_path / name), **more}
+
+    return DataCatalog.from_config(
+        {
+            "lineage": {
+                "type": "ncm_kedro.datasets.lineage_folder.LineageFolder",
+                "path": str(tmp_path / "lineage"),
+            },
+            "numbers": file("json.JSONDataset", "numbers.json"),
+            "optional": {
+                "type": "ncm_kedro.datasets.optional_data.OptionalDataset",
+                "dataset": file("json.JSONDataset", "optional.json"),
+            },
+            "studies": {
+                "type": "partitions.PartitionedDataset",
+                "path": str(tmp_path / "studies"),
+                "dataset": {"type": "json.JSONDataset"},
+                "filename_suffix": ".json",
+            },
+            "scores": {"type": "kedro_mlflow.io.metrics.MlflowMetricsHistoryDataset"},
+            "page": {
+                "type": "kedro_mlflow.io.artifacts.MlflowArtifactDataset",
+                "dataset": file("text.TextDataset", "page.html"),
+                "artifact_path": "pages",
+            },
+        }
+    )
+
+
+def make_results(scale):
+    metrics = {"score": {"value": 1.0, "step": 0}}
+    return [scale], [scale], {"one": 1, "two": 2}, metrics, "<html>", "kept in memory"
+
+
+def save_one():
+    return [3]
+
+
+def run_small_pipeline(catalog, *, tracked):
+    outputs = ["numbers", "optional", "studies", "page", "passing"]
+    outputs.insert(3, "scores" if tracked else "unsaved")
+    small = pipeline([node(make_results, "params:scale", outputs, name="make")])
+    catalog["params:scale"] = 2
+    manager = _create_hook_manager()
+    manager.register(LineageHook())
+    groups = {"group": pipeline([*small.nodes, node(save_one, None, "x", name="x")])}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ncm_kedro.hooks.pipelines", {"small": small, **groups})
+        manager.hook.before_pipeline_run(run_params={}, pipeline=small, catalog=catalog)
+    SequentialRunner().run(small, catalog, hook_manager=manager)
+    return catalog.load("lineage")
+
+
+@pytest.fixture
+def tracking(tmp_path):
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
+    mlflow.create_experiment("small", artifact_location=str(tmp_path / "artifacts"))
+    mlflow.set_experiment("small")
+    yield
+    mlflow.set_tracking_uri(before)
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_each_saved_data_set_gets_the_run_that_made_it(catalog, tracking, tmp_path):
+    with mlflow.start_run(run_name="a run") as run:
+        records = run_small_pipeline(catalog, tracked=True)
+    assert set(records) == {"numbers", "optional", "studies/one", "studies/two", "page"}
+    assert {record.run_id for record in records.values()} == {run.info.run_id}
+    record = records["studies/two"]
+    assert (record.node, record.pipeline) == ("make", "small")
+    assert (record.run_name, record.experiment) == ("a run", "small")
+    tags = mlflow.get_run(run.info.run_id).data.tags
+    assert tags["page.page"] == "pages/page.html"
+    assert "`pages/page.html`" in tags["mlflow.note.content"]
+    assert tags["git_commit"] == record.git_commit
+    assert (tmp_path / "artifacts" / run.info.run_id / "artifacts/pages/page.html").is_file()
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_a_later_run_takes_over_only_what_it_saves(catalog, tracking):
+    with mlflow.start_run():
+        first = run_small_pipeline(catalog, tracked=True)["numbers"]
+    part = pipeline([node(save_one, None, "optional", name="again")])
+    manager = _create_hook_manager()
+    manager.register(LineageHook())
+    with mlflow.start_run() as run:
+        manager.hook.before_pipeline_run(run_params={}, pipeline=part, catalog=catalog)
+        SequentialRunner().run(part, catalog, hook_manager=manager)
+    records = catalog.load("lineage")
+    assert records["numbers"] == first
+    assert records["optional"].run_id == run.info.run_id
+    assert records["optional"].pipeline == "not registered"
+
+
+def test_without_mlflow_the_run_is_recorded_as_untracked(catalog):
+    catalog["page"] = DataCatalog.from_config(
+        {"page": {"type": "text.TextDataset", "filepath": "unused.html"}}
+    ).get("page")
+    catalog["page"].save = lambda _: None
+    records = run_small_pipeline(catalog, tracked=False)
+    assert records["numbers"].run_id is None
+    assert "unsaved" not in records

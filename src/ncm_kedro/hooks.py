@@ -1,4 +1,4 @@
-"""What surrounds every run: tracking of parameters, lineage of code and data, the demo."""
+"""What surrounds every run: tracking of parameters, lineage of code and data."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import logging
 import subprocess
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -13,26 +14,25 @@ import mlflow
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.framework.project import pipelines
-from kedro.io import DataCatalog
-from kedro.pipeline import Pipeline, pipeline
+from kedro.io import AbstractDataset, DataCatalog, MemoryDataset
+from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
+from kedro_datasets.partitions import PartitionedDataset
 from kedro_mlflow.framework.hooks.mlflow_hook import MlflowHook
+from kedro_mlflow.io.metrics import MlflowMetricsHistoryDataset
 from pydantic import BaseModel
 
+from ncm_kedro.datasets.optional_data import OptionalDataset
 from ncm_kedro.errors import NcmError
+from ncm_kedro.plotting.provenance import RunRecord
 
 logger = logging.getLogger(__name__)
 
 # kedro-mlflow raises its own level when it is imported, and repeats itself for every node.
 logging.getLogger("kedro_mlflow").setLevel(logging.WARNING)
 
-SELF_CONTAINED_ENVIRONMENTS = frozenset({"demo", "test"})
-KNOWN = {
-    "known_sem_frames": "sem_frames",
-    "known_sem_crops": "sem_crops",
-    "known_sem_predictions": "sem_test_predictions",
-}
-"""What new electrodes are set beside in the self-contained environments."""
+LINEAGE = "lineage"
+"""Data set that keeps which run made each of the others."""
 
 
 @runtime_checkable
@@ -69,10 +69,13 @@ class TrackingHook(MlflowHook):
 
 
 class LineageHook:
-    """Ties a run to the code and the data that it was made from."""
+    """Ties a run to the code and the data that it was made from, and results to their run."""
 
     def __init__(self) -> None:
         self._project_path = Path.cwd()
+        self._catalog = DataCatalog()
+        self._made_by: dict[str, Any] = {}
+        self._pipeline_of: dict[str, str] = {}
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
@@ -87,13 +90,43 @@ class LineageHook:
         catalog: DataCatalog,
     ) -> None:
         """Tag the run with the commit and log a hash of each input that lies on disk."""
+        commit = describe_commit(self._project_path)
+        self._catalog = catalog
+        self._pipeline_of = _list_node_pipelines()
+        self._made_by = {
+            "git_commit": commit["git_commit"],
+            "git_changed": commit.get("git_changed") == "yes",
+            **_describe_run(),
+        }
         if mlflow.active_run() is None:
             return
-        mlflow.set_tags(describe_commit(self._project_path))
+        mlflow.set_tags(commit)
         for name in sorted(pipeline.inputs()):
             digest = _hash_input(catalog, name)
             if digest is not None:
                 mlflow.log_param(f"data_hash.{name}", digest)
+
+    @hook_impl
+    def after_dataset_saved(self, dataset_name: str, data: Any, node: Node) -> None:
+        """Keep which run made the data set, and name a page in the run that made it."""
+        if LINEAGE not in self._catalog or dataset_name not in self._catalog:
+            return
+        dataset = _unwrap(self._catalog.get(dataset_name))
+        if isinstance(dataset, MemoryDataset | MlflowMetricsHistoryDataset):
+            return
+        names = [dataset_name]
+        if isinstance(dataset, PartitionedDataset):
+            names = [f"{dataset_name}/{partition}" for partition in data]
+        made_by = {
+            **self._made_by,
+            "node": node.name,
+            "pipeline": self._pipeline_of.get(node.name, "not registered"),
+            "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        self._catalog.get(LINEAGE).save(
+            {name: RunRecord(dataset=name, **made_by) for name in names}
+        )
+        _link_page(dataset_name, dataset)
 
     @hook_impl
     def on_pipeline_error(self, error: Exception) -> None:
@@ -104,40 +137,6 @@ class LineageHook:
                 logger.error("%s", cause)
                 return
             cause = cause.__cause__
-
-
-class DemoHook:
-    """In the self-contained environments the default run first makes its own data."""
-
-    @hook_impl
-    def after_context_created(self, context: KedroContext) -> None:
-        """Put ``synthesise`` in front of the default pipeline, what needs its results behind.
-
-        That is applying and explaining the model that the run has just made, testing it on new
-        electrodes and on what is left out, drawing a quiz for experts, and setting cells beside
-        frames.
-        """
-        if context.env in SELF_CONTAINED_ENVIRONMENTS:
-            fresh = {"sem_classifier_to_apply": "sem_classifier"}
-            classify = pipeline(pipelines["sem_classify"], inputs=fresh)
-            additives = pipeline(
-                pipelines["evaluate_additives"],
-                inputs={**fresh, **KNOWN},
-            )
-            survey = pipeline(
-                pipelines["expert_survey"], inputs={"survey_classifier": "sem_classifier"}
-            )
-            pipelines["__default__"] = (
-                pipelines["synthesise"]
-                + pipelines["__default__"]
-                + classify
-                + pipelines["sem_explain"]
-                + pipelines["sem_transfer"]
-                + additives
-                + survey
-                + pipelines["cycling"]
-                + pipelines["cycling_join"]
-            )
 
 
 def describe_commit(project_path: Path) -> dict[str, str]:
@@ -176,6 +175,40 @@ def hash_path(path: Path) -> str:
     return digest.hexdigest()
 
 
+def _list_node_pipelines() -> dict[str, str]:
+    """Return the pipeline that each node belongs to: the smallest, as groups hold it too."""
+    by_size = sorted(pipelines.items(), key=lambda item: -len(item[1].nodes))
+    return {node.name: name for name, registered in by_size for node in registered.nodes}
+
+
+def _describe_run() -> dict[str, str | None]:
+    run = mlflow.active_run()
+    if run is None:
+        return {"run_id": None, "run_name": None, "experiment": None}
+    return {
+        "run_id": run.info.run_id,
+        "run_name": run.info.run_name,
+        "experiment": mlflow.get_experiment(run.info.experiment_id).name,
+    }
+
+
+def _unwrap(dataset: AbstractDataset[Any, Any]) -> AbstractDataset[Any, Any]:
+    return dataset.dataset if isinstance(dataset, OptionalDataset) else dataset
+
+
+def _link_page(name: str, dataset: AbstractDataset[Any, Any]) -> None:
+    """Tag the active run with the artifact that an HTML page is, and note it in words."""
+    run, folder = mlflow.active_run(), getattr(dataset, "artifact_path", None)
+    file = Path(str(getattr(dataset, "_filepath", "")))
+    if run is None or folder is None or file.suffix != ".html":
+        return
+    mlflow.set_tag(f"page.{name}", f"{folder}/{file.name}")
+    tags = mlflow.get_run(run.info.run_id).data.tags
+    pages = sorted(value for key, value in tags.items() if key.startswith("page."))
+    listed = "\n".join(f"- artifact `{page}`" for page in pages)
+    mlflow.set_tag("mlflow.note.content", f"Pages to open:\n\n{listed}")
+
+
 def _files_below(path: Path) -> Iterator[Path]:
     if path.is_file():
         yield path
@@ -187,7 +220,7 @@ def _hash_input(catalog: DataCatalog, name: str) -> str | None:
     """Hash what lies on disk; volumes are too large to be read for it and answer themselves."""
     if name.startswith("params:") or name == "parameters" or name not in catalog:
         return None
-    dataset = catalog.get(name)
+    dataset = _unwrap(catalog.get(name))
     if isinstance(dataset, ContentHashed):
         return dataset.content_hash()
     filepath = getattr(dataset, "_filepath", None)

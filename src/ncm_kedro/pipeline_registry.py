@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kedro.pipeline import Pipeline
+from kedro.pipeline import Pipeline, pipeline
 
 from ncm_kedro.pipelines import (
     crop_augment,
@@ -14,6 +14,8 @@ from ncm_kedro.pipelines import (
     sem_classify,
     sem_explain,
     sem_ingest,
+    sem_report,
+    sem_studies,
     sem_transfer,
     synthesise,
     tomo_review,
@@ -21,6 +23,14 @@ from ncm_kedro.pipelines import (
     tomo_train,
     tune_train,
 )
+
+JUST_TRAINED = {
+    "sem_classifier_to_apply": "sem_calibrated_classifier",
+    "known_sem_frames": "sem_frames",
+    "known_sem_crops": "sem_crops",
+    "known_sem_predictions": "sem_test_predictions",
+}
+"""In a run that trains, new electrodes are set before the model that it has just made."""
 
 
 def register_pipelines() -> dict[str, Pipeline]:
@@ -40,6 +50,8 @@ def register_pipelines() -> dict[str, Pipeline]:
         "sem_classify": sem_classify.create_pipeline(),
         "sem_explain": sem_explain.create_pipeline(),
         "sem_transfer": sem_transfer.create_pipeline(),
+        "sem_studies": sem_studies.create_pipeline(),
+        "sem_report": sem_report.create_pipeline(),
         "evaluate_additives": evaluate_additives.create_pipeline(),
         "expert_survey": expert_survey.create_pipeline(),
         "cycling": cycling.create_pipeline(),
@@ -50,6 +62,8 @@ def register_pipelines() -> dict[str, Pipeline]:
         "particle_features": particle_features.create_pipeline(),
         "damage_attribution": damage_attribution.create_pipeline(),
     }
-    sem = single["sem_ingest"] + single["crop_augment"] + single["tune_train"]
+    additives = pipeline(single["evaluate_additives"], inputs=JUST_TRAINED)
+    road = ("sem_ingest", "crop_augment", "tune_train", "sem_report")
+    sem = sum((single[name] for name in road), additives)
     tomo = single["tomo_segment"] + single["particle_features"] + single["damage_attribution"]
     return {**single, "sem": sem, "tomo": tomo, "__default__": sem + tomo}

@@ -1,8 +1,9 @@
 """Project settings that Kedro reads."""
 
-from ncm_kedro.hooks import DemoHook, LineageHook, TrackingHook
+from ncm_kedro.default_run import DemoHook, NewElectrodesHook
+from ncm_kedro.hooks import LineageHook, TrackingHook
 
-HOOKS = (TrackingHook(), LineageHook(), DemoHook())
+HOOKS = (TrackingHook(), LineageHook(), DemoHook(), NewElectrodesHook())
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro_mlflow",)  # TrackingHook extends its hook
 
 CONFIG_LOADER_ARGS = {

@@ -35,6 +35,7 @@ from ncm_kedro.params.sem_classify import ClassifyParams
 from ncm_kedro.params.sem_explain import SemExplainParams
 from ncm_kedro.params.sem_ingest import LabelParams, QualityParams, ReadingParams
 from ncm_kedro.params.sem_mosaic import AuditParams, MosaicParams
+from ncm_kedro.params.sem_studies import SemStudiesParams
 from ncm_kedro.params.sem_transfer import SemTransferParams
 from ncm_kedro.params.synthesise import SynthesiseSemParams
 from ncm_kedro.params.tomo_compute import TomoComputeParams
@@ -74,6 +75,7 @@ MODELS = {
     ("synthesise", "sem_additives"): SynthesiseSemParams,
     ("evaluate_additives", None): SemAdditivesParams,
     ("sem_transfer", None): SemTransferParams,
+    ("sem_studies", None): SemStudiesParams,
     ("sem_explain", None): SemExplainParams,
     ("expert_survey", "draw"): SurveyDrawParams,
     ("expert_survey", "score"): SurveyScoreParams,
@@ -200,6 +202,9 @@ def test_a_self_contained_run_starts_with_its_own_data(environment, tmp_path, mo
     assert names[0].startswith("synthesise")
     assert names.index("classify_sem_frames") > names.index("release_sem_classifier")
     assert {"score_expert_survey", "join_cycling_to_frames"} <= set(names)
+    shown = ["explain_sem_crops", "check_sem_maps", "study_sem_transfer", "report_additives"]
+    for name in (*shown, "score_expert_survey", "release_sem_classifier"):
+        assert names.index("write_sem_report") > names.index(name)
 
 
 def test_no_telemetry():

@@ -43,7 +43,12 @@ def test_tables_satisfy_their_contracts(finished):
     SemFramePredictions.validate(
         pd.read_parquet(data / "07_model_output" / "sem_frame_predictions.parquet")
     )
-    assert (data / "08_reporting" / "report.html").stat().st_size > 100_000
+    assert (data / "08_reporting" / "sem" / "report.html").stat().st_size > 100_000
+    record = json.loads((data / "lineage" / "sem_test_report.json").read_text(encoding="utf-8"))
+    assert record["pipeline"] == "tune_train"
+    page = (data / "08_reporting" / "sem" / "report.html").read_text(encoding="utf-8")
+    assert f"[run {record['run_id'][:8]}, tune_train," in page
+    assert "kedro run --pipelines" not in page
 
 
 def test_the_run_is_tracked_with_parameters_one_by_one_and_data_hashes(client):
@@ -57,6 +62,7 @@ def test_the_run_is_tracked_with_parameters_one_by_one_and_data_hashes(client):
     assert run.data.params["tune_train.train.model"] == "test_resnet"
     assert run.data.params["crop_augment.split.by"] == "mosaic"
     assert "git_commit" in run.data.tags
+    assert run.data.tags["page.sem_report"] == "sem_report/report.html"
     assert {run.info.run_id} == {trial.data.tags["mlflow.parentRunId"] for trial in trials}
     names = set(run.data.metrics)
     assert "test.network.class.balanced_accuracy" in names

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import Any
 
-from kedro.io import AbstractDataset, DatasetError
+from kedro.io import AbstractDataset
 
 
-class OptionalDataset(AbstractDataset[None, Any]):
-    """Loads another data set, or None where that has nothing; read only.
+class OptionalDataset(AbstractDataset[Any, Any]):
+    """Another data set that loads as None while there is nothing; it is saved as it is.
 
     Parameters
     ----------
@@ -16,22 +16,29 @@ class OptionalDataset(AbstractDataset[None, Any]):
         The other data set, as it would stand in the catalog.
     metadata
         For plug-ins, not used here.
+
+    Attributes
+    ----------
+    dataset
+        The other data set.
     """
 
     def __init__(self, *, dataset: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:
-        self._dataset: AbstractDataset[Any, Any] = AbstractDataset.from_config("optional", dataset)
+        self.dataset: AbstractDataset[Any, Any] = AbstractDataset.from_config("optional", dataset)
         self.metadata = metadata
+        if hasattr(self.dataset, "preview"):
+            self.preview = self.dataset.preview  # kedro-viz asks whether there is one
 
     def load(self) -> Any:
         """Return what the other data set loads; None where there is nothing."""
-        return self._dataset.load() if self._dataset.exists() else None
+        return self.dataset.load() if self.dataset.exists() else None
 
-    def save(self, data: None) -> NoReturn:
-        """Refuse: it is for reading."""
-        raise DatasetError(f"{self._dataset} is only read here")
+    def save(self, data: Any) -> None:
+        """Save by the other data set, which may refuse."""
+        self.dataset.save(data)
 
     def _exists(self) -> bool:
-        return bool(self._dataset.exists())
+        return bool(self.dataset.exists())
 
     def _describe(self) -> dict[str, Any]:
-        return {"dataset": str(self._dataset)}
+        return {"dataset": str(self.dataset)}

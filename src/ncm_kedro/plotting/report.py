@@ -13,7 +13,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 _TEMPLATE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{{ title }}</title>
+<html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1"><title>{{ title }}</title>
 <style>
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 2rem auto;
        padding: 0 1rem; color: #1c2430; }
@@ -25,12 +26,26 @@ th, td { padding: .25rem .6rem; border-bottom: 1px solid #e4e8ee; text-align: ri
 th:first-child, td:first-child { text-align: left; } thead th { background: #f3f5f8; }
 img { max-width: 100%; } figure { margin: 1rem 0; }
 figcaption { color: #56606e; font-size: .85rem; }
+p, li, dd, figcaption { overflow-wrap: anywhere; }
+nav { background: #f3f5f8; padding: .6rem 1rem; font-size: .9rem; }
+nav ul { columns: 20rem; column-gap: 2rem; margin: .2rem 0; padding-left: 1.2rem; }
+a { color: #1f5a8c; }
+dl { display: grid; grid-template-columns: minmax(9rem, max-content) 1fr; gap: .3rem 1.2rem; }
+dt { color: #56606e; } dd { margin: 0; }
+@media (max-width: 600px) { body { margin: 1rem auto; } h1 { font-size: 1.4rem; }
+  dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: .5rem; }
+  figure { overflow-x: auto; } img { max-width: none; width: max(100%, 620px); } }
 .warning { background: #fff4d6; border-left: 4px solid #d99a00; padding: .5rem .8rem; }
 </style></head><body>
 <h1>{{ title }}</h1>
 <p>{{ summary }}</p>
+{% if headline %}<dl>{% for name, value in headline %}
+<dt>{{ name }}</dt><dd>{{ value }}</dd>{% endfor %}</dl>{% endif %}
+{% if sections | length > 2 %}<nav aria-label="Contents"><ul>{% for section in sections %}
+<li><a href="#section-{{ loop.index }}">{{ section.heading }}</a></li>{% endfor %}
+</ul></nav>{% endif %}
 {% for section in sections %}
-<h2>{{ section.heading }}</h2>
+<h2 id="section-{{ loop.index }}">{{ section.heading }}</h2>
 {% for line in section.warnings %}<p class="warning">{{ line }}</p>{% endfor %}
 {% for line in section.text %}<p>{{ line }}</p>{% endfor %}
 {% for caption, table in section.tables %}
@@ -54,17 +69,22 @@ class Section:
     text, warnings
         Paragraphs; warnings are set off.
     tables, figures
-        Pairs of a caption and a table or figure.
+        Pairs of a caption and a table or figure; a figure may be the bytes of a PNG file.
     """
 
     heading: str
     text: Sequence[str] = ()
     warnings: Sequence[str] = ()
     tables: Sequence[tuple[str, pd.DataFrame]] = ()
-    figures: Sequence[tuple[str, Figure]] = ()
+    figures: Sequence[tuple[str, Figure | bytes]] = ()
 
 
-def render_report(title: str, summary: str, sections: Sequence[Section]) -> str:
+def render_report(
+    title: str,
+    summary: str,
+    sections: Sequence[Section],
+    headline: Sequence[tuple[str, str]] = (),
+) -> str:
     """Render an HTML page that needs no other file.
 
     Parameters
@@ -72,11 +92,16 @@ def render_report(title: str, summary: str, sections: Sequence[Section]) -> str:
     title, summary
         Heading and first paragraph.
     sections
-        What follows, in order.
+        What follows, in order; more than two get a list of contents.
+    headline
+        Names and values of what matters most.
     """
     environment = jinja2.Environment(autoescape=True)
     return environment.from_string(_TEMPLATE).render(
-        title=title, summary=summary, sections=[_prepare(section) for section in sections]
+        title=title,
+        summary=summary,
+        headline=headline,
+        sections=[_prepare(section) for section in sections],
     )
 
 
@@ -93,7 +118,9 @@ def _prepare(section: Section) -> dict[str, Any]:
     }
 
 
-def _encode(figure: Figure) -> str:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight")
-    return base64.b64encode(buffer.getvalue()).decode("ascii")
+def _encode(figure: Figure | bytes) -> str:
+    if isinstance(figure, Figure):
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight")
+        figure = buffer.getvalue()
+    return base64.b64encode(figure).decode("ascii")

@@ -42,7 +42,6 @@ from ncm_kedro.plotting.learning import (
     plot_training_curves,
     plot_trials,
 )
-from ncm_kedro.plotting.sem_report import list_epochs, render_sem_report
 from ncm_kedro.plotting.sem_safeguards import plot_prediction_sets, plot_unknown_scores
 from ncm_kedro.sem.classify import encode_png
 from ncm_kedro.sem.crop_set import CropSet, build_crop_set
@@ -103,7 +102,7 @@ def train_sem_classifier(
     )
     classifier, result = train_classifier(_data_of(crop_set), settings, params, folder)
     curves = pd.DataFrame([asdict(record) for record in result.history])
-    figure = plot_training_curves(list_epochs(curves))
+    figure = plot_training_curves(_list_epochs(curves))
     return classifier, curves, _metric_history(curves), figure
 
 
@@ -258,30 +257,6 @@ def release_sem_classifier(
     )
 
 
-def write_sem_report(
-    *,
-    audit: dict[str, Any],
-    crop_report: dict[str, Any],
-    report: dict[str, Any],
-    promotion: dict[str, Any],
-    curves: pd.DataFrame,
-    trials: pd.DataFrame,
-    manifest: pd.DataFrame,
-    crops: pd.DataFrame,
-) -> str:
-    """Write the page that a user opens first."""
-    return render_sem_report(
-        audit=audit,
-        crop_report=crop_report,
-        test_report=report,
-        promotion=promotion,
-        curves=curves,
-        trials=trials,
-        manifest=manifest,
-        crops=crops,
-    )
-
-
 def _data_of(crop_set: CropSet) -> SearchData:
     return SearchData(crop_set.bank, crop_set.indices["train"], crop_set.indices["validate"])
 
@@ -336,6 +311,10 @@ def _safeguard_metrics(report: dict[str, Any]) -> dict[str, Any]:
         for key, value in named.items()
         for part in ("value", "low", "high")
     }
+
+
+def _list_epochs(curves: pd.DataFrame) -> list[dict[str, float]]:
+    return [{str(k): float(v) for k, v in row.items()} for row in curves.to_dict("records")]
 
 
 def _metric_history(curves: pd.DataFrame) -> dict[str, Any]:

@@ -145,20 +145,4 @@ def _releasing() -> list[Node]:
             name="release_sem_classifier",
             tags="registry",
         ),
-        node(
-            nodes.write_sem_report,
-            inputs={
-                "audit": "sem_audit",
-                "crop_report": "sem_crop_report",
-                "report": "sem_test_report",
-                "promotion": "sem_promotion",
-                "curves": "sem_learning_curves",
-                "trials": "sem_trials",
-                "manifest": "sem_manifest",
-                "crops": "sem_crops",
-            },
-            outputs="sem_report",
-            name="write_sem_report",
-            tags="registry",
-        ),
     ]
