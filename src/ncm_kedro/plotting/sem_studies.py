@@ -51,7 +51,7 @@ def _plot_statement(report: Mapping[str, Any]) -> Figure:
     """Say in words why nothing was run."""
     reasons = dict.fromkeys(gap["reason"] for gap in report["not_run"])
     lines = [line for text in reasons for line in textwrap.wrap(text, _LINE_CHARACTERS)]
-    figure = Figure(figsize=(_WIDTH_IN, 0.8 + 0.2 * len(lines)), layout="constrained")
+    figure = Figure(figsize=(_WIDTH_IN, 0.5 + 0.15 * len(lines)), layout="constrained")
     axes = figure.subplots()
     axes.set_axis_off()
     axes.set_title(f"{report['title']}: not run", fontsize=10, loc="left")
