@@ -55,9 +55,11 @@ def test_the_run_is_tracked_with_parameters_one_by_one_and_data_hashes(client):
     experiment = client.get_experiment_by_name("ncm_kedro")
     runs = client.search_runs([experiment.experiment_id])
     parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
-    trials = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
+    trials = [run for run in runs if run.data.tags.get("purpose") == "search trial"]
+    studies = {run.data.tags["study"] for run in runs if run.data.tags.get("purpose") == "study"}
     assert len(parents) == 1
     assert len(trials) == 2
+    assert studies == {"grey_levels", "normalisation"}
     run = parents[0]
     assert run.data.params["tune_train.train.model"] == "test_resnet"
     assert run.data.params["crop_augment.split.by"] == "mosaic"
