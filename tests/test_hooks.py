@@ -120,7 +120,7 @@ def run_small_pipeline(catalog, *, tracked):
     manager.register(LineageHook())
     groups = {"group": pipeline([*small.nodes, node(save_one, None, "x", name="x")])}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ncm_kedro.hooks.pipelines", {"small": small, **groups})
+        patch.setattr("ncm_kedro.prerequisites.pipelines", {"small": small, **groups})
         manager.hook.before_pipeline_run(run_params={}, pipeline=small, catalog=catalog)
     SequentialRunner().run(small, catalog, hook_manager=manager)
     return catalog.load("lineage")

@@ -13,7 +13,6 @@ from typing import Any, Protocol, runtime_checkable
 import mlflow
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
-from kedro.framework.project import pipelines
 from kedro.io import AbstractDataset, DataCatalog, MemoryDataset
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
@@ -25,6 +24,7 @@ from pydantic import BaseModel
 from ncm_kedro.datasets.optional_data import OptionalDataset
 from ncm_kedro.errors import NcmError
 from ncm_kedro.plotting.provenance import RunRecord
+from ncm_kedro.prerequisites import list_owners
 
 logger = logging.getLogger(__name__)
 
@@ -92,7 +92,7 @@ class LineageHook:
         """Tag the run with the commit and log a hash of each input that lies on disk."""
         commit = describe_commit(self._project_path)
         self._catalog = catalog
-        self._pipeline_of = _list_node_pipelines()
+        self._pipeline_of = list_owners()
         self._made_by = {
             "git_commit": commit["git_commit"],
             "git_changed": commit.get("git_changed") == "yes",
@@ -173,12 +173,6 @@ def hash_path(path: Path) -> str:
         with file.open("rb") as stream:
             digest.update(hashlib.file_digest(stream, "sha256").digest())
     return digest.hexdigest()
-
-
-def _list_node_pipelines() -> dict[str, str]:
-    """Return the pipeline that each node belongs to: the smallest, as groups hold it too."""
-    by_size = sorted(pipelines.items(), key=lambda item: -len(item[1].nodes))
-    return {node.name: name for name, registered in by_size for node in registered.nodes}
 
 
 def _describe_run() -> dict[str, str | None]:

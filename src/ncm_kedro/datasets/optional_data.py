@@ -21,7 +21,11 @@ class OptionalDataset(AbstractDataset[Any, Any]):
     ----------
     dataset
         The other data set.
+    may_be_missing
+        A pipeline that reads it runs without it.
     """
+
+    may_be_missing = True
 
     def __init__(self, *, dataset: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:
         self.dataset: AbstractDataset[Any, Any] = AbstractDataset.from_config("optional", dataset)

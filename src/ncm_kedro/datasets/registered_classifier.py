@@ -98,7 +98,7 @@ class RegisteredClassifierDataset(AbstractDataset[ClassifierRelease, "SemClassif
     ) -> None:
         self._model_name = model_name
         self._model_uri = model_uri or f"models:/{model_name}@production"
-        self._missing_ok = missing_ok
+        self.may_be_missing = missing_ok
         self.metadata = metadata
 
     def save(self, data: ClassifierRelease) -> None:
@@ -136,7 +136,7 @@ class RegisteredClassifierDataset(AbstractDataset[ClassifierRelease, "SemClassif
         try:
             folder = mlflow.artifacts.download_artifacts(artifact_uri=self._model_uri)
         except (MlflowException, OSError) as error:
-            if self._missing_ok:
+            if self.may_be_missing:
                 return None
             self._refuse(error)
         found = sorted(Path(folder).rglob(CLASSIFIER_FILE))

@@ -59,7 +59,7 @@ class VolumeFolder(AbstractDataset[Plans, Volumes]):
         self._filepath = Path(filepath)
         self._kind = kind
         self._compute = TomoComputeParams(**(compute or {}))
-        self._may_be_empty = may_be_empty
+        self.may_be_missing = may_be_empty
         self.metadata = metadata
 
     def load(self) -> Volumes:
@@ -79,7 +79,7 @@ class VolumeFolder(AbstractDataset[Plans, Volumes]):
         self._recover()
         aside = read_set_aside(self._filepath)
         stores = [path for path in _list_stores(self._filepath) if _name(path) not in aside]
-        if not stores and not aside and not self._may_be_empty:
+        if not stores and not aside and not self.may_be_missing:
             raise StoreError(
                 self._filepath,
                 found="no finished volume",
