@@ -74,8 +74,8 @@ def make_road():
                 "mean_size": interval(1.5), "singletons": interval(0.5),
             },
             "flag": {
-                "promised": 0.05, "notes": [], "false_alarms": interval(0.125), "n_foreign": 20,
-                "n_foreign_areas": 3, "detected": 0.5, "foreign_frames": 3,
+                "asked": 0.04, "promised": 0.05, "notes": [], "false_alarms": interval(0.125),
+                "n_foreign": 20, "n_foreign_areas": 3, "detected": 0.5, "foreign_frames": 3,
                 "foreign_frames_flagged": 1, "auroc": {"score": interval(0.891)},
             },
         },

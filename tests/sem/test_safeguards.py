@@ -23,7 +23,12 @@ from ncm_kedro.learning.safeguards import calibrate_classifier
 from ncm_kedro.learning.search import SearchData
 from ncm_kedro.params.sem_classify import ClassifyParams
 from ncm_kedro.params.sem_ingest import ReadingParams
-from ncm_kedro.params.tune_train import CalibrationParams, EvaluationParams, TrainParams
+from ncm_kedro.params.tune_train import (
+    CalibrationParams,
+    EvaluationParams,
+    TrainParams,
+    UnknownParams,
+)
 from ncm_kedro.plotting.sem_classify import plot_overlay_sheet
 from ncm_kedro.sem.batch import classify_folder
 from ncm_kedro.sem.classify import build_frame_classifier, describe_answer, encode_png
@@ -124,7 +129,8 @@ def calibrated(trained, crop_set):
         for s in ("train", "validate")
     )
     mosaics = crop_set.tables["validate"]["mosaic"].tolist()
-    return calibrate_classifier(trained, train, validate, mosaics, CalibrationParams())
+    params = CalibrationParams(unknown=UnknownParams(false_alarm_rate=0.02))
+    return calibrate_classifier(trained, train, validate, mosaics, params)
 
 
 @pytest.fixture(scope="module")

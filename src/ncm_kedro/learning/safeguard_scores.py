@@ -127,7 +127,8 @@ def score_flag(
     Returns
     -------
     dict
-        `asked` and `promised` false-alarm rates, `notes`, `false_alarms` as
+        False-alarm rates `asked` for (on validation) and `promised` (at most, on new ground),
+        `notes`, `false_alarms` as
         ``{value, low, high}``, `n_foreign` crops and `n_foreign_areas`; `detected` (share of
         foreign crops flagged) and `auroc` of the score, the feature distance and the energy, null
         without foreign crops; `histogram` of the score.

@@ -5,6 +5,11 @@ nearest neighbour among the training crops (Sun et al. 2022, arXiv:2204.06507, s
 energy of its logits (Liu et al. 2020, arXiv:2010.03759, eq. 4). Each is set against what it is on
 the validation split, the larger excess counts, and its rank among the validation mosaics gives
 one p-value (`area_ranks`). One test in place of two corrected ones asks for half as many mosaics.
+
+The flag alarms on the asked share of validation crops, mosaics weighing alike. A threshold that
+promised no more than that share on new ground would lie above all validation crops where mosaics
+are few, and one odd crop would make the flag blind; so the asked share is what is expected, and
+what can be promised (`UnknownDetector.level`) is said beside it.
 """
 
 from __future__ import annotations
@@ -66,7 +71,7 @@ class UnknownDetector:
     ranks
         Scores of the validation crops.
     false_alarm_rate
-        Share of crops of known classes that may be flagged, as asked for.
+        Share of validation crops that are flagged.
     """
 
     reference_nd: NDArray[np.float16]
@@ -78,8 +83,12 @@ class UnknownDetector:
 
     @property
     def level(self) -> float:
-        """The p-value up to which a crop is flagged: the rate, or the least that mosaics allow."""
-        return max(self.false_alarm_rate, self.ranks.smallest_p)
+        """The p-value up to which a crop is flagged.
+
+        On new ground no larger share of crops of known classes is flagged (arXiv:2306.06342).
+        """
+        beyond = self.ranks.smallest_p
+        return beyond + (1.0 - beyond) * self.false_alarm_rate
 
     @property
     def threshold(self) -> float:
@@ -88,13 +97,14 @@ class UnknownDetector:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Where less is promised than was asked for."""
+        """Where far less can be promised than was asked for."""
+        needed = count_areas_needed(self.false_alarm_rate)
         if self.ranks.smallest_p <= self.false_alarm_rate:
             return ()
         return (
-            f"a false-alarm rate of {self.false_alarm_rate:.0%} needs "
-            f"{count_areas_needed(self.false_alarm_rate)} validation mosaics; with those there are "
-            f"only {self.level:.0%} is promised",
+            f"validation shows fewer than {needed} mosaics: the flag alarms on "
+            f"{self.false_alarm_rate:.0%} of its crops; for new ground nothing better than "
+            f"{self.level:.0%} can be promised",
         )
 
     def judge(self, outputs: CropOutputs) -> Strangeness:

@@ -246,7 +246,8 @@ class UnknownParams(FrozenParams):
     """The flag of crops that are like nothing the classifier was trained on."""
 
     false_alarm_rate: float = Field(default=0.05, gt=0.0, lt=1.0)
-    """Share of crops of new ground of known classes that may be flagged; 0.05 needs 19 mosaics."""
+    """Share of validation crops that are flagged, mosaics weighing alike; for new ground of known
+    classes one share in (mosaics + 1) more can be promised."""
 
     neighbours: int = Field(default=10, ge=1)
     """Which nearest training crop the feature distance is measured to."""

@@ -243,8 +243,9 @@ def _describe_sets(sets: Mapping[str, Any]) -> str:
 
 def _describe_flag(flag: Mapping[str, Any]) -> list[str]:
     promise = (
-        f"The unknown-sample flag may alarm on {flag['promised']:.1%} of crops of known classes; "
-        f"on the test areas it alarms on {write_interval(flag['false_alarms'])}."
+        f"The unknown-sample flag is set to alarm on {flag['asked']:.1%} of the validation crops; "
+        f"on new ground of known classes it alarms on no more than {flag['promised']:.1%}, and on "
+        f"the test areas on {write_interval(flag['false_alarms'])}."
     )
     if flag["auroc"] is None:
         return [
