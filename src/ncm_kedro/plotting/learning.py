@@ -39,7 +39,9 @@ def plot_training_curves(history: Sequence[Mapping[str, float]]) -> Figure:
     right.set_ylim(0.0, 1.02)
     best = int(np.argmax([record["validation_score"] for record in history]))
     for axes in (left, right):
-        axes.axvline(epochs[best], color=_GREY, linestyle=":", label=f"kept: epoch {epochs[best]:g}")
+        axes.axvline(
+            epochs[best], color=_GREY, linestyle=":", label=f"kept: epoch {epochs[best]:g}"
+        )
         axes.legend(frameon=False, fontsize=8)
     return figure
 
