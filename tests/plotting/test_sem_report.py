@@ -151,6 +151,23 @@ def test_a_study_shows_its_answer_its_scores_and_what_was_not_run(everything, re
     assert "Not run: by file: no frames" in page
 
 
+def test_a_study_that_was_not_run_says_so_once(everything, records):
+    gap = {"point": "every point", "not_run": "one voltage only"}
+    study = {
+        "title": "Voltage", "question": "Does it matter?", "notes": ["a caveat"],
+        "answer": "Not run: one voltage only.", "rows": [gap],
+        "not_run": [{"point": "every point", "reason": "one voltage only"}],
+    }  # fmt: skip
+    studies = {**everything["sem_study_reports"], "voltage": study}
+    pictures = {**everything["sem_study_figures"], "voltage": b"png"}
+    changed = {**everything, "sem_study_reports": studies, "sem_study_figures": pictures}
+    page = render_sem_report(changed, records).partition("Study: Voltage</h2>")[2]
+    section = page.partition("<h2")[0]
+    assert section.count("one voltage only") == 1
+    assert "a caveat" not in section
+    assert "<img" not in section
+
+
 def test_contents_link_to_every_section(everything, records):
     page = render_sem_report(everything, records)
     links = dict(re.findall(r'<a href="#(section-\d+)">(.*?)</a>', page))

@@ -57,6 +57,9 @@ def describe_runs(page: SemPage) -> Section:
 
 def _describe_study(page: SemPage, name: str) -> Section:
     report = page.results[STUDIES][name]
+    heading, answer = f"Study: {report['title']}", page.cite(report["answer"], f"{STUDIES}/{name}")
+    if all(row.get("not_run") for row in report["rows"]):
+        return Section(heading, text=[report["question"], answer])
     picture = (page.results.get(STUDY_FIGURES) or {}).get(name)
     source = f"{STUDY_FIGURES}/{name}"
     figures = [] if picture is None else [(page.cite(report["title"], source), picture)]
@@ -71,10 +74,10 @@ def _describe_study(page: SemPage, name: str) -> Section:
         if row.get("balanced_accuracy") is not None
     ]
     return Section(
-        f"Study: {report['title']}",
+        heading,
         text=[
             report["question"],
-            page.cite(report["answer"], f"{STUDIES}/{name}"),
+            answer,
             *(f"Not run: {_say_reason(row)}" for row in report["not_run"]),
             *report["notes"],
         ],
