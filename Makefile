@@ -27,7 +27,7 @@ $(READY): requirements.txt
 	@touch $@
 
 demo: $(READY)
-	@echo "Running the demo on synthetic SEM frames and tomograms: minutes on 2 cores, 400 MB of disk."
+	@echo "Running the demo on synthetic SEM frames and tomograms: some 20 minutes on 2 cores, 400 MB of disk."
 	@$(BIN)/kedro run --env demo
 	@echo "Done. Open data/demo/08_reporting/sem/report.html (SEM frames) and"
 	@echo "data/demo/08_reporting/tomo/report.html (tomograms) and"
@@ -36,7 +36,7 @@ demo: $(READY)
 	@echo "  $(BIN)/mlflow ui --backend-store-uri sqlite:///mlruns/mlflow.db"
 
 test: $(READY)
-	@echo "Running the fast tests: about 6 minutes on 2 cores, less than 1 GB of temporary disk."
+	@echo "Running the fast tests: 12 to 17 minutes on 2 cores, less than 1 GB of temporary disk."
 	@$(BIN)/python -m pytest
 
 test-all: $(READY)
