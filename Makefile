@@ -27,7 +27,7 @@ $(READY): requirements.txt
 	@touch $@
 
 demo: $(READY)
-	@echo "Running the demo on synthetic SEM frames and tomograms: some 20 minutes on 2 cores, 400 MB of disk."
+	@echo "Running the demo on synthetic SEM frames and tomograms: up to half an hour on 2 cores, 400 MB of disk."
 	@$(BIN)/kedro run --env demo
 	@echo "Done. Open data/demo/08_reporting/sem/report.html (SEM frames) and"
 	@echo "data/demo/08_reporting/tomo/report.html (tomograms) and"

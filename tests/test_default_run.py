@@ -35,8 +35,10 @@ def names_of(pipeline):
 
 
 @pytest.mark.parametrize("name", ["sem", "__default__"])
-def test_new_electrodes_are_part_of_a_run_where_there_are_any(tmp_path, name):
+@pytest.mark.parametrize("file", ["811__FEC/a.JPG", "frames.csv"])
+def test_new_electrodes_are_part_of_a_run_where_there_are_any(tmp_path, name, file):
     (tmp_path / "new" / "811__FEC").mkdir(parents=True)
+    (tmp_path / "new" / file).touch()
     NewElectrodesHook().after_context_created(make_context(tmp_path))
     assert names_of(name) >= ADDITIVES
     asked = pipelines[name].inputs()
@@ -47,7 +49,8 @@ def test_new_electrodes_are_part_of_a_run_where_there_are_any(tmp_path, name):
 @pytest.mark.parametrize("exists", [False, True])
 def test_without_any_the_run_does_without_and_says_what_to_put_where(tmp_path, caplog, exists):
     if exists:
-        (tmp_path / "new").mkdir()
+        (tmp_path / "new" / "811__FEC").mkdir(parents=True)
+        (tmp_path / "new" / ".DS_Store").touch()
     before = {name: names_of(name) for name in ("sem", "__default__", "tomo")}
     hook = NewElectrodesHook()
     hook.after_context_created(make_context(tmp_path))

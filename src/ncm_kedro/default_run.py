@@ -11,6 +11,8 @@ from kedro.framework.hooks import hook_impl
 from kedro.framework.project import pipelines
 from kedro.pipeline import Pipeline, pipeline
 
+from ncm_kedro.datasets.raw_frames import FRAME_TABLE, IMAGE_SUFFIXES
+
 logger = logging.getLogger(__name__)
 
 SELF_CONTAINED_ENVIRONMENTS = frozenset({"demo", "test"})
@@ -61,7 +63,7 @@ class NewElectrodesHook:
         if context.env in SELF_CONTAINED_ENVIRONMENTS:
             return
         folder = context.config_loader["globals"]["sem_additive_root"]
-        if _holds_anything(Path(context.project_path) / folder):
+        if _holds_frames(Path(context.project_path) / folder):
             return
         self._said = (
             f"No new electrodes in {folder}: evaluate_additives is left out. To test the "
@@ -81,5 +83,7 @@ class NewElectrodesHook:
             logger.warning(self._said)
 
 
-def _holds_anything(folder: Path) -> bool:
-    return folder.is_dir() and any(folder.iterdir())
+def _holds_frames(folder: Path) -> bool:
+    return (folder / FRAME_TABLE).is_file() or any(
+        path.suffix.lower() in IMAGE_SUFFIXES for path in folder.rglob("*")
+    )

@@ -129,6 +129,7 @@ def calibrated(trained, crop_set):
         for s in ("train", "validate")
     )
     mosaics = crop_set.tables["validate"]["mosaic"].tolist()
+    # Single frames are judged below: few enough alarms that none of them is one by chance.
     params = CalibrationParams(unknown=UnknownParams(false_alarm_rate=0.02))
     return calibrate_classifier(trained, train, validate, mosaics, params)
 

@@ -6,13 +6,12 @@ from typing import Literal
 
 from pydantic import Field
 
-from ncm_kedro.params.base import FrozenParams
 from ncm_kedro.params.sem_classify import ClassifyParams
 from ncm_kedro.params.sem_explain import MapWeighting
-from ncm_kedro.params.tune_train import EvaluationParams
+from ncm_kedro.params.tune_train import ResampledParams
 
 
-class SemAdditivesParams(FrozenParams):
+class SemAdditivesParams(ResampledParams):
     """How a registered classifier is judged on electrodes that it never saw."""
 
     overlap: float = Field(default=0.0, ge=0.0, lt=0.9)
@@ -25,26 +24,10 @@ class SemAdditivesParams(FrozenParams):
     """Weight of a feature in Grad-CAM: its own gradient (`element`) or its channel's mean gradient
     (`mean`)."""
 
-    n_bootstrap: int = Field(default=2000, ge=100)
-    """Resamples of areas."""
-
-    confidence: float = Field(default=0.95, gt=0.0, lt=1.0)
-    """Probability mass of an interval."""
-
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the network runs."""
-
-    seed: int = Field(default=0, ge=0)
-    """Seed of the resampling."""
 
     @property
     def tiling(self) -> ClassifyParams:
         """How frames are cut and classified."""
         return ClassifyParams(overlap=self.overlap, device=self.device)
-
-    @property
-    def resampling(self) -> EvaluationParams:
-        """How areas are resampled."""
-        return EvaluationParams(
-            n_bootstrap=self.n_bootstrap, confidence=self.confidence, seed=self.seed
-        )

@@ -6,9 +6,8 @@ from typing import Literal, get_args
 
 from pydantic import Field
 
-from ncm_kedro.params.base import FrozenParams
 from ncm_kedro.params.sem_transfer import TransferModel
-from ncm_kedro.params.tune_train import AugmentParams, EvaluationParams, TrainParams
+from ncm_kedro.params.tune_train import AugmentParams, ResampledParams, TrainParams
 
 StudyName = Literal[
     "crop_size",
@@ -27,7 +26,7 @@ STUDIES: tuple[StudyName, ...] = get_args(StudyName)
 Normalisation = Literal["none", "data_set", "per_image", "offset", "clahe"]
 
 
-class SemStudiesParams(FrozenParams):
+class SemStudiesParams(ResampledParams):
     """What is varied, and how each point is trained and scored."""
 
     models: tuple[TransferModel, ...] = Field(default=("texture", "network"), min_length=1)
@@ -61,19 +60,3 @@ class SemStudiesParams(FrozenParams):
 
     weights_model: str = "tf_efficientnet_b7"
     """Architecture of `weights`; it must be one that has published weights."""
-
-    n_bootstrap: int = Field(default=2000, ge=100)
-    """Resamples of areas."""
-
-    confidence: float = Field(default=0.95, gt=0.0, lt=1.0)
-    """Probability mass of an interval."""
-
-    seed: int = Field(default=0, ge=0)
-    """Seed of the texture baseline, of the order of crops and of the resampling."""
-
-    @property
-    def resampling(self) -> EvaluationParams:
-        """How areas are resampled."""
-        return EvaluationParams(
-            n_bootstrap=self.n_bootstrap, confidence=self.confidence, seed=self.seed
-        )

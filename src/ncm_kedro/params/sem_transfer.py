@@ -6,8 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from ncm_kedro.params.base import FrozenParams
-from ncm_kedro.params.tune_train import EvaluationParams, TrainParams
+from ncm_kedro.params.tune_train import ResampledParams, TrainParams
 
 HoldOutKind = Literal["state", "composition", "session"]
 """What is left out of training: a state, a composition, or a session of each class."""
@@ -18,7 +17,7 @@ TEXTURE: TransferModel = "texture"
 NETWORK: TransferModel = "network"
 
 
-class SemTransferParams(FrozenParams):
+class SemTransferParams(ResampledParams):
     """What is left out of training, and what is trained on the rest."""
 
     kinds: tuple[HoldOutKind, ...] = Field(
@@ -32,22 +31,6 @@ class SemTransferParams(FrozenParams):
 
     train: TrainParams = TrainParams()
     """Training of the network."""
-
-    n_bootstrap: int = Field(default=2000, ge=100)
-    """Resamples of areas."""
-
-    confidence: float = Field(default=0.95, gt=0.0, lt=1.0)
-    """Probability mass of an interval."""
-
-    seed: int = Field(default=0, ge=0)
-    """Seed of the texture baseline and of the resampling."""
-
-    @property
-    def resampling(self) -> EvaluationParams:
-        """How areas are resampled."""
-        return EvaluationParams(
-            n_bootstrap=self.n_bootstrap, confidence=self.confidence, seed=self.seed
-        )
 
     @model_validator(mode="after")
     def _check_models(self) -> Self:

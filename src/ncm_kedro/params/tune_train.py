@@ -286,3 +286,23 @@ class EvaluationParams(FrozenParams):
 
     seed: int = Field(default=0, ge=0)
     """Seed of the resampling."""
+
+
+class ResampledParams(FrozenParams):
+    """What resamples areas for its intervals, beside its own settings."""
+
+    n_bootstrap: int = Field(default=2000, ge=100)
+    """Resamples of areas."""
+
+    confidence: float = Field(default=0.95, gt=0.0, lt=1.0)
+    """Probability mass of an interval."""
+
+    seed: int = Field(default=0, ge=0)
+    """Seed of the resampling, and of all else that is drawn."""
+
+    @property
+    def resampling(self) -> EvaluationParams:
+        """How areas are resampled."""
+        return EvaluationParams(
+            n_bootstrap=self.n_bootstrap, confidence=self.confidence, seed=self.seed
+        )

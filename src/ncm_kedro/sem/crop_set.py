@@ -92,21 +92,41 @@ def build_crop_set(
             action="run crop_augment again",
         )
     bank = build_frame_bank(frames, sorted(set(crops["frame_id"])))
+    used = manifest[manifest["frame_id"].isin(bank.frame_ids)]
+    crop_set = join_crop_set(bank, crops, described, float(used["pixel_size_um"].median()))
+    for split, table in crop_set.tables.items():
+        _check_classes(split, table, crop_set.classes)
+    return crop_set
+
+
+def join_crop_set(
+    bank: FrameBank, crops: pd.DataFrame, described: pd.DataFrame, pixel_size_um: float
+) -> CropSet:
+    """Join frames in memory and a crop table; a split may lack classes.
+
+    Parameters
+    ----------
+    bank
+        The frames that crops are cut from.
+    crops
+        The crop table, of one crop size.
+    described
+        `composition` and `state` by class name, in order.
+    pixel_size_um
+        Median pixel size of the frames.
+    """
+    classes = tuple(str(name) for name in described.index)
     tables = {
         split: crops[crops["split"] == split].sort_values("crop_id", ignore_index=True)
         for split in SPLITS
     }
-    classes = tuple(described.index)
-    for split, table in tables.items():
-        _check_classes(split, table, classes)
-    used = manifest[manifest["frame_id"].isin(bank.frame_ids)]
     return CropSet(
         bank=bank,
         classes=classes,
         compositions=tuple(described["composition"]),
         states=tuple(described["state"]),
-        pixel_size_um=float(used["pixel_size_um"].median()),
-        crop_px=int(sizes[0]),
+        pixel_size_um=pixel_size_um,
+        crop_px=int(crops["size_px"].iloc[0]),
         tables=tables,
         indices={split: index_crops(table, bank, classes) for split, table in tables.items()},
         split_hash=hash_split(crops),

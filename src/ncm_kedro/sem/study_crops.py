@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ncm_kedro.errors import TableError
 from ncm_kedro.learning.frame_bank import FrameBank, build_frame_bank
 from ncm_kedro.params.crop_augment import CropParams
-from ncm_kedro.sem.crop_set import SPLITS, CropSet, hash_split, index_crops
+from ncm_kedro.sem.crop_set import SPLITS, CropSet, hash_split, index_crops, join_crop_set
 from ncm_kedro.sem.crops import plan_crops
 from ncm_kedro.sem.studies import MissingPoint, StudyPoint
 
@@ -97,7 +97,8 @@ class StudyGround:
         reason = _find_gap(table, tuple(described.index), point.crops.size_px)
         if reason is not None:
             return MissingPoint(point.name, reason)
-        return StudyCrops(_build_set(self.bank, table, described, manifest), report)
+        pixel_size_um = float(manifest["pixel_size_um"].median())
+        return StudyCrops(join_crop_set(self.bank, table, described, pixel_size_um), report)
 
 
 def select_crops(whole: CropSet, point: StudyPoint, seed: int) -> tuple[CropSet, NDArray[np.int64]]:
@@ -163,24 +164,3 @@ def _find_gap(table: pd.DataFrame, classes: tuple[str, ...], size_px: int) -> st
                 f"the {split} split has no ground for crops of {size_px} px of {', '.join(missing)}"
             )
     return None
-
-
-def _build_set(
-    bank: FrameBank, crops: pd.DataFrame, described: pd.DataFrame, manifest: pd.DataFrame
-) -> CropSet:
-    classes = tuple(str(name) for name in described.index)
-    tables = {
-        split: crops[crops["split"] == split].sort_values("crop_id", ignore_index=True)
-        for split in SPLITS
-    }
-    return CropSet(
-        bank=bank,
-        classes=classes,
-        compositions=tuple(described["composition"]),
-        states=tuple(described["state"]),
-        pixel_size_um=float(manifest["pixel_size_um"].median()),
-        crop_px=int(crops["size_px"].iloc[0]),
-        tables=tables,
-        indices={split: index_crops(table, bank, classes) for split, table in tables.items()},
-        split_hash=hash_split(crops),
-    )

@@ -169,7 +169,7 @@ def _fit_network(point: StudyPoint, crop_set: CropSet, folder: Path) -> StudyFit
     classifier, result = train_classifier(data, settings, train, folder)
     shown = None
     if point.shown_as is not None:
-        otherwise = settings.model_copy(update={"model": train.model, "normalise": point.shown_as})
+        otherwise = settings.model_copy(update={"normalise": point.shown_as})
         shown = _predict_test(replace(classifier, settings=otherwise), crop_set, train.device)
     return StudyFit(
         predicted=_predict_test(classifier, crop_set, train.device),
