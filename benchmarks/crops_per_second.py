@@ -23,8 +23,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ncm_kedro.learning.frame_bank import FrameBank, build_frame_bank
-from ncm_kedro.learning.loader import CropIndex, CropLoader
+from ncm_kedro.learning.data.frame_bank import FrameBank, build_frame_bank
+from ncm_kedro.learning.data.loader import CropIndex, CropLoader
 
 CROP_PX, INPUT_PX, BANNER_PX = 300, 224, 64
 

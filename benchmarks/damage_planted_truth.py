@@ -28,22 +28,31 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from ncm_kedro.damage.attribution import pose_problem
-from ncm_kedro.damage.groups import label_group
-from ncm_kedro.damage.paper_forest import repeat_paper_forest, summarise_paper
-from ncm_kedro.damage.parallel import make_rng
-from ncm_kedro.damage.preparation import DamageData, prepare_damage
-from ncm_kedro.damage.resampling import Problem, Repeated, repeat_explanations, repeat_whole
-from ncm_kedro.damage.significance import average_shap, tabulate_importance, tabulate_scores
+from ncm_kedro.damage.attribution.attribution import pose_problem
+from ncm_kedro.damage.attribution.resampling import (
+    Problem,
+    Repeated,
+    repeat_explanations,
+    repeat_whole,
+)
+from ncm_kedro.damage.attribution.significance import (
+    average_shap,
+    tabulate_importance,
+    tabulate_scores,
+)
+from ncm_kedro.damage.forests.explaining import make_rng
+from ncm_kedro.damage.forests.paper import repeat_paper_forest, summarise_paper
+from ncm_kedro.damage.preparation.groups import label_group
+from ncm_kedro.damage.preparation.preparation import DamageData, prepare_damage
 from ncm_kedro.params.damage_attribution import (
     AttributionParams,
     DamageForestParams,
     DamageTableParams,
     PaperForestParams,
 )
-from ncm_kedro.params.particle_tables import ParticleTableParams
+from ncm_kedro.params.synthesise import ParticleTableParams
 from ncm_kedro.params.tomo_phantoms import DamageLawParams
-from ncm_kedro.synthetic.particle_tables import draw_particle_tables
+from ncm_kedro.synthetic.tables.tables import draw_particle_tables
 
 DRIVERS = {"z_um": -1, "contact": 1, "volume_um3": 1}
 """Planted drivers and their signs."""

@@ -28,8 +28,8 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 from zarr.codecs import BloscCodec, Crc32cCodec
 
-from ncm_kedro.tomo.blocks import Block, list_blocks
-from ncm_kedro.tomo.volume import Triple
+from ncm_kedro.tomo.volumes.blocks import Block, list_blocks
+from ncm_kedro.tomo.volumes.volume import Triple
 
 SHARD, CHUNK = 128, 64
 SOLID, CRACK, PORE, NOISE = 160, 70, 50, 12

@@ -23,11 +23,10 @@ from typing import Any
 import numpy as np
 import zarr
 
-from ncm_kedro.params.tomo_compute import TomoComputeParams
-from ncm_kedro.params.tomo_fusion import TomoFusionParams
-from ncm_kedro.tomo.detector import load_detector
-from ncm_kedro.tomo.fusion import plan_probability
-from ncm_kedro.tomo.volume import Volume, VolumeTarget
+from ncm_kedro.params.tomo_segment import TomoComputeParams, TomoFusionParams
+from ncm_kedro.tomo.detector.detector import load_detector
+from ncm_kedro.tomo.fusion.fusion import plan_probability
+from ncm_kedro.tomo.volumes.volume import Volume, VolumeTarget
 
 VOXEL_UM = 0.07
 EDGE = 128

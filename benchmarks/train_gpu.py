@@ -28,10 +28,9 @@ from PIL import Image
 from torch import nn
 from torch.nn import functional
 
-from ncm_kedro.learning.backend import choose_device, choose_precision
-from ncm_kedro.learning.frame_bank import build_frame_bank
-from ncm_kedro.learning.loader import CropIndex, CropLoader
-from ncm_kedro.learning.optimise import build_optimiser
+from ncm_kedro.learning.data.frame_bank import build_frame_bank
+from ncm_kedro.learning.data.loader import CropIndex, CropLoader, choose_device, choose_precision
+from ncm_kedro.learning.training.optimisation import build_optimiser
 from ncm_kedro.params.tune_train import AugmentParams, TrainParams
 
 CROP_PX, INPUT_PX, N_CLASSES, PUBLISHED_BATCH = 300, 224, 12, 10

@@ -5,9 +5,9 @@ import pandas as pd
 import torch
 from torch import nn
 
-from ncm_kedro.learning.classifier import ClassifierSettings, SemClassifier, export_weights
-from ncm_kedro.learning.models import build_model
-from ncm_kedro.sem.crop_set import REGION_COLUMNS, hash_split
+from ncm_kedro.learning.models.classifier import ClassifierSettings, SemClassifier, export_weights
+from ncm_kedro.learning.models.factory import build_model
+from ncm_kedro.sem.crops.crop_set import REGION_COLUMNS, hash_split
 
 PIXEL_UM = 0.5
 CLASSES = ("333", "811", "811_cycled")

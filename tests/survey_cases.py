@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from ncm_kedro.sem.crop_set import REGION_COLUMNS
-from ncm_kedro.sem.labels import ClassLabel
-from ncm_kedro.sem.survey_answers import CSV_COLUMNS, AnswerFile
-from ncm_kedro.sem.survey_draw import KEY_COLUMNS, Survey
+from ncm_kedro.sem.crops.crop_set import REGION_COLUMNS
+from ncm_kedro.sem.io.labels import ClassLabel
+from ncm_kedro.sem.survey.answers import CSV_COLUMNS, AnswerFile
+from ncm_kedro.sem.survey.draw import KEY_COLUMNS, Survey
 
 COMPOSITIONS, STATES = ("333", "622", "811"), ("pristine", "cycled")
 LABELS = [ClassLabel(composition, state) for composition in COMPOSITIONS for state in STATES]

@@ -78,12 +78,12 @@ def catalog(tmp_path):
     return DataCatalog.from_config(
         {
             "lineage": {
-                "type": "ncm_kedro.datasets.lineage_folder.LineageFolder",
+                "type": "ncm_kedro.datasets.wrappers.LineageFolder",
                 "path": str(tmp_path / "lineage"),
             },
             "numbers": file("json.JSONDataset", "numbers.json"),
             "optional": {
-                "type": "ncm_kedro.datasets.optional_data.OptionalDataset",
+                "type": "ncm_kedro.datasets.wrappers.OptionalDataset",
                 "dataset": file("json.JSONDataset", "optional.json"),
             },
             "studies": {

@@ -50,11 +50,11 @@ def test_what_is_there_is_not_asked_for(tmp_path):
 
 
 def test_raw_data_and_what_may_be_missing_are_not_asked_for(tmp_path):
-    folder = {"raw_sem_frames": "ncm_kedro.datasets.raw_frames.RawFrameFolder"}
+    folder = {"raw_sem_frames": "ncm_kedro.datasets.frames.raw.RawFrameFolder"}
     check(["sem_ingest"], make_catalog(tmp_path, folder))
     report = {"type": "json.JSONDataset", "filepath": str(tmp_path / "none.json")}
     optional = AbstractDataset.from_config(
-        "x", {"type": "ncm_kedro.datasets.optional_data.OptionalDataset", "dataset": report}
+        "x", {"type": "ncm_kedro.datasets.wrappers.OptionalDataset", "dataset": report}
     )
     check(["sem_report"], DataCatalog({"sem_transfer_report": optional}))
     plain = AbstractDataset.from_config("x", report)

@@ -3,10 +3,9 @@
 import numpy as np
 import pandas as pd
 
-from ncm_kedro.params.sem_transfer import SemTransferParams
-from ncm_kedro.sem.crop_set import REGION_COLUMNS, build_crop_set
-from ncm_kedro.sem.transfer import list_crops
-from ncm_kedro.sem.transfer_fits import TransferWork
+from ncm_kedro.params.sem_studies import SemTransferParams
+from ncm_kedro.sem.crops.crop_set import REGION_COLUMNS, build_crop_set
+from ncm_kedro.sem.experiments.transfer import TransferWork, list_crops
 
 CROP_PX = 68
 COMPOSITIONS, STATES = ("333", "811"), ("pristine", "cycled")

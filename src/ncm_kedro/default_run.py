@@ -11,7 +11,7 @@ from kedro.framework.hooks import hook_impl
 from kedro.framework.project import pipelines
 from kedro.pipeline import Pipeline, pipeline
 
-from ncm_kedro.datasets.raw_frames import FRAME_TABLE, IMAGE_SUFFIXES
+from ncm_kedro.datasets.frames.raw import FRAME_TABLE, IMAGE_SUFFIXES
 
 logger = logging.getLogger(__name__)
 

@@ -21,10 +21,10 @@ from kedro_mlflow.framework.hooks.mlflow_hook import MlflowHook
 from kedro_mlflow.io.metrics import MlflowMetricsHistoryDataset
 from pydantic import BaseModel
 
-from ncm_kedro.datasets.optional_data import OptionalDataset
+from ncm_kedro.datasets.wrappers import OptionalDataset
 from ncm_kedro.errors import NcmError
-from ncm_kedro.plotting.provenance import RunRecord
 from ncm_kedro.prerequisites import list_owners
+from ncm_kedro.provenance import RunRecord
 
 logger = logging.getLogger(__name__)
 

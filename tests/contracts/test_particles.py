@@ -196,7 +196,7 @@ def test_other_tables_are_checked(check, table, changes, message):
 def test_a_catalog_applies_it(tmp_path):
     catalog = DataCatalog.from_config({
         "particle_attributes": {
-            "type": "ncm_kedro.datasets.particle_tables.ParticleTableFolder",
+            "type": "ncm_kedro.datasets.particles.tables.ParticleTableFolder",
             "filepath": str(tmp_path / "a"), "columns": "attributes",
             "validator": "ncm_kedro.contracts.particles.validate_attributes",
         }

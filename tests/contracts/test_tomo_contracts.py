@@ -18,7 +18,7 @@ from ncm_kedro.contracts.tomo import (
     validate_tomograms,
 )
 from ncm_kedro.errors import StoreError
-from ncm_kedro.tomo.volume import Volume
+from ncm_kedro.tomo.volumes.volume import Volume
 
 
 def make_volume(dtype=np.uint32, shape=(4, 5, 6), **extras):

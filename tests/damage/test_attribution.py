@@ -6,17 +6,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ncm_kedro.damage.attribution import attribute_damage, pose_problem
-from ncm_kedro.damage.preparation import prepare_damage
-from ncm_kedro.damage.significance import NOISE
+from ncm_kedro.damage.attribution.attribution import attribute_damage, pose_problem
+from ncm_kedro.damage.attribution.significance import NOISE
+from ncm_kedro.damage.preparation.preparation import prepare_damage
 from ncm_kedro.params.damage_attribution import (
     AttributionParams,
     DamageForestParams,
     DamageTableParams,
 )
-from ncm_kedro.params.particle_tables import ParticleTableParams
+from ncm_kedro.params.synthesise import ParticleTableParams
 from ncm_kedro.params.tomo_phantoms import DamageLawParams
-from ncm_kedro.synthetic.particle_tables import draw_particle_tables
+from ncm_kedro.synthetic.tables.tables import draw_particle_tables
 
 FOREST = DamageForestParams(trees=15, max_leaves=32)
 FEW = AttributionParams(

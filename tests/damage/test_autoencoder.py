@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 import torch
 
-from ncm_kedro.damage.autoencoder import Autoencoder, fit_autoencoder, measure_significance
-from ncm_kedro.damage.autoencoder_batch import (
+from ncm_kedro.damage.latent.autoencoder import Autoencoder, fit_autoencoder, measure_significance
+from ncm_kedro.damage.latent.autoencoder_batch import (
     LAYERS,
     NetworkPlan,
     decode_rows,
@@ -22,14 +22,14 @@ from ncm_kedro.damage.autoencoder_batch import (
     sum_squared_weights,
     train_networks,
 )
-from ncm_kedro.damage.dimension_search import (
+from ncm_kedro.damage.latent.dimension_search import (
     ERROR_COLUMNS,
     choose_dimensions,
     measure_hidden_errors,
     search_dimensions,
 )
 from ncm_kedro.errors import TableError
-from ncm_kedro.params.damage_latent import AutoencoderParams
+from ncm_kedro.params.damage_attribution import AutoencoderParams
 
 SMALL = AutoencoderParams(max_dimensions=3, repeats=2, steps=60, hidden=8)
 

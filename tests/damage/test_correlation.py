@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ncm_kedro.damage.correlation import (
+from ncm_kedro.damage.latent.correlation import (
     DIFFERENCE_COLUMNS,
     INDEPENDENCE_CAVEAT,
     SAMPLE_COLUMNS,
@@ -16,8 +16,8 @@ from ncm_kedro.damage.correlation import (
     find_p_values,
 )
 from ncm_kedro.errors import SettingsError, TableError
-from ncm_kedro.params.damage_latent import DamageCorrelationParams
-from ncm_kedro.particles.rank_statistics import adjust_discoveries
+from ncm_kedro.params.damage_attribution import DamageCorrelationParams
+from ncm_kedro.particles.statistics.ranks import adjust_discoveries
 
 
 def draw_rows(sample, slopes, count=1000, seed=0, blocks=20):

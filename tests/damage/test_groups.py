@@ -5,8 +5,12 @@ import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
-from ncm_kedro.damage.groups import correlate_ranks, group_attributes, label_group
-from ncm_kedro.damage.leakage import EXACT_GROUPS
+from ncm_kedro.damage.preparation.groups import (
+    EXACT_GROUPS,
+    correlate_ranks,
+    group_attributes,
+    label_group,
+)
 
 
 def make_rows(**columns):

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from ncm_kedro.damage.autoencoder import fit_autoencoder
-from ncm_kedro.damage.latent import (
+from ncm_kedro.damage.latent.autoencoder import fit_autoencoder
+from ncm_kedro.damage.latent.latent import (
     DECODED_CAVEAT,
     LATENT_CAVEAT,
     LINK_COLUMNS,
@@ -18,7 +18,7 @@ from ncm_kedro.damage.latent import (
     rank_decoded,
     rank_latents,
 )
-from ncm_kedro.params.damage_latent import AutoencoderParams, LinkParams
+from ncm_kedro.params.damage_attribution import AutoencoderParams, LinkParams
 
 PARAMS = LinkParams()
 NAMES = ["a", "b", "c", "d"]

@@ -4,14 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ncm_kedro.damage.model import (
+from ncm_kedro.damage.forests.model import (
     EVERY_SAMPLE,
     answer_particles,
     fit_model,
     read_model,
     write_model,
 )
-from ncm_kedro.damage.preparation import DamageData
+from ncm_kedro.damage.preparation.preparation import DamageData
 from ncm_kedro.errors import ModelError
 from ncm_kedro.params.damage_attribution import AttributionParams, DamageForestParams
 

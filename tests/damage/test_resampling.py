@@ -5,8 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ncm_kedro.damage import resampling
-from ncm_kedro.damage.resampling import Problem, add_noise, repeat_explanations, repeat_whole
+from ncm_kedro.damage.attribution.attribution import resampling
+from ncm_kedro.damage.attribution.resampling import (
+    Problem,
+    add_noise,
+    repeat_explanations,
+    repeat_whole,
+)
 from ncm_kedro.params.damage_attribution import AttributionParams, DamageForestParams
 
 FOREST = DamageForestParams(trees=6, max_leaves=8)

@@ -6,9 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ncm_kedro.damage.explaining import Explained
-from ncm_kedro.damage.resampling import Problem, Repeated, repeat_explanations
-from ncm_kedro.damage.significance import (
+from ncm_kedro.damage.attribution.resampling import Problem, Repeated, repeat_explanations
+from ncm_kedro.damage.attribution.significance import (
     IMPORTANCE_COLUMNS,
     NOISE,
     average_shap,
@@ -20,6 +19,7 @@ from ncm_kedro.damage.significance import (
     tabulate_ranks,
     tabulate_scores,
 )
+from ncm_kedro.damage.forests.explaining import Explained
 from ncm_kedro.params.damage_attribution import AttributionParams, DamageForestParams
 
 FOREST = DamageForestParams(trees=20, max_leaves=16, feature_share=0.5)

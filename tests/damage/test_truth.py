@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ncm_kedro.damage.truth import TRUTH_COLUMNS, judge_planted, measure_weights
+from ncm_kedro.damage.attribution.attribution import TRUTH_COLUMNS, judge_planted, measure_weights
 
 
 def draw_particles(depth=-0.8, contact=0.5, size=0.3, count=400, seed=0):

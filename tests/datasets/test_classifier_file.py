@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from ncm_kedro.datasets.classifier_file import ClassifierFileDataset
+from ncm_kedro.datasets.models.classifier import ClassifierFileDataset
 from ncm_kedro.errors import ModelError
-from ncm_kedro.learning.classifier import ClassifierSettings, SemClassifier, build_network
+from ncm_kedro.learning.models.classifier import ClassifierSettings, SemClassifier, build_network
 
 SETTINGS = ClassifierSettings(
     model="test_resnet",

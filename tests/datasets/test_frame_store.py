@@ -17,14 +17,14 @@ import zarr
 from kedro.io import DatasetError
 from PIL import Image
 
-from ncm_kedro.datasets.frame_store import FRAME_COLUMNS, FrameStore, FrameStoreDataset
-from ncm_kedro.datasets.frame_writing import write_frame
-from ncm_kedro.datasets.raw_frames import RawFrameFolder
+from ncm_kedro.datasets.frames.raw import RawFrameFolder
+from ncm_kedro.datasets.frames.store import FRAME_COLUMNS, FrameStore, FrameStoreDataset
+from ncm_kedro.datasets.frames.writing import write_frame
 from ncm_kedro.errors import StoreError
 from ncm_kedro.params.sem_ingest import LabelParams, PixelSizeParams, ReadingParams
-from ncm_kedro.sem.frames import FrameSource
-from ncm_kedro.sem.reading import plan_decoding
-from ncm_kedro.synthetic.sem_banner import draw_banner
+from ncm_kedro.sem.io.frames import FrameSource
+from ncm_kedro.sem.io.reading import plan_decoding
+from ncm_kedro.synthetic.sem.banner import draw_banner
 
 READING = ReadingParams(pixel_size=PixelSizeParams(fallback_um=0.3))
 SIDECAR = (
@@ -215,10 +215,10 @@ def test_nothing_usable_fails_and_keeps_what_was_there(raw_folder, dataset):
 KILLED_RUN = """
 import os, signal, sys
 from dataclasses import replace
-from ncm_kedro.datasets.frame_store import FrameStoreDataset
-from ncm_kedro.datasets.raw_frames import RawFrameFolder
+from ncm_kedro.datasets.frames.store import FrameStoreDataset
+from ncm_kedro.datasets.frames.raw import RawFrameFolder
 from ncm_kedro.params.sem_ingest import LabelParams, ReadingParams
-from ncm_kedro.sem.reading import plan_decoding
+from ncm_kedro.sem.io.reading import plan_decoding
 raw, store, after, reading = sys.argv[1:]
 data = plan_decoding(RawFrameFolder(filepath=raw).load(), LabelParams(),
                      ReadingParams.model_validate_json(reading))
@@ -322,12 +322,12 @@ def test_what_the_system_refuses_is_a_located_error(raw_folder, dataset, monkeyp
     def refuse(group, array, frame):
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr("ncm_kedro.datasets.frame_writing.write_frame", refuse)
+    monkeypatch.setattr("ncm_kedro.datasets.frames.writing.write_frame", refuse)
     with pytest.raises(DatasetError, match=rf"frames\.zarr.*{os.strerror(code)}") as caught:
         dataset.save(plan(raw_folder))
     assert isinstance(caught.value.__cause__, StoreError)
     assert read_all(dataset.load()) == before
-    monkeypatch.setattr("ncm_kedro.datasets.frame_writing.write_frame", write_frame)
+    monkeypatch.setattr("ncm_kedro.datasets.frames.writing.write_frame", write_frame)
     dataset.save(plan(raw_folder))
     assert len(dataset.load()) == 5
 

@@ -3,8 +3,8 @@
 import pytest
 from kedro.io import DatasetError
 
-from ncm_kedro.datasets.lineage_folder import LineageFolder
-from ncm_kedro.plotting.provenance import RunRecord
+from ncm_kedro.datasets.wrappers import LineageFolder
+from ncm_kedro.provenance import RunRecord
 
 
 def make_record(name, run_id="1f"):

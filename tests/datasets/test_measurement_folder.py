@@ -14,15 +14,17 @@ import pandas as pd
 import pytest
 from kedro.io import DatasetError
 
-from ncm_kedro.datasets import measurement_files, measurement_folder, set_aside
-from ncm_kedro.datasets.measurement_folder import MeasurementFolder
-from ncm_kedro.datasets.store_files import lock_store
+from ncm_kedro.datasets import files as set_aside
+from ncm_kedro.datasets.files import lock_store
+from ncm_kedro.datasets.particles import measurements as measurement_files
+from ncm_kedro.datasets.particles import measurements as measurement_folder
+from ncm_kedro.datasets.particles.measurements import MeasurementFolder
 from ncm_kedro.errors import SettingsError, StoreError, TomogramError
 from ncm_kedro.hooks import ContentHashed
-from ncm_kedro.params.tomo_compute import TomoComputeParams
-from ncm_kedro.particles.measure import Cells, Measurement
-from ncm_kedro.particles.plan import MeasurementPlan
-from ncm_kedro.tomo.blocks import list_blocks, run_blocks
+from ncm_kedro.params.tomo_segment import TomoComputeParams
+from ncm_kedro.particles.measure.measure import Cells, Measurement
+from ncm_kedro.particles.measure.plan import MeasurementPlan
+from ncm_kedro.tomo.volumes.blocks import list_blocks, run_blocks
 
 LAST_WRITE = 8  # plan, four tables, cells, record; then the list of what was set aside
 BLOCKS = list_blocks((64, 48, 48), (16, 16, 16))

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 from kedro.io import DatasetError
 
-from ncm_kedro.datasets.optional_data import OptionalDataset
+from ncm_kedro.datasets.wrappers import OptionalDataset
 
 
 def make_dataset(path):
@@ -59,7 +59,7 @@ def test_partitions_are_none_before_the_first(tmp_path):
 
 def test_what_refuses_to_be_saved_still_does(tmp_path):
     folder = {
-        "type": "ncm_kedro.datasets.work_folder.WorkFolderDataset",
+        "type": "ncm_kedro.datasets.wrappers.WorkFolderDataset",
         "filepath": str(tmp_path),
     }
     with pytest.raises(DatasetError, match="only load"):

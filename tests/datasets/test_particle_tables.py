@@ -10,13 +10,13 @@ import pytest
 from kedro.io import DatasetError
 
 from ncm_kedro import __version__
-from ncm_kedro.datasets import particle_tables
-from ncm_kedro.datasets.particle_tables import ParticleTableFolder
-from ncm_kedro.datasets.store_files import lock_store
+from ncm_kedro.datasets.files import lock_store
+from ncm_kedro.datasets.particles import tables as particle_tables
+from ncm_kedro.datasets.particles.tables import ParticleTableFolder
 from ncm_kedro.errors import SettingsError
 from ncm_kedro.hooks import ContentHashed
 from ncm_kedro.particles.columns import ATTRIBUTE_NAMES, ATTRIBUTES
-from ncm_kedro.particles.plan import ParticleTables
+from ncm_kedro.particles.measure.plan import ParticleTables
 
 SETTINGS = {"closing_um": 0.4, "packing_window_um": None}
 

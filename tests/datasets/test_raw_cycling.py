@@ -2,10 +2,10 @@ import pandas as pd
 import pytest
 from kedro.io import DatasetError
 
-from ncm_kedro.datasets.raw_cycling import RawCyclingFolder, SyntheticCyclingFolder
-from ncm_kedro.electrochemistry.records import Cell
+from ncm_kedro.datasets.cycling import RawCyclingFolder, SyntheticCyclingFolder
+from ncm_kedro.electrochemistry.summary import Cell
 from ncm_kedro.params.cycling import SyntheticCyclingParams
-from ncm_kedro.synthetic.cycling_files import make_cells
+from ncm_kedro.synthetic.cycling import make_cells
 
 
 def lay_down(root, files):

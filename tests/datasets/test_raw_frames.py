@@ -3,7 +3,7 @@ import pytest
 from kedro.io import DatasetError
 from PIL import Image
 
-from ncm_kedro.datasets.raw_frames import RawFrameFolder
+from ncm_kedro.datasets.frames.raw import RawFrameFolder
 
 
 def touch(path, data=b"x"):

@@ -11,8 +11,8 @@ import tifffile
 import zarr
 from kedro.io import DatasetError
 
-from ncm_kedro.datasets.raw_tomograms import RawTomogramFolder, name_sample
-from ncm_kedro.datasets.raw_tomograms_opening import convert_to_um
+from ncm_kedro.datasets.tomograms.notes import convert_to_um
+from ncm_kedro.datasets.tomograms.raw import RawTomogramFolder, name_sample
 from ncm_kedro.errors import TomogramError
 
 SHAPE = (5, 6, 7)

@@ -7,14 +7,14 @@ import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from ncm_kedro.damage.forest import bin_values, grow_forest
-from ncm_kedro.damage.model import AttributionModel, answer_particles
-from ncm_kedro.datasets.registered_attribution import (
+from ncm_kedro.damage.forests.forest import bin_values, grow_forest
+from ncm_kedro.damage.forests.model import AttributionModel, answer_particles
+from ncm_kedro.datasets.models.attribution import (
     AttributionRelease,
     RegisteredAttributionDataset,
 )
 from ncm_kedro.errors import ModelError
-from ncm_kedro.learning.promotion import Promotion
+from ncm_kedro.learning.evaluation.promotion import Promotion
 from ncm_kedro.params.damage_attribution import DamageForestParams
 
 NAME = "nmc-damage-attribution"

@@ -8,15 +8,15 @@ import pandas as pd
 import pytest
 from mlflow.tracking import MlflowClient
 
-from ncm_kedro.datasets.registered_classifier import (
+from ncm_kedro.datasets.models.classifier import (
     ClassifierRelease,
     RegisteredClassifierDataset,
 )
-from ncm_kedro.learning.classifier import ClassifierSettings, SemClassifier, export_weights
-from ncm_kedro.learning.fitting import build_network_for
-from ncm_kedro.learning.promotion import Promotion
+from ncm_kedro.learning.evaluation.promotion import Promotion
+from ncm_kedro.learning.models.classifier import ClassifierSettings, SemClassifier, export_weights
+from ncm_kedro.learning.training.fitting import build_network_for
 from ncm_kedro.params.tune_train import TrainParams
-from ncm_kedro.sem.classify import encode_png
+from ncm_kedro.sem.inference.classify import encode_png
 
 NAME = "ncm-sem-classifier"
 FRAME_YX = np.random.default_rng(0).integers(30, 220, (80, 100)).astype(np.uint8)

@@ -9,11 +9,14 @@ import pandas as pd
 import pytest
 from mlflow.tracking import MlflowClient
 
-from ncm_kedro.datasets.detector_folder import DetectorFolderDataset
-from ncm_kedro.datasets.registered_detector import DetectorRelease, RegisteredDetectorDataset
+from ncm_kedro.datasets.models.detector import (
+    DetectorFolderDataset,
+    DetectorRelease,
+    RegisteredDetectorDataset,
+)
 from ncm_kedro.errors import ModelError
-from ncm_kedro.learning.promotion import Promotion
-from ncm_kedro.tomo.detector import STARTER_FOLDER
+from ncm_kedro.learning.evaluation.promotion import Promotion
+from ncm_kedro.tomo.detector.detector import STARTER_FOLDER
 
 NAME = "nmc-particle-detector"
 

@@ -4,10 +4,10 @@ import pandas as pd
 import pytest
 from kedro.io import DatasetError
 
-from ncm_kedro.datasets.synthetic_frames import SyntheticFrameFolder
-from ncm_kedro.datasets.work_folder import WorkFolderDataset
+from ncm_kedro.datasets.frames.raw import SyntheticFrameFolder
+from ncm_kedro.datasets.wrappers import WorkFolderDataset
 from ncm_kedro.params.synthesise import SynthesiseSemParams
-from ncm_kedro.synthetic.sem_frames import iter_sem_frames
+from ncm_kedro.synthetic.sem.frames import iter_sem_frames
 
 PARAMS = SynthesiseSemParams(
     compositions=("811",),

@@ -3,7 +3,7 @@
 import pytest
 from kedro.io import DatasetError
 
-from ncm_kedro.datasets.survey_answers import SurveyAnswerFolder
+from ncm_kedro.datasets.frames.survey import SurveyAnswerFolder
 
 HEADER = "survey_id,question,composition,state"
 

@@ -12,10 +12,10 @@ import tifffile
 import yaml
 from kedro.io import DatasetError
 
-from ncm_kedro.datasets.tomo_phantoms import SyntheticTomogramFolder
+from ncm_kedro.datasets.tomograms.phantoms import SyntheticTomogramFolder
 from ncm_kedro.errors import StoreError
 from ncm_kedro.params.tomo_phantoms import PackingParams, TomoPhantomParams, TomoSampleParams
-from ncm_kedro.synthetic.tomo_writing import plan_phantoms
+from ncm_kedro.synthetic.tomo.writing import plan_phantoms
 
 PARAMS = TomoPhantomParams(
     shape_zyx=(18, 20, 24),

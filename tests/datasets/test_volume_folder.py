@@ -9,12 +9,12 @@ import pytest
 import zarr
 from kedro.io import DatasetError
 
-from ncm_kedro.datasets import volume_store
-from ncm_kedro.datasets.volume_folder import VolumeFolder
+from ncm_kedro.datasets.tomograms import store as volume_store
+from ncm_kedro.datasets.tomograms.folder import VolumeFolder
 from ncm_kedro.errors import StoreError, TomogramError
-from ncm_kedro.params.tomo_compute import TomoComputeParams
-from ncm_kedro.tomo.blocks import list_blocks, run_blocks
-from ncm_kedro.tomo.volume import VolumePlan
+from ncm_kedro.params.tomo_segment import TomoComputeParams
+from ncm_kedro.tomo.volumes.blocks import list_blocks, run_blocks
+from ncm_kedro.tomo.volumes.volume import VolumePlan
 
 EDGE = 32
 COMPUTE = TomoComputeParams(block_edge_vx=EDGE, workers=2)

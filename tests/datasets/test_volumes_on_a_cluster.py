@@ -10,18 +10,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ncm_kedro.datasets.raw_tomograms import RawTomogramFolder
-from ncm_kedro.datasets.volume_folder import VolumeFolder
-from ncm_kedro.params.tomo_compute import TomoComputeParams
-from ncm_kedro.params.tomo_fusion import TomoFusionParams
-from ncm_kedro.params.tomo_instances import TomoInstanceParams
+from ncm_kedro.datasets.tomograms.folder import VolumeFolder
+from ncm_kedro.datasets.tomograms.raw import RawTomogramFolder
 from ncm_kedro.params.tomo_phantoms import TomoPhantomParams, TomoSampleParams
-from ncm_kedro.params.tomo_volumes import TomoVolumeParams
-from ncm_kedro.synthetic.tomo_writing import plan_phantoms, write_phantom
-from ncm_kedro.tomo.detector import load_detector
-from ncm_kedro.tomo.fusion import plan_probability
-from ncm_kedro.tomo.ingest import plan_tomogram
-from ncm_kedro.tomo.instances import plan_labels
+from ncm_kedro.params.tomo_segment import (
+    TomoComputeParams,
+    TomoFusionParams,
+    TomoInstanceParams,
+    TomoVolumeParams,
+)
+from ncm_kedro.synthetic.tomo.writing import plan_phantoms, write_phantom
+from ncm_kedro.tomo.detector.detector import load_detector
+from ncm_kedro.tomo.fusion.fusion import plan_probability
+from ncm_kedro.tomo.instances.instances import plan_labels
+from ncm_kedro.tomo.volumes.ingest import plan_tomogram
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 PHANTOM = TomoPhantomParams(

@@ -1,6 +1,6 @@
 import pandas as pd
 
-from ncm_kedro.electrochemistry.join import join_frames
+from ncm_kedro.electrochemistry.measure import join_frames
 
 CELLS = pd.DataFrame({
     "cell_id": ["a", "b", "c", "d"],

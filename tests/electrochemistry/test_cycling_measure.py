@@ -6,13 +6,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ncm_kedro.electrochemistry.judging import find_increasing
+from ncm_kedro.electrochemistry.capacity import find_increasing
 from ncm_kedro.electrochemistry.measure import measure_cells
-from ncm_kedro.electrochemistry.records import Cell, CyclingFile, RawCycling
-from ncm_kedro.electrochemistry.summary import list_ranges, summarise_groups, tabulate_cells
+from ncm_kedro.electrochemistry.summary import (
+    Cell,
+    CyclingFile,
+    RawCycling,
+    list_ranges,
+    summarise_groups,
+    tabulate_cells,
+)
 from ncm_kedro.errors import TableError
 from ncm_kedro.params.cycling import CyclingParams, SyntheticCyclingParams
-from ncm_kedro.synthetic.cycling_files import BROKEN_FILE, CELL_TABLE, FADE_PERCENT, make_cells
+from ncm_kedro.synthetic.cycling import BROKEN_FILE, CELL_TABLE, FADE_PERCENT, make_cells
 
 HEADER = "cycle,charge_capacity_mah_g,discharge_capacity_mah_g\n"
 PARAMS = CyclingParams()

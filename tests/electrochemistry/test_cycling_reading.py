@@ -10,13 +10,11 @@ from cycling_records import make_steps
 
 from ncm_kedro.electrochemistry.capacity import integrate_records, sum_cycles
 from ncm_kedro.electrochemistry.dialects import match_series, read_state, split_header
-from ncm_kedro.electrochemistry.parsing import accumulate_steps, parse_clock
-from ncm_kedro.electrochemistry.reading import read_export
-from ncm_kedro.electrochemistry.records import CyclingFile
+from ncm_kedro.electrochemistry.reading import accumulate_steps, parse_clock, read_export
+from ncm_kedro.electrochemistry.summary import CyclingFile
 from ncm_kedro.errors import TableError
 from ncm_kedro.params.cycling import CyclingParams, SyntheticCyclingParams
-from ncm_kedro.synthetic.cycling_exports import WRITERS, record_cycles
-from ncm_kedro.synthetic.cycling_files import make_cells
+from ncm_kedro.synthetic.cycling import WRITERS, make_cells, record_cycles
 
 STEPS = [
     (1, 2.0, 3600.0, 1), (0, 0.0, 600.0, 1), (-1, 2.0, 3500.0, 1), (0, 0.0, 600.0, 1),

@@ -3,8 +3,13 @@
 import numpy as np
 import pytest
 
-from ncm_kedro.learning.area_ranks import AreaRanks, count_areas_needed, rank_areas
-from ncm_kedro.learning.area_weights import draw_areas, weigh_areas
+from ncm_kedro.learning.evaluation.region_statistics import (
+    AreaRanks,
+    count_areas_needed,
+    draw_areas,
+    rank_areas,
+    weigh_areas,
+)
 from ncm_kedro.params.tune_train import EvaluationParams
 
 

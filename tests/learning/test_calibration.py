@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ncm_kedro.errors import ModelError
-from ncm_kedro.learning.calibration import (
+from ncm_kedro.learning.evaluation.calibration import (
     apply_temperature,
     fit_temperature,
     measure_reliability,

@@ -5,11 +5,10 @@ import pytest
 import torch
 
 from ncm_kedro.errors import FrameError, SettingsError, TableError
-from ncm_kedro.learning.augment import draw_changes
-from ncm_kedro.learning.crop_device import build_resampling_matrix
-from ncm_kedro.learning.crop_index import choose_resampling
-from ncm_kedro.learning.frame_bank import FrameBank, build_frame_bank
-from ncm_kedro.learning.loader import (
+from ncm_kedro.learning.data.crop_index import choose_resampling, draw_changes
+from ncm_kedro.learning.data.cutters import build_resampling_matrix
+from ncm_kedro.learning.data.frame_bank import FrameBank, build_frame_bank
+from ncm_kedro.learning.data.loader import (
     CropIndex,
     CropLoader,
     GreyStatistics,

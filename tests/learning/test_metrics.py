@@ -7,7 +7,7 @@ import pytest
 from sklearn import metrics as reference
 
 from ncm_kedro.errors import TableError
-from ncm_kedro.learning.metrics import (
+from ncm_kedro.learning.evaluation.metrics import (
     count_confusion,
     evaluate_predictions,
     score_confusion,

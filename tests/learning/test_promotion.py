@@ -2,7 +2,7 @@
 
 import pytest
 
-from ncm_kedro.learning.promotion import Contender, decide_promotion, score_names
+from ncm_kedro.learning.evaluation.promotion import Contender, decide_promotion, score_names
 
 
 def contender(name: str, score: float, split: str = "a") -> Contender:

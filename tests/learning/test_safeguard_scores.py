@@ -6,16 +6,15 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from ncm_kedro.learning.area_ranks import rank_areas
-from ncm_kedro.learning.area_weights import weigh_areas
-from ncm_kedro.learning.conformal import ConformalSets
-from ncm_kedro.learning.safeguard_scores import (
+from ncm_kedro.learning.evaluation.calibration import ConformalSets
+from ncm_kedro.learning.evaluation.ood import UnknownDetector
+from ncm_kedro.learning.evaluation.region_statistics import rank_areas, weigh_areas
+from ncm_kedro.learning.evaluation.uncertainty_scores import (
     MeasuredCrops,
     measure_auroc,
     score_flag,
     score_sets,
 )
-from ncm_kedro.learning.unknown import UnknownDetector
 from ncm_kedro.params.tune_train import EvaluationParams
 
 PARAMS = EvaluationParams(n_bootstrap=200)

@@ -17,15 +17,13 @@ from ray import cloudpickle
 from torch import nn
 
 from ncm_kedro.errors import ModelError
-from ncm_kedro.learning import search as search_module
-from ncm_kedro.learning import train as train_module
-from ncm_kedro.learning.checkpoint import write_checkpoint
-from ncm_kedro.learning.frame_bank import build_frame_bank
-from ncm_kedro.learning.loader import CropIndex
-from ncm_kedro.learning.ray_hooks import RememberingASHA
-from ncm_kedro.learning.search import SearchData, SearchResult, search_settings
-from ncm_kedro.learning.trial_files import retire_trial
-from ncm_kedro.learning.trial_settings import apply_trial, draw_trials
+from ncm_kedro.learning.data.frame_bank import build_frame_bank
+from ncm_kedro.learning.data.loader import CropIndex
+from ncm_kedro.learning.search.search import SearchData, SearchResult, search_settings
+from ncm_kedro.learning.search.search import search as search_module
+from ncm_kedro.learning.search.trials import RememberingASHA, apply_trial, draw_trials, retire_trial
+from ncm_kedro.learning.training import train as train_module
+from ncm_kedro.learning.training.records import write_checkpoint
 from ncm_kedro.params.tune_train import SearchParams, TrainParams
 
 PARAMS = TrainParams(

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from ncm_kedro.errors import ModelError
-from ncm_kedro.learning import descriptors
-from ncm_kedro.learning.texture import (
+from ncm_kedro.learning.models.factory import descriptors
+from ncm_kedro.learning.models.texture import (
     TextureParams,
     fit_texture_baseline,
     texture_feature_names,

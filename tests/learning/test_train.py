@@ -12,12 +12,17 @@ import torch
 from torch import nn
 
 from ncm_kedro.errors import ModelError, SettingsError
-from ncm_kedro.learning.checkpoint import read_checkpoint, write_checkpoint
-from ncm_kedro.learning.frame_bank import FrameBank, build_frame_bank
-from ncm_kedro.learning.loader import CropIndex, CropLoader
-from ncm_kedro.learning.optimise import WeightAverage, build_optimiser, rate_at
-from ncm_kedro.learning.regularise import blend_batch, blended_loss
-from ncm_kedro.learning.train import EpochRecord, choose_device, choose_precision, fit
+from ncm_kedro.learning.data.frame_bank import FrameBank, build_frame_bank
+from ncm_kedro.learning.data.loader import CropIndex, CropLoader
+from ncm_kedro.learning.training.optimisation import (
+    WeightAverage,
+    blend_batch,
+    blended_loss,
+    build_optimiser,
+    rate_at,
+)
+from ncm_kedro.learning.training.records import read_checkpoint, write_checkpoint
+from ncm_kedro.learning.training.train import EpochRecord, choose_device, choose_precision, fit
 from ncm_kedro.params.tune_train import AugmentParams, TrainParams
 
 CPU = torch.device("cpu")
@@ -353,9 +358,9 @@ def test_training_needs_neither_opencv_nor_pandas_nor_ray_nor_kedro(tmp_path):
         "u.find_spec = lambda name, *a: None if name == 'cv2' else find(name, *a)\n"
         "import torch; from torch import nn; torch.set_num_threads(1)\n"
         "import numpy as np\n"
-        "from ncm_kedro.learning.frame_bank import build_frame_bank\n"
-        "from ncm_kedro.learning.loader import CropIndex, open_split_loaders\n"
-        "from ncm_kedro.learning.train import fit\n"
+        "from ncm_kedro.learning.data.frame_bank import build_frame_bank\n"
+        "from ncm_kedro.learning.data.loader import CropIndex, open_split_loaders\n"
+        "from ncm_kedro.learning.training.train import fit\n"
         "from ncm_kedro.params.tune_train import TrainParams\n"
         "bank = build_frame_bank({'a': np.zeros((40, 40), np.uint8)})\n"
         "zero = np.zeros(4, np.int64)\n"

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from ncm_kedro.errors import TomogramError
-from ncm_kedro.particles.block_sums import CELL_VX, COUNTS, GREYS, SumsTask
-from ncm_kedro.particles.crofton import DIRECTIONS
-from ncm_kedro.particles.specimen import Specimen
-from ncm_kedro.tomo.blocks import list_blocks
+from ncm_kedro.particles.kernels.crofton import DIRECTIONS
+from ncm_kedro.particles.measure.block_sums import CELL_VX, COUNTS, GREYS, SumsTask
+from ncm_kedro.particles.measure.specimen import Specimen
+from ncm_kedro.tomo.volumes.blocks import list_blocks
 
 SHAPE = (20, 35, 18)
 UNEQUAL = (0.3, 0.1, 0.2)

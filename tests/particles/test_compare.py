@@ -9,7 +9,7 @@ from scipy import stats
 
 from ncm_kedro.params.particle_features import ParticleFigureParams
 from ncm_kedro.particles.columns import ATTRIBUTE_NAMES
-from ncm_kedro.particles.compare import (
+from ncm_kedro.particles.statistics.compare import (
     COMPARISON_COLUMNS,
     REPLICATE_CAVEAT,
     compare_samples,
@@ -17,7 +17,7 @@ from ncm_kedro.particles.compare import (
     order_samples,
     pair_with_truth,
 )
-from ncm_kedro.particles.rank_statistics import (
+from ncm_kedro.particles.statistics.ranks import (
     adjust_holm,
     bootstrap_median,
     compare_ranks,

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from ncm_kedro.particles import crack_width
-from ncm_kedro.particles.crack_width import map_crack_width, measure_crack_width
+from ncm_kedro.particles.kernels import crack_width
+from ncm_kedro.particles.kernels.crack_width import map_crack_width, measure_crack_width
 
 UNIT = (1.0, 1.0, 1.0)
 

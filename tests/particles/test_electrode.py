@@ -8,9 +8,9 @@ import pytest
 
 from ncm_kedro.errors import SettingsError, TableError, TomogramError
 from ncm_kedro.params.particle_features import ElectrodeParams
-from ncm_kedro.particles.electrode import describe_electrode
-from ncm_kedro.particles.electrode_layer import find_layer, measure_share
-from ncm_kedro.particles.electrode_sizes import (
+from ncm_kedro.particles.electrode.electrode import describe_electrode
+from ncm_kedro.particles.electrode.layer import find_layer, measure_share
+from ncm_kedro.particles.electrode.sizes import (
     estimate_sizes,
     measure_moments,
     weigh_whole_particles,

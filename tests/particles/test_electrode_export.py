@@ -9,10 +9,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ncm_kedro.particles.electrode import ElectrodeGeometry, SurfaceDensities
-from ncm_kedro.particles.electrode_export import tabulate_sizes, to_pybamm, to_table
-from ncm_kedro.particles.electrode_layer import Layer
-from ncm_kedro.particles.electrode_sizes import estimate_sizes, measure_moments
+from ncm_kedro.particles.electrode.electrode import ElectrodeGeometry, SurfaceDensities
+from ncm_kedro.particles.electrode.export import tabulate_sizes, to_pybamm, to_table
+from ncm_kedro.particles.electrode.layer import Layer
+from ncm_kedro.particles.electrode.sizes import estimate_sizes, measure_moments
 
 SURFACES = SurfaceDensities(0.4, 0.5, 0.25, 0.1, 0.05, 0.3)
 LAYER = Layer(axis=0, low_um=2.0, high_um=72.0, ends_low=True, ends_high=True)

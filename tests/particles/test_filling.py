@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from ncm_kedro.particles.filling import close_particle
+from ncm_kedro.particles.kernels.filling import close_particle
 
 CUBIC, UNEQUAL = (0.1, 0.1, 0.1), (0.2, 0.1, 0.07)
 

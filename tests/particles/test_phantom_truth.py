@@ -5,15 +5,14 @@ import pytest
 from scipy.spatial import cKDTree
 
 from ncm_kedro.params.particle_features import AttributeParams
-from ncm_kedro.params.tomo_compute import TomoComputeParams
 from ncm_kedro.params.tomo_phantoms import TomoPhantomParams
-from ncm_kedro.particles.attributes import tabulate_attributes
-from ncm_kedro.particles.details import tabulate_details
-from ncm_kedro.particles.measure import measure_specimen
-from ncm_kedro.particles.specimen import Specimen
-from ncm_kedro.synthetic.tomo_imaging import draw_view
-from ncm_kedro.synthetic.tomo_solids import measure_radius
-from ncm_kedro.synthetic.tomo_volume import iter_slabs, make_scene
+from ncm_kedro.params.tomo_segment import TomoComputeParams
+from ncm_kedro.particles.measure.attributes import tabulate_attributes, tabulate_details
+from ncm_kedro.particles.measure.measure import measure_specimen
+from ncm_kedro.particles.measure.specimen import Specimen
+from ncm_kedro.synthetic.tomo.imaging import draw_view
+from ncm_kedro.synthetic.tomo.solids import measure_radius
+from ncm_kedro.synthetic.tomo.volume import iter_slabs, make_scene
 
 EDGE_UM = 0.4
 PHANTOM = TomoPhantomParams(shape_zyx=(80, 112, 112), voxel_size_um=EDGE_UM)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ncm_kedro.particles.robustness import weigh_uncertainty
+from ncm_kedro.particles.statistics.compare import weigh_uncertainty
 
 
 def make_table(**columns):

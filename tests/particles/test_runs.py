@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from ncm_kedro.particles.runs import connect_runs, count_pieces, fill_voids
+from ncm_kedro.particles.kernels.filling import connect_runs, count_pieces, fill_voids
 
 CORNERS = np.ones((3, 3, 3), int)
 SHAPES = [(7, 8, 9), (1, 20, 30), (30, 1, 1), (12, 14, 40), (1, 1, 1)]

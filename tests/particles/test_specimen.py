@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from ncm_kedro.errors import TomogramError
-from ncm_kedro.particles.specimen import Specimen, check_specimen, take_specimen
-from ncm_kedro.tomo.volume import Volume
+from ncm_kedro.particles.measure.specimen import Specimen, check_specimen, take_specimen
+from ncm_kedro.tomo.volumes.volume import Volume
 
 VOXEL = (0.1, 0.1, 0.1)
 SHAPE = (4, 5, 6)

@@ -6,11 +6,15 @@ import pytest
 import solids
 
 from ncm_kedro.params.particle_features import AttributeParams
-from ncm_kedro.params.tomo_compute import TomoComputeParams
-from ncm_kedro.particles.attributes import tabulate_attributes
+from ncm_kedro.params.tomo_segment import TomoComputeParams
 from ncm_kedro.particles.columns import ATTRIBUTE_NAMES
-from ncm_kedro.particles.specimen import Specimen
-from ncm_kedro.particles.uncertainty import SUFFIX, add_uncertainty, measure_with_uncertainty
+from ncm_kedro.particles.measure.attributes import tabulate_attributes
+from ncm_kedro.particles.measure.specimen import Specimen
+from ncm_kedro.particles.measure.uncertainty import (
+    SUFFIX,
+    add_uncertainty,
+    measure_with_uncertainty,
+)
 
 COMPUTE = TomoComputeParams(workers=1, block_edge_vx=32)
 EDGE_UM = 0.1

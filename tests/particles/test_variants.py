@@ -10,8 +10,8 @@ import pytest
 import zarr
 from scipy.ndimage import binary_dilation, binary_erosion, gaussian_filter
 
-from ncm_kedro.particles.variants import CrackThresholds, VariedCracks, VariedLabels
-from ncm_kedro.tomo.blocks import list_blocks
+from ncm_kedro.particles.measure.variants import CrackThresholds, VariedCracks, VariedLabels
+from ncm_kedro.tomo.volumes.blocks import list_blocks
 
 
 @pytest.fixture(scope="module")

@@ -15,37 +15,44 @@ from ncm_kedro.params.crop_augment import CropParams
 from ncm_kedro.params.cycling import CyclingParams, SyntheticCyclingParams
 from ncm_kedro.params.damage_attribution import (
     AttributionParams,
-    DamageForestParams,
-    DamageTableParams,
-    PaperForestParams,
-)
-from ncm_kedro.params.damage_latent import (
     AutoencoderParams,
     DamageCorrelationParams,
+    DamageForestParams,
+    DamageTableParams,
     LinkParams,
+    PaperForestParams,
 )
-from ncm_kedro.params.expert_survey import SurveyDrawParams, SurveyScoreParams
 from ncm_kedro.params.particle_features import (
     AttributeParams,
     ElectrodeParams,
     ParticleFigureParams,
 )
-from ncm_kedro.params.sem_additives import SemAdditivesParams
-from ncm_kedro.params.sem_classify import ClassifyParams
+from ncm_kedro.params.sem_classify import (
+    ClassifyParams,
+    SemAdditivesParams,
+    SurveyDrawParams,
+    SurveyScoreParams,
+)
 from ncm_kedro.params.sem_explain import SemExplainParams
-from ncm_kedro.params.sem_ingest import LabelParams, QualityParams, ReadingParams
-from ncm_kedro.params.sem_mosaic import AuditParams, MosaicParams
-from ncm_kedro.params.sem_studies import SemStudiesParams
-from ncm_kedro.params.sem_transfer import SemTransferParams
+from ncm_kedro.params.sem_ingest import (
+    AuditParams,
+    LabelParams,
+    MosaicParams,
+    QualityParams,
+    ReadingParams,
+)
+from ncm_kedro.params.sem_studies import SemStudiesParams, SemTransferParams
 from ncm_kedro.params.synthesise import SynthesiseSemParams
-from ncm_kedro.params.tomo_compute import TomoComputeParams
-from ncm_kedro.params.tomo_fusion import TomoFusionParams
-from ncm_kedro.params.tomo_instances import TomoInstanceParams
 from ncm_kedro.params.tomo_phantoms import TomoPhantomParams, TomoSectionParams
-from ncm_kedro.params.tomo_review import TomoReviewParams
-from ncm_kedro.params.tomo_scoring import TomoScoringParams
+from ncm_kedro.params.tomo_segment import (
+    TomoComputeParams,
+    TomoFusionParams,
+    TomoInstanceParams,
+    TomoReviewParams,
+    TomoScoringParams,
+    TomoVolumeParams,
+)
 from ncm_kedro.params.tomo_train import TomoTrainParams
-from ncm_kedro.params.tomo_volumes import TomoVolumeParams
 from ncm_kedro.params.tune_train import (
     CalibrationParams,
     EvaluationParams,

@@ -8,10 +8,10 @@ import yaml
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.runner import SequentialRunner
 
-from ncm_kedro.datasets.raw_cycling import SyntheticCyclingFolder
+from ncm_kedro.datasets.cycling import SyntheticCyclingFolder
 from ncm_kedro.params.cycling import CyclingParams, SyntheticCyclingParams
 from ncm_kedro.pipelines.cycling import create_join_pipeline, create_pipeline
-from ncm_kedro.synthetic.cycling_files import make_cells
+from ncm_kedro.synthetic.cycling import make_cells
 
 CONF = Path(__file__).parents[2] / "conf" / "base" / "cycling"
 

@@ -9,23 +9,21 @@ import yaml
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.runner import SequentialRunner
 
-from ncm_kedro.datasets.tomogram_truth import TomogramTruth
+from ncm_kedro.datasets.tomograms.phantoms import TomogramTruth
 from ncm_kedro.params.damage_attribution import (
     AttributionParams,
-    DamageForestParams,
-    DamageTableParams,
-    PaperForestParams,
-)
-from ncm_kedro.params.damage_latent import (
     AutoencoderParams,
     DamageCorrelationParams,
+    DamageForestParams,
+    DamageTableParams,
     LinkParams,
+    PaperForestParams,
 )
-from ncm_kedro.params.particle_tables import ParticleTableParams
-from ncm_kedro.particles.plan import ParticleTables
+from ncm_kedro.params.synthesise import ParticleTableParams
+from ncm_kedro.particles.measure.plan import ParticleTables
 from ncm_kedro.pipelines.damage_attribution import create_pipeline
 from ncm_kedro.pipelines.damage_attribution.pipeline import FIGURES, TABLES
-from ncm_kedro.synthetic.particle_tables import draw_particle_tables
+from ncm_kedro.synthetic.tables.tables import draw_particle_tables
 
 CONF = Path(__file__).parents[2] / "conf" / "base" / "damage_attribution" / "catalog.yml"
 PARAMS = {

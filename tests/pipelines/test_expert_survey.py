@@ -6,16 +6,15 @@ import pandas as pd
 import pytest
 
 from browser import Browser
-from ncm_kedro.datasets.survey_answers import SurveyAnswerFolder
-from ncm_kedro.params.expert_survey import SurveyDrawParams, SurveyScoreParams
-from ncm_kedro.params.sem_classify import ClassifyParams
+from ncm_kedro.datasets.frames.survey import SurveyAnswerFolder
+from ncm_kedro.params.sem_classify import ClassifyParams, SurveyDrawParams, SurveyScoreParams
 from ncm_kedro.pipelines.expert_survey import create_pipeline
 from ncm_kedro.pipelines.expert_survey.nodes import (
     answer_survey_by_model,
     draw_expert_survey,
     score_expert_survey,
 )
-from ncm_kedro.sem.survey_answers import CSV_COLUMNS
+from ncm_kedro.sem.survey.answers import CSV_COLUMNS
 from survey_cases import make_tables
 
 N_RIGHT = 13

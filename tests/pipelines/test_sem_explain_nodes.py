@@ -6,7 +6,7 @@ import pytest
 from pandera.errors import SchemaError
 
 from explain_cases import make_tables
-from ncm_kedro.contracts.explained import SemAttention, SemExplainedCrops
+from ncm_kedro.contracts.sem import SemAttention, SemExplainedCrops
 from ncm_kedro.params.sem_explain import SemExplainParams
 from ncm_kedro.pipelines.sem_explain import create_pipeline
 from ncm_kedro.pipelines.sem_explain.nodes import (

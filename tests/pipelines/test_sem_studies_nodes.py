@@ -6,7 +6,7 @@ import mlflow
 import pytest
 from mlflow.tracking import MlflowClient
 
-from ncm_kedro.contracts.studies import validate_studies
+from ncm_kedro.contracts.sem import validate_studies
 from ncm_kedro.errors import SettingsError
 from ncm_kedro.params.sem_studies import SemStudiesParams
 from ncm_kedro.pipelines.sem_studies import create_pipeline

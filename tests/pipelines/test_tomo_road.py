@@ -19,7 +19,7 @@ from mlflow.tracking import MlflowClient
 from conftest import run_kedro
 from ncm_kedro.contracts.particles import validate_attributes
 from ncm_kedro.contracts.tomo import ParticleListTable, SegmentationScores, TomogramTable
-from ncm_kedro.datasets.volume_folder import VolumeFolder
+from ncm_kedro.datasets.tomograms.folder import VolumeFolder
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::ResourceWarning")]
 DETECTOR = "nmc-particle-detector"

@@ -7,7 +7,7 @@ import pytest
 import zarr
 from scipy import ndimage
 
-from ncm_kedro.tomo.volume import Volume
+from ncm_kedro.tomo.volumes.volume import Volume
 
 VOXEL_UM = (0.2, 0.1, 0.1)
 

@@ -5,9 +5,9 @@ import io
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ncm_kedro.plotting.provenance import RunRecord
-from ncm_kedro.plotting.sem_page import STUDIES, STUDY_FIGURES
-from ncm_kedro.plotting.sem_report import FURTHER_RESULTS, ROAD_RESULTS
+from ncm_kedro.plotting.sem.page import STUDIES, STUDY_FIGURES
+from ncm_kedro.plotting.sem.report import FURTHER_RESULTS, ROAD_RESULTS
+from ncm_kedro.provenance import RunRecord
 
 CLASSES = ("333", "811<script>")
 AREAS = {

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ncm_kedro.electrochemistry.join import join_frames
+from ncm_kedro.electrochemistry.measure import join_frames
 from ncm_kedro.plotting.cycling import describe_join, plot_cycling, render_cycling_report
 
 GROUPS = ("333", "811")

@@ -12,17 +12,17 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from ncm_kedro.particles.columns import ATTRIBUTES
-from ncm_kedro.plotting.damage_axes import SMALL
-from ncm_kedro.plotting.damage_importance import (
+from ncm_kedro.plotting.damage.axes import SMALL
+from ncm_kedro.plotting.damage.correlation import plot_synchrony
+from ncm_kedro.plotting.damage.importance import (
     plot_importance,
     plot_importance_differences,
     plot_scores,
     plot_uncertain_ranks,
 )
-from ncm_kedro.plotting.damage_paper import plot_leaks, plot_paper_robustness
-from ncm_kedro.plotting.damage_shap import plot_beeswarm, plot_dependence, spread_by_density
-from ncm_kedro.plotting.damage_synchrony import plot_synchrony
-from ncm_kedro.plotting.tomo_colours import RED
+from ncm_kedro.plotting.damage.paper import plot_leaks, plot_paper_robustness
+from ncm_kedro.plotting.damage.shap import plot_beeswarm, plot_dependence, spread_by_density
+from ncm_kedro.plotting.style import RED
 
 GROUPS = {
     "Volume + SurfaceOuter": ["volume_um3", "surface_outer_um2"],

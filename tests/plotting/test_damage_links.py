@@ -10,10 +10,9 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_rgb
 
-from ncm_kedro.plotting.damage_correlation import plot_damage_correlations
-from ncm_kedro.plotting.damage_latent import plot_autoencoder_errors
-from ncm_kedro.plotting.damage_links import plot_circular_links, plot_link_matrices
-from ncm_kedro.plotting.tomo_colours import BLUE, RED
+from ncm_kedro.plotting.damage.correlation import plot_autoencoder_errors, plot_damage_correlations
+from ncm_kedro.plotting.damage.links import plot_circular_links, plot_link_matrices
+from ncm_kedro.plotting.style import BLUE, RED
 
 NAMES = ["volume_um3", "elongation", "noise"]
 MINUS = "\N{MINUS SIGN}"

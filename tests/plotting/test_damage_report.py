@@ -23,10 +23,10 @@ from test_damage_figures import (
 )
 from test_damage_links import list_links
 
-from ncm_kedro.damage.preparation import DamageData
+from ncm_kedro.damage.preparation.preparation import DamageData
 from ncm_kedro.errors import TableError
 from ncm_kedro.params.damage_attribution import AttributionParams, DamageForestParams
-from ncm_kedro.plotting.damage_caveats import (
+from ncm_kedro.plotting.damage.caveats import (
     list_chance_caveats,
     list_data_caveats,
     list_difference_caveats,
@@ -35,7 +35,15 @@ from ncm_kedro.plotting.damage_caveats import (
     list_residual_caveats,
     list_score_caveats,
 )
-from ncm_kedro.plotting.damage_numbers import (
+from ncm_kedro.plotting.damage.report import (
+    FIGURES,
+    DamageTables,
+    choose_dependences,
+    draw_damage,
+    render_damage_report,
+)
+from ncm_kedro.plotting.damage.tables import format_synchrony
+from ncm_kedro.plotting.damage.words import (
     trim_number,
     write_interval,
     write_number,
@@ -43,14 +51,6 @@ from ncm_kedro.plotting.damage_numbers import (
     write_percent,
     write_sign,
 )
-from ncm_kedro.plotting.damage_report import (
-    FIGURES,
-    DamageTables,
-    choose_dependences,
-    draw_damage,
-    render_damage_report,
-)
-from ncm_kedro.plotting.damage_tables import format_synchrony
 
 PARAMS = AttributionParams(permutations=400, bootstraps=600)
 TWO = ("cyc10", "cyc50")

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from ncm_kedro.learning.metrics import evaluate_predictions
+from ncm_kedro.learning.evaluation.metrics import evaluate_predictions
 from ncm_kedro.params.tune_train import EvaluationParams
-from ncm_kedro.plotting.learning import (
+from ncm_kedro.plotting.sem.learning import (
     plot_class_report,
     plot_confusion,
     plot_reliability,

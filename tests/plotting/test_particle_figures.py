@@ -9,17 +9,18 @@ from matplotlib.figure import Figure
 
 from ncm_kedro.params.particle_features import ParticleFigureParams
 from ncm_kedro.particles.columns import ATTRIBUTE_NAMES
-from ncm_kedro.particles.compare import compare_samples
-from ncm_kedro.plotting.particle_axes import colour_samples, estimate_density, name_attribute
-from ncm_kedro.plotting.particle_distributions import (
+from ncm_kedro.particles.statistics.compare import compare_samples
+from ncm_kedro.plotting.axes import colour_samples, estimate_density, name_attribute
+from ncm_kedro.plotting.particles.distributions import (
+    plot_crack_profiles,
     plot_distributions,
     plot_stages,
     quote_p,
     run_median,
+    summarise_profiles,
 )
-from ncm_kedro.plotting.particle_pairs import plot_pairs, plot_truth_scatter
-from ncm_kedro.plotting.particle_profiles import plot_crack_profiles, summarise_profiles
-from ncm_kedro.plotting.particle_sheet import choose_particles, cut_particles, plot_contact_sheet
+from ncm_kedro.plotting.particles.pairs import plot_pairs, plot_truth_scatter
+from ncm_kedro.plotting.particles.sheet import choose_particles, cut_particles, plot_contact_sheet
 
 
 def make_attributes(sample, count=60, seed=0, damage=0.05):

@@ -8,15 +8,15 @@ import pytest
 from test_particle_figures import make_attributes, make_pairs, make_profiles
 
 from ncm_kedro.params.particle_features import AttributeParams, ParticleFigureParams
-from ncm_kedro.particles.compare import compare_samples
-from ncm_kedro.plotting.particle_caveats import (
+from ncm_kedro.particles.statistics.compare import compare_samples
+from ncm_kedro.plotting.particles.caveats import (
     list_pair_caveats,
     list_sample_caveats,
     list_setting_caveats,
     list_uncertain,
 )
-from ncm_kedro.plotting.particle_report import draw_particles, render_particle_report
-from ncm_kedro.plotting.particle_tables import format_comparison, say
+from ncm_kedro.plotting.particles.report import draw_particles, render_particle_report
+from ncm_kedro.plotting.particles.tables import format_comparison, say
 
 PARAMS = ParticleFigureParams(
     resamples=100, shown_particles=2, pair_attributes=("volume_um3", "damage")

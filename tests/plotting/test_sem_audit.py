@@ -8,13 +8,13 @@ import pytest
 from matplotlib.figure import Figure
 
 from ncm_kedro.params.crop_augment import CropParams
-from ncm_kedro.plotting.sem_audit import (
+from ncm_kedro.plotting.sem.audit import (
     plot_class_areas,
     plot_confounding,
     plot_flagged_frames,
     plot_mosaic_splits,
 )
-from ncm_kedro.sem.crops import plan_crops
+from ncm_kedro.sem.crops.crops import plan_crops
 
 
 @pytest.fixture

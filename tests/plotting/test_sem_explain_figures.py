@@ -5,15 +5,14 @@ import pandas as pd
 import pytest
 
 from explain_cases import make_tables
-from ncm_kedro.learning.gradcam import MAP_KINDS
-from ncm_kedro.learning.gradcam_check import CascadeStep
+from ncm_kedro.learning.explain.gradcam import MAP_KINDS
+from ncm_kedro.learning.explain.gradcam_check import CascadeStep
 from ncm_kedro.params.sem_explain import SemExplainParams
-from ncm_kedro.plotting.sem_attention import plot_boundaries, plot_cascade
-from ncm_kedro.plotting.sem_explain import plot_class_maps, plot_error_maps, plot_kind_maps
-from ncm_kedro.sem.attention_report import judge_cascade
-from ncm_kedro.sem.explained_crops import choose_crops
-from ncm_kedro.sem.explained_inputs import load_inputs
-from ncm_kedro.sem.explaining import explain_chosen_crops
+from ncm_kedro.plotting.sem.attention import plot_boundaries, plot_cascade
+from ncm_kedro.plotting.sem.explain import plot_class_maps, plot_error_maps, plot_kind_maps
+from ncm_kedro.sem.explain.attention_report import judge_cascade
+from ncm_kedro.sem.explain.crops import choose_crops, load_inputs
+from ncm_kedro.sem.explain.explaining import explain_chosen_crops
 
 PARAMS = SemExplainParams.model_validate(
     {

@@ -6,8 +6,8 @@ import re
 import pytest
 from sem_page_cases import RUN_IDS, make_further, make_record, make_road
 
-from ncm_kedro.plotting.provenance import UNKNOWN, cite_run, list_runs
-from ncm_kedro.plotting.sem_report import FURTHER_RESULTS, ROAD_RESULTS, render_sem_report
+from ncm_kedro.plotting.sem.report import FURTHER_RESULTS, ROAD_RESULTS, render_sem_report
+from ncm_kedro.provenance import UNKNOWN, cite_run, list_runs
 
 ABSENT = {
     "sem_explain_figure_errors": "sem_explain",

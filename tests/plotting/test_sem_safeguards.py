@@ -5,12 +5,12 @@ import io
 import numpy as np
 import pytest
 
-from ncm_kedro.learning.area_ranks import rank_areas
-from ncm_kedro.learning.conformal import ConformalSets
-from ncm_kedro.learning.safeguard_scores import MeasuredCrops, score_flag, score_sets
-from ncm_kedro.learning.unknown import UnknownDetector
+from ncm_kedro.learning.evaluation.calibration import ConformalSets
+from ncm_kedro.learning.evaluation.ood import UnknownDetector
+from ncm_kedro.learning.evaluation.region_statistics import rank_areas
+from ncm_kedro.learning.evaluation.uncertainty_scores import MeasuredCrops, score_flag, score_sets
 from ncm_kedro.params.tune_train import EvaluationParams
-from ncm_kedro.plotting.sem_safeguards import plot_prediction_sets, plot_unknown_scores
+from ncm_kedro.plotting.sem.classify import plot_prediction_sets, plot_unknown_scores
 
 CLASSES = tuple(f"{c}{s}" for c in ("333", "523", "622", "811") for s in ("", "_cycled"))
 PARAMS = EvaluationParams(n_bootstrap=100)

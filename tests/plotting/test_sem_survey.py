@@ -8,11 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ncm_kedro.params.expert_survey import SurveyDrawParams, SurveyScoreParams
-from ncm_kedro.plotting.sem_survey import plot_survey, render_quiz
-from ncm_kedro.sem.survey_draw import Survey
-from ncm_kedro.sem.survey_scores import ASPECTS, SCORE_COLUMNS
-from ncm_kedro.sem.survey_summary import summarise_survey
+from ncm_kedro.params.sem_classify import SurveyDrawParams, SurveyScoreParams
+from ncm_kedro.plotting.sem.survey import plot_survey, render_quiz
+from ncm_kedro.sem.survey.draw import Survey
+from ncm_kedro.sem.survey.scores import ASPECTS, SCORE_COLUMNS, summarise_survey
 
 CLASSES = [("333", "pristine"), ("333", "cycled"), ("811", "pristine"), ("811", "cycled")]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ncm_kedro.plotting.tomo_cuts import coarsen_labels, cut_orthogonal, cut_section
+from ncm_kedro.plotting.tomo.cuts import coarsen_labels, cut_orthogonal, cut_section
 
 
 def test_fine_sections_are_the_planes_themselves(sample, packing):
@@ -58,7 +58,7 @@ def test_coarse_labels_keep_extent_and_cracks(sample, packing):
 
 def test_large_volumes_show_cracks_on_the_cut_faces(sample, monkeypatch):
     whole = coarsen_labels(sample[2]).cracks_zyx
-    monkeypatch.setattr("ncm_kedro.plotting.tomo_cuts._WHOLE_CRACKS_VX", 10)
+    monkeypatch.setattr("ncm_kedro.plotting.tomo.cuts._WHOLE_CRACKS_VX", 10)
     faces = coarsen_labels(sample[2], cut=0.5).cracks_zyx
     for plane in (np.s_[23], np.s_[:, 48], np.s_[:, :, 47]):
         np.testing.assert_array_equal(faces[plane], whole[plane])

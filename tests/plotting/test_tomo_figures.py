@@ -8,16 +8,22 @@ import pytest
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
-from ncm_kedro.plotting.tomo_colours import colour_labels, draw_scale_bar, trace_outlines
-from ncm_kedro.plotting.tomo_cuts import SectionCut, coarsen_labels, cut_orthogonal
-from ncm_kedro.plotting.tomo_render import Camera
-from ncm_kedro.plotting.tomo_scores import (
+from ncm_kedro.plotting.style import colour_labels, draw_scale_bar, trace_outlines
+from ncm_kedro.plotting.tomo.cuts import SectionCut, coarsen_labels, cut_orthogonal
+from ncm_kedro.plotting.tomo.render import Camera
+from ncm_kedro.plotting.tomo.scores import (
     plot_detector_curves,
     plot_detector_examples,
     plot_segmentation_scores,
 )
-from ncm_kedro.plotting.tomo_sections import plot_methods, plot_orthogonal, plot_phantom
-from ncm_kedro.plotting.tomo_solids import plot_sizes, plot_solids, weighted_median
+from ncm_kedro.plotting.tomo.sections import (
+    plot_methods,
+    plot_orthogonal,
+    plot_phantom,
+    plot_sizes,
+    plot_solids,
+    weighted_median,
+)
 
 
 def draw(figure, tmp_path):

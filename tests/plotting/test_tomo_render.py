@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ncm_kedro.plotting.tomo_cuts import LabelSolid
-from ncm_kedro.plotting.tomo_render import Camera, Frame, find_corner, render_labels
+from ncm_kedro.plotting.tomo.cuts import LabelSolid
+from ncm_kedro.plotting.tomo.render import Camera, Frame, find_corner, render_labels
 
 CAMERA = Camera(width_px=220)
 

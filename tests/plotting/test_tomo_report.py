@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from test_tomo_figures import make_scores
 
-from ncm_kedro.plotting.tomo_caveats import list_caveats
-from ncm_kedro.plotting.tomo_report import render_tomo_report, view_sample
+from ncm_kedro.plotting.tomo.caveats import list_caveats
+from ncm_kedro.plotting.tomo.report import render_tomo_report, view_sample
 
 
 def list_particles(labels, voxel_um):

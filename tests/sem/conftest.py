@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ncm_kedro.learning.classifier import ClassifierSettings, SemClassifier, export_weights
-from ncm_kedro.learning.fitting import build_network_for
+from ncm_kedro.learning.models.classifier import ClassifierSettings, SemClassifier, export_weights
+from ncm_kedro.learning.training.fitting import build_network_for
 from ncm_kedro.params.tune_train import TrainParams
-from ncm_kedro.sem.crop_set import REGION_COLUMNS, SPLITS, build_crop_set
+from ncm_kedro.sem.crops.crop_set import REGION_COLUMNS, SPLITS, build_crop_set
 
 FRAME_PX = 200
 CROP_PX = 72

@@ -9,11 +9,12 @@ from kedro.io import DatasetError
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from ncm_kedro.contracts.additives import AdditivePredictions, AdditiveSetAside
-from ncm_kedro.datasets.frame_store import FrameStoreDataset
-from ncm_kedro.datasets.raw_frames import RawFrameFolder
+from ncm_kedro.contracts.sem import AdditivePredictions, AdditiveSetAside
+from ncm_kedro.datasets.frames.raw import RawFrameFolder
+from ncm_kedro.datasets.frames.store import FrameStoreDataset
 from ncm_kedro.errors import FrameError, ModelError
-from ncm_kedro.learning.classifier import (
+from ncm_kedro.learning.data.frame_bank import build_frame_bank
+from ncm_kedro.learning.models.classifier import (
     ClassifierSettings,
     SemClassifier,
     build_network,
@@ -21,11 +22,9 @@ from ncm_kedro.learning.classifier import (
     export_weights,
     run_network,
 )
-from ncm_kedro.learning.fitting import build_network_for
-from ncm_kedro.learning.frame_bank import build_frame_bank
-from ncm_kedro.params.sem_additives import SemAdditivesParams
-from ncm_kedro.params.sem_ingest import LabelParams, QualityParams, ReadingParams
-from ncm_kedro.params.sem_mosaic import MosaicParams
+from ncm_kedro.learning.training.fitting import build_network_for
+from ncm_kedro.params.sem_classify import SemAdditivesParams
+from ncm_kedro.params.sem_ingest import LabelParams, MosaicParams, QualityParams, ReadingParams
 from ncm_kedro.params.tune_train import TrainParams
 from ncm_kedro.pipelines.evaluate_additives import create_pipeline
 from ncm_kedro.pipelines.evaluate_additives.nodes import predict_additives, report_additives
@@ -35,13 +34,12 @@ from ncm_kedro.pipelines.sem_ingest.nodes import (
     find_sem_overlaps,
     plan_sem_decoding,
 )
-from ncm_kedro.sem.additives import name_conditions
-from ncm_kedro.sem.additives_known import match_known
-from ncm_kedro.sem.additives_maps import pick_typical
-from ncm_kedro.sem.additives_scores import report_conditions
-from ncm_kedro.sem.classify import encode_png
-from ncm_kedro.sem.crop_set import REGION_COLUMNS, build_crop_set, hash_split, index_crops
-from ncm_kedro.sem.frames import FrameRecord, RawFrames
+from ncm_kedro.sem.additives.additives import match_known, name_conditions
+from ncm_kedro.sem.additives.maps import pick_typical
+from ncm_kedro.sem.additives.scores import report_conditions
+from ncm_kedro.sem.crops.crop_set import REGION_COLUMNS, build_crop_set, hash_split, index_crops
+from ncm_kedro.sem.inference.classify import encode_png
+from ncm_kedro.sem.io.frames import FrameRecord, RawFrames
 
 SIDE, CROP_PX = 160, 64
 READING = ReadingParams.model_validate({"min_size_px": 32, "pixel_size": {"fallback_um": 0.25}})

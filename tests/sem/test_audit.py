@@ -8,10 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ncm_kedro.params.sem_mosaic import AuditParams
-from ncm_kedro.sem.audit import audit_frames, describe_overlaps
-from ncm_kedro.sem.grey import measure_grey, plan_bands
-from ncm_kedro.sem.settings_table import focus_columns, read_settings
+from ncm_kedro.params.sem_ingest import AuditParams
+from ncm_kedro.sem.audit.audit import audit_frames, describe_overlaps, measure_grey, plan_bands
+from ncm_kedro.sem.io.sidecar import focus_columns, read_settings
 
 HEIGHT, WIDTH = 60, 80
 PARAMS = AuditParams(workers=1, histogram_bins=16, n_folds=3)

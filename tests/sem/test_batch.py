@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from ncm_kedro.contracts.sem import SemFramePredictions
-from ncm_kedro.datasets.raw_frames import RawFrameFolder
+from ncm_kedro.datasets.frames.raw import RawFrameFolder
 from ncm_kedro.errors import FrameError
 from ncm_kedro.params.sem_classify import ClassifyParams
 from ncm_kedro.params.sem_ingest import ReadingParams
-from ncm_kedro.plotting.sem_classify import plot_overlay_sheet
-from ncm_kedro.sem.batch import classify_folder
-from ncm_kedro.sem.classify import encode_png
+from ncm_kedro.plotting.sem.classify import plot_overlay_sheet
+from ncm_kedro.sem.inference.batch import classify_folder
+from ncm_kedro.sem.inference.classify import encode_png
 
 READING = ReadingParams.model_validate({"min_size_px": 32, "pixel_size": {"fallback_um": 0.25}})
 PARAMS = ClassifyParams(device="cpu", threads=1, sheet_frames=2)

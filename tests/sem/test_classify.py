@@ -8,7 +8,7 @@ import pytest
 
 from ncm_kedro.errors import FrameError
 from ncm_kedro.params.sem_classify import ClassifyParams
-from ncm_kedro.sem.classify import (
+from ncm_kedro.sem.inference.classify import (
     answer_frame,
     build_frame_classifier,
     describe_answer,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ncm_kedro.errors import SettingsError, TableError
-from ncm_kedro.sem.crop_set import build_crop_set, hash_split
+from ncm_kedro.sem.crops.crop_set import build_crop_set, hash_split
 
 
 def test_arrays_cut_the_pixels_that_the_table_names(tables, crop_set):

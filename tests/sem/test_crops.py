@@ -9,8 +9,8 @@ import pytest
 from ncm_kedro.contracts.sem import SemCrops
 from ncm_kedro.errors import TableError
 from ncm_kedro.params.crop_augment import CropParams, SplitParams
-from ncm_kedro.sem.crops import crop_boxes, plan_crops, plan_folds
-from ncm_kedro.sem.split_areas import share_out_ground
+from ncm_kedro.sem.crops.crops import crop_boxes, plan_crops, plan_folds
+from ncm_kedro.sem.crops.regions import share_out_ground
 
 HEIGHT, WIDTH, SIZE = 360, 480, 100
 PARAMS = CropParams(size_px=SIZE, images_per_class=60, test_images_per_class=15)

@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 
 from ncm_kedro.params.sem_ingest import LabelParams, QualityParams, ReadingParams
-from ncm_kedro.sem.exclusion import decide_exclusions, find_contradiction, split_values
-from ncm_kedro.sem.frames import FrameRecord, RawFrames
-from ncm_kedro.sem.quality import assess_frames
-from ncm_kedro.sem.reading import plan_decoding
+from ncm_kedro.sem.audit.exclusion import decide_exclusions, find_contradiction, split_values
+from ncm_kedro.sem.audit.quality import assess_frames
+from ncm_kedro.sem.io.frames import FrameRecord, RawFrames
+from ncm_kedro.sem.io.reading import plan_decoding
 
 PARAMS = QualityParams()
 

@@ -6,7 +6,7 @@ import pytest
 from explain_cases import make_tables
 from ncm_kedro.errors import SettingsError
 from ncm_kedro.params.sem_explain import CropChoiceParams
-from ncm_kedro.sem.explained_crops import choose_crops
+from ncm_kedro.sem.explain.crops import choose_crops
 
 PARAMS = CropChoiceParams(random=4, misclassified=2, seed=1)
 

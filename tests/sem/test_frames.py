@@ -5,7 +5,7 @@ import pytest
 
 from ncm_kedro.errors import FrameError, NcmError
 from ncm_kedro.params.sem_ingest import LabelParams
-from ncm_kedro.sem.frames import (
+from ncm_kedro.sem.io.frames import (
     FrameRecord,
     FrameSource,
     RawFrames,

@@ -10,12 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ncm_kedro.params.sem_mosaic import MosaicParams
-from ncm_kedro.sem.mosaic import build_mosaics, find_overlaps
-from ncm_kedro.sem.pairs import pairs_across, pairs_within
-from ncm_kedro.sem.positions import solve_positions
-from ncm_kedro.sem.registration import locate_peaks
-from ncm_kedro.sem.sessions import assign_sessions, order_by_time
+from ncm_kedro.params.sem_ingest import MosaicParams
+from ncm_kedro.sem.mosaic.mosaic import build_mosaics, find_overlaps
+from ncm_kedro.sem.mosaic.pairs import pairs_across, pairs_within
+from ncm_kedro.sem.mosaic.positions import assign_sessions, order_by_time, solve_positions
+from ncm_kedro.sem.mosaic.registration import locate_peaks
 
 HEIGHT, WIDTH = 240, 320
 PARAMS = MosaicParams(workers=1)

@@ -5,7 +5,7 @@ import pytest
 
 from explain_cases import PIXEL_UM, draw_discs
 from ncm_kedro.params.sem_explain import BoundaryParams
-from ncm_kedro.sem.particle_boundaries import (
+from ncm_kedro.sem.explain.crops import (
     BETWEEN,
     BOUNDARY,
     INSIDE,

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from ncm_kedro.params.sem_ingest import QualityParams
-from ncm_kedro.sem.quality import (
+from ncm_kedro.sem.audit.quality import (
     QUALITY_COLUMNS,
     assess_frames,
     find_near_duplicates,

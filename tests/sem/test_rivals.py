@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ncm_kedro.errors import ModelError
-from ncm_kedro.sem.rivals import centre_crops, predict_by_texture, score_on_test
+from ncm_kedro.sem.inference.evaluation import centre_crops, predict_by_texture, score_on_test
 
 
 def test_texture_baseline_tells_planted_grains_apart(crop_set):

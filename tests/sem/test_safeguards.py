@@ -8,19 +8,19 @@ import pandas as pd
 import pytest
 
 from ncm_kedro.contracts.sem import SemForeignPredictions, SemFramePredictions
-from ncm_kedro.datasets.classifier_file import read_classifier, write_classifier
-from ncm_kedro.datasets.raw_frames import RawFrameFolder
-from ncm_kedro.datasets.sem_serving import ServedSemClassifier
+from ncm_kedro.datasets.frames.raw import RawFrameFolder
+from ncm_kedro.datasets.models.classifier import read_classifier, write_classifier
+from ncm_kedro.datasets.models.sem_serving import ServedSemClassifier
 from ncm_kedro.errors import ModelError
-from ncm_kedro.learning.classifier import (
+from ncm_kedro.learning.models.classifier import (
     ClassifierSettings,
     answer_crops,
     build_network,
+    calibrate_classifier,
     run_network,
 )
-from ncm_kedro.learning.fitting import train_classifier
-from ncm_kedro.learning.safeguards import calibrate_classifier
-from ncm_kedro.learning.search import SearchData
+from ncm_kedro.learning.search.search import SearchData
+from ncm_kedro.learning.training.fitting import train_classifier
 from ncm_kedro.params.sem_classify import ClassifyParams
 from ncm_kedro.params.sem_ingest import ReadingParams
 from ncm_kedro.params.tune_train import (
@@ -29,13 +29,23 @@ from ncm_kedro.params.tune_train import (
     TrainParams,
     UnknownParams,
 )
-from ncm_kedro.plotting.sem_classify import plot_overlay_sheet
-from ncm_kedro.sem.batch import classify_folder
-from ncm_kedro.sem.classify import build_frame_classifier, describe_answer, encode_png
-from ncm_kedro.sem.crop_set import REGION_COLUMNS, build_crop_set
-from ncm_kedro.sem.foreign import classify_foreign, find_foreign
-from ncm_kedro.sem.frame_votes import SAFEGUARD_COLUMNS, find_frame_p, vote_set
-from ncm_kedro.sem.safeguard_tables import describe_crops, score_safeguards
+from ncm_kedro.plotting.sem.classify import plot_overlay_sheet
+from ncm_kedro.sem.crops.crop_set import REGION_COLUMNS, build_crop_set
+from ncm_kedro.sem.inference.batch import classify_folder
+from ncm_kedro.sem.inference.classify import (
+    SAFEGUARD_COLUMNS,
+    build_frame_classifier,
+    describe_answer,
+    encode_png,
+    find_frame_p,
+    vote_set,
+)
+from ncm_kedro.sem.inference.evaluation import (
+    classify_foreign,
+    describe_crops,
+    find_foreign,
+    score_safeguards,
+)
 
 FRAME_PX, CROP_PX = 160, 64
 PARAMS = ClassifyParams(device="cpu", threads=1)

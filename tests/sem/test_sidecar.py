@@ -3,7 +3,7 @@ from datetime import datetime
 
 import pytest
 
-from ncm_kedro.sem.sidecar import describe_sidecar, parse_moment, read_sidecar
+from ncm_kedro.sem.io.sidecar import describe_sidecar, parse_moment, read_sidecar
 
 TEXT = "\r\n".join(
     [

@@ -7,17 +7,16 @@ import pandas as pd
 import pytest
 from sklearn.neighbors import KNeighborsClassifier
 
-from ncm_kedro.contracts.studies import validate_studies
+from ncm_kedro.contracts.sem import validate_studies
 from ncm_kedro.errors import SettingsError
 from ncm_kedro.params.crop_augment import CropParams
 from ncm_kedro.params.sem_studies import STUDIES, SemStudiesParams
-from ncm_kedro.plotting.sem_studies import plot_study
-from ncm_kedro.sem import study_fits
-from ncm_kedro.sem.studies import choose_studies, plan_study
-from ncm_kedro.sem.study_answers import Answers, compare_points
-from ncm_kedro.sem.study_crops import select_crops
-from ncm_kedro.sem.study_greys import measure_grey_distance
-from ncm_kedro.sem.study_scores import run_study
+from ncm_kedro.plotting.sem.studies import plot_study
+from ncm_kedro.sem.experiments import study_fits
+from ncm_kedro.sem.experiments.studies import choose_studies, plan_study
+from ncm_kedro.sem.experiments.study_answers import Answers, compare_points
+from ncm_kedro.sem.experiments.study_crops import measure_grey_distance, select_crops
+from ncm_kedro.sem.experiments.study_scores import run_study
 from study_cases import CROPS, TINY, make_frames, make_work
 
 
@@ -176,7 +175,7 @@ def test_a_size_without_ground_is_not_run_and_the_others_are(tmp_path):
 
 
 def test_weights_that_cannot_be_had_do_not_fail_the_other_point(tmp_path, monkeypatch):
-    monkeypatch.setattr("ncm_kedro.learning.models._is_hub_reachable", lambda: False)
+    monkeypatch.setattr("ncm_kedro.learning.models.factory._is_hub_reachable", lambda: False)
     work = make_work(tmp_path, models=("network",), weights_model="test_resnet")
     table, report = run(work, "weights")
     assert table["not_run"].notna().tolist() == [False, True]

@@ -4,19 +4,18 @@ import numpy as np
 import pytest
 
 from ncm_kedro.errors import ModelError
-from ncm_kedro.params.expert_survey import SurveyDrawParams, SurveyScoreParams
-from ncm_kedro.params.sem_classify import ClassifyParams
-from ncm_kedro.sem.classify import build_frame_classifier
-from ncm_kedro.sem.frames import SetAside
-from ncm_kedro.sem.labels import ClassLabel
-from ncm_kedro.sem.survey_answers import (
+from ncm_kedro.params.sem_classify import ClassifyParams, SurveyDrawParams, SurveyScoreParams
+from ncm_kedro.sem.inference.classify import build_frame_classifier
+from ncm_kedro.sem.io.frames import SetAside
+from ncm_kedro.sem.io.labels import ClassLabel
+from ncm_kedro.sem.survey.answers import (
     ANSWER_COLUMNS,
     AnswerFile,
     AnswerFiles,
     ask_model,
     collect_answers,
 )
-from ncm_kedro.sem.survey_draw import cut_view, draw_survey
+from ncm_kedro.sem.survey.draw import cut_view, draw_survey
 from survey_cases import answer_survey, make_survey, make_tables
 
 SURVEY = make_survey()

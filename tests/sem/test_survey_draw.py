@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 
 from ncm_kedro.errors import TableError
-from ncm_kedro.params.expert_survey import SurveyDrawParams
-from ncm_kedro.sem.crop_set import hash_split
-from ncm_kedro.sem.labels import ClassLabel
-from ncm_kedro.sem.survey_draw import KEY_COLUMNS, cut_view, draw_survey, share_out
+from ncm_kedro.params.sem_classify import SurveyDrawParams
+from ncm_kedro.sem.crops.crop_set import hash_split
+from ncm_kedro.sem.io.labels import ClassLabel
+from ncm_kedro.sem.survey.draw import KEY_COLUMNS, cut_view, draw_survey, share_out
 from survey_cases import CUT_PX, HEIGHT_PX, LABELS, make_tables
 
 PARAMS = SurveyDrawParams(seed=3)

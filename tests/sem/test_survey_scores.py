@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ncm_kedro.params.expert_survey import SurveyScoreParams
-from ncm_kedro.sem.survey_answers import AnswerFiles, collect_answers, join_answers
-from ncm_kedro.sem.survey_scores import (
+from ncm_kedro.params.sem_classify import SurveyScoreParams
+from ncm_kedro.sem.survey.answers import AnswerFiles, collect_answers, join_answers
+from ncm_kedro.sem.survey.scores import (
     COMPARISON_COLUMNS,
     PUBLISHED,
     SCORE_COLUMNS,
@@ -20,8 +20,8 @@ from ncm_kedro.sem.survey_scores import (
     score_count,
     score_mean,
     score_raters,
+    summarise_survey,
 )
-from ncm_kedro.sem.survey_summary import summarise_survey
 from survey_cases import LABELS, answer_survey, make_survey
 
 SURVEY, PARAMS = make_survey(), SurveyScoreParams()

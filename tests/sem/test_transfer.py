@@ -7,14 +7,14 @@ import pandas as pd
 import pytest
 from pydantic import ValidationError
 
-from ncm_kedro.contracts.additives import SemTransfer
+from ncm_kedro.contracts.sem import SemTransfer
 from ncm_kedro.errors import SettingsError
-from ncm_kedro.params.sem_transfer import SemTransferParams
+from ncm_kedro.params.sem_studies import SemTransferParams
 from ncm_kedro.params.tune_train import TrainParams
-from ncm_kedro.plotting.sem_transfer import plot_transfer
-from ncm_kedro.sem import transfer_fits
-from ncm_kedro.sem.transfer import plan_hold_outs, plan_in_session
-from ncm_kedro.sem.transfer_scores import list_transfer_metrics, run_transfer_study
+from ncm_kedro.plotting.sem.additives import plot_transfer
+from ncm_kedro.sem.experiments import transfer as transfer_fits
+from ncm_kedro.sem.experiments.transfer import plan_hold_outs, plan_in_session
+from ncm_kedro.sem.experiments.transfer_scores import list_transfer_metrics, run_transfer_study
 from transfer_cases import AREAS, CROPS_PER_AREA, make_work, make_world
 
 KINDS = ("state", "composition", "session")

@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 
 from ncm_kedro.params.cycling import SyntheticCyclingParams
-from ncm_kedro.synthetic.cycling_exports import REST_S, record_cycles
-from ncm_kedro.synthetic.cycling_files import FADE_PERCENT, make_cells
+from ncm_kedro.synthetic.cycling import FADE_PERCENT, REST_S, make_cells, record_cycles
 
 
 def test_the_same_seed_gives_the_same_files():

@@ -7,9 +7,9 @@ import pytest
 from pydantic import ValidationError
 
 from ncm_kedro.params.synthesise import AdditiveParams, SynthesiseSemParams
-from ncm_kedro.synthetic.sem_frames import iter_sem_frames
-from ncm_kedro.synthetic.sem_particles import choose_law
-from ncm_kedro.synthetic.sem_plan import plan_series
+from ncm_kedro.synthetic.sem.frames import iter_sem_frames
+from ncm_kedro.synthetic.sem.particles import choose_law
+from ncm_kedro.synthetic.sem.plan import plan_series
 
 SMALL = {
     "compositions": ("811",),

@@ -10,8 +10,8 @@ import pytest
 from pydantic import ValidationError
 
 from ncm_kedro.params.synthesise import BANNER_PX, SynthesiseSemParams
-from ncm_kedro.synthetic.sem_frames import SyntheticFrame, iter_sem_frames
-from ncm_kedro.synthetic.sem_plan import draw_path, plan_series
+from ncm_kedro.synthetic.sem.frames import SyntheticFrame, iter_sem_frames
+from ncm_kedro.synthetic.sem.plan import draw_path, plan_series
 
 SMALL = {
     "compositions": ("333", "811"),

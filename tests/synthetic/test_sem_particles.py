@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from ncm_kedro.params.synthesise import SynthesiseSemParams
-from ncm_kedro.synthetic.sem_canvas import match_grey_law, render_canvas
-from ncm_kedro.synthetic.sem_particles import (
+from ncm_kedro.synthetic.sem.canvas import match_grey_law, render_canvas
+from ncm_kedro.synthetic.sem.particles import (
     OUTSIDE,
     choose_law,
     derive_law,

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ncm_kedro.synthetic.sem_acquisition import draw_recordings
-from ncm_kedro.synthetic.sem_sidecar import garble_sidecar, write_korean_date, write_sidecar
+from ncm_kedro.synthetic.sem.acquisition import draw_recordings
+from ncm_kedro.synthetic.sem.banner import garble_sidecar, write_korean_date, write_sidecar
 
 MOMENT = datetime(2019, 12, 3, 20, 14, 33, 569924)
 

@@ -20,28 +20,28 @@ from ncm_kedro.contracts.particles import (
     validate_details,
 )
 from ncm_kedro.contracts.tomo import TomogramTable
-from ncm_kedro.params.particle_tables import (
+from ncm_kedro.params.synthesise import (
     ParticleTableParams,
     TableElectrodeParams,
     TableSampleParams,
 )
 from ncm_kedro.params.tomo_phantoms import DamageLawParams
-from ncm_kedro.particles import neighbours
-from ncm_kedro.particles.axes import find_angles
 from ncm_kedro.particles.columns import ATTRIBUTE_NAMES, IDENTITY_COLUMNS
-from ncm_kedro.synthetic.particle_tables import (
-    DRIVERS,
-    TABLE_COLUMNS,
-    ParticleTablePhantom,
-    draw_particle_tables,
-)
-from ncm_kedro.synthetic.table_columns import UNCERTAINTY_SHARES
-from ncm_kedro.synthetic.table_damage import draw_neighbour_noise
-from ncm_kedro.synthetic.table_electrode import (
+from ncm_kedro.particles.measure.axes import find_angles
+from ncm_kedro.particles.measure.measure import axes as neighbours
+from ncm_kedro.synthetic.tables.columns import UNCERTAINTY_SHARES
+from ncm_kedro.synthetic.tables.electrode import (
     Electrode,
     list_contacts,
     measure_density,
     pack_electrode,
+)
+from ncm_kedro.synthetic.tables.tables import (
+    DRIVERS,
+    TABLE_COLUMNS,
+    ParticleTablePhantom,
+    draw_neighbour_noise,
+    draw_particle_tables,
 )
 
 LAW = ["depth", "contact", "size"]

@@ -10,13 +10,17 @@ import pytest
 from pydantic import ValidationError
 
 from ncm_kedro.params.tomo_phantoms import DamageLawParams, TomoPhantomParams, TomoSampleParams
-from ncm_kedro.synthetic.tomo_damage_law import draw_directions, plant_damage
-from ncm_kedro.synthetic.tomo_imaging import draw_view
-from ncm_kedro.synthetic.tomo_packing import pack_ellipsoids, reach_ellipsoids
-from ncm_kedro.synthetic.tomo_rendering import render_scene
-from ncm_kedro.synthetic.tomo_scene import Scene, find_contacts
-from ncm_kedro.synthetic.tomo_solids import Solids, measure_damage
-from ncm_kedro.synthetic.tomo_volume import (
+from ncm_kedro.synthetic.tomo.imaging import draw_view
+from ncm_kedro.synthetic.tomo.noise import render_scene
+from ncm_kedro.synthetic.tomo.packing import (
+    draw_directions,
+    pack_ellipsoids,
+    plant_damage,
+    reach_ellipsoids,
+)
+from ncm_kedro.synthetic.tomo.scene import Scene, find_contacts
+from ncm_kedro.synthetic.tomo.solids import Solids, measure_damage
+from ncm_kedro.synthetic.tomo.volume import (
     Slab,
     iter_slabs,
     make_scene,

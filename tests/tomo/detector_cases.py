@@ -9,7 +9,7 @@ import numpy as np
 from skimage.draw import disk
 
 from ncm_kedro.params.tomo_train import NetworkParams
-from ncm_kedro.tomo.network import build_network, draw_weights, save_network
+from ncm_kedro.tomo.detector.network import build_network, draw_weights, save_network
 
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 

@@ -6,10 +6,9 @@ import edt
 import numpy as np
 import zarr
 
-from ncm_kedro.params.tomo_compute import TomoComputeParams
-from ncm_kedro.params.tomo_instances import TomoInstanceParams
-from ncm_kedro.tomo.instances import plan_labels
-from ncm_kedro.tomo.volume import Volume, VolumeTarget
+from ncm_kedro.params.tomo_segment import TomoComputeParams, TomoInstanceParams
+from ncm_kedro.tomo.instances.instances import plan_labels
+from ncm_kedro.tomo.volumes.volume import Volume, VolumeTarget
 
 STEP_UM = 0.25
 

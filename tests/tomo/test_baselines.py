@@ -3,8 +3,8 @@
 import numpy as np
 from instance_cases import draw_balls
 
-from ncm_kedro.tomo.baselines import label_otsu_watershed, link_slices
-from ncm_kedro.tomo.score import score_labels
+from ncm_kedro.tomo.scoring.baselines import label_otsu_watershed, link_slices
+from ncm_kedro.tomo.scoring.score import score_labels
 
 UM = (0.5, 0.5, 0.5)
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ncm_kedro.tomo.basin_graph import (
+from ncm_kedro.tomo.instances.watershed_graph import (
     BasinTable,
     measure_contacts,
     merge_basins,

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from ncm_kedro.errors import SettingsError, StoreError
-from ncm_kedro.params.tomo_compute import TomoComputeParams
-from ncm_kedro.tomo.blocks import Block, list_blocks, run_blocks
+from ncm_kedro.params.tomo_segment import TomoComputeParams
+from ncm_kedro.tomo.volumes.blocks import Block, list_blocks, run_blocks
 
 TWO_THREADS = TomoComputeParams(workers=2)
 
@@ -92,7 +92,7 @@ def test_a_corrupt_record_names_the_file_to_delete(tmp_path):
 
 
 def test_an_unreachable_cluster_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr("ncm_kedro.tomo.blocks._CONNECT_TIMEOUT_S", 1)
+    monkeypatch.setattr("ncm_kedro.tomo.volumes.blocks._CONNECT_TIMEOUT_S", 1)
     compute = TomoComputeParams(dask_address="tcp://127.0.0.1:9")
     with pytest.raises(SettingsError, match=r"dask_address tcp://127\.0\.0\.1:9.*set it to null"):
         run_blocks(

@@ -10,8 +10,8 @@ import pytest
 from detector_cases import write_network
 
 from ncm_kedro.errors import SettingsError
-from ncm_kedro.tomo.detector import load_detector
-from ncm_kedro.tomo.detector_runtimes import resolve_precision, resolve_runtime
+from ncm_kedro.tomo.detector.detector import load_detector
+from ncm_kedro.tomo.detector.runtimes import resolve_precision, resolve_runtime
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,9 @@ import pytest
 import tifffile
 from scipy import ndimage
 
-from ncm_kedro.params.tomo_volumes import TomoVolumeParams
-from ncm_kedro.tomo.blocks import list_blocks
-from ncm_kedro.tomo.field_of_view import HALO_YX_VX, find_outside, mark_inside, reduce_cells
+from ncm_kedro.params.tomo_segment import TomoVolumeParams
+from ncm_kedro.tomo.volumes.blocks import list_blocks
+from ncm_kedro.tomo.volumes.field_of_view import HALO_YX_VX, find_outside, mark_inside, reduce_cells
 
 SHAPE = (12, 200, 216)
 PARAMS = TomoVolumeParams()

@@ -10,11 +10,9 @@ import zarr
 from scipy import ndimage
 
 from ncm_kedro.errors import StoreError
-from ncm_kedro.params.tomo_compute import TomoComputeParams
-from ncm_kedro.params.tomo_fusion import TomoFusionParams
-from ncm_kedro.tomo import fusion
-from ncm_kedro.tomo.fusion import plan_probability
-from ncm_kedro.tomo.volume import Volume, VolumeTarget
+from ncm_kedro.params.tomo_segment import TomoComputeParams, TomoFusionParams
+from ncm_kedro.tomo.fusion.fusion import fusion, plan_probability
+from ncm_kedro.tomo.volumes.volume import Volume, VolumeTarget
 
 PARAMS = TomoFusionParams(particle_diameter_um=24.0, slab_vx=32)
 

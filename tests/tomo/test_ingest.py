@@ -8,11 +8,10 @@ import pytest
 import zarr
 
 from ncm_kedro.errors import TomogramError
-from ncm_kedro.params.tomo_compute import TomoComputeParams
-from ncm_kedro.params.tomo_volumes import TomoVolumeParams
-from ncm_kedro.tomo.guarded_array import GuardedArray, guard_array
-from ncm_kedro.tomo.ingest import choose_stored_type, plan_tomogram
-from ncm_kedro.tomo.volume import VolumeTarget
+from ncm_kedro.params.tomo_segment import TomoComputeParams, TomoVolumeParams
+from ncm_kedro.tomo.volumes.ingest import choose_stored_type, plan_tomogram
+from ncm_kedro.tomo.volumes.pyramid import GuardedArray, guard_array
+from ncm_kedro.tomo.volumes.volume import VolumeTarget
 
 
 @dataclass

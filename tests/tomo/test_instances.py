@@ -15,12 +15,11 @@ from instance_cases import (
 )
 from scipy.ndimage import gaussian_filter
 
-import ncm_kedro.tomo.blocks as blocks_module
+import ncm_kedro.tomo.volumes.blocks as blocks_module
 from ncm_kedro.errors import StoreError
-from ncm_kedro.params.tomo_compute import TomoComputeParams
-from ncm_kedro.params.tomo_instances import RefineParams, TomoInstanceParams
-from ncm_kedro.tomo.instances import plan_labels
-from ncm_kedro.tomo.score import score_labels
+from ncm_kedro.params.tomo_segment import RefineParams, TomoComputeParams, TomoInstanceParams
+from ncm_kedro.tomo.instances.instances import plan_labels
+from ncm_kedro.tomo.scoring.score import score_labels
 
 FLOODED = TomoInstanceParams(refine=RefineParams(enabled=False))
 

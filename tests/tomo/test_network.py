@@ -14,10 +14,9 @@ from detector_cases import write_network
 
 from ncm_kedro.errors import ModelError
 from ncm_kedro.params.tomo_train import NetworkParams
-from ncm_kedro.tomo.detector import STARTER_FOLDER, load_detector
-from ncm_kedro.tomo.network import load_network, predict_network
-from ncm_kedro.tomo.network_export import export_network
-from ncm_kedro.tomo.network_files import find_weights, read_shape, read_thresholds, read_weights
+from ncm_kedro.tomo.detector.detector import STARTER_FOLDER, load_detector
+from ncm_kedro.tomo.detector.files import find_weights, read_shape, read_thresholds, read_weights
+from ncm_kedro.tomo.detector.network import export_network, load_network, predict_network
 
 SHAPES = [
     NetworkParams(n_rays=8, unet_depth=1, filters=4, features=8),
@@ -143,8 +142,8 @@ def test_weights_that_are_not_finite(copy):
 def test_inference_does_without_tensorflow():
     code = (
         "import sys, numpy as np\n"
-        "from ncm_kedro.tomo.detector import load_detector\n"
-        "import ncm_kedro.tomo.sections\n"
+        "from ncm_kedro.tomo.detector.detector import load_detector\n"
+        "import ncm_kedro.tomo.sections.sections\n"
         "load_detector(threads=1).predict(np.zeros((1, 32, 32), np.float32))\n"
         "sys.exit('tensorflow' in sys.modules)\n"
     )

@@ -10,8 +10,8 @@ import tifffile
 from skimage.draw import disk
 
 from ncm_kedro.errors import FrameError
-from ncm_kedro.tomo.pairs import find_pairs, load_pair
-from ncm_kedro.tomo.pairs_via import draw_regions, read_via
+from ncm_kedro.tomo.training.pairs import find_pairs, load_pair
+from ncm_kedro.tomo.training.pairs_via import draw_regions, read_via
 
 
 def make_pair(size=60):

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from instance_cases import STEP_UM, draw_balls, store_volume
 
-from ncm_kedro.params.tomo_compute import TomoComputeParams
-from ncm_kedro.tomo.particle_list import list_particles
+from ncm_kedro.params.tomo_segment import TomoComputeParams
+from ncm_kedro.tomo.instances.particle_list import list_particles
 
 UM = (0.5, 0.25, 0.25)
 

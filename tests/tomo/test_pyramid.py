@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ncm_kedro.tomo.pyramid import list_levels, shrink_array
+from ncm_kedro.tomo.volumes.pyramid import list_levels, shrink_array
 
 
 def test_halves_until_the_longest_axis_is_short():

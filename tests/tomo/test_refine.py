@@ -4,8 +4,14 @@ import numpy as np
 import pytest
 from instance_cases import draw_balls
 
-from ncm_kedro.params.tomo_instances import RefineParams
-from ncm_kedro.tomo.refine import Reach, balance_otsu, fill_voids, keep_largest, refine_particle
+from ncm_kedro.params.tomo_segment import RefineParams
+from ncm_kedro.tomo.instances.refine import (
+    Reach,
+    balance_otsu,
+    fill_voids,
+    keep_largest,
+    refine_particle,
+)
 
 
 def test_the_threshold_does_not_depend_on_how_thin_the_surrounding_is():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ncm_kedro.tomo.review_changes import LabelOverlaps, list_changes, merge_overlaps
+from ncm_kedro.tomo.review.changes import LabelOverlaps, list_changes, merge_overlaps
 
 
 def overlap(before, after):

@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from ncm_kedro.errors import TableError
-from ncm_kedro.params.tomo_review import TomoReviewParams
-from ncm_kedro.tomo.review_doubt import rank_doubtful
+from ncm_kedro.params.tomo_segment import TomoReviewParams
+from ncm_kedro.tomo.review.review import rank_doubtful
 
 PARAMS = TomoReviewParams(min_probability=0.4)
 

@@ -8,9 +8,9 @@ import zarr
 
 from ncm_kedro.contracts.tomo import ReviewLog
 from ncm_kedro.errors import StoreError
-from ncm_kedro.params.tomo_compute import TomoComputeParams
-from ncm_kedro.tomo.review_edits import apply_edits, open_edited
-from ncm_kedro.tomo.volume import Volume, VolumeTarget
+from ncm_kedro.params.tomo_segment import TomoComputeParams
+from ncm_kedro.tomo.review.edits import apply_edits, open_edited
+from ncm_kedro.tomo.volumes.volume import Volume, VolumeTarget
 
 COMPUTE = TomoComputeParams(workers=2, block_edge_vx=16)
 SHAPE = (20, 40, 48)

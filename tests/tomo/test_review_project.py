@@ -12,11 +12,10 @@ import pandas as pd
 import pytest
 import zarr
 
-from ncm_kedro.params.tomo_compute import TomoComputeParams
-from ncm_kedro.params.tomo_review import TomoReviewParams
-from ncm_kedro.tomo.review import plan_review, write_review
-from ncm_kedro.tomo.review_edits import apply_edits, open_edited
-from ncm_kedro.tomo.volume import Volume
+from ncm_kedro.params.tomo_segment import TomoComputeParams, TomoReviewParams
+from ncm_kedro.tomo.review.edits import apply_edits, open_edited
+from ncm_kedro.tomo.review.review import plan_review, write_review
+from ncm_kedro.tomo.volumes.volume import Volume
 
 VOXEL_UM = (0.2, 0.1, 0.1)
 SHAPE = (30, 70, 80)

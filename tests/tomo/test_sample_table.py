@@ -9,8 +9,7 @@ import zarr
 
 from ncm_kedro.contracts.tomo import TomogramTable
 from ncm_kedro.errors import TomogramError
-from ncm_kedro.tomo.sample_table import list_samples, tabulate_tomograms
-from ncm_kedro.tomo.volume import Volume, Volumes
+from ncm_kedro.tomo.volumes.volume import Volume, Volumes, list_samples, tabulate_tomograms
 
 NOTHING = pd.DataFrame(columns=["file", "reason"], dtype="str")
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from instance_cases import draw_balls
 
-from ncm_kedro.tomo.score import count_overlaps, join_overlaps, match_labels, score_labels
-from ncm_kedro.tomo.score_surfaces import measure_outline_distances
+from ncm_kedro.tomo.scoring.score import count_overlaps, join_overlaps, match_labels, score_labels
+from ncm_kedro.tomo.scoring.surfaces import measure_outline_distances
 
 UM = (0.5, 0.5, 0.5)
 

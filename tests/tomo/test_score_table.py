@@ -6,10 +6,10 @@ import zarr
 
 from ncm_kedro.contracts.tomo import SegmentationScores
 from ncm_kedro.errors import StoreError
-from ncm_kedro.params.tomo_scoring import TomoScoringParams
-from ncm_kedro.tomo.other_methods import name_method, split_name
-from ncm_kedro.tomo.score_table import score_samples
-from ncm_kedro.tomo.volume import Volume
+from ncm_kedro.params.tomo_segment import TomoScoringParams
+from ncm_kedro.tomo.scoring.baselines import name_method, split_name
+from ncm_kedro.tomo.scoring.table import score_samples
+from ncm_kedro.tomo.volumes.volume import Volume
 
 SHAPE = (12, 24, 24)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from skimage.draw import disk, polygon
 
-from ncm_kedro.tomo.section_refine import refine_outlines
+from ncm_kedro.tomo.sections.outlines import refine_outlines
 
 HOW = {"band": 0.06, "smoothing_px": 0.9, "least_contrast": 2.0}
 

@@ -12,17 +12,17 @@ from skimage.draw import disk, polygon
 from stardist.matching import matching
 
 from ncm_kedro.errors import SettingsError
-from ncm_kedro.params.tomo_sections import SectionSegmentParams
-from ncm_kedro.tomo.detector import SectionPrediction, load_detector
-from ncm_kedro.tomo.section_candidates import (
+from ncm_kedro.params.tomo_segment import SectionSegmentParams
+from ncm_kedro.tomo.detector.detector import SectionPrediction, load_detector
+from ncm_kedro.tomo.sections.candidates import (
     Candidates,
     predict_candidates,
     predict_turned,
     suppress_overlaps,
 )
-from ncm_kedro.tomo.section_outlines import count_votes, tidy_labels, vote_outlines
-from ncm_kedro.tomo.sections import estimate_particle_px, segment_section
-from ncm_kedro.tomo.training_targets import compute_targets
+from ncm_kedro.tomo.sections.outlines import count_votes, tidy_labels, vote_outlines
+from ncm_kedro.tomo.sections.sections import estimate_particle_px, segment_section
+from ncm_kedro.tomo.training.crops import compute_targets
 
 
 class PerfectDetector:

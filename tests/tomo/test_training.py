@@ -13,13 +13,13 @@ from pydantic import ValidationError
 from ncm_kedro.errors import ModelError
 from ncm_kedro.params.tomo_phantoms import TomoSectionParams
 from ncm_kedro.params.tomo_train import NetworkParams, SectionAugmentParams, TomoTrainParams
-from ncm_kedro.tomo.detector import STARTER_FOLDER, load_detector
-from ncm_kedro.tomo.grey_range import measure_grey_range, normalise_sections
-from ncm_kedro.tomo.training import starter_recipe, train_detector
-from ncm_kedro.tomo.training_crops import CropSource
-from ncm_kedro.tomo.training_fit import fit_network
-from ncm_kedro.tomo.training_sections import KeptSections, LabelledSection
-from ncm_kedro.tomo.training_steps import compute_learning_rate, read_state
+from ncm_kedro.tomo.detector.detector import STARTER_FOLDER, load_detector
+from ncm_kedro.tomo.training.crops import CropSource
+from ncm_kedro.tomo.training.fit import fit_network
+from ncm_kedro.tomo.training.sections import KeptSections, LabelledSection
+from ncm_kedro.tomo.training.steps import compute_learning_rate, read_state
+from ncm_kedro.tomo.training.training import starter_recipe, train_detector
+from ncm_kedro.tomo.volumes.volume import measure_grey_range, normalise_sections
 
 SMALL = TomoTrainParams(
     network=NetworkParams(n_rays=8, unet_depth=1, filters=8, features=16),

@@ -9,8 +9,8 @@ from skimage.draw import disk
 from ncm_kedro.errors import ModelError
 from ncm_kedro.params.tomo_phantoms import TomoSectionParams
 from ncm_kedro.params.tomo_train import NetworkParams, SectionAugmentParams, TomoTrainParams
-from ncm_kedro.tomo.training_crops import CropSource, draw_batch, draw_crop, resize_section
-from ncm_kedro.tomo.training_sections import (
+from ncm_kedro.tomo.training.crops import CropSource, draw_batch, draw_crop, resize_section
+from ncm_kedro.tomo.training.sections import (
     KeptSections,
     LabelledSection,
     PhantomSections,

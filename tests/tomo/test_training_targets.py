@@ -8,7 +8,7 @@ from skimage.draw import disk
 from stardist.geometry import star_dist
 from stardist.utils import edt_prob
 
-from ncm_kedro.tomo.training_targets import compute_targets
+from ncm_kedro.tomo.training.crops import compute_targets
 
 
 def draw_discs(rng, size=96, count=14):

@@ -11,7 +11,7 @@ import pandera.pandas as pa
 from pandera.typing import Series
 
 from ncm_kedro.errors import StoreError
-from ncm_kedro.tomo.volume import Volume
+from ncm_kedro.tomo.volumes.volume import Volume
 
 CHANGE_KINDS = ("deleted", "added", "merged", "split", "reshaped", "renumbered", "rearranged")
 

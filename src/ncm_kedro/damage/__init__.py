@@ -1,1 +1,4 @@
-"""What makes particles crack, and how sure one can be of it."""
+"""What damages particles: attribution on the tables of measured particles.
+
+Tables in, tables out; measuring particles lives in `particles`, pictures in `plotting`.
+"""

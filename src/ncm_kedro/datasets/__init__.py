@@ -1,1 +1,4 @@
-"""Kedro data sets: the only code that knows files."""
+"""The only code that knows files: Kedro data sets and the stores behind them.
+
+No computation lives here; what a table must satisfy is in `contracts`.
+"""

@@ -1,1 +1,4 @@
-"""Charge and discharge of cells: reading cyclers' exports, capacities, retention."""
+"""Cycler exports to capacity, efficiency and voltage curves.
+
+Reading bytes and computing live here; folders are known to `datasets.cycling`.
+"""

@@ -1,1 +1,4 @@
-"""Typed, frozen parameters: one module per pipeline."""
+"""Frozen Pydantic models of every parameter, with unit and meaning, by pipeline.
+
+Values live in `conf/`.
+"""

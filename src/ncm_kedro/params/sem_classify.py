@@ -1,4 +1,9 @@
-"""Settings of `sem_classify`."""
+"""Settings of `sem_classify`.
+
+Settings of `evaluate_additives`.
+
+Settings of the expert survey.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +12,8 @@ from typing import Literal
 from pydantic import Field
 
 from ncm_kedro.params.base import FrozenParams
+from ncm_kedro.params.sem_explain import MapWeighting
+from ncm_kedro.params.tune_train import ResampledParams
 
 
 class ClassifyParams(FrozenParams):
@@ -26,3 +33,55 @@ class ClassifyParams(FrozenParams):
 
     sheet_frames: int = Field(default=24, ge=1, le=200)
     """Frames on the overlay sheet; the least certain ones are shown first."""
+
+
+class SemAdditivesParams(ResampledParams):
+    """How a registered classifier is judged on electrodes that it never saw."""
+
+    overlap: float = Field(default=0.0, ge=0.0, lt=0.9)
+    """Least overlap of neighbouring crops of a frame, as a share of a crop."""
+
+    map_pairs: int = Field(default=6, ge=1, le=24)
+    """Conditions shown with Grad-CAM, with and without additive side by side."""
+
+    weighting: MapWeighting = "element"
+    """Weight of a feature in Grad-CAM: its own gradient (`element`) or its channel's mean gradient
+    (`mean`)."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the network runs."""
+
+    @property
+    def tiling(self) -> ClassifyParams:
+        """How frames are cut and classified."""
+        return ClassifyParams(overlap=self.overlap, device=self.device)
+
+
+class SurveyDrawParams(FrozenParams):
+    """Which pictures are shown, and how."""
+
+    pictures: int = Field(default=19, ge=1, le=200)
+    """Pictures in the quiz, shared out evenly among the classes (19 in Oh et al. 2024)."""
+
+    max_side_px: int = Field(default=1280, ge=256, le=4096)
+    """Longer side of a picture in the page at most; larger ones are reduced (px)."""
+
+    jpeg_quality: int = Field(default=92, ge=50, le=100)
+    """Quality of the pictures in the page, as JPEG encoders count it (no unit)."""
+
+    return_to: str = Field(default="the person who sent you this page", min_length=1)
+    """Who the experts send their answers to, such as an e-mail address; shown on the page."""
+
+    seed: int = Field(default=0, ge=0)
+    """Seed of the draw and of the order of the pictures."""
+
+
+class SurveyScoreParams(FrozenParams):
+    """Which returned answers count, and how sure the scores are."""
+
+    min_answered: float = Field(default=0.5, ge=0.0, le=1.0)
+    """Share of the pictures that an expert must have answered at least; a file with fewer answers
+    is set aside (no unit)."""
+
+    confidence: float = Field(default=0.95, gt=0.5, lt=1.0)
+    """Level of the intervals (no unit)."""

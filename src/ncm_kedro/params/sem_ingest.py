@@ -1,4 +1,7 @@
-"""Settings for reading frames: classes, decoding, banner, pixel size, quality."""
+"""Settings for reading frames: classes, decoding, banner, pixel size, quality.
+
+Settings for finding overlaps, building mosaics and auditing a data set.
+"""
 
 from __future__ import annotations
 
@@ -103,3 +106,86 @@ class QualityParams(FrozenParams):
     min_separation: float = Field(default=8.0, ge=0)
     """Ashman's D that parts a class's textures in two when a path contradicts the class (no unit;
     a normal spread gives 2.6, a uniform one 3.5, the real LCO frames 19, sound classes 4.5)."""
+
+
+class MosaicParams(FrozenParams):
+    """How overlapping frames are found and chained into mosaics."""
+
+    thumbnail_width_px: int = Field(default=160, ge=48, le=640)
+    """Width of the thumbnails that pairs of one class are compared on (px)."""
+
+    coarse_width_px: int = Field(default=80, ge=32, le=320)
+    """Width of the thumbnails that pairs of different classes are first compared on (px)."""
+
+    refine_width_px: int = Field(default=640, ge=160, le=4096)
+    """Width of the frames that offsets are refined on (px); wider frames are reduced to it."""
+
+    min_score: float = Field(default=8.0, ge=6.0)
+    """Least phase-correlation peak of an overlap (standard deviations of the correlation
+    surface). Frames without common ground stay below 6.2 over 2e5 pairs; an overlap of 30 % of a
+    frame scores 12, one of 80 % scores 40."""
+
+    min_coarse_score: float = Field(default=6.0, ge=5.0)
+    """Least peak on coarse thumbnails for a pair of different classes to be looked at again."""
+
+    min_correlation: float = Field(default=0.3, ge=0.0, lt=1.0)
+    """Least correlation coefficient of the common ground itself (no unit)."""
+
+    min_overlap: float = Field(default=0.12, gt=0.0, lt=1.0)
+    """Least share of a frame that two frames must have in common (no unit)."""
+
+    min_gap_score: float = Field(default=10.0, ge=8.0)
+    """Least peak of a small overlap between two mosaics of one class (standard deviations of the
+    normalised surface). Frames without common ground stay below 8.4 over 2e3 pairs; an overlap of
+    9 % of a frame scores 15."""
+
+    min_gap_overlap: float = Field(default=0.04, gt=0.0, lt=1.0)
+    """Least share of a frame that frames of two mosaics of one class must have in common."""
+
+    max_gap_pairs: int = Field(default=5_000, ge=0)
+    """Most pairs to search for small overlaps, the nearest in time first."""
+
+    max_pairs: int = Field(default=1_000_000, ge=1)
+    """Most pairs to compare, within classes and again across classes; beyond it, neighbours in
+    time and evenly spaced frames only."""
+
+    neighbours: int = Field(default=8, ge=1)
+    """Frames before and after each, by time, that are compared whatever ``max_pairs`` says."""
+
+    refined_links: int = Field(default=5, ge=1, le=50)
+    """Overlaps per frame whose offset is refined to a fraction of a pixel."""
+
+    max_residual_px: float = Field(default=4.0, gt=0)
+    """Largest contradiction between a refined offset and the mosaic (px of the frame)."""
+
+    session_gap_h: float = Field(default=6.0, gt=0)
+    """Pause after which a new session of the same class begins (h)."""
+
+    workers: int = Field(default=2, ge=1, le=64)
+    """Threads; the result does not depend on it."""
+
+
+class AuditParams(FrozenParams):
+    """How a data set is searched for short cuts that a classifier could take."""
+
+    n_folds: int = Field(default=5, ge=2, le=20)
+    """Folds of each cross-validation."""
+
+    band_fraction: float = Field(default=0.4, gt=0.05, le=1.0)
+    """Width of the bands of ground that are kept together in a by-area fold (frame heights)."""
+
+    histogram_bins: int = Field(default=64, ge=4, le=256)
+    """Bins of the grey-level histogram."""
+
+    confidence: float = Field(default=0.99, gt=0.5, lt=1.0)
+    """Level of the bound that chance must be beaten by to speak of a confound, over all rows of
+    the table together (no unit)."""
+
+    strong_fraction: float = Field(default=0.5, gt=0, lt=1)
+    """Share of the way from chance to perfect from which a confound counts as strong."""
+
+    seed: int = Field(default=0, ge=0)
+    """Seed of the folds."""
+
+    workers: int = Field(default=2, ge=1, le=64)
+    """Threads; the result does not depend on it."""

@@ -1,1 +1,4 @@
-"""Attributes of labelled particles: measuring, tabulating, comparing, exporting."""
+"""Attributes of labelled particles: measuring, statistics, the electrode.
+
+Finding particles lives in `tomo`, explaining their damage in `damage`.
+"""

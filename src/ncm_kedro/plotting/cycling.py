@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from ncm_kedro.electrochemistry.summary import UNKNOWN
-from ncm_kedro.plotting.particle_axes import colour_samples, say_nothing, shorten
+from ncm_kedro.plotting.axes import colour_samples, say_nothing, shorten
 from ncm_kedro.plotting.report import Section, render_report
 
 _PANELS = {
@@ -105,7 +105,7 @@ def describe_join(joined: pd.DataFrame) -> Section:
     Parameters
     ----------
     joined
-        From `ncm_kedro.electrochemistry.join.join_frames`.
+        From `ncm_kedro.electrochemistry.measure.join_frames`.
     """
     matched = joined[joined["status"] == "matched"]
     alone = joined[joined["status"] != "matched"]

@@ -1,1 +1,4 @@
-"""SEM frames: reading, measuring, mosaics, crops and the audit."""
+"""SEM frames: from files of microscopes to crops, predictions and studies.
+
+Networks live in `learning`, files in `datasets.frames`.
+"""

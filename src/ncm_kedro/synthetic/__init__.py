@@ -1,1 +1,4 @@
-"""Synthetic data with a known truth."""
+"""Data with known truth: SEM frames, tomograms, particle tables, cycler files.
+
+Nothing here is used on real data.
+"""

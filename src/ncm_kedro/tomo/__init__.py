@@ -1,1 +1,4 @@
-"""From a reconstructed tomogram to labelled particles."""
+"""Tomograms: from a raw volume to labelled particles.
+
+Files live in `datasets.tomograms`, attributes in `particles`.
+"""

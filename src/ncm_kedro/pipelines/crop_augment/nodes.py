@@ -8,8 +8,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ncm_kedro.params.crop_augment import CropParams
-from ncm_kedro.plotting.sem_audit import plot_mosaic_splits
-from ncm_kedro.sem.crops import plan_crops
+from ncm_kedro.plotting.sem.audit import plot_mosaic_splits
+from ncm_kedro.sem.crops.crops import plan_crops
 
 
 def plan_sem_crops(

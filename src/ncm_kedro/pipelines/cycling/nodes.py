@@ -5,10 +5,8 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ncm_kedro.electrochemistry.join import join_frames
-from ncm_kedro.electrochemistry.measure import measure_cells
-from ncm_kedro.electrochemistry.records import RawCycling
-from ncm_kedro.electrochemistry.summary import summarise_groups, tabulate_cells
+from ncm_kedro.electrochemistry.measure import join_frames, measure_cells
+from ncm_kedro.electrochemistry.summary import RawCycling, summarise_groups, tabulate_cells
 from ncm_kedro.params.cycling import CyclingParams
 from ncm_kedro.plotting.cycling import describe_join, plot_cycling, render_cycling_report
 from ncm_kedro.plotting.report import render_report

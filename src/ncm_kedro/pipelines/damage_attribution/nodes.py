@@ -8,39 +8,36 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ncm_kedro.damage.attribution import attribute_damage
-from ncm_kedro.damage.autoencoder import fit_autoencoder
-from ncm_kedro.damage.correlation import correlate_damage
-from ncm_kedro.damage.dimension_search import search_dimensions
-from ncm_kedro.damage.latent import (
+from ncm_kedro.damage.attribution.attribution import attribute_damage, judge_planted
+from ncm_kedro.damage.attribution.synchrony import measure_synchrony
+from ncm_kedro.damage.forests.model import fit_model
+from ncm_kedro.damage.forests.paper import repeat_paper_forest
+from ncm_kedro.damage.latent.autoencoder import fit_autoencoder
+from ncm_kedro.damage.latent.correlation import correlate_damage
+from ncm_kedro.damage.latent.dimension_search import search_dimensions
+from ncm_kedro.damage.latent.latent import (
     decode_attributes,
     encode_latents,
     list_links,
     rank_decoded,
     rank_latents,
 )
-from ncm_kedro.damage.model import fit_model
-from ncm_kedro.damage.paper_forest import repeat_paper_forest
-from ncm_kedro.damage.preparation import describe_data, prepare_damage, restore_data
-from ncm_kedro.damage.synchrony import measure_synchrony
-from ncm_kedro.damage.truth import judge_planted
-from ncm_kedro.datasets.registered_attribution import AttributionRelease
-from ncm_kedro.datasets.tomogram_truth import TomogramTruth
-from ncm_kedro.learning.promotion import Promotion
+from ncm_kedro.damage.preparation.preparation import describe_data, prepare_damage, restore_data
+from ncm_kedro.datasets.models.attribution import AttributionRelease
+from ncm_kedro.datasets.tomograms.phantoms import TomogramTruth
+from ncm_kedro.learning.evaluation.promotion import Promotion
 from ncm_kedro.params.damage_attribution import (
     AttributionParams,
-    DamageForestParams,
-    DamageTableParams,
-    PaperForestParams,
-)
-from ncm_kedro.params.damage_latent import (
     AutoencoderParams,
     DamageCorrelationParams,
+    DamageForestParams,
+    DamageTableParams,
     LinkParams,
+    PaperForestParams,
 )
-from ncm_kedro.particles.plan import ParticleTables
-from ncm_kedro.plotting.damage_report import DamageTables, draw_damage, render_damage_report
-from ncm_kedro.tomo.sample_table import list_samples
+from ncm_kedro.particles.measure.plan import ParticleTables
+from ncm_kedro.plotting.damage.report import DamageTables, draw_damage, render_damage_report
+from ncm_kedro.tomo.volumes.volume import list_samples
 
 Metrics = dict[str, Any]
 Described = dict[str, Any]

@@ -7,19 +7,18 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ncm_kedro.datasets.frame_store import FrameStore
-from ncm_kedro.learning.classifier import SemClassifier
-from ncm_kedro.params.sem_additives import SemAdditivesParams
-from ncm_kedro.plotting.sem_additives import (
+from ncm_kedro.datasets.frames.store import FrameStore
+from ncm_kedro.learning.models.classifier import SemClassifier
+from ncm_kedro.params.sem_classify import SemAdditivesParams
+from ncm_kedro.plotting.sem.additives import (
     plot_additive_accuracy,
     plot_additive_maps,
     plot_probability_profiles,
 )
-from ncm_kedro.sem.additives import name_conditions, predict_new_electrodes
-from ncm_kedro.sem.additives_known import match_known
-from ncm_kedro.sem.additives_maps import map_pairs
-from ncm_kedro.sem.additives_scores import list_additive_metrics, report_conditions
-from ncm_kedro.sem.frames import RawFrames
+from ncm_kedro.sem.additives.additives import match_known, name_conditions, predict_new_electrodes
+from ncm_kedro.sem.additives.maps import map_pairs
+from ncm_kedro.sem.additives.scores import list_additive_metrics, report_conditions
+from ncm_kedro.sem.io.frames import RawFrames
 
 
 def predict_additives(

@@ -7,15 +7,18 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ncm_kedro.datasets.frame_store import FrameStore
-from ncm_kedro.learning.classifier import SemClassifier
-from ncm_kedro.params.expert_survey import SurveyDrawParams, SurveyScoreParams
-from ncm_kedro.params.sem_classify import ClassifyParams
-from ncm_kedro.plotting.sem_survey import plot_survey, render_quiz
-from ncm_kedro.sem.survey_answers import AnswerFiles, ask_model, collect_answers, join_answers
-from ncm_kedro.sem.survey_draw import Survey, draw_survey
-from ncm_kedro.sem.survey_scores import compare_with_model, mark_answers, score_raters
-from ncm_kedro.sem.survey_summary import summarise_survey
+from ncm_kedro.datasets.frames.store import FrameStore
+from ncm_kedro.learning.models.classifier import SemClassifier
+from ncm_kedro.params.sem_classify import ClassifyParams, SurveyDrawParams, SurveyScoreParams
+from ncm_kedro.plotting.sem.survey import plot_survey, render_quiz
+from ncm_kedro.sem.survey.answers import AnswerFiles, ask_model, collect_answers, join_answers
+from ncm_kedro.sem.survey.draw import Survey, draw_survey
+from ncm_kedro.sem.survey.scores import (
+    compare_with_model,
+    mark_answers,
+    score_raters,
+    summarise_survey,
+)
 
 
 def draw_expert_survey(

@@ -8,24 +8,27 @@ from typing import Any, TypeVar
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ncm_kedro.datasets.tomogram_truth import TomogramTruth
+from ncm_kedro.datasets.tomograms.phantoms import TomogramTruth
 from ncm_kedro.params.particle_features import (
     AttributeParams,
     ElectrodeParams,
     ParticleFigureParams,
 )
-from ncm_kedro.params.tomo_compute import TomoComputeParams
-from ncm_kedro.particles.attributes import tabulate_attributes
-from ncm_kedro.particles.compare import compare_samples, pair_with_truth
-from ncm_kedro.particles.details import tabulate_details
-from ncm_kedro.particles.electrode import describe_electrode
-from ncm_kedro.particles.electrode_export import tabulate_sizes, to_pybamm, to_table
-from ncm_kedro.particles.plan import MeasurementPlan, Measurements, ParticleTables
-from ncm_kedro.particles.planning import choose_labels, plan_measurement
-from ncm_kedro.particles.uncertainty import add_uncertainty
-from ncm_kedro.plotting.particle_report import draw_particles, render_particle_report
-from ncm_kedro.tomo.sample_table import list_samples
-from ncm_kedro.tomo.volume import Volumes
+from ncm_kedro.params.tomo_segment import TomoComputeParams
+from ncm_kedro.particles.electrode.electrode import describe_electrode
+from ncm_kedro.particles.electrode.export import tabulate_sizes, to_pybamm, to_table
+from ncm_kedro.particles.measure.attributes import tabulate_attributes, tabulate_details
+from ncm_kedro.particles.measure.plan import (
+    MeasurementPlan,
+    Measurements,
+    ParticleTables,
+    choose_labels,
+    plan_measurement,
+)
+from ncm_kedro.particles.measure.uncertainty import add_uncertainty
+from ncm_kedro.particles.statistics.compare import compare_samples, pair_with_truth
+from ncm_kedro.plotting.particles.report import draw_particles, render_particle_report
+from ncm_kedro.tomo.volumes.volume import Volumes, list_samples
 
 Found = TypeVar("Found")
 

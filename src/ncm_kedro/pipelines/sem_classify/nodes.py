@@ -5,12 +5,12 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ncm_kedro.learning.classifier import SemClassifier
+from ncm_kedro.learning.models.classifier import SemClassifier
 from ncm_kedro.params.sem_classify import ClassifyParams
 from ncm_kedro.params.sem_ingest import ReadingParams
-from ncm_kedro.plotting.sem_classify import plot_overlay_sheet
-from ncm_kedro.sem.batch import classify_folder
-from ncm_kedro.sem.frames import RawFrames
+from ncm_kedro.plotting.sem.classify import plot_overlay_sheet
+from ncm_kedro.sem.inference.batch import classify_folder
+from ncm_kedro.sem.io.frames import RawFrames
 
 
 def classify_sem_frames(

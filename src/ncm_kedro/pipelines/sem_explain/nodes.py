@@ -7,15 +7,14 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ncm_kedro.datasets.frame_store import FrameStore
-from ncm_kedro.learning.classifier import SemClassifier
+from ncm_kedro.datasets.frames.store import FrameStore
+from ncm_kedro.learning.models.classifier import SemClassifier
 from ncm_kedro.params.sem_explain import SemExplainParams
-from ncm_kedro.plotting.sem_attention import plot_boundaries, plot_cascade
-from ncm_kedro.plotting.sem_explain import plot_class_maps, plot_error_maps, plot_kind_maps
-from ncm_kedro.sem.attention_report import list_attention_metrics
-from ncm_kedro.sem.explained_crops import choose_crops
-from ncm_kedro.sem.explained_inputs import load_inputs
-from ncm_kedro.sem.explaining import check_maps, explain_chosen_crops
+from ncm_kedro.plotting.sem.attention import plot_boundaries, plot_cascade
+from ncm_kedro.plotting.sem.explain import plot_class_maps, plot_error_maps, plot_kind_maps
+from ncm_kedro.sem.explain.attention_report import list_attention_metrics
+from ncm_kedro.sem.explain.crops import choose_crops, load_inputs
+from ncm_kedro.sem.explain.explaining import check_maps, explain_chosen_crops
 
 
 def choose_sem_crops(predictions: pd.DataFrame, params: SemExplainParams) -> pd.DataFrame:

@@ -8,20 +8,25 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ncm_kedro.contracts.sem import SemManifest
-from ncm_kedro.datasets.frame_store import FrameStore
-from ncm_kedro.params.sem_ingest import LabelParams, QualityParams, ReadingParams
-from ncm_kedro.params.sem_mosaic import AuditParams, MosaicParams
-from ncm_kedro.plotting.sem_audit import (
+from ncm_kedro.datasets.frames.store import FrameStore
+from ncm_kedro.params.sem_ingest import (
+    AuditParams,
+    LabelParams,
+    MosaicParams,
+    QualityParams,
+    ReadingParams,
+)
+from ncm_kedro.plotting.sem.audit import (
     plot_class_areas,
     plot_confounding,
     plot_flagged_frames,
 )
-from ncm_kedro.sem.audit import audit_frames
-from ncm_kedro.sem.exclusion import decide_exclusions
-from ncm_kedro.sem.frames import DecodedFrames, RawFrames
-from ncm_kedro.sem.mosaic import build_mosaics, find_overlaps
-from ncm_kedro.sem.quality import assess_frames
-from ncm_kedro.sem.reading import plan_decoding
+from ncm_kedro.sem.audit.audit import audit_frames
+from ncm_kedro.sem.audit.exclusion import decide_exclusions
+from ncm_kedro.sem.audit.quality import assess_frames
+from ncm_kedro.sem.io.frames import DecodedFrames, RawFrames
+from ncm_kedro.sem.io.reading import plan_decoding
+from ncm_kedro.sem.mosaic.mosaic import build_mosaics, find_overlaps
 
 
 def plan_sem_decoding(raw: RawFrames, labels: LabelParams, reading: ReadingParams) -> DecodedFrames:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ncm_kedro.plotting.provenance import RunRecord
-from ncm_kedro.plotting.sem_page import STUDIES, STUDY_FIGURES
-from ncm_kedro.plotting.sem_report import render_sem_report
+from ncm_kedro.plotting.sem.page import STUDIES, STUDY_FIGURES
+from ncm_kedro.plotting.sem.report import render_sem_report
+from ncm_kedro.provenance import RunRecord
 
 
 def write_sem_report(lineage: Mapping[str, RunRecord], **results: Any) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from kedro.pipeline import Pipeline, node, pipeline
 
 from ncm_kedro.pipelines.sem_report.nodes import write_sem_report
-from ncm_kedro.plotting.sem_report import FURTHER_RESULTS, ROAD_RESULTS
+from ncm_kedro.plotting.sem.report import FURTHER_RESULTS, ROAD_RESULTS
 
 
 def create_pipeline() -> Pipeline:

@@ -8,15 +8,15 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ncm_kedro.datasets.frame_store import FrameStore
+from ncm_kedro.datasets.frames.store import FrameStore
 from ncm_kedro.params.crop_augment import CropParams
 from ncm_kedro.params.sem_studies import SemStudiesParams
 from ncm_kedro.pipelines.sem_studies.tracking import log_study
-from ncm_kedro.plotting.sem_studies import plot_study
-from ncm_kedro.sem.studies import choose_studies, plan_study
-from ncm_kedro.sem.study_crops import StudyGround
-from ncm_kedro.sem.study_fits import StudyWork
-from ncm_kedro.sem.study_scores import run_study
+from ncm_kedro.plotting.sem.studies import plot_study
+from ncm_kedro.sem.experiments.studies import choose_studies, plan_study
+from ncm_kedro.sem.experiments.study_crops import StudyGround
+from ncm_kedro.sem.experiments.study_fits import StudyWork
+from ncm_kedro.sem.experiments.study_scores import run_study
 
 
 def run_sem_studies(

@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from mlflow.entities import Metric
 
-from ncm_kedro.sem.study_scores import list_study_metrics
+from ncm_kedro.sem.experiments.study_scores import list_study_metrics
 
 _SETTINGS = ("model", "epochs", "batch_size", "input_px", "learning_rate", "seed")
 _ABOUT = ("study", "point", "value", "model", "not_run")

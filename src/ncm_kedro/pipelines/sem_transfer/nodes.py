@@ -8,13 +8,12 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ncm_kedro.datasets.frame_store import FrameStore
-from ncm_kedro.params.sem_transfer import SemTransferParams
-from ncm_kedro.plotting.sem_transfer import plot_transfer
-from ncm_kedro.sem.crop_set import build_crop_set
-from ncm_kedro.sem.transfer import list_crops
-from ncm_kedro.sem.transfer_fits import TransferWork
-from ncm_kedro.sem.transfer_scores import list_transfer_metrics, run_transfer_study
+from ncm_kedro.datasets.frames.store import FrameStore
+from ncm_kedro.params.sem_studies import SemTransferParams
+from ncm_kedro.plotting.sem.additives import plot_transfer
+from ncm_kedro.sem.crops.crop_set import build_crop_set
+from ncm_kedro.sem.experiments.transfer import TransferWork, list_crops
+from ncm_kedro.sem.experiments.transfer_scores import list_transfer_metrics, run_transfer_study
 
 
 def study_sem_transfer(

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from ncm_kedro.params.cycling import SyntheticCyclingParams
 from ncm_kedro.params.synthesise import SynthesiseSemParams
 from ncm_kedro.params.tomo_phantoms import TomoPhantomParams
-from ncm_kedro.synthetic.cycling_files import SyntheticCells, make_cells
-from ncm_kedro.synthetic.sem_frames import SyntheticFrame, iter_sem_frames
-from ncm_kedro.synthetic.tomo_writing import PhantomPlan, plan_phantoms
+from ncm_kedro.synthetic.cycling import SyntheticCells, make_cells
+from ncm_kedro.synthetic.sem.frames import SyntheticFrame, iter_sem_frames
+from ncm_kedro.synthetic.tomo.writing import PhantomPlan, plan_phantoms
 
 
 class FrameStream:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import pandas as pd
 
 from ncm_kedro.contracts.tomo import ReviewLog
-from ncm_kedro.params.tomo_compute import TomoComputeParams
-from ncm_kedro.params.tomo_review import TomoReviewParams
-from ncm_kedro.tomo.review import ReviewProject, plan_review
-from ncm_kedro.tomo.review_edits import EditedLabels, apply_edits
-from ncm_kedro.tomo.sample_table import list_samples
-from ncm_kedro.tomo.volume import VolumePlan, Volumes
+from ncm_kedro.params.tomo_segment import TomoComputeParams, TomoReviewParams
+from ncm_kedro.tomo.review.edits import EditedLabels, apply_edits
+from ncm_kedro.tomo.review.review import ReviewProject, plan_review
+from ncm_kedro.tomo.volumes.volume import VolumePlan, Volumes, list_samples
 
 
 def take_edits_back(

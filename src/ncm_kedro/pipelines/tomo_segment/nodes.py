@@ -7,27 +7,33 @@ from collections.abc import Mapping
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ncm_kedro.datasets.raw_tomograms import RawTomograms
-from ncm_kedro.datasets.tomogram_truth import TomogramTruth
-from ncm_kedro.params.tomo_compute import TomoComputeParams
-from ncm_kedro.params.tomo_fusion import TomoFusionParams
-from ncm_kedro.params.tomo_instances import TomoInstanceParams
-from ncm_kedro.params.tomo_review import TomoReviewParams
-from ncm_kedro.params.tomo_scoring import TomoScoringParams
-from ncm_kedro.params.tomo_volumes import TomoVolumeParams
-from ncm_kedro.plotting.tomo_comparison import compare_sections
-from ncm_kedro.plotting.tomo_report import SampleView, render_tomo_report, view_sample
-from ncm_kedro.plotting.tomo_sections import plot_orthogonal
-from ncm_kedro.plotting.tomo_solids import plot_sizes, plot_solids
-from ncm_kedro.tomo.detector import Detector, describe_detector
-from ncm_kedro.tomo.fusion import plan_probability
-from ncm_kedro.tomo.ingest import plan_tomogram
-from ncm_kedro.tomo.instances import plan_labels
-from ncm_kedro.tomo.other_methods import plan_other_methods
-from ncm_kedro.tomo.particle_list import list_particles
-from ncm_kedro.tomo.sample_table import list_samples, tabulate_tomograms
-from ncm_kedro.tomo.score_table import score_samples, select_methods
-from ncm_kedro.tomo.volume import Volume, VolumePlan, Volumes
+from ncm_kedro.datasets.tomograms.phantoms import TomogramTruth
+from ncm_kedro.datasets.tomograms.raw import RawTomograms
+from ncm_kedro.params.tomo_segment import (
+    TomoComputeParams,
+    TomoFusionParams,
+    TomoInstanceParams,
+    TomoReviewParams,
+    TomoScoringParams,
+    TomoVolumeParams,
+)
+from ncm_kedro.plotting.tomo.report import SampleView, render_tomo_report, view_sample
+from ncm_kedro.plotting.tomo.scores import compare_sections
+from ncm_kedro.plotting.tomo.sections import plot_orthogonal, plot_sizes, plot_solids
+from ncm_kedro.tomo.detector.detector import Detector, describe_detector
+from ncm_kedro.tomo.fusion.fusion import plan_probability
+from ncm_kedro.tomo.instances.instances import plan_labels
+from ncm_kedro.tomo.instances.particle_list import list_particles
+from ncm_kedro.tomo.scoring.baselines import plan_other_methods
+from ncm_kedro.tomo.scoring.table import score_samples, select_methods
+from ncm_kedro.tomo.volumes.ingest import plan_tomogram
+from ncm_kedro.tomo.volumes.volume import (
+    Volume,
+    VolumePlan,
+    Volumes,
+    list_samples,
+    tabulate_tomograms,
+)
 
 
 def ingest_tomograms(

@@ -10,15 +10,15 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ncm_kedro.datasets.registered_detector import DetectorRelease
-from ncm_kedro.learning.promotion import Promotion
+from ncm_kedro.datasets.models.detector import DetectorRelease
+from ncm_kedro.learning.evaluation.promotion import Promotion
 from ncm_kedro.params.tomo_phantoms import TomoSectionParams
 from ncm_kedro.params.tomo_train import TomoTrainParams
-from ncm_kedro.plotting.tomo_scores import plot_detector_curves, plot_detector_examples
-from ncm_kedro.sem.classify import encode_png
-from ncm_kedro.tomo.detector import Detector
-from ncm_kedro.tomo.detector_judgement import CANDIDATE, judge_detector, score_detectors
-from ncm_kedro.tomo.training import load_held_out, train_detector
+from ncm_kedro.plotting.tomo.scores import plot_detector_curves, plot_detector_examples
+from ncm_kedro.sem.inference.classify import encode_png
+from ncm_kedro.tomo.detector.detector import Detector
+from ncm_kedro.tomo.training.thresholds import CANDIDATE, judge_detector, score_detectors
+from ncm_kedro.tomo.training.training import load_held_out, train_detector
 
 Metrics = dict[str, Any]
 

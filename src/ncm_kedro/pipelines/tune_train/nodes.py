@@ -11,20 +11,20 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from ncm_kedro.datasets.frame_store import FrameStore
-from ncm_kedro.datasets.registered_classifier import ClassifierRelease
-from ncm_kedro.learning.classifier import (
+from ncm_kedro.datasets.frames.store import FrameStore
+from ncm_kedro.datasets.models.classifier import ClassifierRelease
+from ncm_kedro.learning.evaluation.metrics import evaluate_predictions
+from ncm_kedro.learning.evaluation.promotion import Contender, Promotion, decide_promotion
+from ncm_kedro.learning.models.classifier import (
     ClassifierSettings,
     SemClassifier,
     answer_crops,
     build_network,
+    calibrate_classifier,
     run_network,
 )
-from ncm_kedro.learning.fitting import network_builder, train_classifier
-from ncm_kedro.learning.metrics import evaluate_predictions
-from ncm_kedro.learning.promotion import Contender, Promotion, decide_promotion
-from ncm_kedro.learning.safeguards import calibrate_classifier
-from ncm_kedro.learning.search import SearchData, search_settings
+from ncm_kedro.learning.search.search import SearchData, search_settings
+from ncm_kedro.learning.training.fitting import network_builder, train_classifier
 from ncm_kedro.params.sem_classify import ClassifyParams
 from ncm_kedro.params.tune_train import (
     CalibrationParams,
@@ -34,7 +34,8 @@ from ncm_kedro.params.tune_train import (
     TrainParams,
 )
 from ncm_kedro.pipelines.tune_train.tracking import nest_trials
-from ncm_kedro.plotting.learning import (
+from ncm_kedro.plotting.sem.classify import plot_prediction_sets, plot_unknown_scores
+from ncm_kedro.plotting.sem.learning import (
     plot_class_report,
     plot_confusion,
     plot_reliability,
@@ -42,12 +43,15 @@ from ncm_kedro.plotting.learning import (
     plot_training_curves,
     plot_trials,
 )
-from ncm_kedro.plotting.sem_safeguards import plot_prediction_sets, plot_unknown_scores
-from ncm_kedro.sem.classify import encode_png
-from ncm_kedro.sem.crop_set import CropSet, build_crop_set
-from ncm_kedro.sem.foreign import classify_foreign
-from ncm_kedro.sem.rivals import predict_by_texture, score_on_test
-from ncm_kedro.sem.safeguard_tables import describe_crops, score_safeguards
+from ncm_kedro.sem.crops.crop_set import CropSet, build_crop_set
+from ncm_kedro.sem.inference.classify import encode_png
+from ncm_kedro.sem.inference.evaluation import (
+    classify_foreign,
+    describe_crops,
+    predict_by_texture,
+    score_on_test,
+    score_safeguards,
+)
 
 NETWORK, BASELINE, PRODUCTION = "network", "texture baseline", "production model"
 

@@ -1,0 +1,252 @@
+"""From tables of measured particles to what may be explained, and by what.
+
+Nothing is left out without a word: every particle that is not used is counted, every attribute and
+every sample that is not used is named with its reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ncm_kedro.damage.preparation.blocks import assign_blocks
+from ncm_kedro.damage.preparation.groups import EXACT_GROUPS, TARGET, group_attributes, list_leaks
+from ncm_kedro.damage.preparation.selection import (
+    COUNT_COLUMNS,
+    EXPLAINING,
+    POSITIONS,
+    Selection,
+    count_particles,
+    select_damage,
+)
+from ncm_kedro.errors import SettingsError
+from ncm_kedro.params.damage_attribution import DamageTableParams
+from ncm_kedro.particles.columns import ATTRIBUTE_NAMES, ATTRIBUTES
+from ncm_kedro.particles.measure.plan import ParticleTables
+from ncm_kedro.particles.statistics.compare import order_samples
+
+LEFT_OUT_COLUMNS = ("attribute", "paper_name", "reason")
+
+_UNCERTAINTY = "_uncertainty"
+
+
+@dataclass(frozen=True)
+class DamageData:
+    """Particles whose damage is to be explained, and what may explain it.
+
+    Attributes
+    ----------
+    rows
+        A row per usable particle, samples in order of cycles: ``sample, particle_id``, ``block``
+        (unique over samples), ``damage, z_um, y_um, x_um``, the attributes in `inputs` and
+        `leaking`, and their ``<name>_uncertainty`` where every sample has it (0 where null). Only
+        `leaking` may hold nulls.
+    samples
+        Those that are used, in order of cycles.
+    inputs
+        Attributes that may explain damage, in the order of Table S1.
+    leaking
+        Attributes that are kept apart because they hold the damage.
+    groups
+        `inputs`, those that say nearly the same in one group.
+    counts
+        `COUNT_COLUMNS`: by sample all particles (``all``), those that are not used by reason, and
+        ``used``; ``all`` is the sum of the others.
+    left_out
+        `LEFT_OUT_COLUMNS`: attributes that do not explain, those in `leaking` included.
+    set_aside
+        Reason by sample that is not used.
+    notes
+        What had to be taken otherwise than wished.
+    comparable
+        Whether differences between samples mean anything.
+    preset
+        What the attributes were measured with.
+    """
+
+    rows: pd.DataFrame
+    samples: tuple[str, ...]
+    inputs: tuple[str, ...]
+    leaking: tuple[str, ...]
+    groups: tuple[tuple[str, ...], ...]
+    counts: pd.DataFrame
+    left_out: pd.DataFrame
+    set_aside: dict[str, str]
+    notes: tuple[str, ...]
+    comparable: bool
+    preset: str
+
+    def list_defined(self) -> tuple[str, ...]:
+        """List all attributes, damage and leaking ones too, that vary and every row has."""
+        return tuple(
+            name
+            for name in ATTRIBUTE_NAMES
+            if name in self.rows and self.rows[name].notna().all() and self.rows[name].nunique() > 1
+        )
+
+
+def prepare_damage(
+    attributes: Mapping[str, pd.DataFrame],
+    details: Mapping[str, pd.DataFrame],
+    table: pd.DataFrame,
+    params: DamageTableParams,
+) -> DamageData:
+    """Choose the particles, and the attributes that may explain their damage.
+
+    Left out are particles that touch the border, are no whole particle by their shape, or have no
+    damage; attributes that are mostly null or constant in any sample; then particles that lack one
+    of the other attributes; then samples with too few particles.
+
+    Parameters
+    ----------
+    attributes, details
+        Tables of particles by sample.
+    table
+        Tomogram table: ``sample, cycles, voxel_z_um, voxel_y_um, voxel_x_um, axis_to_collector``.
+    params
+        Which particles and attributes may speak.
+
+    Raises
+    ------
+    SettingsError
+        If samples were measured with different presets, or `left_out` names no attribute.
+    TableError
+        If no sample or no attribute is left; it lists the reasons.
+    """
+    preset = _find_preset(attributes)
+    _check_names(params.left_out)
+    ordered = {sample: attributes[sample] for sample in order_samples(attributes, table)}
+    chosen = select_damage(ordered, details, table, preset, params)
+    leaking = _list_leaking(chosen, preset, params)
+    rows = _stack_rows(chosen, (*chosen.inputs, *leaking), params.blocks)
+    missed = attributes.set_aside if isinstance(attributes, ParticleTables) else {}
+    return DamageData(
+        rows=rows,
+        samples=tuple(chosen.used),
+        inputs=chosen.inputs,
+        leaking=leaking,
+        groups=group_attributes(rows, chosen.inputs, params.group_correlation, EXACT_GROUPS),
+        counts=count_particles(ordered, chosen),
+        left_out=_list_left_out(chosen),
+        set_aside={**missed, **chosen.set_aside},
+        notes=chosen.scans.notes,
+        comparable=chosen.scans.comparable,
+        preset=preset,
+    )
+
+
+def describe_data(data: DamageData) -> dict[str, Any]:
+    """Describe all but the rows in what JSON can hold; `restore_data` is the way back.
+
+    Parameters
+    ----------
+    data
+        What `prepare_damage` returned.
+    """
+    return {
+        "samples": list(data.samples),
+        "inputs": list(data.inputs),
+        "leaking": list(data.leaking),
+        "groups": [list(group) for group in data.groups],
+        "counts": data.counts.to_dict("records"),
+        "left_out": data.left_out.to_dict("records"),
+        "set_aside": dict(data.set_aside),
+        "notes": list(data.notes),
+        "comparable": data.comparable,
+        "preset": data.preset,
+    }
+
+
+def restore_data(rows: pd.DataFrame, described: Mapping[str, Any]) -> DamageData:
+    """Put rows and what `describe_data` said of them together again.
+
+    Parameters
+    ----------
+    rows
+        As in `DamageData`.
+    described
+        What `describe_data` returned, also after JSON.
+    """
+    return DamageData(
+        rows=rows,
+        samples=tuple(described["samples"]),
+        inputs=tuple(described["inputs"]),
+        leaking=tuple(described["leaking"]),
+        groups=tuple(tuple(group) for group in described["groups"]),
+        counts=pd.DataFrame(described["counts"], columns=list(COUNT_COLUMNS)),
+        left_out=pd.DataFrame(described["left_out"], columns=list(LEFT_OUT_COLUMNS)),
+        set_aside=dict(described["set_aside"]),
+        notes=tuple(described["notes"]),
+        comparable=bool(described["comparable"]),
+        preset=str(described["preset"]),
+    )
+
+
+def _find_preset(attributes: Mapping[str, pd.DataFrame]) -> str:
+    presets = {name: str(t.attrs.get("preset", "corrected")) for name, t in attributes.items()}
+    if len(set(presets.values())) > 1:
+        raise SettingsError(
+            "particle_attributes",
+            found=", ".join(f"{name} measured with preset {presets[name]}" for name in presets),
+            expected="one preset for all samples",
+            action="run `kedro run --pipelines particle_features` again for all samples",
+        )
+    preset = next(iter(presets.values()), "corrected")
+    list_leaks(preset)
+    return preset
+
+
+def _check_names(names: Sequence[str]) -> None:
+    unknown = [name for name in names if name not in EXPLAINING]
+    if unknown:
+        raise SettingsError(
+            "left_out",
+            found=", ".join(unknown),
+            expected=f"among {', '.join(EXPLAINING)}",
+            action="mend `left_out` in the parameters of damage_attribution",
+        )
+
+
+def _list_leaking(chosen: Selection, preset: str, params: DamageTableParams) -> tuple[str, ...]:
+    """List what is kept apart: it leaks, has values enough, and nothing else speaks against it."""
+    if params.attributes == "all":
+        return ()
+    refused = {*chosen.judged, *params.left_out}
+    return tuple(name for name in list_leaks(preset) if name not in refused)
+
+
+def _list_left_out(chosen: Selection) -> pd.DataFrame:
+    reasons = chosen.judged | chosen.barred
+    found = [(a.name, a.paper_name, reasons[a.name]) for a in ATTRIBUTES if a.name in reasons]
+    return pd.DataFrame(found, columns=list(LEFT_OUT_COLUMNS))
+
+
+def _stack_rows(chosen: Selection, kept: Sequence[str], blocks: int) -> pd.DataFrame:
+    """Put the samples' rows under each other and cut each sample into blocks."""
+    names = [name for name in ATTRIBUTE_NAMES if name in kept and name not in POSITIONS]
+    moved = [
+        f"{name}{_UNCERTAINTY}"
+        for name in ATTRIBUTE_NAMES
+        if name in (TARGET, *kept)
+        and all(_has_values(part, f"{name}{_UNCERTAINTY}") for part in chosen.used.values())
+    ]
+    parts, first = [], 0
+    for sample, part in chosen.used.items():
+        lateral = [f"{axis}_um" for axis in chosen.scans.list_lateral(sample)]
+        block = first + assign_blocks(part[lateral].to_numpy(dtype=np.float64), blocks)
+        first = int(block.max()) + 1
+        identity = part[["sample", "particle_id"]].assign(block=block)
+        values = part[[TARGET, *POSITIONS, *names]].astype(np.float64)
+        uncertainty = part[moved].astype(np.float64).fillna(0.0)
+        parts.append(pd.concat([identity, values, uncertainty], axis=1))
+    rows = pd.concat(parts, ignore_index=True)
+    rows.attrs = {}
+    return rows
+
+
+def _has_values(part: pd.DataFrame, column: str) -> bool:
+    return column in part and bool(part[column].notna().any())

@@ -1,0 +1,102 @@
+"""The folder of answers that experts sent back."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from kedro.io import AbstractDataset
+
+from ncm_kedro.datasets.wrappers import refuse_saving
+from ncm_kedro.sem.io.frames import SetAside
+from ncm_kedro.sem.survey.answers import AnswerFile, AnswerFiles
+
+_DELIMITERS = (",", ";", "\t")
+
+
+class SurveyAnswerFolder(AbstractDataset[None, AnswerFiles]):
+    """Returned answers as ``<filepath>/*.csv``; read only.
+
+    Commas, semicolons and tabs may stand between columns, as spreadsheets write them.
+
+    Parameters
+    ----------
+    filepath
+        The folder; it need not be there while no answer is.
+    metadata
+        Anything; kedro ignores it (kedro-viz reads it).
+    """
+
+    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+        self._filepath = Path(filepath)
+        self.metadata = metadata
+
+    def load(self) -> AnswerFiles:
+        """Read every CSV; one that cannot be read is set aside and the others go on.
+
+        Returns
+        -------
+        AnswerFiles
+            Tables of text, and what was set aside; nothing where there is no folder.
+        """
+        files, aside = [], []
+        for path in sorted(self._filepath.glob("*")):
+            if path.name.startswith(".") or not path.is_file():
+                continue
+            if path.suffix.lower() != ".csv":
+                aside.append(SetAside(path.name, "not a CSV file"))
+                continue
+            try:
+                files.append(AnswerFile(path.name, read_answers(path)))
+            except (OSError, ValueError) as error:
+                problem = f"a table that cannot be read ({error}); expected UTF-8 CSV with a header"
+                aside.append(SetAside(path.name, problem))
+        return AnswerFiles(tuple(files), tuple(aside))
+
+    def save(self, data: None) -> None:
+        """Refuse: answers are the experts'.
+
+        Raises
+        ------
+        NcmError
+            Always.
+        """
+        refuse_saving(self._filepath, "experts' answers")
+
+    def _exists(self) -> bool:
+        return self._filepath.is_dir()
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": self._filepath.as_posix()}
+
+
+def read_answers(path: Path) -> pd.DataFrame:
+    """Read a returned CSV as text, columns and cells stripped.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Raises
+    ------
+    ValueError
+        It is no UTF-8 text, or no table.
+    """
+    text = path.read_bytes().decode("utf-8-sig")
+    delimiter = max(_DELIMITERS, key=text.partition("\n")[0].count)
+    try:
+        cells = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
+    except csv.Error as error:
+        raise ValueError(str(error)) from error
+    rows = [[cell.strip() for cell in row] for row in cells if any(map(str.strip, row))]
+    if not rows:
+        raise ValueError("nothing in it")
+    header, *body = rows
+    ragged = next((row for row in body if len(row) != len(header)), None)
+    if ragged is not None:
+        raise ValueError(f"a row of {len(ragged)} cells below a header of {len(header)}")
+    return pd.DataFrame(body, columns=header, dtype="str")

@@ -1,0 +1,4 @@
+"""Tables of particles: resumable measurements, one parquet file per sample.
+
+What is measured lives in `particles`.
+"""

@@ -1,0 +1,184 @@
+"""A folder of volumes, one OME-Zarr per sample."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from kedro.io import AbstractDataset
+
+from ncm_kedro.datasets.files import (
+    describe_space,
+    lock_store,
+    read_set_aside,
+    report_write_errors,
+    write_set_aside,
+)
+from ncm_kedro.datasets.tomograms.store import (
+    SUFFIX,
+    discard_partial,
+    load_volume,
+    read_identity,
+    recover_store,
+    write_volume,
+)
+from ncm_kedro.errors import SettingsError, StoreError, TomogramError
+from ncm_kedro.params.tomo_segment import TomoComputeParams
+from ncm_kedro.tomo.volumes.volume import VolumePlan, Volumes
+
+_KEPT = "finished volumes are intact, and finished blocks are not computed again"
+_log = logging.getLogger(__name__)
+
+Plans = Mapping[str, VolumePlan] | Iterable[VolumePlan]
+
+
+class VolumeFolder(AbstractDataset[Plans, Volumes]):
+    """Volumes as ``<filepath>/<sample>.ome.zarr``; saving computes them, and can be resumed.
+
+    Parameters
+    ----------
+    filepath
+        The folder.
+    kind
+        ``image`` (levels are means) or ``label`` (levels pick identities).
+    compute
+        Who works on the blocks, and how large they are; keys of `TomoComputeParams`.
+    may_be_empty
+        Whether loading a folder without volumes gives none instead of an error.
+    metadata
+        Anything; kedro ignores it (kedro-viz reads it).
+    """
+
+    def __init__(
+        self,
+        *,
+        filepath: str,
+        kind: Literal["image", "label"],
+        compute: dict[str, Any] | None = None,
+        may_be_empty: bool = False,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        self._filepath = Path(filepath)
+        self._kind = kind
+        self._compute = TomoComputeParams(**(compute or {}))
+        self.may_be_missing = may_be_empty
+        self.metadata = metadata
+
+    def load(self) -> Volumes:
+        """Open every volume of the folder; no voxel is read.
+
+        Returns
+        -------
+        Volumes
+            By sample, sorted. A sample that the last save had to set aside is left out, even
+            where an older volume of it lies there.
+
+        Raises
+        ------
+        StoreError
+            If there is no volume, or one whose metadata is damaged.
+        """
+        self._recover()
+        aside = read_set_aside(self._filepath)
+        stores = [path for path in _list_stores(self._filepath) if _name(path) not in aside]
+        if not stores and not aside and not self.may_be_missing:
+            raise StoreError(
+                self._filepath,
+                found="no finished volume",
+                expected=f"volumes as <sample>{SUFFIX}",
+                action="run the pipeline that writes this data set to its end",
+            )
+        volumes = [load_volume(path) for path in stores]
+        return Volumes({volume.name: volume for volume in volumes}, aside)
+
+    def save(self, data: Plans) -> None:
+        """Compute the volumes that are not there yet; others stay as they are.
+
+        A sample whose tomogram turns out to be unusable is set aside, and the others go on.
+
+        Parameters
+        ----------
+        data
+            One plan per sample. Volumes of samples without a plan are left alone.
+
+        Raises
+        ------
+        StoreError
+            If another run writes here, the disk is full, or the folder may not be written.
+        TomogramError
+            If not one sample can be used.
+        """
+        plans = list(data.values()) if isinstance(data, Mapping) else list(data)
+        for plan in plans:
+            self._check(plan)
+        refused: dict[str, TomogramError] = {}
+        with report_write_errors(self._filepath, _KEPT), lock_store(self._filepath):
+            self._filepath.mkdir(parents=True, exist_ok=True)
+            for plan in plans:
+                try:
+                    self._save_one(plan)
+                except TomogramError as error:
+                    discard_partial(self._store(plan.name))
+                    refused[plan.name] = error
+                    _log.warning("set aside: %s", error)
+            reasons = {name: str(error) for name, error in refused.items()}
+            write_set_aside(self._filepath, reasons)
+        if plans and len(refused) == len(plans):
+            raise next(iter(refused.values()))
+
+    def content_hash(self) -> str | None:
+        """Return a hash over the volumes' fingerprints, None where there is no volume."""
+        known = {_name(path): read_identity(path) for path in _list_stores(self._filepath)}
+        told = [f"{name} {entry['fingerprint']}" for name, entry in known.items() if entry]
+        return hashlib.sha256("\n".join(told).encode()).hexdigest() if told else None
+
+    def _save_one(self, plan: VolumePlan) -> None:
+        store = self._store(plan.name)
+        recover_store(store)
+        identity = read_identity(store)
+        if identity and identity["finished"] and identity["fingerprint"] == plan.fingerprint:
+            _log.info("%s is up to date: kept", store)
+            discard_partial(store)
+            return
+        _log.info("%s: %.2f GB before compression, %s", store, plan.nbytes / 1e9,
+                  describe_space(self._filepath))  # fmt: skip
+        write_volume(store, plan, self._compute)
+
+    def _check(self, plan: VolumePlan) -> None:
+        if plan.is_label != (self._kind == "label"):
+            raise SettingsError(
+                f"volume folder {self._filepath}",
+                found=f"kind: {self._kind}, and a plan of the other kind for {plan.name}",
+                expected="label volumes in a folder of kind label, grey ones in one of kind image",
+                action="mend `kind` in the catalog",
+            )
+
+    def _store(self, sample: str) -> Path:
+        return self._filepath / f"{sample}{SUFFIX}"
+
+    def _recover(self) -> None:
+        """Mend exchanges that a kill cut short, unless another run is at work here."""
+        interrupted = list(self._filepath.glob(f"*{SUFFIX}.old"))
+        if interrupted:
+            with report_write_errors(self._filepath, _KEPT), lock_store(self._filepath):
+                for path in interrupted:
+                    recover_store(path.with_suffix(""))
+
+    def _exists(self) -> bool:
+        return any(
+            (read_identity(path) or {}).get("finished") for path in _list_stores(self._filepath)
+        )
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": self._filepath.as_posix(), "kind": self._kind}
+
+
+def _list_stores(folder: Path) -> Iterator[Path]:
+    return iter(sorted(path for path in folder.glob(f"*{SUFFIX}") if path.is_dir()))
+
+
+def _name(store: Path) -> str:
+    return store.name.removesuffix(SUFFIX)

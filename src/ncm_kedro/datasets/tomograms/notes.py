@@ -1,0 +1,253 @@
+"""What every reader of raw tomograms hands over, and the checks that all of them share.
+
+What a user says about a sample in the ``<sample>.yml`` beside its tomogram.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+from pydantic import Field, ValidationError, field_validator
+
+from ncm_kedro.errors import TomogramError
+from ncm_kedro.params.base import FrozenParams
+from ncm_kedro.tomo.volumes.volume import Spacing, Triple
+
+Region = tuple[slice, slice, slice]
+
+_UM_PER_UNIT = {
+    **dict.fromkeys(("m", "meter", "metre", "meters", "metres"), 1.0e6),
+    **dict.fromkeys(("cm", "centimeter", "centimetre"), 1.0e4),
+    **dict.fromkeys(("mm", "millimeter", "millimetre"), 1.0e3),
+    **dict.fromkeys(("um", "µm", "μm", "\\u00b5m", "micron", "microns", "micrometer",
+                     "micrometre", "micrometers"), 1.0),
+    **dict.fromkeys(("nm", "nanometer", "nanometre", "nanometers"), 1.0e-3),
+    **dict.fromkeys(("å", "a", "angstrom", "ångström"), 1.0e-4),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class OpenedVolume:
+    """A volume whose metadata was read, but no voxel.
+
+    Attributes
+    ----------
+    shape_zyx
+        Voxels along z, y, x.
+    dtype
+        Type in the file, with its byte order.
+    read
+        Reads a region; opens the file itself and pickles.
+    voxel_size_um
+        Along z, y, x; None where the file does not say.
+    voxel_size_source
+        What the voxel size was taken from, or what the file says instead.
+    files
+        All files that hold the volume.
+    """
+
+    shape_zyx: Triple
+    dtype: np.dtype[Any]
+    read: Callable[[Region], NDArray[Any]]
+    voxel_size_um: Spacing | None
+    voxel_size_source: str
+    files: tuple[Path, ...]
+
+
+def convert_to_um(length: float, unit: str | bytes | None) -> float | None:
+    """Convert a length to micrometres.
+
+    Parameters
+    ----------
+    length
+        The length in its unit.
+    unit
+        Name or symbol of a unit of length, in any case.
+
+    Returns
+    -------
+    float or None
+        None where the unit is not known, or the length is not a positive number.
+    """
+    name = unit.decode("utf-8", "replace") if isinstance(unit, bytes) else str(unit or "")
+    factor = _UM_PER_UNIT.get(name.strip().lower())
+    if factor is None or not math.isfinite(length) or length <= 0:
+        return None
+    return float(length) * factor
+
+
+def join_spacing(sizes_um: Sequence[float | None]) -> Spacing | None:
+    """Return three voxel edges as such, or None where one of them is not known."""
+    depth, height, width = sizes_um
+    if depth is None or height is None or width is None:
+        return None
+    return depth, height, width
+
+
+def check_volume(source: Path, shape: Sequence[int], kind: np.dtype[Any]) -> Triple:
+    """Check that an array can be a tomogram.
+
+    Parameters
+    ----------
+    source
+        For the message.
+    shape
+        As found in the file.
+    kind
+        As found in the file.
+
+    Returns
+    -------
+    tuple of int
+        Voxels along z, y, x.
+
+    Raises
+    ------
+    TomogramError
+        If it is empty, flat, has more than three axes, or holds no numbers.
+    """
+    text = " x ".join(str(n) for n in shape) or "a single number"
+    if kind.kind not in "biuf" or kind.itemsize > 8:
+        raise refuse_volume(source, f"values of type {kind}", "whole or real numbers",
+                            "save the grey values as uint8, uint16 or float32")  # fmt: skip
+    if 0 in shape:
+        raise refuse_volume(source, f"an empty array ({text})")
+    if len(shape) == 2:
+        raise refuse_volume(
+            source, f"a 2-D image ({text})",
+            action=f"put all sections of the sample into one stack, or as files into one folder "
+            f"{source.stem.split('.')[0]}/; one section alone is no volume, but can serve to "
+            "train the detector",
+        )  # fmt: skip
+    if len(shape) != 3:
+        raise refuse_volume(source, f"an array of {len(shape)} axes ({text})")
+    if min(shape) == 1:
+        axis = "zyx"[list(shape).index(1)]
+        raise refuse_volume(source, f"a volume that is one voxel thin along {axis} ({text})")
+    depth, height, width = (int(n) for n in shape)
+    return depth, height, width
+
+
+def refuse_volume(
+    source: Path,
+    found: str,
+    expected: str = "a volume of grey values (z, y, x), at least two voxels along each axis",
+    action: str = "export the reconstruction again as one grey volume per sample",
+) -> TomogramError:
+    """Make the error for an input that cannot be used."""
+    return TomogramError(source, found=found, expected=expected, action=action)
+
+
+def drop_unit_axes(shape: Sequence[int]) -> tuple[int, ...]:
+    """Drop axes of length 1 from the front until three are left."""
+    kept = list(shape)
+    while len(kept) > 3 and 1 in kept[:-3]:
+        kept.remove(1)
+    return tuple(int(n) for n in kept)
+
+
+_Edge = Annotated[float, Field(gt=0, lt=1000, allow_inf_nan=False)]
+_EXAMPLE = "voxel_size_um: [0.07, 0.07, 0.07]"
+
+
+class TomogramNotes(FrozenParams):
+    """Keys of ``<sample>.yml``; all are optional."""
+
+    voxel_size_um: tuple[_Edge, _Edge, _Edge] | None = None
+    """Edges of a voxel along z, y, x, or one number for all (um); beats the file's metadata."""
+
+    cycles: float | None = Field(default=None, ge=0)
+    """Charge and discharge cycles that the electrode has seen (no unit)."""
+
+    c_rate: float | None = Field(default=None, gt=0)
+    """Rate at which it was cycled (1/h)."""
+
+    axis_to_collector: Literal["z", "-z", "y", "-y", "x", "-x", "+z", "+y", "+x"] | None = None
+    """Axis that points from the separator to the current collector."""
+
+    dataset: str | None = Field(default=None, min_length=1)
+    """Path of the volume within an HDF5 file or a Zarr group."""
+
+    @field_validator("voxel_size_um", mode="before")
+    @classmethod
+    def _spread_scalar(cls, value: Any) -> Any:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        return (value, value, value) if is_number else value
+
+    @property
+    def spacing_um(self) -> Spacing | None:
+        """Voxel size, if given."""
+        return self.voxel_size_um
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """What is handed on with the volume, without what was not said."""
+        return self.model_dump(include={"cycles", "c_rate", "axis_to_collector"}, exclude_none=True)
+
+
+def read_notes(path: Path) -> TomogramNotes:
+    """Read a sample's ``.yml``; an absent one says nothing.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Raises
+    ------
+    TomogramError
+        If it cannot be parsed, has an unknown key, or a value out of range.
+    """
+    if not path.is_file():
+        return TomogramNotes()
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise _refuse(path, f"text that cannot be parsed ({' '.join(str(error).split())})") from (
+            error
+        )
+    try:
+        return TomogramNotes.model_validate({} if content is None else content)
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join(str(part) for part in fault['loc']) or 'the file'}: {fault['msg']}"
+            for fault in error.errors()
+        )
+        raise _refuse(path, faults) from error
+
+
+def demand_voxel_size(source: Path, notes: Path, said: str) -> TomogramError:
+    """Make the error for a tomogram whose voxel size nobody knows.
+
+    Parameters
+    ----------
+    source
+        The tomogram.
+    notes
+        Where the user can say it.
+    said
+        What the tomogram's metadata says.
+    """
+    return TomogramError(
+        source,
+        found=f"no voxel size ({said})",
+        expected="the edges of a voxel in um, in the file's metadata or beside the file",
+        action=f"write a line such as `{_EXAMPLE}` (z, y, x) into {notes}",
+    )
+
+
+def _refuse(path: Path, found: str) -> TomogramError:
+    keys = ", ".join(TomogramNotes.model_fields)
+    return TomogramError(
+        path,
+        found=found,
+        expected=f"YAML with some of the keys {keys}",
+        action=f"mend it; a sufficient file is the one line `{_EXAMPLE}`",
+    )

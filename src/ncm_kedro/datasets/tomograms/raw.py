@@ -1,0 +1,326 @@
+"""The folder of raw tomograms, as a user lays it down."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+import pandas as pd
+import tifffile
+from kedro.io import AbstractDataset
+from numpy.typing import NDArray
+
+from ncm_kedro.datasets.tomograms.hdf5 import HDF5_SUFFIXES, open_hdf5
+from ncm_kedro.datasets.tomograms.notes import (
+    OpenedVolume,
+    Region,
+    TomogramNotes,
+    demand_voxel_size,
+    read_notes,
+    refuse_volume,
+)
+from ncm_kedro.datasets.tomograms.tiff import TIFF_SUFFIXES, open_sections, open_tiff
+from ncm_kedro.datasets.tomograms.zarr import is_zarr, open_zarr
+from ncm_kedro.datasets.wrappers import refuse_saving
+from ncm_kedro.errors import NcmError, SettingsError, TomogramError
+from ncm_kedro.tomo.volumes.volume import Spacing, Triple
+
+NOTES_SUFFIX = ".yml"
+_READER_VERSION = 1
+_READ_ERRORS = (OSError, ValueError, RuntimeError, KeyError, IndexError, tifffile.TiffFileError)
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RawTomogram:
+    """A tomogram as its file holds it; no voxel is read before ``read`` is called.
+
+    Attributes
+    ----------
+    name
+        The sample.
+    source
+        The file or folder.
+    opened
+        Shape, type and reader.
+    voxel_size_um
+        Edges of a voxel along z, y, x.
+    voxel_size_source
+        Where that was found.
+    attributes
+        ``cycles``, ``c_rate`` and ``axis_to_collector``, where the user said them.
+    fingerprint
+        Names, sizes and times of the files, and what the user said.
+    """
+
+    name: str
+    source: str
+    opened: OpenedVolume
+    voxel_size_um: Spacing
+    voxel_size_source: str
+    attributes: Mapping[str, Any]
+    fingerprint: str
+
+    @property
+    def shape_zyx(self) -> Triple:
+        """Voxels along z, y, x."""
+        return self.opened.shape_zyx
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the voxels in the file, with its byte order."""
+        return self.opened.dtype
+
+    def read(self, region: Region) -> NDArray[Any]:
+        """Read part of the volume.
+
+        Parameters
+        ----------
+        region
+            Slices along z, y, x.
+
+        Returns
+        -------
+        ndarray
+            In the type of the file; may be mapped instead of loaded.
+
+        Raises
+        ------
+        TomogramError
+            If the file turns out to be damaged.
+        """
+        try:
+            return self.opened.read(region)
+        except _READ_ERRORS as error:
+            z = region[0]
+            raise refuse_volume(
+                Path(self.source),
+                f"sections {z.start} to {(z.stop or 0) - 1} that cannot be read ({error})",
+                "an intact file",
+                "copy or export the file again",
+            ) from error
+
+
+class RawTomograms(Mapping[str, RawTomogram]):
+    """Tomograms by sample, and what was set aside.
+
+    Parameters
+    ----------
+    tomograms
+        By sample.
+    rejected
+        ``file, reason`` of inputs that cannot be used.
+    """
+
+    def __init__(self, tomograms: Mapping[str, RawTomogram], rejected: pd.DataFrame) -> None:
+        self._tomograms = dict(tomograms)
+        self.rejected = rejected
+
+    def __getitem__(self, sample: str, /) -> RawTomogram:
+        return self._tomograms[sample]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tomograms)
+
+    def __len__(self) -> int:
+        return len(self._tomograms)
+
+
+class RawTomogramFolder(AbstractDataset[None, RawTomograms]):
+    """Tomograms as ``<filepath>/<sample>{.tif,.tiff,.h5,.hdf5,.nxs,.zarr,/}``; read only.
+
+    A folder that is no Zarr store holds a section per file. ``<sample>.yml`` beside it may say
+    ``voxel_size_um``, ``cycles``, ``c_rate``, ``axis_to_collector`` and ``dataset``.
+
+    Parameters
+    ----------
+    filepath
+        The folder.
+    samples
+        Samples to use; None: all.
+    metadata
+        Anything; kedro ignores it (kedro-viz reads it).
+    """
+
+    def __init__(
+        self,
+        *,
+        filepath: str,
+        samples: Sequence[str] | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        self._filepath = Path(filepath)
+        self._samples = None if samples is None else [str(sample) for sample in samples]
+        self.metadata = metadata
+
+    def load(self) -> RawTomograms:
+        """Open every tomogram; metadata is read, no voxel.
+
+        Returns
+        -------
+        RawTomograms
+            Sorted by sample, with a table of those that cannot be used.
+
+        Raises
+        ------
+        TomogramError
+            If the folder holds no tomogram, or none that can be used.
+        SettingsError
+            If ``samples`` names one that is not there.
+        """
+        sources = self._list_sources()
+        tomograms, rejected = {}, []
+        for sample, paths in sorted(sources.items()):
+            try:
+                tomograms[sample] = open_tomogram(sample, paths, self._filepath)
+            except TomogramError as error:
+                _log.warning("set aside: %s", error)
+                rejected.append((paths[0].name, error))
+        if not tomograms:
+            raise rejected[0][1]
+        rows = [(file, str(error)) for file, error in rejected] + list(
+            self._list_strangers(sources)
+        )
+        return RawTomograms(
+            tomograms, pd.DataFrame(rows, columns=["file", "reason"], dtype="str")
+        )  # fmt: skip
+
+    def save(self, data: None) -> NoReturn:
+        """Refuse: raw data is the user's.
+
+        Raises
+        ------
+        NcmError
+            Always.
+        """
+        refuse_saving(self._filepath, "raw tomograms")
+
+    def content_hash(self) -> str | None:
+        """Return a hash over the files' names, sizes and times, None where nothing can be used."""
+        try:
+            tomograms = self.load()
+        except NcmError:
+            return None
+        told = [f"{name} {tomograms[name].fingerprint}" for name in sorted(tomograms)]
+        return hashlib.sha256("\n".join(told).encode()).hexdigest()
+
+    def _list_sources(self) -> dict[str, list[Path]]:
+        """List the files and folders of each sample."""
+        sources: dict[str, list[Path]] = {}
+        for path in self._list_visible():
+            if path.is_dir() or path.suffix.lower() in (*TIFF_SUFFIXES, *HDF5_SUFFIXES):
+                sources.setdefault(name_sample(path), []).append(path)
+        if not sources:
+            raise self._nothing_there()
+        if self._samples is None:
+            return sources
+        missing = sorted(set(self._samples) - set(sources))
+        if missing:
+            raise SettingsError(
+                "samples",
+                found=f"{', '.join(missing)}, which {self._filepath} does not hold",
+                expected=f"some of {', '.join(sorted(sources))}",
+                action="mend the list in the catalog, or set it to null to use every sample",
+            )
+        return {sample: sources[sample] for sample in self._samples}
+
+    def _list_strangers(self, sources: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        if self._samples is not None:
+            return
+        for path in self._list_visible():
+            if path.suffix.lower() == NOTES_SUFFIX:
+                if path.stem not in sources:
+                    yield path.name, "notes without a tomogram of that name"
+            elif name_sample(path) not in sources:
+                yield path.name, "not a TIFF, HDF5 or Zarr file, nor a folder of sections"
+
+    def _list_visible(self) -> list[Path]:
+        if not self._filepath.is_dir():
+            return []
+        return sorted(path for path in self._filepath.iterdir() if not path.name.startswith("."))
+
+    def _nothing_there(self) -> TomogramError:
+        found = "no tomogram" if self._filepath.is_dir() else "no such folder"
+        return TomogramError(
+            self._filepath,
+            found=found,
+            expected="tomograms as <sample>.tif, .h5, .zarr, or a folder of sections <sample>/",
+            action=f"put one there, with its voxel size in {self._filepath.name}/<sample>.yml",
+        )
+
+    def _exists(self) -> bool:
+        return bool(self._list_visible())
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": self._filepath.as_posix(), "samples": self._samples}
+
+
+def open_tomogram(sample: str, paths: Sequence[Path], folder: Path) -> RawTomogram:
+    """Open one tomogram with its notes.
+
+    Parameters
+    ----------
+    sample
+        Its name.
+    paths
+        The file or folder; more than one is an error.
+    folder
+        Holds ``<sample>.yml``.
+
+    Raises
+    ------
+    TomogramError
+        If it cannot be used.
+    """
+    path = paths[0]
+    if len(paths) > 1:
+        raise refuse_volume(
+            path,
+            f"{len(paths)} inputs for sample {sample}: {', '.join(p.name for p in paths)}",
+            "one file or folder per sample",
+            "rename or move all but one",
+        )
+    notes_path = folder / f"{sample}{NOTES_SUFFIX}"
+    notes = read_notes(notes_path)
+    opened = _open_volume(path, notes)
+    size, said = opened.voxel_size_um, opened.voxel_size_source
+    if notes.spacing_um is not None:
+        size, said = notes.spacing_um, notes_path.name
+    if size is None:
+        raise demand_voxel_size(path, notes_path, said)
+    return RawTomogram(
+        name=sample,
+        source=path.as_posix(),
+        opened=opened,
+        voxel_size_um=size,
+        voxel_size_source=said,
+        attributes=notes.attributes,
+        fingerprint=_fingerprint(opened, notes),
+    )
+
+
+def name_sample(path: Path) -> str:
+    """Name the sample of a file: ``a.tif``, ``a.ome.tif``, ``a.ome.zarr`` and ``a/`` are ``a``."""
+    known = (*TIFF_SUFFIXES, *HDF5_SUFFIXES, ".zarr")
+    stem = path.stem if path.suffix.lower() in known else path.name
+    return stem[: -len(".ome")] if stem.lower().endswith(".ome") else stem
+
+
+def _open_volume(path: Path, notes: TomogramNotes) -> OpenedVolume:
+    if path.is_dir():
+        return open_zarr(path, notes.dataset) if is_zarr(path) else open_sections(path)
+    if path.suffix.lower() in HDF5_SUFFIXES:
+        return open_hdf5(path, notes.dataset)
+    return open_tiff(path)
+
+
+def _fingerprint(opened: OpenedVolume, notes: TomogramNotes) -> str:
+    stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in opened.files]
+    facts = [_READER_VERSION, stats, notes.model_dump(), opened.voxel_size_um]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]

@@ -1,0 +1,282 @@
+"""Tomograms in TIFF: one stack in a file, or a folder of sections."""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+from ncm_kedro.datasets.tomograms.notes import (
+    OpenedVolume,
+    Region,
+    check_volume,
+    convert_to_um,
+    join_spacing,
+    refuse_volume,
+)
+from ncm_kedro.errors import TomogramError
+from ncm_kedro.tomo.volumes.volume import Spacing, Triple
+
+TIFF_SUFFIXES = (".tif", ".tiff")
+SECTION_SUFFIXES = (*TIFF_SUFFIXES, ".png")
+
+_PRINT_PIXEL_UM = 20.0  # a printer's resolution, 72 to 1200 dpi, gives larger pixels
+_UNIT_NAMES = {2: 25_400.0, 3: 10_000.0}  # ResolutionUnit: um per inch, per cm
+
+
+def open_tiff(path: Path) -> OpenedVolume:
+    """Open a multi-page TIFF, an ImageJ or OME stack, or a BigTIFF.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Raises
+    ------
+    TomogramError
+        If it is damaged, or not one grey volume.
+    """
+    if not path.stat().st_size:
+        raise refuse_volume(path, "an empty file (0 bytes)")
+    try:
+        with tifffile.TiffFile(path) as tiff:
+            return _describe_stack(path, tiff)
+    except (tifffile.TiffFileError, OSError, ValueError, IndexError, struct.error) as error:
+        raise _damaged(path, str(error)) from error
+
+
+def _describe_stack(path: Path, tiff: tifffile.TiffFile) -> OpenedVolume:
+    _check_chain(path, tiff)
+    series = tiff.series[0]
+    page = series.keyframe
+    shapes = {(page.shape, page.dtype) for page in (s.keyframe for s in tiff.series)}
+    if len(tiff.series) > 1 and len(shapes) > 1:
+        found = " and ".join(sorted(f"{s} {d}" for s, d in shapes))
+        raise refuse_volume(path, f"sections of different shape or type: {found}")
+    if len(tiff.series) > 1:
+        raise refuse_volume(path, f"{len(tiff.series)} separate images in one file")
+    if "S" in series.axes or "C" in series.axes or page.samplesperpixel > 1:
+        raise refuse_volume(path, f"colour or several channels (axes {series.axes})")
+    if page.photometric == tifffile.PHOTOMETRIC.PALETTE:
+        raise refuse_volume(path, "a colour palette instead of grey values")
+    shape = check_volume(path, series.shape, series.dtype)
+    kind = series.dtype.newbyteorder(tiff.byteorder)
+    size = path.stat().st_size
+    read: MappedStack | PagedStack
+    if series.dataoffset is not None and page.compression == 1 and page.bitspersample % 8 == 0:
+        needed = series.dataoffset + int(np.prod(shape)) * kind.itemsize
+        read = MappedStack(path, series.dataoffset, shape, kind)
+    else:
+        needed = max(_end_of(page) for page in series.pages)
+        read = PagedStack(path, shape)
+    if needed > size:
+        raise _damaged(path, f"{size} of {needed} bytes")
+    spacing, said = _find_voxel_size(tiff)
+    return OpenedVolume(shape, kind, read, spacing, said, (path,))
+
+
+def open_sections(folder: Path) -> OpenedVolume:
+    """Open a folder of sections, one file each, in natural order of their names.
+
+    Parameters
+    ----------
+    folder
+        Holds ``*.tif``, ``*.tiff`` or ``*.png``.
+
+    Raises
+    ------
+    TomogramError
+        If there is none, or they differ in shape or type.
+    """
+    files = list_sections(folder)
+    if not files:
+        raise refuse_volume(folder, "a folder without TIFF or PNG sections")
+    if len(files) == 1 and files[0].suffix.lower() in TIFF_SUFFIXES:
+        return open_tiff(files[0])
+    first = _describe_section(files[0])
+    for file in files[1:]:
+        other = _describe_section(file)
+        if other != first:
+            raise refuse_volume(
+                file,
+                f"a section of {other[0]} {other[1]}, where the first ({files[0].name}) has "
+                f"{first[0]} {first[1]}",
+                "sections of one shape and type",
+                "export the reconstruction again, or move the odd files out of the folder",
+            )
+    shape = check_volume(folder, (len(files), *first[0]), first[1])
+    spacing, said = _find_section_size(files[0])
+    return OpenedVolume(shape, first[1], SectionFolder(tuple(files)), spacing, said, tuple(files))
+
+
+def list_sections(folder: Path) -> list[Path]:
+    """List the image files of a folder; ``s2.tif`` comes before ``s10.tif``."""
+    files = (path for path in folder.iterdir() if path.suffix.lower() in SECTION_SUFFIXES)
+    visible = [path for path in files if path.is_file() and not path.name.startswith(".")]
+    return sorted(visible, key=lambda path: _natural_key(path.stem))
+
+
+@dataclass(frozen=True)
+class MappedStack:
+    """Reads voxels that lie in a file one after the other."""
+
+    path: Path
+    offset: int
+    shape_zyx: Triple
+    dtype: np.dtype[Any]
+
+    def __call__(self, region: Region) -> NDArray[Any]:
+        """Map a region; pages are read when it is copied."""
+        mapped = np.memmap(self.path, self.dtype, "r", self.offset, self.shape_zyx)
+        return mapped[region]
+
+
+@dataclass(frozen=True)
+class PagedStack:
+    """Decodes the sections that a region touches."""
+
+    path: Path
+    shape_zyx: Triple
+
+    def __call__(self, region: Region) -> NDArray[Any]:
+        """Read a region."""
+        with tifffile.TiffFile(self.path) as tiff:
+            pages = tiff.series[0].pages
+            sections = range(*region[0].indices(self.shape_zyx[0]))
+            return np.stack([pages[z].asarray(maxworkers=1)[region[1:]] for z in sections])
+
+
+@dataclass(frozen=True)
+class SectionFolder:
+    """Decodes the files that a region touches."""
+
+    files: tuple[Path, ...]
+
+    def __call__(self, region: Region) -> NDArray[Any]:
+        """Read a region."""
+        return np.stack([_read_section(file)[region[1:]] for file in self.files[region[0]]])
+
+
+def _describe_section(file: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    if not file.stat().st_size:
+        raise refuse_volume(file, "an empty file (0 bytes)")
+    if file.suffix.lower() not in TIFF_SUFFIXES:
+        image = _read_section(file)
+        return image.shape, image.dtype
+    try:
+        with tifffile.TiffFile(file) as tiff:
+            _check_chain(file, tiff)
+            page = tiff.pages[0]
+            if len(tiff.pages) > 1:
+                raise refuse_volume(file, f"{len(tiff.pages)} pages in one file of a folder",
+                                    "one section per file")  # fmt: skip
+            if len(page.shape) != 2 or page.photometric == tifffile.PHOTOMETRIC.PALETTE:
+                raise refuse_volume(file, f"a colour image ({page.shape})", "grey sections")
+            if _end_of(page) > file.stat().st_size:
+                raise _damaged(file, f"{file.stat().st_size} of {_end_of(page)} bytes")
+            return page.shape, page.dtype.newbyteorder(tiff.byteorder)
+    except (tifffile.TiffFileError, OSError, ValueError, IndexError, struct.error) as error:
+        raise _damaged(file, str(error)) from error
+
+
+def _read_section(file: Path) -> NDArray[Any]:
+    if file.suffix.lower() in TIFF_SUFFIXES:
+        return np.asarray(tifffile.imread(file, maxworkers=1))
+    image = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_UNCHANGED)
+    if image is None:
+        raise _damaged(file, "no image that can be decoded")
+    if image.ndim != 2:
+        raise refuse_volume(file, f"a colour image ({image.shape})", "grey sections")
+    return np.asarray(image)
+
+
+def _check_chain(path: Path, tiff: tifffile.TiffFile) -> None:
+    """Refuse a file whose last page names a next one that is not there."""
+    last, form, handle = tiff.pages[len(tiff.pages) - 1], tiff.tiff, tiff.filehandle
+    handle.seek(last.offset)
+    tags = struct.unpack(form.tagnoformat, handle.read(form.tagnosize))[0]
+    handle.seek(last.offset + form.tagnosize + tags * form.tagsize)
+    following = struct.unpack(form.offsetformat, handle.read(form.offsetsize))[0]
+    if following:
+        raise _damaged(path, f"{len(tiff.pages)} pages, and a next one that cannot be read")
+
+
+def _end_of(page: Any) -> int:
+    pairs = zip(page.dataoffsets, page.databytecounts, strict=True)
+    return max((offset + count for offset, count in pairs), default=0)
+
+
+def _find_voxel_size(tiff: tifffile.TiffFile) -> tuple[Spacing | None, str]:
+    """Find the voxel size in OME-XML, in ImageJ's notes, or in the resolution tags."""
+    if tiff.ome_metadata:
+        pixels = _first_image(tifffile.xml2dict(tiff.ome_metadata)).get("Pixels", {})
+        sizes = [
+            convert_to_um(
+                float(pixels.get(f"PhysicalSize{axis}", 0)),
+                pixels.get(f"PhysicalSize{axis}Unit", "µm"),
+            )
+            for axis in "ZYX"
+        ]
+        return join_spacing(sizes), "OME-XML PhysicalSize"
+    page = tiff.pages[0]
+    across = [_resolution(page, name) for name in ("YResolution", "XResolution")]
+    if tiff.imagej_metadata and tiff.imagej_metadata.get("unit"):
+        notes = tiff.imagej_metadata
+        unit = notes["unit"]
+        pixels_yx = [convert_to_um(1 / n, unit) if n else None for n in across]
+        depth = convert_to_um(float(notes.get("spacing", 0)), unit)
+        if depth is not None:
+            return join_spacing([depth, *pixels_yx]), "ImageJ spacing and resolution"
+    return _cubic_voxels(page, across)
+
+
+def _find_section_size(file: Path) -> tuple[Spacing | None, str]:
+    if file.suffix.lower() not in TIFF_SUFFIXES:
+        return None, "PNG sections do not say"
+    with tifffile.TiffFile(file) as tiff:
+        return _find_voxel_size(tiff)
+
+
+def _cubic_voxels(page: Any, across: Sequence[float]) -> tuple[Spacing | None, str]:
+    """Take square pixels of a plausible size as faces of cubes."""
+    tag = page.tags.get("ResolutionUnit")
+    per_unit = _UNIT_NAMES.get(int(tag.value)) if tag is not None else None
+    if per_unit is None or not all(across):
+        return None, "the TIFF tags give no resolution"
+    height, width = (per_unit / n for n in across)
+    if max(height, width) >= _PRINT_PIXEL_UM or abs(height - width) > 1e-3 * width:
+        return None, f"the TIFF tags give {height:.4g} x {width:.4g} um, a printer's resolution"
+    return (width, width, width), "TIFF resolution, voxels taken as cubes"
+
+
+def _resolution(page: Any, name: str) -> float:
+    tag = page.tags.get(name)
+    if tag is None:
+        return 0.0
+    numerator, denominator = tag.value
+    return numerator / denominator if denominator else 0.0
+
+
+def _first_image(document: dict[str, Any]) -> dict[str, Any]:
+    image = document.get("OME", {}).get("Image", {})
+    first = image[0] if isinstance(image, list) and image else image
+    return first if isinstance(first, dict) else {}
+
+
+def _natural_key(text: str) -> list[tuple[int, int, str]]:
+    parts = re.split(r"(\d+)", text)
+    return [(1, int(p), "") if p.isdigit() else (0, 0, p.lower()) for p in parts if p]
+
+
+def _damaged(path: Path, found: str) -> TomogramError:
+    return refuse_volume(path, f"a damaged or truncated file ({found})", "an intact image file",
+                         "copy or export the file again")  # fmt: skip

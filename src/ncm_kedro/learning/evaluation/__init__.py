@@ -1,0 +1,4 @@
+"""Metrics, calibration, prediction sets, out-of-distribution scores, promotion.
+
+No model is trained here.
+"""

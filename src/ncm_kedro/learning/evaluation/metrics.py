@@ -1,0 +1,303 @@
+"""Scores of a classifier, each with a confidence interval from resampled areas.
+
+Crops of one area show nearly the same thing; resampling crops would make intervals far too narrow.
+Whole areas are drawn with replacement instead (cluster bootstrap, Davison & Hinkley 1997, ch. 3.8).
+Areas without replicate electrodes behind them carry within-session variation only: an interval says
+nothing about another electrode or another session.
+
+Scores of the validation split, computed on the device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional
+
+from ncm_kedro.errors import TableError
+from ncm_kedro.learning.evaluation.calibration import measure_reliability
+from ncm_kedro.learning.evaluation.region_statistics import draw_areas
+from ncm_kedro.params.tune_train import EvaluationParams
+
+_SMALLEST_PROBABILITY = 1e-12
+
+
+def sum_over_groups(
+    probabilities: NDArray[np.floating], groups: Sequence[str]
+) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    """Marginal probabilities: classes of the same group (composition, state) added up.
+
+    Parameters
+    ----------
+    probabilities
+        (N, K).
+    groups
+        Group of each of the K classes.
+
+    Returns
+    -------
+    probabilities
+        (N, G).
+    names
+        The G groups, sorted.
+    """
+    names, member = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
+    summed = np.asarray(probabilities, dtype=np.float64) @ np.eye(len(names))[member]
+    return summed, tuple(str(name) for name in names)
+
+
+def count_confusion(
+    labels: NDArray[np.integer], predicted: NDArray[np.integer], n_classes: int
+) -> NDArray[np.int64]:
+    """(K, K) crops by true class (row) and predicted class (column)."""
+    cell = labels.astype(np.int64) * n_classes + predicted
+    counts = np.bincount(cell, minlength=n_classes**2)
+    return counts.reshape(n_classes, n_classes).astype(np.int64)
+
+
+def score_confusion(confusion: NDArray[np.number]) -> dict[str, NDArray[np.float64]]:
+    """Accuracy, balanced accuracy and macro F1 of confusion matrices.
+
+    Parameters
+    ----------
+    confusion
+        (..., K, K), true class by row.
+
+    Returns
+    -------
+    dict
+        `accuracy`, `balanced_accuracy` (mean recall) and `macro_f1` (mean F1), each of shape
+        (...). Means are over classes with crops, so that a resample that happens to miss a class
+        does not score zero for it.
+    """
+    hits = np.diagonal(confusion, axis1=-2, axis2=-1).astype(np.float64)
+    actual, claimed = confusion.sum(axis=-1), confusion.sum(axis=-2)
+    recall = np.divide(hits, actual, out=np.zeros_like(hits), where=actual > 0)
+    both = actual + claimed
+    n_present = np.maximum((actual > 0).sum(axis=-1), 1)
+    f1 = np.divide(2.0 * hits, both, out=np.zeros_like(hits), where=both > 0)
+    return {
+        "accuracy": hits.sum(axis=-1) / actual.sum(axis=-1),
+        "balanced_accuracy": recall.sum(axis=-1) / n_present,
+        "macro_f1": f1.sum(axis=-1) / n_present,
+    }
+
+
+def resample_areas(
+    labels: NDArray[np.integer],
+    predicted: NDArray[np.integer],
+    areas: Sequence[str],
+    n_classes: int,
+    params: EvaluationParams,
+    *,
+    strata: NDArray[np.integer],
+) -> dict[str, NDArray[np.float64]]:
+    """Scores of `n_bootstrap` resamples of areas, each of shape (n_bootstrap,).
+
+    Areas are drawn within the class that they belong to, as they were sampled: a resample never
+    loses a class. `strata` (N,) is that class.
+    """
+    names, area, weights = draw_areas(areas, strata, params)
+    cell = (area * n_classes + labels) * n_classes + predicted
+    per_area = np.bincount(cell, minlength=len(names) * n_classes**2)
+    per_area = per_area.reshape(len(names), n_classes**2).astype(np.float64)
+    confusion = (weights @ per_area).reshape(-1, n_classes, n_classes)
+    return score_confusion(confusion)
+
+
+def score_with_intervals(
+    labels: NDArray[np.integer],
+    predicted: NDArray[np.integer],
+    areas: Sequence[str],
+    n_classes: int,
+    params: EvaluationParams,
+    *,
+    strata: NDArray[np.integer] | None = None,
+) -> dict[str, dict[str, float]]:
+    """Each score with the percentile interval of its resamples.
+
+    Parameters
+    ----------
+    labels, predicted
+        (N,) class numbers.
+    areas
+        (N,) name of the disjoint area each crop lies in.
+    n_classes
+        Count of classes K.
+    params
+        Resamples, confidence, seed.
+    strata
+        (N,) class that each crop's area was sampled from, where it is finer than `labels` (a
+        composition has several classes); the labels if not given.
+
+    Returns
+    -------
+    dict
+        ``{score: {value, low, high}}``, fractions.
+    """
+    values = score_confusion(count_confusion(labels, predicted, n_classes))
+    draws = resample_areas(
+        labels,
+        predicted,
+        areas,
+        n_classes,
+        params,
+        strata=labels if strata is None else strata,
+    )
+    tail = (1.0 - params.confidence) / 2.0
+    return {
+        name: {
+            "value": float(values[name]),
+            "low": float(np.quantile(draws[name], tail)),
+            "high": float(np.quantile(draws[name], 1.0 - tail)),
+        }
+        for name in values
+    }
+
+
+def report_classes(
+    confusion: NDArray[np.integer],
+    names: Sequence[str],
+    labels: NDArray[np.integer],
+    areas: Sequence[str],
+) -> dict[str, dict[str, float | int | None]]:
+    """Precision, recall, F1, crops and areas of each class; null where it is not defined."""
+    report: dict[str, dict[str, float | int | None]] = {}
+    area = np.asarray(areas, dtype=str)
+    for row, name in enumerate(names):
+        hits, actual = int(confusion[row, row]), int(confusion[row].sum())
+        claimed = int(confusion[:, row].sum())
+        report[name] = {
+            "precision": hits / claimed if claimed else None,
+            "recall": hits / actual if actual else None,
+            "f1": 2.0 * hits / (actual + claimed) if actual + claimed else None,
+            "crops": actual,
+            "areas": len(np.unique(area[labels == row])),
+        }
+    return report
+
+
+def evaluate_predictions(
+    probabilities: NDArray[np.floating],
+    labels: NDArray[np.integer],
+    areas: Sequence[str],
+    *,
+    class_names: Sequence[str],
+    compositions: Sequence[str],
+    states: Sequence[str],
+    params: EvaluationParams | None = None,
+    bins: int = 15,
+) -> dict[str, Any]:
+    """All scores of a set of predictions, ready for JSON.
+
+    Parameters
+    ----------
+    probabilities
+        (N, K), rows add up to 1.
+    labels
+        (N,) class numbers.
+    areas
+        (N,) name of the disjoint area each crop lies in.
+    class_names, compositions, states
+        (K,) name, composition and state of each class.
+    params
+        Resamples, confidence, seed.
+    bins
+        Bins of the reliability curve.
+
+    Returns
+    -------
+    dict
+        `n_crops`, `n_areas`, `confidence_level`; for each of `class`, `composition`, `state`:
+        `names`, the scores as ``{value, low, high}``, `confusion` and `per_class`; `calibration`
+        with `expected_error`, `negative_log_likelihood`, `brier` and the reliability curve.
+
+    Raises
+    ------
+    TableError
+        There is no prediction, or lengths do not agree.
+    """
+    params = EvaluationParams() if params is None else params
+    _check_lengths(probabilities, labels, areas, (class_names, compositions, states))
+    result: dict[str, Any] = {
+        "n_crops": len(labels),
+        "n_areas": len(set(areas)),
+        "confidence_level": params.confidence,
+    }
+    roles = {"class": class_names, "composition": compositions, "state": states}
+    for role, groups in roles.items():
+        if role == "class":
+            marginal, names = np.asarray(probabilities, dtype=np.float64), tuple(class_names)
+        else:
+            marginal, names = sum_over_groups(probabilities, groups)
+        number = {name: place for place, name in enumerate(names)}
+        truth = np.array([number[group] for group in groups], dtype=np.int64)[labels]
+        predicted = marginal.argmax(axis=1)
+        confusion = count_confusion(truth, predicted, len(names))
+        result[role] = {
+            "names": list(names),
+            **score_with_intervals(
+                truth, predicted, areas, len(names), params, strata=np.asarray(labels)
+            ),
+            "confusion": confusion.tolist(),
+            "per_class": report_classes(confusion, names, truth, areas),
+        }
+    result["calibration"] = _summarise_calibration(probabilities, labels, bins)
+    return result
+
+
+def _summarise_calibration(
+    probabilities: NDArray[np.floating], labels: NDArray[np.integer], bins: int
+) -> dict[str, Any]:
+    curve = measure_reliability(probabilities, labels, bins)
+    own = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+    target = np.eye(probabilities.shape[1])[labels]
+    filled = curve.count > 0
+    return {
+        "expected_error": curve.expected_error,
+        "negative_log_likelihood": float(-np.log(np.maximum(own, _SMALLEST_PROBABILITY)).mean()),
+        "brier": float(((probabilities - target) ** 2).sum(axis=1).mean()),
+        "confidence": curve.confidence[filled].tolist(),
+        "accuracy": curve.accuracy[filled].tolist(),
+        "count": curve.count[filled].tolist(),
+    }
+
+
+def _check_lengths(
+    probabilities: NDArray[np.floating],
+    labels: NDArray[np.integer],
+    areas: Sequence[str],
+    names: tuple[Sequence[str], ...],
+) -> None:
+    rows = {len(probabilities), len(labels), len(areas)}
+    columns = {probabilities.shape[1], *(len(values) for values in names)}
+    if len(labels) == 0 or len(rows) > 1 or len(columns) > 1:
+        raise TableError(
+            "predictions",
+            found=f"{len(probabilities)} x {probabilities.shape[1]} probabilities, {len(labels)} "
+            f"labels, {len(areas)} areas, {len(names[0])} class names",
+            expected="at least one crop, a label and an area per crop, a column per class",
+            action="evaluate the predictions with the crops and classes that they were made for",
+        )
+
+
+def score_validation(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
+    """Mean loss (nats), accuracy and balanced accuracy of logits (N, K) against labels (N,)."""
+    n_classes = logits.shape[1]
+    hit = (logits.argmax(1) == labels).float()
+    support = torch.bincount(labels, minlength=n_classes)
+    recall = torch.bincount(labels, weights=hit, minlength=n_classes) / support
+    return {
+        "loss": float(functional.cross_entropy(logits, labels)),
+        "accuracy": float(hit.mean()),
+        "balanced_accuracy": float(recall[support > 0].mean()),
+    }
+
+
+def rank_score(scores: dict[str, float], name: str) -> float:
+    """Value by which epochs are compared: higher is better."""
+    return -scores["loss"] if name == "loss" else scores[name]

@@ -1,0 +1,270 @@
+"""How prediction sets and the unknown-sample flag do on the test split.
+
+Areas weigh alike; intervals come from resampled areas (`area_weights`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ncm_kedro.learning.evaluation.calibration import ConformalSets
+from ncm_kedro.learning.evaluation.ood import UnknownDetector
+from ncm_kedro.learning.evaluation.region_statistics import draw_areas, weigh_areas
+from ncm_kedro.params.tune_train import EvaluationParams
+
+_BINS = 40
+_SHOWN_QUANTILE = 0.95
+
+
+@dataclass(frozen=True)
+class MeasuredCrops:
+    """Strangeness of some crops, as it stands in their table.
+
+    Attributes
+    ----------
+    feature_distance, energy
+        (N,).
+    unknown
+        (N,) whether flagged.
+    areas
+        (N,) name of the area each crop lies in.
+    """
+
+    feature_distance: NDArray[np.float64]
+    energy: NDArray[np.float64]
+    unknown: NDArray[np.bool_]
+    areas: Sequence[str]
+
+
+def score_sets(
+    members: NDArray[np.bool_],
+    labels: NDArray[np.integer],
+    areas: Sequence[str],
+    *,
+    classes: Sequence[str],
+    sets: ConformalSets,
+    params: EvaluationParams,
+) -> dict[str, Any]:
+    """Coverage and size of prediction sets, ready for JSON.
+
+    Parameters
+    ----------
+    members
+        (N, K) whether a class is in a crop's set.
+    labels
+        (N,) class numbers.
+    areas
+        (N,) name of the area each crop lies in.
+    classes
+        (K,) names.
+    sets
+        What was promised.
+    params
+        Resamples, confidence, seed.
+
+    Returns
+    -------
+    dict
+        `target`, `notes`, `coverage`, `mean_size` and `singletons` (share of sets of one class) as
+        ``{value, low, high}``, and the same for each class under `per_class`.
+    """
+    size = members.sum(axis=1).astype(np.float64)
+    values = {
+        "coverage": members[np.arange(len(labels)), labels].astype(np.float64),
+        "mean_size": size,
+        "singletons": (size == 1).astype(np.float64),
+    }
+    area = np.asarray(areas, dtype=str)
+    per_class: dict[str, Any] = {}
+    for number, name in enumerate(classes):
+        mine = labels == number
+        if mine.any():
+            per_class[name] = {
+                "areas": len(np.unique(area[mine])),
+                "validation_mosaics": sets.n_mosaics[number],
+                **_mean_over_areas(
+                    {key: value[mine] for key, value in values.items()},
+                    area[mine].tolist(),
+                    labels[mine],
+                    params,
+                ),
+            }
+    return {
+        "target": sets.coverage,
+        "notes": list(sets.notes),
+        **_mean_over_areas(values, areas, labels, params),
+        "per_class": per_class,
+    }
+
+
+def score_flag(
+    known: MeasuredCrops,
+    labels: NDArray[np.integer],
+    foreign: MeasuredCrops,
+    detector: UnknownDetector,
+    params: EvaluationParams,
+) -> dict[str, Any]:
+    """Count false alarms on known classes, and say how well foreign material is told from them.
+
+    Parameters
+    ----------
+    known
+        Crops of the test split.
+    labels
+        (N,) their class numbers.
+    foreign
+        Crops of another material; may be none.
+    detector
+        What flagged them.
+    params
+        Resamples, confidence, seed.
+
+    Returns
+    -------
+    dict
+        False-alarm rates `asked` for (on validation) and `promised` (at most, on new ground),
+        `notes`, `false_alarms` as
+        ``{value, low, high}``, `n_foreign` crops and `n_foreign_areas`; `detected` (share of
+        foreign crops flagged) and `auroc` of the score, the feature distance and the energy, null
+        without foreign crops; `histogram` of the score.
+    """
+    alarms = {"false_alarms": known.unknown.astype(np.float64)}
+    result: dict[str, Any] = {
+        "asked": detector.false_alarm_rate,
+        "promised": detector.level,
+        "notes": list(detector.notes),
+        **_mean_over_areas(alarms, known.areas, labels, params),
+        "n_foreign": len(foreign.areas),
+        "n_foreign_areas": len(set(foreign.areas)),
+        "detected": None,
+        "auroc": None,
+        "histogram": count_scores(known, foreign, detector),
+    }
+    if len(foreign.areas) > 0:
+        result["detected"] = float(np.average(foreign.unknown, weights=weigh_areas(foreign.areas)))
+        pairs = {
+            "score": (_score(known, detector), _score(foreign, detector)),
+            "feature_distance": (known.feature_distance, foreign.feature_distance),
+            "energy": (known.energy, foreign.energy),
+        }
+        result["auroc"] = {
+            name: measure_auroc(
+                low,
+                high,
+                known_areas=known.areas,
+                strata=labels,
+                foreign_areas=foreign.areas,
+                params=params,
+            )
+            for name, (low, high) in pairs.items()
+        }
+    return result
+
+
+def measure_auroc(
+    known: NDArray[np.floating],
+    foreign: NDArray[np.floating],
+    *,
+    known_areas: Sequence[str],
+    strata: NDArray[np.integer],
+    foreign_areas: Sequence[str],
+    params: EvaluationParams,
+) -> dict[str, float]:
+    """Chance that a foreign crop scores above a known one, ties counting half.
+
+    Areas weigh alike on both sides and are resampled on both; with one foreign area the interval
+    says nothing about other foreign areas.
+
+    Parameters
+    ----------
+    known, foreign
+        (N,) and (M,) scores.
+    known_areas, foreign_areas
+        Names of the areas they lie in.
+    strata
+        (N,) class of each known crop; areas are drawn within it.
+    params
+        Resamples, confidence, seed.
+    """
+    names, area, drawn = draw_areas(known_areas, strata, params)
+    others, other_area, other_drawn = draw_areas(
+        foreign_areas, np.zeros(len(foreign), dtype=np.int64), params
+    )
+    wins = np.zeros((len(names), len(others)))
+    for row in range(len(names)):
+        mine = np.sort(known[area == row])
+        below = np.searchsorted(mine, foreign, side="left")
+        level = np.searchsorted(mine, foreign, side="right")
+        share = (below + level) / (2.0 * len(mine))
+        wins[row] = np.bincount(other_area, weights=share, minlength=len(others))
+    wins /= np.bincount(other_area, minlength=len(others))
+    draws = ((drawn @ wins) * other_drawn).sum(axis=1)
+    draws /= drawn.sum(axis=1) * other_drawn.sum(axis=1)
+    return _summarise(float(wins.mean()), draws, params)
+
+
+def count_scores(
+    known: MeasuredCrops, foreign: MeasuredCrops, detector: UnknownDetector
+) -> dict[str, Any]:
+    """Count scores in bins; the last one holds all that is above.
+
+    Areas weigh alike, in the validation split mosaics.
+
+    Returns
+    -------
+    dict
+        `edges` (spreads above the validation median), `threshold`, and under `share` one list per
+        group: `validation`, `test` and `foreign` (empty without foreign crops).
+    """
+    ranks = detector.ranks
+    groups = {
+        "validation": (ranks.scores, ranks.weights / ranks.weights.sum()),
+        "test": (_score(known, detector), weigh_areas(known.areas)),
+    }
+    if len(foreign.areas) > 0:
+        groups["foreign"] = (_score(foreign, detector), weigh_areas(foreign.areas))
+    low = min(float(score.min()) for score, _ in groups.values())
+    high = max(float(np.quantile(score, _SHOWN_QUANTILE)) for score, _ in groups.values())
+    edges = np.linspace(low, max(high, 1.2 * detector.threshold, low + 1.0), _BINS + 1)
+    return {
+        "edges": edges.tolist(),
+        "threshold": detector.threshold,
+        "share": {
+            name: np.histogram(np.minimum(score, edges[-1]), edges, weights=weights)[0].tolist()
+            for name, (score, weights) in groups.items()
+        },
+    }
+
+
+def _score(crops: MeasuredCrops, detector: UnknownDetector) -> NDArray[np.float64]:
+    return detector.combine(crops.feature_distance, crops.energy)
+
+
+def _mean_over_areas(
+    values: Mapping[str, NDArray[np.float64]],
+    areas: Sequence[str],
+    strata: NDArray[np.integer],
+    params: EvaluationParams,
+) -> dict[str, dict[str, float]]:
+    """Mean over areas of each value's mean over an area's crops, with intervals."""
+    names, area, drawn = draw_areas(areas, strata, params)
+    count = np.bincount(area, minlength=len(names))
+    result = {}
+    for key, value in values.items():
+        means = np.bincount(area, weights=value, minlength=len(names)) / count
+        draws = drawn @ means / drawn.sum(axis=1)
+        result[key] = _summarise(float(means.mean()), draws, params)
+    return result
+
+
+def _summarise(
+    value: float, draws: NDArray[np.float64], params: EvaluationParams
+) -> dict[str, float]:
+    tail = (1.0 - params.confidence) / 2.0
+    low, high = np.quantile(draws, [tail, 1.0 - tail])
+    return {"value": value, "low": float(low), "high": float(high)}

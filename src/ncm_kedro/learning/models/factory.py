@@ -1,0 +1,205 @@
+"""Networks by name, from random weights, from timm's published ones or from a local file."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import os
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any, cast
+from urllib.parse import urlparse
+
+import timm
+from huggingface_hub import constants as hub_constants
+from safetensors import SafetensorError
+from timm.models import load_state_dict as read_state_dict
+from torch import Tensor, nn
+
+import ncm_kedro.learning.models.texture_net  # noqa: F401 (registers the network with timm)
+from ncm_kedro.errors import ModelError
+
+_LOG = logging.getLogger(__name__)
+_HUB_TIMEOUT_S = 3.0
+_NEAR_NAMES = 4
+
+
+def build_model(
+    name: str,
+    *,
+    num_classes: int,
+    pretrained: bool = False,
+    checkpoint_path: Path | str | None = None,
+    drop_rate: float = 0.0,
+) -> nn.Module:
+    """Build a classifier of single-channel images.
+
+    Parameters
+    ----------
+    name
+        Name of a timm architecture, with or without the tag of its weights
+        (``tf_efficientnet_b7``, ``resnet18.a1_in1k``), or ``ncm_texture_net``.
+    num_classes
+        Outputs of the last layer.
+    pretrained
+        Start from the weights that timm publishes (downloaded, or from the local cache).
+    checkpoint_path
+        Start from this local file instead (``.safetensors``, ``.pth``); a stem for colour images is
+        folded to one channel and a last layer for another number of classes is left out.
+    drop_rate
+        Probability of dropping a feature before the last layer.
+
+    Returns
+    -------
+    torch.nn.Module
+        Maps images (B, 1, H, W) to logits (B, num_classes).
+
+    Raises
+    ------
+    ModelError
+        If the name is unknown, or the weights cannot be fetched, read or fitted.
+    """
+    architecture = name.split(".", maxsplit=1)[0]
+    if not timm.is_model(architecture):
+        raise _unknown_name(name)
+    settings: dict[str, Any] = {"num_classes": num_classes, "in_chans": 1, "drop_rate": drop_rate}
+    if checkpoint_path is not None:
+        return _build_from_file(name, Path(checkpoint_path), settings)
+    if pretrained:
+        return _build_from_hub(name, settings)
+    return cast(nn.Module, timm.create_model(name, pretrained=False, **settings))
+
+
+def _unknown_name(name: str) -> ModelError:
+    known = timm.list_models()
+    stem = name.split(".", maxsplit=1)[0]
+    near = difflib.get_close_matches(stem, known, n=_NEAR_NAMES, cutoff=0.5)
+    return ModelError(
+        "model",
+        found=f"the name {name!r}, which timm {timm.__version__} does not know",
+        expected=f"one of its {len(known)} architectures"
+        + (f", such as {', '.join(near)}" if near else ""),
+        action="correct `model`; `timm.list_models('*part*')` searches the names",
+    )
+
+
+def _build_from_hub(name: str, settings: dict[str, Any]) -> nn.Module:
+    reachable = _is_hub_reachable()
+    try:
+        with _hub_offline(not reachable):
+            return cast(nn.Module, timm.create_model(name, pretrained=True, **settings))
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        state = "the model hub answers" if reachable else "the model hub cannot be reached"
+        raise ModelError(
+            f"pretrained weights of {name}",
+            found=f"none: {state}, the local cache does not hold them ({reason})",
+            expected="network access, or weights on this machine",
+            action="set `pretrained: false` to start from random weights, or set "
+            "`checkpoint_path` to a local .safetensors or .pth file with weights of this "
+            "architecture",
+        ) from error
+
+
+def _build_from_file(name: str, path: Path, settings: dict[str, Any]) -> nn.Module:
+    if not path.is_file():
+        raise _bad_checkpoint(path, name, "no file there", "a .safetensors or .pth file")
+    try:
+        weights = read_state_dict(str(path))
+    except (
+        OSError,
+        RuntimeError,
+        ValueError,
+        KeyError,
+        EOFError,
+        AttributeError,
+        UnpicklingError,
+        SafetensorError,
+    ) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise _bad_checkpoint(
+            path, name, f"a file that cannot be read ({reason})", "a PyTorch or safetensors file"
+        ) from error
+    overlay = _fit_ends(timm.create_model(name, pretrained=False, **settings), weights)
+    try:
+        model = timm.create_model(
+            name,
+            pretrained=True,
+            pretrained_cfg_overlay={"state_dict": weights, **overlay},
+            **settings,
+        )
+    except (RuntimeError, KeyError, AttributeError) as error:
+        raise _bad_checkpoint(
+            path,
+            name,
+            f"weights that do not fit ({' '.join(str(error).split())[:300]})",
+            f"weights of {name} under timm's names",
+        ) from error
+    _LOG.info("%s: weights from %s", name, path)
+    return cast(nn.Module, model)
+
+
+def _fit_ends(fresh: nn.Module, weights: dict[str, Tensor]) -> dict[str, Any]:
+    """Give weights the last layer that the model needs, and say how many channels they see.
+
+    A last layer for other classes is replaced in place by the fresh one, so that everything else
+    can be loaded strictly. Returns what timm must know to fold the stem to one channel.
+    """
+    config = cast(dict[str, Any], fresh.pretrained_cfg)
+    own = fresh.state_dict()
+    for layer in _as_names(config.get("classifier")):
+        keys = [key for key in (f"{layer}.weight", f"{layer}.bias") if key in own]
+        if any(key not in weights or weights[key].shape != own[key].shape for key in keys):
+            weights.update({key: own[key] for key in keys})
+            _LOG.info("last layer %s starts from random weights", layer)
+    channels = 1
+    for layer in _as_names(config.get("first_conv")):
+        if f"{layer}.weight" in weights:
+            channels = weights[f"{layer}.weight"].shape[1]
+    return {
+        "num_classes": fresh.num_classes,
+        "input_size": (channels, *config["input_size"][1:]),
+        "label_offset": 0,
+    }
+
+
+def _bad_checkpoint(path: Path, name: str, found: str, expected: str) -> ModelError:
+    return ModelError(
+        path,
+        found=found,
+        expected=expected,
+        action=f"correct `checkpoint_path` (the model is {name}), or leave it out",
+    )
+
+
+def _as_names(layers: str | Sequence[str] | None) -> tuple[str, ...]:
+    return (layers,) if isinstance(layers, str) else tuple(layers or ())
+
+
+def _is_hub_reachable() -> bool:
+    """Try the hub's address once, so that no network costs seconds and not a minute of retries."""
+    if hub_constants.HF_HUB_OFFLINE:
+        return False
+    if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY")):
+        return True
+    address = urlparse(hub_constants.ENDPOINT)
+    port = address.port or (80 if address.scheme == "http" else 443)
+    try:
+        socket.create_connection((address.hostname or "", port), timeout=_HUB_TIMEOUT_S).close()
+    except OSError:
+        return False
+    return True
+
+
+@contextmanager
+def _hub_offline(offline: bool) -> Iterator[None]:
+    """Have the hub client look into its local cache only."""
+    before = hub_constants.HF_HUB_OFFLINE
+    hub_constants.HF_HUB_OFFLINE = before or offline
+    try:
+        yield
+    finally:
+        hub_constants.HF_HUB_OFFLINE = before

@@ -1,0 +1,4 @@
+"""The training loop with its optimiser, checkpoints and records.
+
+Searching settings lives in `learning.search`.
+"""

@@ -1,0 +1,305 @@
+"""Training of a classifier: one function, resumable, the same on CPU and GPU.
+
+Within an epoch nothing waits for the device: loss and hits are added up there and read once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import logging
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from ncm_kedro.errors import ModelError, SettingsError
+from ncm_kedro.learning.data.loader import choose_device, choose_precision
+from ncm_kedro.learning.evaluation.metrics import rank_score, score_validation
+from ncm_kedro.learning.training.optimisation import (
+    WeightAverage,
+    blend_batch,
+    blended_loss,
+    build_optimiser,
+    rate_at,
+)
+from ncm_kedro.learning.training.records import (
+    BatchSource,
+    EpochRecord,
+    FitResult,
+    read_checkpoint,
+    write_checkpoint,
+)
+from ncm_kedro.params.tune_train import TrainParams
+
+__all__ = ["BatchSource", "EpochRecord", "FitResult", "choose_device", "choose_precision", "fit"]
+
+logger = logging.getLogger(__name__)
+
+_DROPOUT_STREAM = 3
+
+
+def fit(
+    model: nn.Module,
+    train_batches: BatchSource,
+    validate_batches: BatchSource,
+    params: TrainParams,
+    *,
+    on_epoch: Callable[[EpochRecord], None] | None = None,
+    checkpoint_dir: Path | None = None,
+    resume: bool = True,
+    replay: bool = False,
+) -> FitResult:
+    """Train, keeping the weights that are best on validation.
+
+    Parameters
+    ----------
+    model
+        Network (B, 1, P, P) -> (B, K) logits; trained in place.
+    train_batches, validate_batches
+        Sources of batches.
+    params
+        Settings.
+    on_epoch
+        Called after every new epoch, once its checkpoint is on disk.
+    checkpoint_dir
+        Folder of `last.pt` (everything needed to go on) and `best.pt` (weights).
+    resume
+        Go on from `last.pt` if it belongs to the same settings and crops.
+    replay
+        Call `on_epoch` for the epochs before a kill too, so that a listener sees the whole curve.
+
+    Raises
+    ------
+    ModelError
+        The loss is no longer finite, or a checkpoint cannot be read or written.
+    """
+    if len(train_batches) == 0 or len(validate_batches) == 0:
+        raise SettingsError(
+            "crops",
+            found=f"{len(train_batches)} training and {len(validate_batches)} validation batches",
+            expected="at least one of each",
+            action="give more frames, or lower the share of the test and validation splits",
+        )
+    run = _Run(model, train_batches, validate_batches, params, checkpoint_dir)
+    if resume:
+        run.load()
+    if replay and on_epoch is not None:
+        for earlier in run.history:
+            on_epoch(earlier)
+    devices = [torch.cuda.current_device()] if run.device.type == "cuda" else []
+    with torch.random.fork_rng(devices), torch.backends.cudnn.flags(enabled=True, benchmark=True):
+        while not run.is_finished:
+            record = run.train_epoch()
+            run.save()
+            logger.info(
+                "epoch %d/%d: loss %.4f, validation loss %.4f, score %.4f (best %.4f), %.0f img/s",
+                record.epoch,
+                params.epochs,
+                record.train_loss,
+                record.validation_loss,
+                record.validation_score,
+                record.best_score,
+                record.images_per_second,
+            )
+            if on_epoch is not None:
+                on_epoch(record)
+    return run.conclude()
+
+
+class _Run:
+    """State of one training run."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        train_batches: BatchSource,
+        validate_batches: BatchSource,
+        params: TrainParams,
+        checkpoint_dir: Path | None,
+    ) -> None:
+        self.params, self.folder = params, checkpoint_dir
+        self.device = choose_device(params.device)
+        self.dtype = choose_precision(params.precision, self.device)
+        self.layout = torch.channels_last if params.channels_last else torch.contiguous_format
+        self.model = cast("nn.Module", model.to(self.device, memory_format=self.layout))  # type: ignore[call-overload]
+        compiled = params.compile == "always" or (
+            params.compile == "auto" and self.device.type == "cuda"
+        )
+        self.forward = torch.compile(self.model) if compiled else self.model
+        self.train_batches, self.validate_batches = train_batches, validate_batches
+        self.optimiser = build_optimiser(self.model, params, self.device)
+        self.average = WeightAverage(self.model, params.ema_decay) if params.ema_decay else None
+        self.steps_per_epoch = -(-len(train_batches) // params.gradient_accumulation)
+        self.history: list[EpochRecord] = []
+        self.best_weights: dict[str, torch.Tensor] = {}
+        self.best_epoch = 0
+        self.best_rank = (-math.inf, -math.inf)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the last epoch is done or patience has run out."""
+        done, patience = len(self.history), self.params.early_stop_patience
+        return done >= self.params.epochs or bool(patience and done - self.best_epoch >= patience)
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of settings and data; devices, threads and precision on `auto` may change."""
+        settings = self.params.model_dump(mode="json", exclude={"loader_threads", "device"})
+        sources = [
+            getattr(source, "fingerprint", len(source))
+            for source in (self.train_batches, self.validate_batches)
+        ]
+        shapes = [(name, tuple(value.shape)) for name, value in self.model.state_dict().items()]
+        return hashlib.sha256(repr((settings, sources, shapes)).encode()).hexdigest()
+
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
+        """Context of the forward pass."""
+        return torch.autocast(
+            self.device.type, dtype=self.dtype, enabled=self.dtype is not torch.float32
+        )
+
+    def train_epoch(self) -> EpochRecord:
+        """Train and validate one epoch."""
+        epoch, started = len(self.history) + 1, time.perf_counter()
+        torch.manual_seed(_epoch_seed(self.params.seed, epoch))
+        loss, hits, count = self._pass_over_training(epoch)
+        seconds = time.perf_counter() - started
+        if not math.isfinite(loss):
+            raise ModelError(
+                f"training of {self.params.model}, epoch {epoch}",
+                found=f"a loss of {loss}",
+                expected="a finite loss",
+                action="lower `learning_rate`, set `gradient_clip`, or use float32",
+            )
+        swapped = self.average.applied(self.model) if self.average else contextlib.nullcontext()
+        with swapped:
+            logits, labels = self._predict_validation(epoch)
+            scores = score_validation(logits, labels)
+            rank = (rank_score(scores, self.params.score), -scores["loss"])
+            if rank > self.best_rank:
+                self.best_rank, self.best_epoch = rank, epoch
+                self.best_weights = _copy_weights(self.model)
+        record = EpochRecord(
+            epoch=epoch,
+            train_loss=loss,
+            train_accuracy=hits,
+            validation_loss=scores["loss"],
+            validation_accuracy=scores["accuracy"],
+            validation_balanced_accuracy=scores["balanced_accuracy"],
+            validation_score=rank[0],
+            best_score=self.best_rank[0],
+            learning_rate=float(self.optimiser.param_groups[0]["lr"]),
+            seconds=time.perf_counter() - started,
+            images_per_second=count / seconds,
+        )
+        self.history.append(record)
+        return record
+
+    def _pass_over_training(self, epoch: int) -> tuple[float, float, int]:
+        params = self.params
+        self.model.train()
+        total = torch.zeros((), device=self.device)
+        hits, count, pending = torch.zeros((), device=self.device), 0, 0
+        step = (epoch - 1) * self.steps_per_epoch
+        rng = np.random.default_rng([params.seed, epoch, _DROPOUT_STREAM])
+        batches = self.train_batches.iterate_epoch(epoch)
+        n_batches = len(self.train_batches)
+        progress = tqdm(batches, f"epoch {epoch}", n_batches, leave=False, disable=None)
+        for number, batch in enumerate(progress, start=1):
+            images = batch.images.to(memory_format=self.layout)
+            images, blend = blend_batch(images, params, rng)
+            with self.autocast():
+                logits = self.forward(images)
+            loss = blended_loss(logits.float(), batch.labels, blend, params.label_smoothing)
+            torch.autograd.backward(loss / params.gradient_accumulation)
+            pending += 1
+            total += loss.detach() * len(batch.labels)
+            hits += (logits.detach().argmax(1) == batch.labels).sum()
+            count += len(batch.labels)
+            if pending == params.gradient_accumulation or number == n_batches:
+                self._step(step)
+                step, pending = step + 1, 0
+        return float(total) / count, float(hits) / count, count
+
+    def _step(self, step: int) -> None:
+        rate = rate_at(step, self.steps_per_epoch * self.params.epochs, self.params)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        if self.params.gradient_clip:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.params.gradient_clip)
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        if self.average is not None:
+            self.average.update(self.model, step)
+
+    def _predict_validation(self, epoch: int) -> tuple[torch.Tensor, torch.Tensor]:
+        self.model.eval()
+        logits, labels = [], []
+        with torch.inference_mode(), self.autocast():
+            for batch in self.validate_batches.iterate_epoch(epoch):
+                logits.append(self.model(batch.images.to(memory_format=self.layout)).float())
+                labels.append(batch.labels)
+        return torch.cat(logits), torch.cat(labels)
+
+    def save(self) -> None:
+        """Write `last.pt`, and `best.pt` where the newest epoch is the best."""
+        if self.folder is None:
+            return
+        if self.best_epoch == len(self.history):
+            write_checkpoint({"weights": self.best_weights}, self.folder / "best.pt")
+        state = {
+            "fingerprint": self.fingerprint,
+            "weights": self.model.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "average": self.average.weights if self.average else {},
+            "best_weights": self.best_weights,
+            "best_epoch": self.best_epoch,
+            "best_rank": list(self.best_rank),
+            "history": [dataclasses.asdict(record) for record in self.history],
+        }
+        write_checkpoint(state, self.folder / "last.pt")
+
+    def load(self) -> None:
+        """Go on from `last.pt`, if there is one of the same settings and crops."""
+        state = None if self.folder is None else read_checkpoint(self.folder / "last.pt")
+        if state is None:
+            return
+        if state.get("fingerprint") != self.fingerprint:
+            logger.warning("%s: settings or crops have changed, training starts over", self.folder)
+            return
+        self.model.load_state_dict(state["weights"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        if self.average is not None:
+            self.average.load(state["average"])
+        self.best_weights = state["best_weights"]
+        self.best_epoch, self.best_rank = state["best_epoch"], tuple(state["best_rank"])
+        self.history = [EpochRecord(**record) for record in state["history"]]
+        logger.info("%s: resumes after epoch %d", self.folder, len(self.history))
+
+    def conclude(self) -> FitResult:
+        """Put the best weights into the network."""
+        self.model.load_state_dict(self.best_weights)
+        self.model.eval()
+        return FitResult(
+            model=self.model,
+            history=tuple(self.history),
+            best_epoch=self.best_epoch,
+            best_score=self.best_rank[0],
+            stopped_early=len(self.history) < self.params.epochs,
+        )
+
+
+def _epoch_seed(seed: int, epoch: int) -> int:
+    return int(np.random.default_rng([seed, epoch, _DROPOUT_STREAM]).integers(2**62))
+
+
+def _copy_weights(model: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}

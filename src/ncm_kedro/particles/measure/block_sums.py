@@ -1,0 +1,153 @@
+"""One pass over the blocks of a volume: what adds up over blocks, for every particle at once.
+
+Voxels, moments, grey values, crossings of the surface along 13 directions (`crofton`), and
+crossings that face another particle. All but the grey values are whole numbers, so that the sums
+do not depend on how the volume is cut.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ncm_kedro.errors import TomogramError
+from ncm_kedro.particles.kernels.blocks import OUTSIDE, add_up, encode_labels
+from ncm_kedro.particles.kernels.crofton import DIRECTIONS
+from ncm_kedro.particles.measure.specimen import Specimen, read_box
+from ncm_kedro.tomo.volumes.blocks import Block
+
+CELL_VX = 4
+"""Edge of the cells in which labelled voxels are counted for the packing density."""
+
+COUNTS = ("voxels", "z", "y", "x", "zz", "yy", "xx", "zy", "zx", "yx", "solid", "border",
+          "perimeter", "perimeter_contact")  # fmt: skip
+GREYS = ("grey_solid", "grey2_solid", "grey_label", "grey2_label")
+_LARGEST = 2**62
+
+
+@dataclass(frozen=True)
+class SumsTask:
+    """Add up what a block holds of each particle.
+
+    Attributes
+    ----------
+    specimen
+        The volume.
+    contact_gap_um
+        Largest gap between particles in contact.
+    """
+
+    specimen: Specimen
+    contact_gap_um: float
+
+    def __call__(self, block: Block) -> dict[str, NDArray[np.generic]]:
+        """Return ids and their sums, contacts, and cells.
+
+        Returns
+        -------
+        dict
+            ``label`` (n,), ``counts`` (n, 14) in the order of `COUNTS`, with coordinates in voxels
+            of the volume; ``greys`` (n, 4); ``crossings`` and ``solid_crossings`` (n, 13);
+            ``box`` (n, 6); ``pair`` (m, 2) and ``pair_crossings`` (m, 13); ``valid`` and
+            ``filled``, uint8 cells.
+        """
+        near = _list_near(self.contact_gap_um, self.specimen.voxel_size_um)
+        halo = 1 + (int(np.abs(near).max()) if len(near) else 0)
+        ids, code = self._encode(block, halo)
+        core = tuple(slice(halo, -halo) for _ in range(3))
+        valid, filled = _count_cells(code[core])
+        counts, greys, crossings, solid, box, records = add_up(
+            code, self._read_grey(block), np.array(block.start, dtype=np.int64), halo, len(ids),
+            DIRECTIONS, near,
+        )  # fmt: skip
+        pair, pair_crossings = _count_records(records, ids)
+        used = counts[:, 0] > 0
+        return {
+            "label": ids[used], "counts": counts[used], "greys": greys[used],
+            "crossings": crossings[used], "solid_crossings": solid[used], "box": box[used],
+            "pair": pair, "pair_crossings": pair_crossings, "valid": valid, "filled": filled,
+        }  # fmt: skip
+
+    def _encode(self, block: Block, halo: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+        """Return ids, and the code of each voxel of the block and its margin (`encode_labels`)."""
+        specimen = self.specimen
+        outer = block.grow(halo, specimen.shape_zyx)
+        labels = read_box(specimen.labels, outer)
+        _check_range(labels, specimen.name)
+        code = np.full([n + 2 * halo for n in block.shape], OUTSIDE, dtype=np.int32)
+        corner = [a - b + halo for a, b in zip(outer.start, block.start, strict=True)]
+        nothing = np.zeros((0, 0, 0), dtype=np.uint8)
+        ids = encode_labels(
+            labels,
+            nothing if specimen.cracks is None else read_box(specimen.cracks, outer),
+            nothing if specimen.view is None else read_box(specimen.view, outer),
+            code[tuple(slice(a, a + n) for a, n in zip(corner, labels.shape, strict=True))],
+        )
+        return ids, code
+
+    def _read_grey(self, block: Block) -> NDArray[np.generic]:
+        if self.specimen.grey is None:
+            return np.zeros((0, 0, 0), dtype=np.uint8)
+        return read_box(self.specimen.grey, block)
+
+
+def _check_range(labels: NDArray[Any], name: str) -> None:
+    if not labels.size or (labels.dtype.kind == "u" and labels.dtype.itemsize < 8):
+        return
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high > _LARGEST:
+        raise TomogramError(
+            f"sample {name}",
+            found=f"the label {low if low < 0 else high}",
+            expected=f"labels of 0 (background) to {_LARGEST}",
+            action="renumber the labels; some tools mark borders or the unknown by -1",
+        )
+
+
+def _list_near(gap_um: float, voxel_size_um: tuple[float, float, float]) -> NDArray[np.int64]:
+    """List the steps (n, 3) that are no longer than a gap, the shortest first; not the zero step.
+
+    A particle's surface lies half a voxel before the centre of the first voxel outside it, and
+    another particle's half a voxel before the centre of its first voxel: the gap between the two
+    is the distance between these centres.
+    """
+    reach = [range(-int(gap_um / edge + 1e-6), int(gap_um / edge + 1e-6) + 1)
+             for edge in voxel_size_um]  # fmt: skip
+    steps = np.array(list(product(*reach)), dtype=np.int64)
+    length = np.sqrt(((steps * voxel_size_um) ** 2).sum(axis=1))
+    order = np.argsort(length, kind="stable")
+    keep = order[(length[order] > 0) & (length[order] <= gap_um * (1 + 1e-6))]
+    near: NDArray[np.int64] = steps[keep]
+    return near
+
+
+def _count_cells(
+    code_zyx: NDArray[np.int32],
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Count valid and labelled voxels in cells; the last ones may be smaller."""
+    starts = [np.arange(0, n, CELL_VX) for n in code_zyx.shape]
+    cells = []
+    for marked in (code_zyx != OUTSIDE, code_zyx > 0):
+        total = marked.astype(np.uint8)
+        for axis, start in enumerate(starts):
+            total = np.add.reduceat(total, start, axis=axis, dtype=np.uint8)
+        cells.append(total)
+    return cells[0], cells[1]
+
+
+def _count_records(
+    records: NDArray[np.int64], ids: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Count crossings by pair of particles and direction."""
+    lines = len(DIRECTIONS)
+    key, number = np.unique(records, return_counts=True)
+    pair_key, place = np.unique(key // lines, return_inverse=True)
+    crossings = np.zeros((len(pair_key), lines), dtype=np.int64)
+    crossings[place, key % lines] = number
+    width = max(len(ids), 1)
+    pair = np.stack([ids[pair_key // width], ids[pair_key % width]], axis=1)
+    return pair.astype(np.int64).reshape(-1, 2), crossings

@@ -1,0 +1,144 @@
+"""Measurements and tables by sample, and measurements that are yet to be made.
+
+Which labels are measured, and when a measurement must be made anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from ncm_kedro.params.particle_features import AttributeParams
+from ncm_kedro.params.tomo_segment import TomoComputeParams
+from ncm_kedro.particles.measure.measure import METHOD_VERSION, Measurement
+from ncm_kedro.particles.measure.specimen import take_specimen
+from ncm_kedro.particles.measure.uncertainty import measure_with_uncertainty
+from ncm_kedro.tomo.volumes.volume import Volume
+
+
+@dataclass(frozen=True)
+class MeasurementPlan:
+    """A measurement that is yet to be made; the data set that saves it runs ``compute``.
+
+    Attributes
+    ----------
+    name
+        The sample.
+    fingerprint
+        Changes whenever an input, a setting or the method changes; a finished measurement of the
+        same fingerprint is kept, an unfinished one is gone on with.
+    compute
+        Called with a folder for scratch and for the record of finished blocks, which survives a
+        kill; called again with it, it redoes no finished block.
+    """
+
+    name: str
+    fingerprint: str
+    compute: Callable[[Path], Measurement]
+
+
+class Measurements(dict[str, Measurement]):
+    """Measurements by sample.
+
+    Parameters
+    ----------
+    measurements
+        What was measured.
+    set_aside
+        Reason by sample that could not be measured in the last run.
+    """
+
+    def __init__(
+        self,
+        measurements: Mapping[str, Measurement],
+        set_aside: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(measurements)
+        self.set_aside = dict(set_aside or {})
+
+
+class ParticleTables(dict[str, pd.DataFrame]):
+    """Tables of one kind by sample.
+
+    Parameters
+    ----------
+    tables
+        What there is.
+    set_aside
+        Reason by sample that has no table.
+    """
+
+    def __init__(
+        self, tables: Mapping[str, pd.DataFrame], set_aside: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(tables)
+        self.set_aside = dict(set_aside or {})
+
+
+_log = logging.getLogger(__name__)
+
+
+def choose_labels(labels: Volume, reviewed: Volume | None) -> Volume:
+    """Choose the labels that were corrected by hand, where they belong to the current ones.
+
+    Parameters
+    ----------
+    labels
+        What the segmentation found.
+    reviewed
+        What came back from a review, or None. An older segmentation's review is left aside.
+    """
+    if reviewed is None:
+        return labels
+    if reviewed.attributes.get("edited_from") != labels.fingerprint:
+        _log.warning(
+            "%s: the reviewed labels come from an earlier segmentation and are not used; review "
+            "the new labels, or go back to the settings of the old ones",
+            labels.name,
+        )
+        return labels
+    return reviewed
+
+
+def plan_measurement(
+    labels: Volume, volume: Volume, params: AttributeParams, compute: TomoComputeParams
+) -> MeasurementPlan:
+    """Plan the measurement of a sample.
+
+    Parameters
+    ----------
+    labels
+        Labels.
+    volume
+        Grey values that they belong to.
+    params
+        Lengths and choices.
+    compute
+        Who works on the blocks; the result does not depend on it.
+    """
+    told = (
+        f"particles-{METHOD_VERSION}|{labels.fingerprint}|{volume.fingerprint}"
+        f"|{params.model_dump_json()}"
+    )
+    return MeasurementPlan(
+        name=labels.name,
+        fingerprint=hashlib.sha256(told.encode()).hexdigest()[:16],
+        compute=_Measuring(labels, volume, params, compute),
+    )
+
+
+@dataclass(frozen=True)
+class _Measuring:
+    labels: Volume
+    volume: Volume
+    params: AttributeParams
+    compute: TomoComputeParams
+
+    def __call__(self, work: Path) -> Measurement:
+        specimen = take_specimen(self.labels, self.volume)
+        return measure_with_uncertainty(specimen, self.params, self.compute, work)

@@ -1,0 +1,4 @@
+"""Comparison of samples, rank statistics, robustness.
+
+No voxel is read here.
+"""

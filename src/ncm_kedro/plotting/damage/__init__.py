@@ -1,0 +1,4 @@
+"""Figures and page of `damage_attribution`.
+
+Numbers come from `damage`.
+"""

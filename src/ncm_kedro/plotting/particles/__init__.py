@@ -1,0 +1,4 @@
+"""Figures and page of `particle_features`.
+
+Numbers come from `particles`.
+"""

@@ -1,0 +1,4 @@
+"""Figures and page of the SEM pipelines.
+
+Numbers come from `sem` and `learning`.
+"""

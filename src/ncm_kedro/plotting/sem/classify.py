@@ -1,0 +1,192 @@
+"""Classified frames, to look at.
+
+Figures of prediction sets and of the unknown-sample flag.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch, Rectangle
+
+from ncm_kedro.sem.inference.batch import ShownFrame
+
+_COLUMNS = 4
+_PANEL_INCH = (3.6, 3.0)
+
+
+def plot_overlay_sheet(frames: Sequence[ShownFrame], classes: Sequence[str]) -> Figure:
+    """Draw frames with the most probable class of each tile, the least certain frames first.
+
+    The title of an unknown frame says so in place of its class; its tiles are hatched where they
+    are strange.
+
+    Parameters
+    ----------
+    frames
+        Classified frames.
+    classes
+        Class names in the order of the probabilities.
+    """
+    rows = -(-len(frames) // _COLUMNS)
+    columns = min(_COLUMNS, len(frames))
+    figure = Figure(
+        figsize=(_PANEL_INCH[0] * columns, _PANEL_INCH[1] * rows + 0.6), layout="constrained"
+    )
+    panels = np.atleast_1d(figure.subplots(rows, columns, squeeze=False)).ravel()
+    colours = matplotlib.colormaps["tab20"](np.arange(len(classes)) % 20)
+    for axis in panels:
+        axis.set_axis_off()
+    for axis, frame in zip(panels, frames, strict=False):
+        _draw_frame(axis, frame, classes, colours)
+    seen = sorted({int(k) for f in frames for k in f.answer.tile_probabilities.argmax(axis=1)})
+    figure.legend(
+        handles=[Patch(color=colours[k], label=classes[k]) for k in seen],
+        loc="outside lower center",
+        ncols=min(6, len(seen)),
+        fontsize=8,
+    )
+    return figure
+
+
+def _draw_frame(axis: Axes, frame: ShownFrame, classes: Sequence[str], colours: np.ndarray) -> None:
+    answer = frame.answer
+    axis.imshow(frame.small_yx, cmap="gray", vmin=0, vmax=255)
+    side = answer.tile_px * frame.scale
+    strangeness = answer.tiles.strangeness
+    count = len(answer.tile_xy_px)
+    strange = np.zeros(count, np.bool_) if strangeness is None else strangeness.unknown
+    tiles = zip(answer.tile_xy_px * frame.scale, answer.tile_probabilities, strange, strict=True)
+    for (x, y), probabilities, is_strange in tiles:
+        best = int(probabilities.argmax())
+        colour = colours[best]
+        box = Rectangle(
+            (x, y),
+            side,
+            side,
+            facecolor=(*colour[:3], 0.18),
+            edgecolor=colour,
+            hatch="///" if is_strange else None,
+        )
+        axis.add_patch(box)
+        axis.text(
+            x + side / 2,
+            y + side / 2,
+            f"{probabilities[best]:.2f}",
+            color="white",
+            fontsize=7,
+            ha="center",
+            va="center",
+        )
+    name = frame.file if len(frame.file) <= 44 else f"…{frame.file[-43:]}"
+    axis.set_title(f"{_say_verdict(frame, classes)}\n{name}", fontsize=8)
+
+
+def _say_verdict(frame: ShownFrame, classes: Sequence[str]) -> str:
+    """Class and probability, the size of the set, or that the frame is like nothing known."""
+    best = int(frame.answer.probabilities.argmax())
+    probability = frame.answer.probabilities[best]
+    if frame.row["unknown"]:
+        return f"UNKNOWN (p = {frame.row['unknown_p']:.3f}); nearest {classes[best]}"
+    size = frame.row["set_size"]
+    others = f"  or {size - 1} more" if size is not None and size > 1 else ""
+    return f"{classes[best]}  p = {probability:.2f}{others}"
+
+
+_BLUE, _ORANGE, _GREY = "#2b6ca3", "#d9731a", "#8a8a8a"
+_ALL = "all"
+_GROUPS = {
+    "validation": ("validation (known)", _GREY, ":"),
+    "test": ("test (known)", _BLUE, "-"),
+    "foreign": ("another material", _ORANGE, "-"),
+}
+
+
+def plot_prediction_sets(sets: Mapping[str, Any]) -> Figure:
+    """Coverage and mean size of the sets per class, with intervals over areas.
+
+    Parameters
+    ----------
+    sets
+        Result of `score_sets`.
+    """
+    rows = [(_ALL, sets), *sets["per_class"].items()]
+    names = [name for name, _ in rows]
+    figure = Figure(figsize=(8.0, 1.2 + 0.28 * len(rows)), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    _draw_intervals(left, rows, "coverage")
+    left.axvline(sets["target"], color=_GREY, linestyle=":")
+    left.set_title(f"dotted: target {sets['target']:.0%}", fontsize=9)
+    left.set_xlim(-0.02, 1.02)
+    left.set_xlabel("sets that hold the true class (share)")
+    left.set_yticks(range(len(names)), names, fontsize=8)
+    left.set_ylim(len(names) - 0.4, -0.6)
+    _draw_intervals(right, rows, "mean_size")
+    right.set_xlim(left=0.0, right=len(sets["per_class"]) + 0.1)
+    right.set_xlabel("classes in a set (mean)")
+    for axes in (left, right):
+        axes.axhline(0.5, color=_GREY, linewidth=0.6)
+        axes.grid(axis="x", alpha=0.3)
+    return figure
+
+
+def plot_unknown_scores(flag: Mapping[str, Any]) -> Figure:
+    """Strangeness of validation, test and foreign crops, with the threshold of the flag.
+
+    Parameters
+    ----------
+    flag
+        Result of `score_flag`.
+    """
+    histogram = flag["histogram"]
+    edges = np.asarray(histogram["edges"])
+    figure = Figure(figsize=(6.4, 3.6), layout="constrained")
+    axes = figure.subplots()
+    for name, share in histogram["share"].items():
+        label, colour, style = _GROUPS[name]
+        axes.stairs(
+            share,
+            edges,
+            color=colour,
+            linestyle=style,
+            linewidth=1.5,
+            fill=False,
+            label=label,
+        )
+        if style == "-":
+            axes.stairs(share, edges, color=colour, alpha=0.18, fill=True)
+    axes.axvline(histogram["threshold"], color="black", linewidth=1.0, label="flagged above")
+    axes.set_xlim(edges[0], edges[-1])
+    axes.set_xlabel("strangeness (spreads above the validation median; last bin: and more)")
+    axes.set_ylabel("share of crops, areas alike")
+    auroc = flag["auroc"]
+    told = "no frames of another material" if auroc is None else f"AUROC {_say(auroc['score'])}"
+    axes.set_title(f"{told}; false alarms {_say(flag['false_alarms'])}", fontsize=10)
+    axes.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def _draw_intervals(axes: Axes, rows: list[tuple[str, Mapping[str, Any]]], score: str) -> None:
+    values = np.array([row[score]["value"] for _, row in rows])
+    spread = [
+        values - [row[score]["low"] for _, row in rows],
+        [row[score]["high"] for _, row in rows] - values,
+    ]
+    axes.errorbar(
+        values,
+        np.arange(len(rows)),
+        xerr=np.maximum(spread, 0.0),
+        fmt="o",
+        markersize=4,
+        capsize=3,
+        color=_BLUE,
+    )
+
+
+def _say(entry: Mapping[str, float]) -> str:
+    return f"{entry['value']:.3f} ({entry['low']:.3f} to {entry['high']:.3f})"

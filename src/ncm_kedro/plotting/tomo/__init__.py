@@ -1,0 +1,4 @@
+"""Figures and page of `tomo_segment`, `tomo_train` and `tomo_review`.
+
+Numbers come from `tomo`.
+"""

@@ -1,0 +1,217 @@
+"""How right a classifier is on new electrodes, condition by condition."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ncm_kedro.learning.evaluation.region_statistics import draw_areas
+from ncm_kedro.learning.models.classifier import ClassifierSettings
+from ncm_kedro.params.sem_classify import SemAdditivesParams
+
+ROLES = ("overall", "composition", "state")
+"""What may be right: composition and state together, or one of them."""
+
+CONDITION = ["composition", "state", "additive"]
+
+_ONE_AREA = "one area only: no interval"
+_CAVEATS = (
+    "An interval covers other ground of the same electrodes in the same session; it says nothing "
+    "about another electrode of the same kind.",
+    "Composition and state of the training frames go with their sessions at the microscope: how "
+    "much of a loss is the additive and how much is another session cannot be told from these "
+    "frames alone.",
+)
+
+
+def report_conditions(
+    predictions: pd.DataFrame,
+    set_aside: pd.DataFrame,
+    known: pd.DataFrame | None,
+    settings: ClassifierSettings,
+    params: SemAdditivesParams,
+) -> dict[str, Any]:
+    """Score every condition, with the test crops of the training set beside.
+
+    Parameters
+    ----------
+    predictions, set_aside
+        Results of `predict_new_electrodes`.
+    known
+        Test predictions described by `describe_known`; None without any.
+    settings
+        Classes of the classifier.
+    params
+        Resamples, confidence, seed.
+
+    Returns
+    -------
+    dict
+        Ready for JSON: `conditions` and `known`, lists of results of `score_condition`; `pooled`,
+        the same over all conditions of an additive; `chance` by role; `set_aside`; `notes`.
+    """
+    conditions = list(_score_groups(predictions, settings, params))
+    matching = predictions[["composition", "state"]].drop_duplicates()
+    beside = None if known is None else known.merge(matching, on=["composition", "state"])
+    pooled = {
+        str(name): _score_rows(rows, settings, params)
+        for name, rows in predictions.groupby("additive", sort=True)
+    }
+    sets = settings.sets
+    return {
+        "model": settings.model,
+        "crop_px": settings.crop_px,
+        "pixel_size_um": settings.pixel_size_um,
+        "classes": list(settings.classes),
+        "confidence": params.confidence,
+        "chance": {
+            "overall": 1.0 / len(settings.classes),
+            "composition": 1.0 / len(set(settings.compositions)),
+            "state": 1.0 / len(set(settings.states)),
+        },
+        "coverage_target": None if sets is None else sets.coverage,
+        "conditions": conditions,
+        "known": [] if beside is None else list(_score_groups(beside, settings, params)),
+        "pooled": pooled,
+        "set_aside": set_aside.to_dict("records"),
+        "notes": [
+            *_list_notes(conditions, settings),
+            *(() if sets is None else sets.notes),
+            *_CAVEATS,
+        ],
+    }
+
+
+def score_condition(
+    rows: pd.DataFrame, settings: ClassifierSettings, params: SemAdditivesParams
+) -> dict[str, Any]:
+    """Score the crops of one condition.
+
+    Parameters
+    ----------
+    rows
+        Crops of one composition, state and condition.
+    settings
+        Classes of the classifier.
+    params
+        Resamples, confidence, seed.
+
+    Returns
+    -------
+    dict
+        `class`, `composition`, `state`, `additive`, `n_crops`, `n_frames`, `n_areas`, and as
+        ``{value, low, high}``: accuracy `overall`, of `composition_accuracy` and
+        `state_accuracy`, `unknown` (share flagged), `coverage` (sets that hold the true class) and
+        `set_size`; null where the classifier does not know the true class or cannot tell, `low`
+        and `high` null with one area. `profile`: mean probability of every class.
+    """
+    first = rows.iloc[0]
+    return {
+        "class": str(first["class"]),
+        **{name: str(first[name]) for name in CONDITION},
+        **_score_rows(rows, settings, params),
+        "profile": {name: float(rows[f"p_{name}"].mean()) for name in settings.classes},
+    }
+
+
+def name_condition(entry: Mapping[str, Any]) -> str:
+    """Return class and condition as a figure names them."""
+    return f"{entry['class']} + {entry['additive']}" if entry["additive"] else str(entry["class"])
+
+
+def list_additive_metrics(report: dict[str, Any]) -> dict[str, Any]:
+    """Headline numbers of a report for the tracking server.
+
+    Parameters
+    ----------
+    report
+        Result of `report_conditions`.
+    """
+    metrics = {}
+    for additive, entry in report["pooled"].items():
+        for key, score in entry.items():
+            if isinstance(score, dict):
+                name = f"{additive or 'no_additive'}.{key}"
+                metrics[name] = {"value": score["value"], "step": 0}
+    return metrics
+
+
+def _score_groups(
+    table: pd.DataFrame, settings: ClassifierSettings, params: SemAdditivesParams
+) -> Iterator[dict[str, Any]]:
+    for _, rows in table.groupby(CONDITION, sort=True):
+        yield score_condition(rows, settings, params)
+
+
+def _score_rows(
+    rows: pd.DataFrame, settings: ClassifierSettings, params: SemAdditivesParams
+) -> dict[str, Any]:
+    marks = _mark_rows(rows, settings)
+    area = rows["area"].to_numpy(dtype=str)
+    n_frames, n_areas = int(rows["frame_id"].nunique()), len(np.unique(area))
+    result: dict[str, Any] = {"n_crops": len(rows), "n_frames": n_frames, "n_areas": n_areas}
+    for name, values in marks.items():
+        told = ~np.isnan(values)
+        result[name] = _measure_mean(values[told], area[told], params) if told.any() else None
+    return result
+
+
+def _mark_rows(rows: pd.DataFrame, settings: ClassifierSettings) -> dict[str, NDArray[np.float64]]:
+    """(N,) 1 or 0 for each crop, not a number where it cannot be told."""
+    pairs = dict(
+        zip(zip(settings.compositions, settings.states, strict=True), settings.classes, strict=True)
+    )
+    true = [pairs.get(pair) for pair in zip(rows["composition"], rows["state"], strict=True)]
+    sets = zip(true, rows["prediction_set"], strict=True)
+    held = [
+        float(name in text.split(", ")) if name and isinstance(text, str) else np.nan
+        for name, text in sets
+    ]
+    hits = {"overall": (rows["predicted"] == true).to_numpy(np.float64)}
+    can_tell = {"overall": np.array([name is not None for name in true])}
+    for role, names in (("composition", settings.compositions), ("state", settings.states)):
+        hits[role] = (rows[f"predicted_{role}"] == rows[role]).to_numpy(np.float64)
+        can_tell[role] = rows[role].isin(names).to_numpy()
+    marks = {role: np.where(can_tell[role], hits[role], np.nan) for role in ROLES}
+    return {
+        "overall": marks["overall"],
+        "composition_accuracy": marks["composition"],
+        "state_accuracy": marks["state"],
+        "unknown": rows["unknown"].astype("Float64").to_numpy(np.float64, na_value=np.nan),
+        "coverage": np.array(held, dtype=np.float64),
+        "set_size": rows["set_size"].astype("Float64").to_numpy(np.float64, na_value=np.nan),
+    }
+
+
+def _measure_mean(
+    values: NDArray[np.float64], areas: NDArray[np.str_], params: SemAdditivesParams
+) -> dict[str, float | None]:
+    """Mean over crops with an interval from resampled areas; no interval with one area."""
+    mean = float(values.mean())
+    one = np.zeros(len(values), dtype=np.int64)
+    names, area, drawn = draw_areas(areas.tolist(), one, params.resampling)
+    if len(names) < 2:
+        return {"value": mean, "low": None, "high": None}
+    sums = np.bincount(area, weights=values, minlength=len(names))
+    counts = np.bincount(area, minlength=len(names))
+    tail = (1.0 - params.confidence) / 2.0
+    low, high = np.quantile((drawn @ sums) / (drawn @ counts), [tail, 1.0 - tail])
+    return {"value": mean, "low": float(low), "high": float(high)}
+
+
+def _list_notes(conditions: list[dict[str, Any]], settings: ClassifierSettings) -> list[str]:
+    notes = []
+    lonely = [name_condition(entry) for entry in conditions if entry["n_areas"] < 2]
+    if lonely:
+        notes.append(f"{_ONE_AREA} for {', '.join(lonely)}.")
+    strange = [name_condition(entry) for entry in conditions if entry["overall"] is None]
+    if strange:
+        notes.append(
+            f"The model has no class for {', '.join(strange)} (it knows "
+            f"{', '.join(settings.classes)}): what it cannot know is not scored."
+        )
+    return notes

@@ -1,0 +1,4 @@
+"""Quality and exclusion of frames, unique area, confounding.
+
+Models are evaluated in `sem.inference`.
+"""

@@ -1,0 +1,4 @@
+"""Crops in splits of disjoint regions.
+
+Cutting pixels lives in `learning.data`.
+"""

@@ -1,0 +1,311 @@
+"""What each study varies: its points, planned before anything is trained.
+
+Sources: Oh et al. 2024, Fig. 3 and Supplementary Figs. 2-10, Tables 3-5.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import pandas as pd
+
+from ncm_kedro.errors import SettingsError
+from ncm_kedro.params.crop_augment import CropParams
+from ncm_kedro.params.sem_studies import (
+    NETWORK,
+    STUDIES,
+    TEXTURE,
+    Normalisation,
+    SemStudiesParams,
+    StudyName,
+    TransferModel,
+)
+from ncm_kedro.params.tune_train import AugmentParams, NormaliseParams, TrainParams
+from ncm_kedro.sem.experiments.study_groups import CAVEATS, NOTES, TEXTS, group_frames
+
+ALL: Final = "all"
+_SEPARATORS = re.compile(r"[,+\s]+")
+_BOTH = (TEXTURE, NETWORK)
+_COLUMNS: dict[str, str] = {
+    "magnification": "magnification",
+    "accelerating_voltage": "accelerating_voltage_kv",
+    "microscope": "instrument",
+}
+
+
+@dataclass(frozen=True)
+class StudyPoint:
+    """One setting that is trained and tested.
+
+    Attributes
+    ----------
+    name, value
+        What it is called, and its number where it has one.
+    crops, train
+        Settings of crops and network.
+    models
+        What is trained.
+    per_class
+        Crops per class (training and validation) that are kept of the table; all without it.
+    frame_ids
+        Frames that crops are cut from; all that are not excluded without it.
+    shown_as
+        Another normalisation that the same network is tested with, without training it for that.
+    needs_weights
+        Whether it cannot be run without weights from elsewhere.
+    """
+
+    name: str
+    crops: CropParams
+    train: TrainParams
+    models: tuple[TransferModel, ...]
+    value: float | None = None
+    per_class: int | None = None
+    frame_ids: tuple[str, ...] | None = None
+    shown_as: NormaliseParams | None = None
+    needs_weights: bool = False
+
+
+@dataclass(frozen=True)
+class MissingPoint:
+    """A point that cannot be run, and why."""
+
+    point: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class StudyPlan:
+    """Points of one study.
+
+    Attributes
+    ----------
+    name, title, question
+        What it is and what it asks.
+    varied
+        What differs between points.
+    reference
+        The point that others are set against; the last that was run where that one was not.
+    points, missing
+        What is run, and what cannot be.
+    """
+
+    name: StudyName
+    varied: str
+    reference: str | None
+    points: tuple[StudyPoint, ...]
+    missing: tuple[MissingPoint, ...] = ()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What to distrust."""
+        return CAVEATS + NOTES.get(self.name, ())
+
+    @property
+    def title(self) -> str:
+        """A few words."""
+        return TEXTS[self.name][0]
+
+    @property
+    def question(self) -> str:
+        """What the study asks."""
+        return TEXTS[self.name][1]
+
+
+def choose_studies(text: str) -> tuple[StudyName, ...]:
+    """Return the studies that a user named.
+
+    Parameters
+    ----------
+    text
+        A name, several with `+`, commas or spaces between them, or `all`.
+
+    Raises
+    ------
+    SettingsError
+        There is no study of that name.
+    """
+    names = [name for name in _SEPARATORS.split(text.strip()) if name]
+    unknown = [name for name in names if name != ALL and name not in STUDIES]
+    if unknown or not names:
+        raise SettingsError(
+            "study",
+            found=f"{', '.join(unknown) or 'no name'}",
+            expected=f"{ALL}, or some of {', '.join(STUDIES)}",
+            action="name one with `--params study=crop_size`, several as study=split+weights",
+        )
+    return tuple(name for name in STUDIES if ALL in names or name in names)
+
+
+def plan_study(
+    name: StudyName, manifest: pd.DataFrame, crops: CropParams, params: SemStudiesParams
+) -> StudyPlan:
+    """Plan the points of a study.
+
+    Parameters
+    ----------
+    name
+        Which.
+    manifest
+        The frame table.
+    crops
+        Settings of `crop_augment`, which points start from.
+    params
+        What is varied, and how it is trained.
+    """
+    base = _start_from(crops, params)
+    if name in _COLUMNS:
+        return _plan_groups(name, manifest, base, params)
+    plan = _PLANNERS[name](base, params)
+    if plan.points or plan.missing:
+        return plan
+    reason = "it needs a network: let sem_studies.models hold `network`"
+    return StudyPlan(name, plan.varied, None, (), (MissingPoint("every point", reason),))
+
+
+def _start_from(crops: CropParams, params: SemStudiesParams) -> CropParams:
+    counts = {
+        "images_per_class": params.images_per_class,
+        "test_images_per_class": params.test_images_per_class,
+    }
+    return crops.model_copy(update={key: n for key, n in counts.items() if n is not None})
+
+
+def _keep(points: list[StudyPoint]) -> tuple[StudyPoint, ...]:
+    return tuple(point for point in points if point.models)
+
+
+def _choose_models(
+    params: SemStudiesParams, sensible: tuple[TransferModel, ...]
+) -> tuple[TransferModel, ...]:
+    return tuple(model for model in sensible if model in params.models)
+
+
+def _hold_still(train: TrainParams) -> TrainParams:
+    """Leave crops where they lie, or they would show more ground than their number says."""
+    augment = train.augment.model_copy(update={"position_jitter_px": 0})
+    return train.model_copy(update={"augment": augment})
+
+
+def _plan_crop_size(base: CropParams, params: SemStudiesParams) -> StudyPlan:
+    points = [
+        StudyPoint(
+            name=f"{size} px",
+            value=float(size),
+            crops=base.model_copy(update={"size_px": size}),
+            train=_hold_still(params.train),
+            models=_choose_models(params, _BOTH),
+        )
+        for size in sorted(set(params.sizes_px))
+    ]
+    return StudyPlan("crop_size", "crop size (px)", f"{base.size_px} px", _keep(points))
+
+
+def _plan_image_count(base: CropParams, params: SemStudiesParams) -> StudyPlan:
+    counts = sorted(set(params.counts))
+    points = [
+        StudyPoint(
+            name=f"{count} images",
+            value=float(count),
+            crops=base.model_copy(update={"images_per_class": counts[-1]}),
+            train=_hold_still(params.train),
+            models=_choose_models(params, _BOTH),
+            per_class=count,
+        )
+        for count in counts
+    ]
+    return StudyPlan("image_count", "images per class", f"{counts[-1]} images", _keep(points))
+
+
+def _plan_normalisation(base: CropParams, params: SemStudiesParams) -> StudyPlan:
+    points = [
+        StudyPoint(
+            name=method.replace("_", " "),
+            crops=base,
+            train=params.train.model_copy(update={"normalise": _normalise(method)}),
+            models=_choose_models(params, (NETWORK,)),
+            shown_as=NormaliseParams(method="per_image") if method == "none" else None,
+        )
+        for method in params.normalisations
+    ]
+    return StudyPlan("normalisation", "normalisation", "none", _keep(points))
+
+
+def _normalise(method: Normalisation) -> NormaliseParams:
+    return NormaliseParams(clahe=True) if method == "clahe" else NormaliseParams(method=method)
+
+
+def _plan_grey_levels(base: CropParams, params: SemStudiesParams) -> StudyPlan:
+    point = StudyPoint("all crops", crops=base, train=params.train, models=(TEXTURE,))
+    return StudyPlan("grey_levels", "class and split", None, (point,))
+
+
+def _plan_weights(base: CropParams, params: SemStudiesParams) -> StudyPlan:
+    train = params.train.model_copy(update={"model": params.weights_model})
+    models = _choose_models(params, (NETWORK,))
+    random = train.model_copy(update={"pretrained": False, "checkpoint_path": None})
+    given = train.model_copy(update={"pretrained": True})
+    points = [
+        StudyPoint("random weights", base, random, models),
+        StudyPoint("pretrained weights", base, given, models, needs_weights=True),
+    ]
+    return StudyPlan("weights", "weights", "random weights", _keep(points))
+
+
+def _plan_augmentation(base: CropParams, params: SemStudiesParams) -> StudyPlan:
+    models = _choose_models(params, (NETWORK,))
+    off, on = (
+        params.train.model_copy(update={"augment": augment})
+        for augment in (AugmentParams(), params.augment)
+    )
+    points = [StudyPoint("off", base, off, models), StudyPoint("on", base, on, models)]
+    return StudyPlan("augmentation", "augmentation", "off", _keep(points))
+
+
+def _plan_split(base: CropParams, params: SemStudiesParams) -> StudyPlan:
+    models = _choose_models(params, _BOTH)
+    points = [
+        StudyPoint(
+            name,
+            base.model_copy(update={"split": base.split.model_copy(update={"by": by})}),
+            params.train,
+            models,
+        )
+        for name, by in (("by area", "mosaic"), ("by frame", "frame"))
+    ]
+    return StudyPlan("split", "split", "by area", _keep(points))
+
+
+def _plan_groups(
+    name: StudyName, manifest: pd.DataFrame, base: CropParams, params: SemStudiesParams
+) -> StudyPlan:
+    column = _COLUMNS[name]
+    groups, reason = group_frames(manifest, column)
+    if reason is not None:
+        return StudyPlan(name, column, None, (), (MissingPoint("every point", reason),))
+    points = [
+        StudyPoint(
+            name=group.name,
+            value=group.value,
+            crops=base,
+            train=params.train,
+            models=_choose_models(params, _BOTH),
+            frame_ids=group.frame_ids,
+        )
+        for group in groups
+    ]
+    return StudyPlan(name, column, groups[0].name, _keep(points))
+
+
+_PLANNERS: dict[StudyName, Callable[[CropParams, SemStudiesParams], StudyPlan]] = {
+    "crop_size": _plan_crop_size,
+    "image_count": _plan_image_count,
+    "normalisation": _plan_normalisation,
+    "grey_levels": _plan_grey_levels,
+    "weights": _plan_weights,
+    "augmentation": _plan_augmentation,
+    "split": _plan_split,
+}

@@ -1,0 +1,264 @@
+"""Scores of a study: a table, and a report that is ready for JSON and enough to draw it again.
+
+The report of a study is a mapping with
+
+- ``study``, ``title``, ``question``, ``answer`` (one sentence made from the numbers), ``varied``,
+  ``reference`` (the point that others are set against, or null), ``confidence``, ``classes``
+  (count);
+- ``rows``: one per point and model with ``study, point, value, model, balanced_accuracy, low,
+  high, accuracy, composition_accuracy, state_accuracy, best_epoch, seconds_per_epoch,
+  n_train_crops, n_test_crops, n_test_areas, train_ground_mm2, test_disjoint_crops, leaking,
+  not_run``; where a point was not run all scores are null and ``not_run`` says why. The rows of
+  ``grey_levels`` are those of `ncm_kedro.sem.experiments.study_crops`;
+- ``comparisons``: ``model, point, reference, difference, low, high, paired, beyond_noise``;
+- ``history``: one per trained network, ``point, value`` and ``epochs``, a list of ``epoch,
+  train_loss, train_accuracy, validation_loss, validation_accuracy, validation_balanced_accuracy,
+  seconds``;
+- ``not_run``: ``point, reason``; ``notes``: what to distrust; ``settings``: what did not vary.
+
+`grey_levels` adds ``histograms``: class, then split, then shares of 64 equal bins of 0-255.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from ncm_kedro.learning.evaluation.metrics import score_with_intervals
+from ncm_kedro.params.sem_studies import TransferModel
+from ncm_kedro.sem.crops.crop_set import CropSet
+from ncm_kedro.sem.experiments.studies import MissingPoint, StudyPlan, StudyPoint
+from ncm_kedro.sem.experiments.study_answers import Answers, answer_study, compare_points
+from ncm_kedro.sem.experiments.study_crops import (
+    StudyCrops,
+    answer_grey_levels,
+    count_grey_levels,
+    shorten_histograms,
+    tabulate_grey_levels,
+)
+from ncm_kedro.sem.experiments.study_fits import StudyFit, StudyWork
+
+_LOG = logging.getLogger(__name__)
+_SCORES = ("balanced_accuracy", "low", "high", "accuracy", "composition_accuracy", "state_accuracy")
+_COUNTS = ("best_epoch", "n_train_crops", "n_test_crops", "n_test_areas")
+_NUMBERS = ("value", *_SCORES, "seconds_per_epoch", "train_ground_mm2", "test_disjoint_crops")
+_COLUMNS = (
+    "study", "point", "value", "model", *_SCORES, "best_epoch", "seconds_per_epoch",
+    "n_train_crops", "n_test_crops", "n_test_areas", "train_ground_mm2", "test_disjoint_crops",
+    "leaking", "not_run",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """A row of the table, and the answers behind it."""
+
+    row: dict[str, Any]
+    answers: Answers
+
+
+def run_study(work: StudyWork, plan: StudyPlan) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Train and score the points of a study; finished trainings are taken as they are.
+
+    Parameters
+    ----------
+    work
+        Frames, settings and the folder of results.
+    plan
+        Points.
+
+    Returns
+    -------
+    table
+        The rows of the report.
+    report
+        See the module.
+
+    Raises
+    ------
+    ModelError
+        The network cannot be built or trained.
+    StoreError
+        A result cannot be written.
+    """
+    if plan.name == "grey_levels":
+        return _study_grey_levels(work, plan)
+    scored: list[_Scored] = []
+    missing = list(plan.missing)
+    history: list[dict[str, Any]] = []
+    for point in tqdm(plan.points, plan.name, disable=None):
+        whole = work.find_obstacle(point) or work.ground.cut(point)
+        if isinstance(whole, MissingPoint):
+            missing.append(whole)
+            continue
+        for model in point.models:
+            found, fit = _score_fit(work, plan, point, whole, model)
+            scored += found
+            if fit.epochs:
+                history.append({"point": point.name, "value": point.value, "epochs": [*fit.epochs]})
+    for gap in missing:
+        _LOG.warning("%s, %s is not run: %s", plan.name, gap.point, gap.reason)
+    rows = [item.row for item in scored] + [_name_gap(plan, gap) for gap in missing]
+    comparisons = compare_points([s.answers for s in scored], plan.reference, work.params)
+    report = _describe(work, plan, missing) | {
+        "answer": answer_study([item.row for item in scored], comparisons, missing),
+        "classes": max((item.answers.n_classes for item in scored), default=0),
+        "rows": rows,
+        "comparisons": comparisons,
+        "history": history,
+    }
+    return _tabulate(rows), report
+
+
+def list_study_metrics(report: Mapping[str, Any]) -> dict[str, float]:
+    """Headline numbers of a study for the tracking server.
+
+    Parameters
+    ----------
+    report
+        Part of the result of `run_study`.
+    """
+    scored = [row for row in report["rows"] if row.get("balanced_accuracy") is not None]
+    metrics = {"points_run": float(len(scored)), "points_not_run": float(len(report["not_run"]))}
+    for model in dict.fromkeys(row["model"] for row in scored):
+        values = [row["balanced_accuracy"] for row in scored if row["model"] == model]
+        metrics[f"{model}.best_balanced_accuracy"] = max(values)
+        metrics[f"{model}.worst_balanced_accuracy"] = min(values)
+    return metrics
+
+
+def _study_grey_levels(work: StudyWork, plan: StudyPlan) -> tuple[pd.DataFrame, dict[str, Any]]:
+    whole = work.ground.cut(plan.points[0])
+    if isinstance(whole, MissingPoint):
+        rows = [_name_gap(plan, whole)]
+        report = _describe(work, plan, [whole]) | {"rows": rows}
+        return _tabulate(rows), report | {"answer": answer_study([], [], [whole])}
+    histograms = count_grey_levels(whole.crop_set)
+    rows = tabulate_grey_levels(histograms, whole.crop_set)
+    report = _describe(work, plan, []) | {
+        "answer": answer_grey_levels(rows),
+        "classes": len(histograms),
+        "rows": rows,
+        "histograms": shorten_histograms(histograms),
+    }
+    return pd.DataFrame(rows), report
+
+
+def _score_fit(
+    work: StudyWork,
+    plan: StudyPlan,
+    point: StudyPoint,
+    whole: StudyCrops,
+    model: TransferModel,
+) -> tuple[list[_Scored], StudyFit]:
+    """Score a model, and the same where its point shows it crops in another normalisation."""
+    fit = work.fit(point, whole, model)
+    crop_set = work.select(whole, point)
+    cases = [(point.name, fit.predicted)]
+    if fit.shown is not None and point.shown_as is not None:
+        name = f"{point.name}, tested {point.shown_as.method.replace('_', ' ')}"
+        cases.append((name, fit.shown))
+    about = {
+        "study": plan.name,
+        "value": point.value,
+        "model": model,
+        "best_epoch": fit.best_epoch,
+        "seconds_per_epoch": _time_epochs(fit),
+        "n_train_crops": len(crop_set.indices["train"]),
+        "train_ground_mm2": whole.sum_ground("train", "area_mm2"),
+        "test_disjoint_crops": whole.sum_ground("test", "disjoint_crops"),
+        "leaking": bool(whole.report["leaking"]),
+        "not_run": None,
+    }
+    scored = []
+    for name, predicted in cases:
+        answers = _collect_answers(name, model, crop_set, predicted)
+        scores = _score_answers(answers, crop_set, work)
+        scored.append(_Scored({**about, "point": name, **scores}, answers))
+    return scored, fit
+
+
+def _collect_answers(
+    name: str, model: str, crop_set: CropSet, predicted: NDArray[np.int64]
+) -> Answers:
+    table = crop_set.tables["test"]
+    return Answers(
+        point=name,
+        model=model,
+        crop_ids=tuple(table["crop_id"]),
+        areas=tuple(table["area"]),
+        labels=crop_set.indices["test"].label,
+        predicted=predicted,
+        n_classes=len(crop_set.classes),
+    )
+
+
+def _score_answers(answers: Answers, crop_set: CropSet, work: StudyWork) -> dict[str, Any]:
+    labels, predicted = answers.labels, answers.predicted
+    scores = score_with_intervals(
+        labels, predicted, answers.areas, answers.n_classes, work.params.resampling
+    )
+    shares = {
+        f"{role}_accuracy": float((names[labels] == names[predicted]).mean())
+        for role, names in (
+            ("composition", np.array(crop_set.compositions)),
+            ("state", np.array(crop_set.states)),
+        )
+    }
+    balanced = scores["balanced_accuracy"]
+    return {
+        "balanced_accuracy": balanced["value"],
+        "low": balanced["low"],
+        "high": balanced["high"],
+        "accuracy": scores["accuracy"]["value"],
+        **shares,
+        "n_test_crops": len(labels),
+        "n_test_areas": len(set(answers.areas)),
+    }
+
+
+def _time_epochs(fit: StudyFit) -> float | None:
+    seconds = [epoch["seconds"] for epoch in fit.epochs]
+    return float(np.median(seconds)) if seconds else None
+
+
+def _name_gap(plan: StudyPlan, gap: MissingPoint) -> dict[str, Any]:
+    empty = dict.fromkeys((*_NUMBERS, *_COUNTS))
+    about = {"study": plan.name, "point": gap.point, "model": None, "leaking": None}
+    return {**empty, **about, "not_run": gap.reason}
+
+
+def _describe(work: StudyWork, plan: StudyPlan, missing: list[MissingPoint]) -> dict[str, Any]:
+    """Return what a report says whatever was run."""
+    settings = {
+        "models": list(work.params.models),
+        "train": work.params.train.model_dump(mode="json"),
+        "crops": work.crops.model_dump(mode="json"),
+    }
+    return {
+        "study": plan.name,
+        "title": plan.title,
+        "question": plan.question,
+        "varied": plan.varied,
+        "reference": plan.reference,
+        "confidence": work.params.confidence,
+        "classes": 0,
+        "comparisons": [],
+        "history": [],
+        "not_run": [asdict(gap) for gap in missing],
+        "notes": list(plan.notes),
+        "settings": settings,
+    }
+
+
+def _tabulate(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    table = pd.DataFrame(rows, columns=list(_COLUMNS))
+    kinds = dict.fromkeys(_NUMBERS, "float64") | dict.fromkeys(_COUNTS, "Int64")
+    return table.astype({**kinds, "leaking": "boolean", "model": "object", "not_run": "object"})

@@ -1,0 +1,352 @@
+"""What is left out of training in turn, and what is trained on the rest.
+
+A composition that is recognised in a state that training never showed, or a state in a composition
+that it never showed, is the nearest that a set without replicate electrodes comes to a new one.
+
+Trainings of the transfer study; what is finished is kept and never trained again.
+
+A result lies in a file named by a digest of everything that it depends on: frames, crops, what is
+left out, and the settings of the model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ncm_kedro.learning.data.crop_index import CropIndex
+from ncm_kedro.learning.models.classifier import ClassifierSettings, build_network, classify_crops
+from ncm_kedro.learning.models.texture import fit_texture_baseline
+from ncm_kedro.learning.search.search import SearchData
+from ncm_kedro.learning.training.fitting import train_classifier
+from ncm_kedro.params.sem_studies import TEXTURE, HoldOutKind, SemTransferParams, TransferModel
+from ncm_kedro.sem.crops.crop_set import REGION_COLUMNS, SPLITS, CropSet
+from ncm_kedro.sem.experiments.cache import keep_textures, read_kept, write_kept
+
+IN_SESSION = "nothing"
+"""Name of what is left out where training sees every class: the score beside."""
+
+HEADS: dict[HoldOutKind, str] = {
+    "state": "composition",
+    "composition": "state",
+    "session": "class",
+}
+"""What is asked of the held-out crops, by what is held out."""
+
+
+@dataclass(frozen=True)
+class TransferCrops:
+    """All crops with what the study asks of them, in one order.
+
+    Attributes
+    ----------
+    table
+        A row per crop: `crop_id`, `split`, `class`, `composition`, `state`, `session` (number
+        within its class), `mosaic`, `area`.
+    index
+        The same as arrays; labels mean nothing.
+    """
+
+    table: pd.DataFrame
+    index: CropIndex
+
+    def select(self, rows: NDArray[np.bool_], labels: NDArray[np.int64]) -> CropIndex:
+        """Return some crops as arrays, with the labels of those."""
+        index = self.index
+        allowed = index.allowed_xyxy_px
+        return replace(
+            index,
+            frame=index.frame[rows],
+            x_px=index.x_px[rows],
+            y_px=index.y_px[rows],
+            size_px=index.size_px[rows],
+            label=labels[rows],
+            allowed_xyxy_px=None if allowed is None else allowed[rows],
+        )
+
+
+@dataclass(frozen=True)
+class HoldOut:
+    """One training with something left out.
+
+    Attributes
+    ----------
+    kind, held_out
+        What is left out: the kind, and its name.
+    head
+        What is asked: `composition`, `state` or `class`.
+    names
+        (K,) answers that training shows.
+    labels
+        (N,) number of each crop's answer; -1 where training does not show it.
+    train, validate, test
+        (N,) which crops are used for what.
+    """
+
+    kind: str
+    held_out: str
+    head: str
+    names: tuple[str, ...]
+    labels: NDArray[np.int64]
+    train: NDArray[np.bool_]
+    validate: NDArray[np.bool_]
+    test: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class NotRun:
+    """A hold-out that the data do not allow, and why."""
+
+    kind: str
+    held_out: str
+    reason: str
+
+
+def list_crops(crop_set: CropSet, manifest: pd.DataFrame) -> TransferCrops:
+    """Join crops, their classes and their sessions.
+
+    Parameters
+    ----------
+    crop_set
+        Frames and crops.
+    manifest
+        The frame table, with `session`.
+    """
+    table = pd.concat([crop_set.tables[split] for split in SPLITS], ignore_index=True)
+    parts = [crop_set.indices[split] for split in SPLITS]
+    index = CropIndex(
+        frame=np.concatenate([part.frame for part in parts]),
+        x_px=np.concatenate([part.x_px for part in parts]),
+        y_px=np.concatenate([part.y_px for part in parts]),
+        size_px=np.concatenate([part.size_px for part in parts]),
+        label=np.concatenate([part.label for part in parts]),
+        allowed_xyxy_px=table[list(REGION_COLUMNS)].to_numpy(np.int64),
+    )
+    session = manifest.set_index("frame_id")["session"].loc[table["frame_id"]].to_numpy()
+    number = {name: place for place, name in enumerate(crop_set.classes)}
+    place = table["class"].map(number).to_numpy()
+    table = table.assign(
+        composition=np.array(crop_set.compositions)[place],
+        state=np.array(crop_set.states)[place],
+        session=session,
+    )
+    order = table.groupby("class")["session"].transform(
+        lambda part: pd.factorize(part, sort=True)[0] + 1
+    )
+    columns = ["crop_id", "split", "class", "composition", "state", "mosaic", "area"]
+    return TransferCrops(table[columns].assign(session=order.astype(int)), index)
+
+
+def plan_hold_outs(
+    crops: TransferCrops, kinds: tuple[HoldOutKind, ...]
+) -> tuple[list[HoldOut], list[NotRun]]:
+    """Plan what is left out in turn; every crop of it is a test.
+
+    Of sessions the first of each class that has several is left out, then the second, and so on;
+    training then also does without ground that a held-out session shows too.
+
+    Parameters
+    ----------
+    crops
+        All crops.
+    kinds
+        What to leave out.
+
+    Returns
+    -------
+    hold_outs, not_run
+        What can be tried, and what cannot with the reason.
+    """
+    planned: list[HoldOut] = []
+    not_run: list[NotRun] = []
+    for kind in kinds:
+        groups = list(_list_groups(crops.table, kind))
+        if not groups:
+            reason = "no class has crops of several sessions"
+            not_run.append(NotRun(kind, "every session", reason))
+        for held_out, held in groups:
+            found = _plan_one(crops.table, kind, held_out, held)
+            if isinstance(found, HoldOut):
+                planned.append(found)
+            else:
+                not_run.append(found)
+    return planned, not_run
+
+
+def plan_in_session(crops: TransferCrops, head: str) -> HoldOut:
+    """Plan a training on the training split of all classes, tested on the test split.
+
+    Parameters
+    ----------
+    crops
+        All crops.
+    head
+        What is asked.
+    """
+    table = crops.table
+    names, labels = _number_answers(table, head, np.ones(len(table), dtype=bool))
+    train, validate, test = ((table["split"] == split).to_numpy() for split in SPLITS)
+    return HoldOut(IN_SESSION, IN_SESSION, head, names, labels, train, validate, test)
+
+
+def _list_groups(table: pd.DataFrame, kind: HoldOutKind) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    if kind != "session":
+        for name in sorted(table[kind].unique()):
+            yield str(name), (table[kind] == name).to_numpy()
+        return
+    several = table.groupby("class")["session"].transform("nunique") > 1
+    for number in sorted(table.loc[several, "session"].unique()):
+        yield f"session {number}", (several & (table["session"] == number)).to_numpy()
+
+
+def _plan_one(
+    table: pd.DataFrame, kind: HoldOutKind, held_out: str, held: NDArray[np.bool_]
+) -> HoldOut | NotRun:
+    head = HEADS[kind]
+    shared = table["mosaic"].isin(set(table.loc[held, "mosaic"])).to_numpy()
+    free = ~held & ~shared
+    train, validate = (free & (table["split"] == split).to_numpy() for split in SPLITS[:2])
+    names, labels = _number_answers(table, head, train)
+    test = held & (labels >= 0)
+    if len(names) < 2:
+        return NotRun(kind, held_out, f"the rest shows {len(names)} {head}(s), two are needed")
+    if not test.any():
+        return NotRun(kind, held_out, f"the rest shows no {head} that {held_out} has")
+    validate &= labels >= 0
+    missing = [name for k, name in enumerate(names) if not (labels[validate] == k).any()]
+    if missing:
+        return NotRun(kind, held_out, f"no validation crop of {', '.join(missing)} is left")
+    return HoldOut(kind, held_out, head, names, labels, train, validate, test)
+
+
+def _number_answers(
+    table: pd.DataFrame, head: str, train: NDArray[np.bool_]
+) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+    names = tuple(sorted(str(name) for name in table.loc[train, head].unique()))
+    number = {name: place for place, name in enumerate(names)}
+    labels = table[head].map(lambda name: number.get(name, -1)).to_numpy(np.int64)
+    return names, labels
+
+
+_LOG = logging.getLogger(__name__)
+_VERSION = 1  # raise it when the same crops and settings would give another result
+
+
+@dataclass(frozen=True)
+class TransferWork:
+    """All that trainings need, and the folder where results are kept.
+
+    Attributes
+    ----------
+    crop_set, crops
+        Frames and crops.
+    params
+        Settings.
+    folder
+        Where results and unfinished trainings lie.
+    """
+
+    crop_set: CropSet
+    crops: TransferCrops
+    params: SemTransferParams
+    folder: Path
+
+    def predict(self, hold_out: HoldOut, model: TransferModel) -> NDArray[np.int64]:
+        """Train on what is not held out and predict the rest, or take the result that is kept.
+
+        Returns
+        -------
+        ndarray, (T,)
+            Number of the predicted answer for each test crop.
+
+        Raises
+        ------
+        StoreError
+            A result cannot be written.
+        """
+        key = self._name_result(hold_out, model)
+        path = self.folder / f"{key}.json"
+        kept = read_kept(path, _parse_answers)
+        if kept is not None and len(kept) == int(hold_out.test.sum()):
+            return kept
+        _LOG.info(
+            "%s left out, %s: %s from %d crops", hold_out.held_out, model, hold_out.head,
+            int(hold_out.train.sum()),
+        )  # fmt: skip
+        if model == TEXTURE:
+            predicted = self._fit_texture(hold_out)
+        else:
+            predicted = self._fit_network(hold_out, self.folder / key)
+        about = {"held_out": hold_out.held_out, "model": model}
+        write_kept(path, {**about, "predicted": predicted.tolist()})
+        shutil.rmtree(self.folder / key, ignore_errors=True)
+        return predicted
+
+    def _name_result(self, hold_out: HoldOut, model: TransferModel) -> str:
+        params = self.params
+        network = params.train.model_dump(mode="json", exclude={"device", "loader_threads"})
+        settings = {"seed": params.seed} if model == TEXTURE else network
+        about = [_VERSION, model, hold_out.head, hold_out.names, settings]
+        digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
+        digest.update(self._data_key)
+        for array in (hold_out.labels, hold_out.train, hold_out.validate, hold_out.test):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()[:24]
+
+    @property
+    def _data_key(self) -> bytes:
+        data = (self.crop_set.split_hash, self.crop_set.bank.checksum, self.crops.index.checksum)
+        return ":".join(map(str, data)).encode()
+
+    def _fit_texture(self, hold_out: HoldOut) -> NDArray[np.int64]:
+        features = self._measure_textures()
+        labels = hold_out.labels
+        baseline = fit_texture_baseline(
+            features[hold_out.train],
+            labels[hold_out.train],
+            self.params.seed,
+            validation=(features[hold_out.validate], labels[hold_out.validate]),
+        )
+        return np.asarray(baseline.predict(features[hold_out.test]), dtype=np.int64)
+
+    def _measure_textures(self) -> NDArray[np.float32]:
+        """Measure the texture of all crops once, (N, F), and keep it."""
+        key = hashlib.sha256(f"{_VERSION}".encode() + self._data_key).hexdigest()[:24]
+        return keep_textures(self.crop_set, self.folder / f"textures_{key}.npy")
+
+    def _fit_network(self, hold_out: HoldOut, folder: Path) -> NDArray[np.int64]:
+        crop_set, params = self.crop_set, self.params
+        bank = crop_set.bank
+        train, validate, test = (
+            self.crops.select(rows, hold_out.labels)
+            for rows in (hold_out.train, hold_out.validate, hold_out.test)
+        )
+        settings = ClassifierSettings(
+            model=params.train.model,
+            classes=hold_out.names,
+            compositions=hold_out.names,
+            states=hold_out.names,
+            crop_px=crop_set.crop_px,
+            pixel_size_um=crop_set.pixel_size_um,
+            input_px=params.train.input_px,
+        )
+        data = SearchData(bank, train, validate)
+        classifier, _ = train_classifier(data, settings, params.train, folder)
+        probabilities = classify_crops(
+            classifier, build_network(classifier), bank, test, device=params.train.device
+        )
+        return np.asarray(probabilities.argmax(axis=1), dtype=np.int64)
+
+
+def _parse_answers(kept: dict[str, Any]) -> NDArray[np.int64]:
+    return np.array(kept["predicted"], dtype=np.int64)

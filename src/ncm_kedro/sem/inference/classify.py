@@ -1,0 +1,350 @@
+"""What the tiles of a frame say together: its set of classes, and whether it is unknown.
+
+Whole frames to composition and state: tile, predict, average.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ncm_kedro.errors import FrameError, NcmError
+from ncm_kedro.learning.data.crop_index import CropIndex
+from ncm_kedro.learning.data.frame_bank import build_frame_bank
+from ncm_kedro.learning.evaluation.calibration import name_sets
+from ncm_kedro.learning.models.classifier import (
+    CropAnswers,
+    SemClassifier,
+    answer_crops,
+    build_network,
+)
+from ncm_kedro.params.sem_classify import ClassifyParams
+from ncm_kedro.params.sem_ingest import ReadingParams
+from ncm_kedro.sem.io.reading import read_micrograph
+
+SAFEGUARD_COLUMNS = (
+    "prediction_set", "set_size", "unknown", "unknown_p", "energy", "feature_distance",
+)  # fmt: skip
+_MAJORITY = 0.5
+
+
+def vote_set(members: NDArray[np.bool_], probabilities: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Classes that are in the sets of at least half of the tiles, and the most probable one.
+
+    If a tile's set misses the true class with probability a, this one does with at most 2 a
+    (Gasparin & Ramdas 2024, Merging uncertainty sets via majority vote, arXiv:2401.09379,
+    Theorem 2.1).
+
+    Parameters
+    ----------
+    members
+        (T, K) whether a class is in a tile's set.
+    probabilities
+        (K,) of the frame.
+    """
+    chosen = members.mean(axis=0) >= _MAJORITY
+    chosen[int(np.asarray(probabilities).argmax())] = True
+    return np.asarray(chosen)
+
+
+def find_frame_p(tile_p: NDArray[np.floating]) -> float:
+    """Smallest level at which at least half of the tiles, (T,) p-values, are flagged."""
+    return float(np.sort(tile_p)[-(-len(tile_p) // 2) - 1])
+
+
+def describe_safeguards(
+    classifier: SemClassifier, probabilities: NDArray[np.floating], tiles: CropAnswers
+) -> dict[str, Any]:
+    """Return `SAFEGUARD_COLUMNS` of a frame; null what the classifier cannot tell.
+
+    Parameters
+    ----------
+    classifier
+        The classifier.
+    probabilities
+        (K,) of the frame.
+    tiles
+        Answers for its T tiles.
+    """
+    row: dict[str, Any] = dict.fromkeys(SAFEGUARD_COLUMNS)
+    if tiles.sets is not None:
+        chosen = vote_set(tiles.sets, probabilities)
+        row["prediction_set"] = name_sets(chosen[np.newaxis], classifier.settings.classes)[0]
+        row["set_size"] = int(chosen.sum())
+    if classifier.detector is not None and tiles.strangeness is not None:
+        p = find_frame_p(tiles.strangeness.p)
+        row["unknown"] = bool(classifier.detector.flag(np.asarray(p)))
+        row["unknown_p"] = p
+        row["energy"] = float(np.median(tiles.strangeness.energy))
+        row["feature_distance"] = float(np.median(tiles.strangeness.feature_distance))
+    return row
+
+
+_LOG = logging.getLogger(__name__)
+ONLY_FRAME = "frame"
+
+
+@dataclass(frozen=True)
+class FrameAnswer:
+    """What the classifier says of a frame.
+
+    Attributes
+    ----------
+    probabilities
+        (K,) mean over the tiles.
+    tile_xy_px
+        (T, 2) top-left corners of the tiles in the frame as it was given.
+    tile_px
+        Side of a tile in the frame as it was given.
+    tiles
+        Answers per tile.
+    """
+
+    probabilities: NDArray[np.float64]
+    tile_xy_px: NDArray[np.float64]
+    tile_px: float
+    tiles: CropAnswers
+
+    @property
+    def tile_probabilities(self) -> NDArray[np.float64]:
+        """(T, K) per tile."""
+        return self.tiles.probabilities
+
+
+@dataclass(frozen=True)
+class FrameClassifier:
+    """A classifier with its network built, ready for frames."""
+
+    classifier: SemClassifier
+    network: torch.nn.Module
+    params: ClassifyParams
+
+    def classify_frame(
+        self, image_yx: NDArray[np.uint8], pixel_size_um: float, where: str
+    ) -> FrameAnswer:
+        """Tile a frame, predict every tile and average.
+
+        Parameters
+        ----------
+        image_yx
+            Grey values without banner, (H, W).
+        pixel_size_um
+            Edge of a pixel; a frame at another size than the model's is resampled to it.
+        where
+            Name of the frame for messages.
+
+        Raises
+        ------
+        FrameError
+            The frame is smaller than one crop.
+        """
+        settings = self.classifier.settings
+        scale = pixel_size_um / settings.pixel_size_um
+        if abs(scale - 1.0) <= self.params.pixel_size_tolerance:
+            scale = 1.0
+        resampled = resample_frame(image_yx, scale)
+        _check_fits(image_yx, resampled, settings.crop_px, pixel_size_um, where)
+        corners = plan_tiles(
+            resampled.shape[0], resampled.shape[1], settings.crop_px, self.params.overlap
+        )
+        count = len(corners)
+        crops = CropIndex(
+            frame=np.zeros(count, np.int64),
+            x_px=corners[:, 0],
+            y_px=corners[:, 1],
+            size_px=np.full(count, settings.crop_px, np.int64),
+            label=np.zeros(count, np.int64),
+        )
+        bank = build_frame_bank({ONLY_FRAME: resampled})
+        tiles = answer_crops(
+            self.classifier,
+            self.network,
+            bank,
+            crops,
+            device=self.params.device,
+            threads=self.params.threads,
+        )
+        return FrameAnswer(
+            tiles.probabilities.mean(axis=0), corners / scale, settings.crop_px / scale, tiles
+        )
+
+
+def build_frame_classifier(
+    classifier: SemClassifier, params: ClassifyParams | None = None
+) -> FrameClassifier:
+    """Build the network of a classifier once, for many frames."""
+    params = ClassifyParams() if params is None else params
+    if classifier.settings.sets is None or classifier.detector is None:
+        _LOG.warning(
+            "this classifier knows no prediction sets and no unknown samples: those columns stay "
+            "empty. Train it again with `kedro run --pipelines tune_train`"
+        )
+    return FrameClassifier(classifier, build_network(classifier), params)
+
+
+def resample_frame(image_yx: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
+    """Resample a frame by a factor; area average down, cubic up.
+
+    Parameters
+    ----------
+    image_yx
+        Grey values, (H, W).
+    scale
+        Size of the result over size of the input.
+    """
+    if scale == 1.0:
+        return image_yx
+    height, width = (max(1, round(side * scale)) for side in image_yx.shape)
+    method = cv2.INTER_AREA if scale < 1.0 else cv2.INTER_CUBIC
+    return cast("NDArray[np.uint8]", cv2.resize(image_yx, (width, height), interpolation=method))
+
+
+def plan_tiles(height_px: int, width_px: int, tile_px: int, overlap: float) -> NDArray[np.int64]:
+    """Place the fewest evenly spaced square tiles that cover a frame.
+
+    Parameters
+    ----------
+    height_px, width_px, tile_px
+        Frame and tile, px.
+    overlap
+        Least overlap of neighbours, as a share of a tile.
+
+    Returns
+    -------
+    ndarray, (T, 2)
+        Top-left corners x, y.
+    """
+    step_px = tile_px * (1.0 - overlap)
+    starts = []
+    for side_px in (width_px, height_px):
+        count = 1 + math.ceil(max(0, side_px - tile_px) / step_px)
+        starts.append(np.rint(np.linspace(0, side_px - tile_px, count)).astype(np.int64))
+    return np.array([(x, y) for y in starts[1] for x in starts[0]], dtype=np.int64)
+
+
+def describe_answer(classifier: SemClassifier, answer: FrameAnswer) -> dict[str, Any]:
+    """Return a flat row: class, composition, state, probability, tiles, safeguards, ``p_<class>``.
+
+    A frame of unknown material keeps its probabilities; ``unknown`` says not to believe them.
+    Composition and state are the most probable ones by summed probability, so that they need not
+    be those of the most probable class.
+    """
+    settings = classifier.settings
+    probabilities = answer.probabilities
+    best = int(probabilities.argmax())
+    return {
+        "predicted": settings.classes[best],
+        "composition": _most_probable(settings.compositions, probabilities),
+        "state": _most_probable(settings.states, probabilities),
+        "probability": float(probabilities[best]),
+        "n_tiles": len(answer.tile_xy_px),
+        **describe_safeguards(classifier, probabilities, answer.tiles),
+        "problem": None,
+        **{f"p_{name}": float(p) for name, p in zip(settings.classes, probabilities, strict=True)},
+    }
+
+
+def describe_problem(classifier: SemClassifier, problem: str) -> dict[str, Any]:
+    """Return the row of a frame that could not be classified."""
+    return {
+        "predicted": None,
+        "composition": None,
+        "state": None,
+        "probability": None,
+        "n_tiles": 0,
+        **dict.fromkeys(SAFEGUARD_COLUMNS),
+        "problem": problem,
+        **{f"p_{name}": None for name in classifier.settings.classes},
+    }
+
+
+def answer_frame(
+    frame_classifier: FrameClassifier,
+    *,
+    image: object = None,
+    path: object = None,
+    pixel_size_um: object = None,
+) -> dict[str, Any]:
+    """Answer one request of the served model; what is wrong with it is part of the answer.
+
+    Parameters
+    ----------
+    frame_classifier
+        The classifier.
+    image, path
+        Bytes of an image file, or a file to read; one of the two.
+    pixel_size_um
+        Pixel size where the frame has no scale bar; the model's own where it is not given.
+    """
+    where = str(path) if isinstance(path, str) and path else "image"
+    given = isinstance(pixel_size_um, int | float) and math.isfinite(pixel_size_um)
+    settings = frame_classifier.classifier.settings
+    try:
+        data = _read_request(image, path, where)
+        fallback_um = float(cast("float", pixel_size_um)) if given else settings.pixel_size_um
+        reading = ReadingParams.model_validate({"pixel_size": {"fallback_um": fallback_um}})
+        frame = read_micrograph(data, reading, where=where)
+        answer = frame_classifier.classify_frame(frame.image_yx, frame.pixel_size.value_um, where)
+    except NcmError as error:
+        return describe_problem(frame_classifier.classifier, str(error))
+    return describe_answer(frame_classifier.classifier, answer)
+
+
+def encode_png(image_yx: NDArray[np.uint8]) -> bytes:
+    """Return a frame, (H, W), as the content of a PNG file."""
+    return bytes(cv2.imencode(".png", image_yx)[1].tobytes())
+
+
+def _read_request(image: object, path: object, where: str) -> bytes:
+    if isinstance(image, bytes | bytearray) and image:
+        return bytes(image)
+    if isinstance(path, str) and path:
+        try:
+            return Path(path).read_bytes()
+        except OSError as error:
+            raise FrameError(
+                where,
+                found=f"a file that cannot be read ({error.strerror})",
+                expected="an image file that the server can read",
+                action="send the bytes in column `image` instead",
+            ) from error
+    raise FrameError(
+        where,
+        found="neither image bytes nor a path",
+        expected="column `image` (bytes, base64 in JSON) or column `path`",
+        action="send one of the two per row",
+    )
+
+
+def _check_fits(
+    given: NDArray[np.uint8],
+    resampled: NDArray[np.uint8],
+    crop_px: int,
+    pixel_size_um: float,
+    where: str,
+) -> None:
+    if min(resampled.shape) < crop_px:
+        raise FrameError(
+            where,
+            found=f"a frame of {given.shape[1]} x {given.shape[0]} px at {pixel_size_um:.4g} um/px",
+            expected=f"at least one crop of {crop_px} px at the model's pixel size, that is "
+            f"{resampled.shape[1]} x {resampled.shape[0]} px after resampling is too small",
+            action="take the frame at a lower magnification or larger",
+        )
+
+
+def _most_probable(names: tuple[str, ...], probabilities: NDArray[np.float64]) -> str:
+    totals: Mapping[str, float] = {
+        name: float(sum(p for n, p in zip(names, probabilities, strict=True) if n == name))
+        for name in dict.fromkeys(names)
+    }
+    return max(totals, key=lambda name: totals[name])

@@ -1,0 +1,327 @@
+"""Frames of another material, set aside on ingest: a ready test of the unknown-sample flag.
+
+Prediction sets and unknown-sample flag in tables, and their scores from there.
+
+What a new classifier is measured against on the same test crops.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ncm_kedro.errors import FrameError, ModelError
+from ncm_kedro.learning.data.crop_index import CropIndex
+from ncm_kedro.learning.data.frame_bank import FrameBank
+from ncm_kedro.learning.evaluation.calibration import choose_sets, name_sets
+from ncm_kedro.learning.evaluation.promotion import score_names
+from ncm_kedro.learning.evaluation.uncertainty_scores import MeasuredCrops, score_flag, score_sets
+from ncm_kedro.learning.models.classifier import (
+    CropAnswers,
+    SemClassifier,
+    build_network,
+    classify_crops,
+)
+from ncm_kedro.learning.models.texture import fit_texture_baseline, texture_features
+from ncm_kedro.params.sem_classify import ClassifyParams
+from ncm_kedro.params.tune_train import EvaluationParams
+from ncm_kedro.sem.audit.exclusion import QUARANTINED
+from ncm_kedro.sem.crops.crop_set import CropSet
+from ncm_kedro.sem.inference.classify import FrameClassifier, build_frame_classifier, find_frame_p
+
+_LOG = logging.getLogger(__name__)
+_TYPES = {
+    "frame_id": "str",
+    "area": "str",
+    "predicted": "str",
+    "probability": "float64",
+    "unknown": "bool",
+    "frame_unknown": "bool",
+    "unknown_p": "float64",
+    "energy": "float64",
+    "feature_distance": "float64",
+}
+
+
+def find_foreign(manifest: pd.DataFrame) -> pd.DataFrame:
+    """Return the manifest's rows of frames that were excluded as another material."""
+    quarantined = manifest["flags"].str.split(";").map(lambda flags: QUARANTINED in flags)
+    return manifest[quarantined & manifest["excluded"]].sort_values("frame_id")
+
+
+def classify_foreign(
+    frames: Mapping[str, NDArray[np.uint8]],
+    manifest: pd.DataFrame,
+    classifier: SemClassifier,
+    params: ClassifyParams,
+) -> pd.DataFrame:
+    """Classify frames of another material, tile by tile.
+
+    Parameters
+    ----------
+    frames
+        Grey frames by ``frame_id``, excluded ones too.
+    manifest
+        The frame table.
+    classifier
+        A calibrated classifier, which knows nothing of these frames.
+    params
+        Tiling and device.
+
+    Returns
+    -------
+    DataFrame
+        A row per tile, empty where there is no such frame; ``area`` is the frame's mosaic.
+
+    Raises
+    ------
+    ModelError
+        The classifier has no unknown-sample flag.
+    """
+    frame_classifier = build_frame_classifier(classifier, params)
+    tables = []
+    for row in find_foreign(manifest).to_dict("records"):
+        frame_id = str(row["frame_id"])
+        try:
+            table = _classify_tiles(
+                frame_classifier, frames[frame_id], float(row["pixel_size_um"]), frame_id
+            )
+        except FrameError as error:
+            _LOG.warning("left out of the test of the unknown-sample flag: %s", error)
+            continue
+        tables.append(table.assign(frame_id=frame_id, area=str(row["mosaic"])))
+    empty = pd.DataFrame(columns=list(_TYPES))
+    joined = pd.concat(tables, ignore_index=True) if tables else empty
+    return joined[list(_TYPES)].astype(_TYPES)
+
+
+def _classify_tiles(
+    frame_classifier: FrameClassifier,
+    image_yx: NDArray[np.uint8],
+    pixel_size_um: float,
+    frame_id: str,
+) -> pd.DataFrame:
+    tiles = frame_classifier.classify_frame(image_yx, pixel_size_um, frame_id).tiles
+    classifier = frame_classifier.classifier
+    if tiles.strangeness is None or classifier.detector is None:
+        raise ModelError(
+            "classifier",
+            found="no unknown-sample flag",
+            expected="a calibrated classifier",
+            action="run the node calibrate_sem_classifier again",
+        )
+    frame_p = np.asarray(find_frame_p(tiles.strangeness.p))
+    return pd.DataFrame(
+        {
+            "predicted": np.array(classifier.settings.classes)[tiles.probabilities.argmax(axis=1)],
+            "probability": tiles.probabilities.max(axis=1),
+            "unknown": tiles.strangeness.unknown,
+            "frame_unknown": bool(classifier.detector.flag(frame_p)),
+            "unknown_p": tiles.strangeness.p,
+            "energy": tiles.strangeness.energy,
+            "feature_distance": tiles.strangeness.feature_distance,
+        }
+    )
+
+
+def describe_crops(answers: CropAnswers, classes: Sequence[str]) -> dict[str, Any]:
+    """Return the columns of a table of crops that say what is not known.
+
+    Parameters
+    ----------
+    answers
+        Of a calibrated classifier, for N crops.
+    classes
+        (K,) names.
+
+    Returns
+    -------
+    dict
+        Columns of length N: ``prediction_set``, ``set_size``, ``unknown``, ``unknown_p``,
+        ``energy``, ``feature_distance``.
+
+    Raises
+    ------
+    ModelError
+        The classifier was never calibrated.
+    """
+    if answers.sets is None or answers.strangeness is None:
+        raise _refuse_uncalibrated()
+    return {
+        "prediction_set": name_sets(answers.sets, classes),
+        "set_size": answers.sets.sum(axis=1),
+        "unknown": answers.strangeness.unknown,
+        "unknown_p": answers.strangeness.p,
+        "energy": answers.strangeness.energy,
+        "feature_distance": answers.strangeness.feature_distance,
+    }
+
+
+def score_safeguards(
+    predictions: pd.DataFrame,
+    foreign: pd.DataFrame,
+    classifier: SemClassifier,
+    params: EvaluationParams,
+) -> dict[str, Any]:
+    """Score prediction sets and unknown-sample flag.
+
+    Parameters
+    ----------
+    predictions
+        The test split, with ``p_<class>`` columns.
+    foreign
+        Tiles of another material, may be empty.
+    classifier
+        What predicted both.
+    params
+        Resamples, confidence, seed.
+
+    Returns
+    -------
+    dict
+        Parts ``sets`` and ``flag`` of the test report.
+
+    Raises
+    ------
+    ModelError
+        The classifier was never calibrated.
+    """
+    settings = classifier.settings
+    if settings.sets is None or classifier.detector is None:
+        raise _refuse_uncalibrated()
+    number = {name: place for place, name in enumerate(settings.classes)}
+    labels = predictions["class"].map(number).to_numpy(np.int64)
+    members = choose_sets(
+        predictions[[f"p_{name}" for name in settings.classes]].to_numpy(), settings.sets
+    )
+    flag = score_flag(_measure(predictions), labels, _measure(foreign), classifier.detector, params)
+    frames = foreign.groupby("frame_id")["frame_unknown"].first()
+    return {
+        "sets": score_sets(
+            members,
+            labels,
+            predictions["area"].tolist(),
+            classes=settings.classes,
+            sets=settings.sets,
+            params=params,
+        ),
+        "flag": {
+            **flag,
+            "foreign_frames": len(frames),
+            "foreign_frames_flagged": int(frames.sum()),
+        },
+    }
+
+
+def _measure(table: pd.DataFrame) -> MeasuredCrops:
+    return MeasuredCrops(
+        feature_distance=table["feature_distance"].to_numpy(np.float64),
+        energy=table["energy"].to_numpy(np.float64),
+        unknown=table["unknown"].to_numpy(np.bool_),
+        areas=table["area"].tolist(),
+    )
+
+
+def _refuse_uncalibrated() -> ModelError:
+    return ModelError(
+        "classifier",
+        found="neither prediction sets nor an unknown-sample flag",
+        expected="a calibrated classifier",
+        action="run the node calibrate_sem_classifier again",
+    )
+
+
+_CROPS_AT_ONCE = 256
+
+
+def predict_by_texture(crop_set: CropSet, seed: int) -> NDArray[np.float64]:
+    """Fit texture features with logistic regression and predict the test split.
+
+    Parameters
+    ----------
+    crop_set
+        Frames and crops; the validation split chooses the regularisation.
+    seed
+        Seed of the fit.
+
+    Returns
+    -------
+    ndarray, (N, K)
+        Class probabilities of the test crops.
+    """
+    features = {split: measure_textures(crop_set, split) for split in crop_set.indices}
+    labels = {split: index.label for split, index in crop_set.indices.items()}
+    baseline = fit_texture_baseline(
+        features["train"],
+        labels["train"],
+        seed,
+        validation=(features["validate"], labels["validate"]),
+    )
+    return np.asarray(baseline.predict_proba(features["test"]), dtype=np.float64)
+
+
+def measure_textures(crop_set: CropSet, split: str) -> NDArray[np.float32]:
+    """Measure the texture of all crops of a split, a few at a time; (N, F)."""
+    parts = [texture_features(pixels) for pixels in _cut_in_parts(crop_set, split)]
+    return np.concatenate(parts)
+
+
+def score_on_test(crop_set: CropSet, rival: SemClassifier, *, device: str) -> float:
+    """Return the balanced accuracy of another classifier on the test crops, by class name.
+
+    The rival sees crops of its own physical size around the same centres.
+
+    Parameters
+    ----------
+    crop_set
+        Frames and crops of the new classifier.
+    rival
+        A classifier that may know other classes, crop and pixel sizes.
+    device
+        Where it runs.
+
+    Raises
+    ------
+    ModelError
+        The frames are smaller than one of the rival's crops.
+    """
+    settings = rival.settings
+    size_px = round(settings.crop_px * settings.pixel_size_um / crop_set.pixel_size_um)
+    index = centre_crops(crop_set.indices["test"], crop_set.bank, size_px)
+    probabilities = classify_crops(rival, build_network(rival), crop_set.bank, index, device=device)
+    predicted = np.array(settings.classes)[probabilities.argmax(axis=1)]
+    return score_names(crop_set.tables["test"]["class"].tolist(), predicted.tolist())
+
+
+def centre_crops(index: CropIndex, bank: FrameBank, size_px: int) -> CropIndex:
+    """Give crops another size around their centres, pushed inside their frames.
+
+    Raises
+    ------
+    ModelError
+        A frame is smaller than a crop of that size.
+    """
+    if size_px > min(bank.widths[index.frame].min(), bank.heights[index.frame].min()):
+        raise ModelError(
+            "production model",
+            found=f"crops of {size_px} px at the pixel size of these frames",
+            expected="crops that fit into the frames",
+            action="compare by hand, and move the alias `production` in MLflow",
+        )
+    corners = []
+    for corner, extent in ((index.x_px, bank.widths), (index.y_px, bank.heights)):
+        moved = corner + (index.size_px - size_px) // 2
+        corners.append(np.clip(moved, 0, extent[index.frame] - size_px))
+    sizes = np.full(len(index), size_px, dtype=np.int64)
+    return replace(index, x_px=corners[0], y_px=corners[1], size_px=sizes, allowed_xyxy_px=None)
+
+
+def _cut_in_parts(crop_set: CropSet, split: str) -> Iterator[NDArray[np.uint8]]:
+    for start in range(0, len(crop_set.indices[split]), _CROPS_AT_ONCE):
+        yield crop_set.cut_pixels(split, slice(start, start + _CROPS_AT_ONCE))

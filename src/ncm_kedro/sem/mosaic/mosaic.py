@@ -1,0 +1,310 @@
+"""From frames to mosaics: which frames overlap, and where each lies.
+
+Overlaps are searched within classes to chain frames into mosaics, and across classes because the
+same ground under two labels is a mistake that must be reported; it is never merged.
+"""
+
+from __future__ import annotations
+
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from ncm_kedro.params.sem_ingest import MosaicParams
+from ncm_kedro.sem.io.frames import FrameSource
+from ncm_kedro.sem.mosaic.pairs import (
+    choose_links,
+    correlate_padded,
+    pairs_across,
+    pairs_between_mosaics,
+    pairs_within,
+    refine_shift,
+)
+from ncm_kedro.sem.mosaic.positions import (
+    PIXEL_SIZE_STEP,
+    assign_sessions,
+    find_components,
+    order_by_time,
+    solve_positions,
+)
+from ncm_kedro.sem.mosaic.registration import (
+    IndexArray,
+    SpectrumBank,
+    build_spectrum_bank,
+    correlate_pairs,
+    reduce_frame,
+    unwrap_shifts,
+)
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Links:
+    """Pairs of frames found to overlap: indices, offsets (frame px), score, correlation."""
+
+    first: IndexArray
+    second: IndexArray
+    shift_yx: NDArray[np.float64]
+    score: NDArray[np.float64]
+    correlation: NDArray[np.float64]
+
+    def take(self, chosen: NDArray[np.bool_]) -> _Links:
+        return _Links(*(getattr(self, item.name)[chosen] for item in fields(self)))
+
+
+def find_overlaps(
+    frames: FrameSource, manifest: pd.DataFrame, params: MosaicParams
+) -> pd.DataFrame:
+    """Find pairs of frames that show common ground.
+
+    Frames are compared with those of the same size and pixel size only. Every frame is read once.
+
+    Parameters
+    ----------
+    frames
+        Grey frames ``(H, W)`` by ``frame_id``.
+    manifest
+        A row per frame with `frame_id`, `file`, `class`, `acquired_at`, `height_px`, `width_px`
+        and `pixel_size_um`.
+    params
+        Thumbnail sizes and thresholds.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row per overlapping pair, ``frame_a < frame_b``: `frame_a`, `frame_b`, `dx_px` and
+        `dy_px` (top-left corner of b in the coordinates of a), `score` (peak in standard
+        deviations), `correlation` of the common ground, `overlap` (share of a frame) and
+        `refined` (offset measured to a fraction of a pixel).
+    """
+    ordered = order_by_time(manifest)
+    parts = [
+        _find_in_group(frames, group.reset_index(drop=True), params)
+        for _, group in ordered.groupby(_size_keys(ordered), sort=True)
+    ]
+    empty = pd.DataFrame(
+        {
+            "frame_a": pd.Series(dtype="str"),
+            "frame_b": pd.Series(dtype="str"),
+            **{name: pd.Series(dtype="float64") for name in ("dx_px", "dy_px", "score")},
+            **{name: pd.Series(dtype="float64") for name in ("correlation", "overlap")},
+            "refined": pd.Series(dtype="bool"),
+        }
+    )
+    parts = [part for part in parts if len(part)]
+    overlaps = pd.concat(parts, ignore_index=True) if parts else empty
+    _LOG.info("%d frames, %d overlapping pairs", len(manifest), len(overlaps))
+    return overlaps.sort_values(["frame_a", "frame_b"], ignore_index=True)
+
+
+def build_mosaics(
+    manifest: pd.DataFrame, overlaps: pd.DataFrame, params: MosaicParams
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Give each frame its session, mosaic and place in the mosaic.
+
+    Parameters
+    ----------
+    manifest
+        A row per frame; columns as in the contract up to `pixel_size_source`.
+    overlaps
+        What `find_overlaps` returned.
+    params
+        Tolerances.
+
+    Returns
+    -------
+    manifest
+        A copy with `session`, `mosaic` (``<class>/m01`` ..., in order of time), `mosaic_x_px`
+        and `mosaic_y_px` (top-left corner of the frame; the mosaic's own corner is 0, 0).
+    links
+        The overlaps with `kind` (``same_class`` or ``label_conflict``), `used` (False: it
+        contradicts the mosaic, or joins two classes) and `residual_px` (offset against the
+        mosaic; not a number for a label conflict).
+    """
+    ordered = order_by_time(manifest).reset_index(drop=True)
+    index = pd.Series(np.arange(len(ordered)), index=ordered["frame_id"])
+    links = overlaps.copy()
+    first = index.loc[links["frame_a"]].to_numpy()
+    second = index.loc[links["frame_b"]].to_numpy()
+    classes = ordered["class"].to_numpy()
+    same = classes[first] == classes[second]
+    shift_yx = links[["dy_px", "dx_px"]].to_numpy(np.float64)
+    loose_px = 2 * ordered["width_px"].max() / params.thumbnail_width_px if len(ordered) else 0.0
+    tolerance_px = np.where(links["refined"], params.max_residual_px, loose_px)
+    solved = solve_positions(
+        len(ordered),
+        first[same],
+        second[same],
+        shift_yx[same],
+        score=links["score"].to_numpy()[same],
+        tolerance_px=tolerance_px[same],
+    )
+    links["kind"] = np.where(same, "same_class", "label_conflict")
+    links["used"] = False
+    links["residual_px"] = np.nan
+    links.loc[same, "used"] = solved.used
+    links.loc[same, "residual_px"] = solved.residual_px
+    ordered["session"] = assign_sessions(ordered, params)
+    ordered["mosaic"] = _name_mosaics(classes, solved.component)
+    ordered["mosaic_x_px"] = solved.position_yx[:, 1]
+    ordered["mosaic_y_px"] = solved.position_yx[:, 0]
+    placed = ordered.set_index("frame_id")[["session", "mosaic", "mosaic_x_px", "mosaic_y_px"]]
+    result = manifest.copy()
+    for name in placed.columns:
+        result[name] = placed[name].loc[manifest["frame_id"]].to_numpy()
+    result = result.astype({"session": "str", "mosaic": "str"})
+    _LOG.info(
+        "%d mosaics; %d of %d links contradict them and are dropped; %d label conflicts",
+        result["mosaic"].nunique(),
+        int((same & ~links["used"]).sum()),
+        int(same.sum()),
+        int((~same).sum()),
+    )
+    return result, links
+
+
+def _find_in_group(frames: FrameSource, group: pd.DataFrame, params: MosaicParams) -> pd.DataFrame:
+    classes = group["class"].to_numpy()
+    reduced_nyx = _read_reduced(frames, group["frame_id"].tolist(), params)
+    width_px = int(group["width_px"].iloc[0])
+    bank = _bank_of_width(reduced_nyx, params.thumbnail_width_px, params.workers)
+    scale = width_px / bank.shape[1]
+    within = pairs_within(classes, params)
+    found = _find_links(bank, within, scale, params, "overlaps within classes")
+    coarse = _bank_of_width(reduced_nyx, params.coarse_width_px, params.workers)
+    suspects = pairs_across(classes, params)
+    hints = correlate_pairs(coarse, *suspects, params.workers, "overlaps across classes")
+    near = hints.score >= params.min_coarse_score
+    suspects = suspects[0][near], suspects[1][near]
+    crossing = _find_links(bank, suspects, scale, params, "suspect pairs")
+    component = find_components(len(classes), found.first, found.second)
+    gaps = pairs_between_mosaics(classes, component, params)
+    links = _join_links(found, crossing, _find_small_links(bank, gaps, scale, params))
+    shift_yx, refined = _refine_links(reduced_nyx, links, width_px, params)
+    return _links_table(group, links, shift_yx, refined)
+
+
+def _find_links(
+    bank: SpectrumBank,
+    pairs: tuple[IndexArray, IndexArray],
+    scale: float,
+    params: MosaicParams,
+    title: str,
+) -> _Links:
+    first, second = pairs
+    offsets = correlate_pairs(bank, first, second, params.workers, title)
+    high = offsets.score >= params.min_score
+    first, second = first[high], second[high]
+    correlation, shift_yx = unwrap_shifts(bank, first, second, offsets.shift_yx[high])
+    common = np.clip(1 - np.abs(shift_yx) / bank.shape, 0, 1).prod(axis=1)
+    links = _Links(first, second, shift_yx * scale, offsets.score[high], correlation)
+    return links.take((correlation >= params.min_correlation) & (common >= params.min_overlap))
+
+
+def _find_small_links(
+    bank: SpectrumBank, pairs: tuple[IndexArray, IndexArray], scale: float, params: MosaicParams
+) -> _Links:
+    score, shift_yx, correlation = correlate_padded(bank, *pairs, params)
+    links = _Links(*pairs, shift_yx * scale, score, correlation)
+    return links.take((score >= params.min_gap_score) & (correlation >= params.min_correlation))
+
+
+def _join_links(*parts: _Links) -> _Links:
+    names = [item.name for item in fields(_Links)]
+    return _Links(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+
+def _refine_links(
+    reduced_nyx: NDArray[np.uint8], links: _Links, width_px: int, params: MosaicParams
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    scale = width_px / reduced_nyx.shape[2]
+    reach_px = max(4, round(1.5 * reduced_nyx.shape[2] / params.thumbnail_width_px))
+    chosen = np.flatnonzero(
+        choose_links(links.first, links.second, links.score, len(reduced_nyx), params.refined_links)
+    )
+    shift_yx = links.shift_yx.copy()
+    refined = np.zeros(len(shift_yx), dtype=bool)
+
+    def run(link: int) -> NDArray[np.float64] | None:
+        pair = reduced_nyx[links.first[link]], reduced_nyx[links.second[link]]
+        return refine_shift(*pair, links.shift_yx[link] / scale, reach_px)
+
+    with ThreadPoolExecutor(params.workers) as pool:
+        jobs = tqdm(
+            pool.map(run, chosen.tolist(), chunksize=32),
+            total=len(chosen),
+            desc="refine offsets",
+            disable=None,
+            leave=False,
+        )
+        for link, better_yx in zip(chosen, jobs, strict=True):
+            if better_yx is not None:
+                shift_yx[link], refined[link] = better_yx * scale, True
+    return shift_yx, refined
+
+
+def _read_reduced(
+    frames: FrameSource, frame_ids: list[str], params: MosaicParams
+) -> NDArray[np.uint8]:
+    def read(frame_id: str) -> NDArray[np.uint8]:
+        return reduce_frame(frames[frame_id], params.refine_width_px)
+
+    with ThreadPoolExecutor(params.workers) as pool:
+        jobs = tqdm(
+            pool.map(read, frame_ids), total=len(frame_ids), desc="thumbnails", disable=None
+        )
+        return np.stack(list(jobs))
+
+
+def _bank_of_width(reduced_nyx: NDArray[np.uint8], width_px: int, workers: int) -> SpectrumBank:
+    thumbnails = [reduce_frame(image_yx, width_px) for image_yx in reduced_nyx]
+    return build_spectrum_bank(np.stack(thumbnails), workers)
+
+
+def _links_table(
+    group: pd.DataFrame,
+    links: _Links,
+    shift_yx: NDArray[np.float64],
+    refined: NDArray[np.bool_],
+) -> pd.DataFrame:
+    """Order each pair by identity and lay the links down as a table."""
+    frame_ids = group["frame_id"].to_numpy()
+    extent_yx = group[["height_px", "width_px"]].iloc[0].to_numpy(np.float64)
+    first, second = frame_ids[links.first], frame_ids[links.second]
+    swap = first > second
+    sign = np.where(swap, -1.0, 1.0)
+    return pd.DataFrame(
+        {
+            "frame_a": pd.Series(np.where(swap, second, first), dtype="str"),
+            "frame_b": pd.Series(np.where(swap, first, second), dtype="str"),
+            "dx_px": sign * shift_yx[:, 1],
+            "dy_px": sign * shift_yx[:, 0],
+            "score": links.score,
+            "correlation": links.correlation,
+            "overlap": np.clip(1 - np.abs(shift_yx) / extent_yx, 0, 1).prod(axis=1),
+            "refined": refined,
+        }
+    )
+
+
+def _name_mosaics(classes: NDArray[np.object_], component: NDArray[np.int_]) -> NDArray[np.object_]:
+    """Name the components of each class, numbered by the time of their first frame."""
+    table = pd.DataFrame({"class": classes, "component": component})
+    number = table.groupby("class")["component"].transform(lambda part: pd.factorize(part)[0] + 1)
+    return np.array(
+        [f"{name}/m{count:02d}" for name, count in zip(classes, number, strict=True)], dtype=object
+    )
+
+
+def _size_keys(manifest: pd.DataFrame) -> list[pd.Series]:
+    """Height, width and a number for pixel sizes that differ by small steps only."""
+    sizes = np.sort(manifest["pixel_size_um"].unique())
+    group = np.cumsum(np.r_[False, sizes[1:] > (1 + PIXEL_SIZE_STEP) * sizes[:-1]])
+    number = manifest["pixel_size_um"].map(dict(zip(sizes, group, strict=True)))
+    return [manifest["height_px"], manifest["width_px"], number]

@@ -1,0 +1,246 @@
+"""Places of frames from their pairwise offsets.
+
+A spanning tree over the surest links gives first places; links that contradict them are left
+out; least squares over the others spreads the remaining errors, and links with a large residual
+are dropped in a second pass.
+
+Order of frames in time, and the sessions at the microscope that they come from.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.sparse import coo_array, csc_array, diags_array
+from scipy.sparse.csgraph import breadth_first_order, connected_components, minimum_spanning_tree
+from scipy.sparse.linalg import spsolve
+
+from ncm_kedro.params.sem_ingest import MosaicParams
+from ncm_kedro.sem.io.sidecar import session_settings
+
+IndexArray = NDArray[np.intp]
+
+_TREE_SLACK = 6.0
+_ANCHOR = 1e-9
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where the frames lie.
+
+    Parameters
+    ----------
+    position_yx
+        Top-left corner in its component, ``(N, 2)`` (px), smallest value 0.
+    component
+        Number of the connected component, ``(N,)``, in order of its first frame.
+    used
+        Whether a link agrees with the places, ``(P,)``.
+    residual_px
+        Distance between a link's offset and the places, ``(P,)``; not a number where the link's
+        frames are in two components.
+    """
+
+    position_yx: NDArray[np.float64]
+    component: NDArray[np.int_]
+    used: NDArray[np.bool_]
+    residual_px: NDArray[np.float64]
+
+
+def solve_positions(
+    n_frames: int,
+    first: IndexArray,
+    second: IndexArray,
+    shift_yx: NDArray[np.float64],
+    *,
+    score: NDArray[np.float64],
+    tolerance_px: NDArray[np.float64],
+) -> Placement:
+    """Solve for the places of all frames.
+
+    Parameters
+    ----------
+    n_frames
+        Number of frames N.
+    first, second
+        Linked frames, ``(P,)``.
+    shift_yx
+        Place of the second relative to the first, ``(P, 2)`` (px).
+    score
+        How sure each link is, ``(P,)``, positive.
+    tolerance_px
+        Largest residual that each link may have, ``(P,)`` (px).
+    """
+    rough_yx = _place_by_tree(n_frames, first, second, shift_yx, score)
+    used = _residuals(rough_yx, first, second, shift_yx) <= _TREE_SLACK * tolerance_px
+    position_yx = rough_yx
+    for _ in range(2):
+        position_yx = _place_by_least_squares(
+            n_frames, first[used], second[used], shift_yx[used], 1 / tolerance_px[used] ** 2
+        )
+        used = used & (_residuals(position_yx, first, second, shift_yx) <= tolerance_px)
+    position_yx = _place_by_least_squares(
+        n_frames, first[used], second[used], shift_yx[used], 1 / tolerance_px[used] ** 2
+    )
+    component = find_components(n_frames, first[used], second[used])
+    residual_px = _residuals(position_yx, first, second, shift_yx)
+    residual_px[component[first] != component[second]] = np.nan
+    return Placement(_shift_to_origin(position_yx, component), component, used, residual_px)
+
+
+def _place_by_tree(
+    n_frames: int,
+    first: IndexArray,
+    second: IndexArray,
+    shift_yx: NDArray[np.float64],
+    score: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    cost = coo_array((1.0 / score, (first, second)), shape=(n_frames, n_frames))
+    tree = minimum_spanning_tree(cost.tocsr())
+    offset = {(int(a), int(b)): value for a, b, value in zip(first, second, shift_yx, strict=True)}
+    position_yx = np.zeros((n_frames, 2))
+    seen = np.zeros(n_frames, dtype=bool)
+    for root in range(n_frames):
+        if seen[root]:
+            continue
+        order, parents = breadth_first_order(tree, root, directed=False)
+        seen[order] = True
+        for node in order[1:].tolist():
+            parent = int(parents[node])
+            known = offset.get((parent, node))
+            step = known if known is not None else -offset[(node, parent)]
+            position_yx[node] = position_yx[parent] + step
+    return position_yx
+
+
+def _place_by_least_squares(
+    n_frames: int,
+    first: IndexArray,
+    second: IndexArray,
+    shift_yx: NDArray[np.float64],
+    weight: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Minimise the weighted squares of all residuals; each component floats about 0."""
+    rows = np.tile(np.arange(len(first)), 2)
+    signs = np.repeat([-1.0, 1.0], len(first))
+    columns = np.concatenate([first, second])
+    design = csc_array(coo_array((signs, (rows, columns)), shape=(len(first), n_frames)))
+    scaled = design.T @ diags_array(weight)
+    anchor = _ANCHOR * max(1.0, float(weight.max(initial=0.0)))
+    normal = csc_array(scaled @ design + diags_array(np.full(n_frames, anchor)))
+    right = scaled @ shift_yx
+    return np.stack([np.asarray(spsolve(normal, right[:, axis])) for axis in (0, 1)], axis=1)
+
+
+def _residuals(
+    position_yx: NDArray[np.float64],
+    first: IndexArray,
+    second: IndexArray,
+    shift_yx: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    difference = position_yx[second] - position_yx[first] - shift_yx
+    return np.asarray(np.hypot(difference[:, 0], difference[:, 1]), dtype=np.float64)
+
+
+def find_components(n_frames: int, first: IndexArray, second: IndexArray) -> NDArray[np.int_]:
+    """Tell the connected component of each frame, numbered in order of their first frame.
+
+    Parameters
+    ----------
+    n_frames
+        Number of frames N.
+    first, second
+        Linked frames, ``(P,)``.
+
+    Returns
+    -------
+    ndarray
+        Component of each frame, ``(N,)``.
+    """
+    graph = coo_array((np.ones(len(first)), (first, second)), shape=(n_frames, n_frames))
+    labels: NDArray[np.int_] = connected_components(graph.tocsr(), directed=False)[1]
+    _, begins, inverse = np.unique(labels, return_index=True, return_inverse=True)
+    rank = np.empty(len(begins), dtype=int)
+    rank[np.argsort(begins)] = np.arange(len(begins))
+    return rank[inverse]
+
+
+def _shift_to_origin(
+    position_yx: NDArray[np.float64], component: NDArray[np.int_]
+) -> NDArray[np.float64]:
+    corner = np.full((component.max(initial=-1) + 1, 2), np.inf)
+    np.minimum.at(corner, component, position_yx)
+    return position_yx - corner[component]
+
+
+PIXEL_SIZE_STEP = 0.05
+_SETTINGS = ("magnification", "accelerating_voltage_kv", "instrument", "pixel_size_um")
+
+
+def order_by_time(manifest: pd.DataFrame) -> pd.DataFrame:
+    """Sort frames by class, then time, then running number.
+
+    A frame without a time takes that of the frame before it by running number.
+
+    Parameters
+    ----------
+    manifest
+        With `class`, `file` and `acquired_at`, in any order.
+    """
+    by_number = manifest.assign(_key=manifest["file"].map(_natural_key)).sort_values(
+        ["class", "_key"], kind="stable"
+    )
+    times = by_number.groupby("class")["acquired_at"].transform(lambda part: part.ffill().bfill())
+    rank = np.arange(len(by_number))
+    return (
+        by_number.assign(_time=times, _rank=rank)
+        .sort_values(["class", "_time", "_rank"], kind="stable")
+        .drop(columns=["_key", "_time", "_rank"])
+    )
+
+
+def assign_sessions(ordered: pd.DataFrame, params: MosaicParams) -> NDArray[np.object_]:
+    """Name the session of each frame, ``<class>/s01`` ....
+
+    A session ends where the class ends, after a pause of `session_gap_h`, or where an instrument
+    setting (magnification, voltage, instrument, pixel size, and as far as the sidecar says them
+    focus, brightness, contrast) changes.
+
+    Parameters
+    ----------
+    ordered
+        Frames in the order of `order_by_time`.
+    params
+        The pause.
+    """
+    classes = ordered["class"].to_numpy()
+    begins = np.r_[True, classes[1:] != classes[:-1]] if len(ordered) else np.zeros(0, bool)
+    gap_h = ordered["acquired_at"].ffill().diff().dt.total_seconds() / 3600
+    begins |= gap_h.fillna(0).abs().to_numpy() > params.session_gap_h
+    settings = pd.concat([ordered[list(_SETTINGS)], session_settings(ordered)], axis=1)
+    for name in settings:
+        begins |= _changes(settings[name], classes)
+    number = pd.Series(begins).groupby(classes).cumsum()
+    return np.array(
+        [f"{name}/s{count:02d}" for name, count in zip(classes, number, strict=True)], dtype=object
+    )
+
+
+def _changes(values: pd.Series, classes: NDArray[np.object_]) -> NDArray[np.bool_]:
+    filled = values.groupby(classes).transform(lambda part: part.ffill().bfill())
+    if pd.api.types.is_numeric_dtype(filled):
+        step = PIXEL_SIZE_STEP * filled.abs() if values.name == "pixel_size_um" else 0.0
+        changed = filled.diff().abs() > step
+    else:
+        changed = (filled != filled.shift()) & filled.notna() & filled.shift().notna()
+    return changed.fillna(False).to_numpy(dtype=bool)
+
+
+def _natural_key(file: str) -> tuple[tuple[int, str], ...]:
+    return tuple(
+        (int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", file)
+    )

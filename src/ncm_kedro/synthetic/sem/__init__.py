@@ -1,0 +1,4 @@
+"""Synthetic SEM frames with banner and sidecar.
+
+Reading them lives in `sem.io`.
+"""

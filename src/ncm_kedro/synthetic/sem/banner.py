@@ -1,0 +1,331 @@
+"""The data banner under a frame, with its scale bar.
+
+Sidecar files in the format of the vendor's software, spelling mistakes included.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from ncm_kedro.errors import SettingsError
+from ncm_kedro.params.synthesise import BANNER_PX
+from ncm_kedro.synthetic.sem.acquisition import Recording
+
+_TEXT_GREY = 255
+_BAR_GREY = 235
+_BULLET_GREY = 45
+_FONT_PX = 21
+_FONT_WIDTH = 0.89
+"""Width of the vendor's letters over those of DejaVu Sans."""
+
+_WIDE_FIELDS_X = (43, 295, 428, 568, 705)
+"""Left edges in px of the first row's fields in a frame 1280 px wide."""
+
+_BAR_TOP, _END_TICK_PX, _MINOR_TICK_PX, _TICK_WIDTH = 15, 9, 6, 7
+
+
+@dataclass(frozen=True)
+class ScaleBar:
+    """Where a scale bar was drawn.
+
+    Attributes
+    ----------
+    length_um
+        Length that is printed, in um.
+    first_tick_x_px, last_tick_x_px
+        Centres of the first and the last tick in the frame, in px.
+    """
+
+    length_um: int
+    first_tick_x_px: float
+    last_tick_x_px: float
+
+
+def place_scale_bar(width_px: int, pixel_size_um: float) -> ScaleBar:
+    """Place the longest round scale bar that fits into the right part of the banner.
+
+    Parameters
+    ----------
+    width_px
+        Width of the frame.
+    pixel_size_um
+        Edge of a pixel in um; the bar's tick centres are its length over this apart.
+
+    Raises
+    ------
+    SettingsError
+        If not even 1 um fits.
+    """
+    right = width_px - (98 if width_px >= 1200 else 40)
+    room = 0.62 * width_px - 10 if width_px < 1200 else 0.36 * width_px
+    for length_um in (1000, 500, 200, 100, 50, 20, 10, 5, 2, 1):
+        length_px = length_um / pixel_size_um
+        if length_px <= room:
+            return ScaleBar(
+                length_um, round(right - length_px) + 0.0, round(right - length_px) + length_px
+            )
+    raise SettingsError(
+        "pixel_size_um",
+        found=f"{pixel_size_um} um in a frame {width_px} px wide",
+        expected="a frame at least a few micrometres wide",
+        action="raise pixel_size_um or width_px",
+    )
+
+
+def draw_banner(
+    width_px: int,
+    pixel_size_um: float,
+    acquired_at: datetime,
+    *,
+    voltage_kv: float = 20.0,
+    magnification: float = 500.0,
+    working_distance_mm: float = 5.0,
+) -> NDArray[np.uint8]:
+    """Draw a data banner in the style of the SNE-4500M Plus.
+
+    Parameters
+    ----------
+    width_px
+        Width of the frame; below 1200 px the fields that do not fit are left out.
+    pixel_size_um
+        Edge of a pixel in um, which the scale bar is drawn to.
+    acquired_at
+        Printed to the minute.
+    voltage_kv, magnification, working_distance_mm
+        Printed settings.
+
+    Returns
+    -------
+    ndarray of uint8, (64, width_px)
+        White text and scale bar on black.
+    """
+    bar = place_scale_bar(width_px, pixel_size_um)
+    banner = np.zeros((BANNER_PX, width_px), np.uint8)
+    fields = (
+        "ETRI", f"{voltage_kv:g} kV", "SE", "HighVac", f"x{magnification:g}",
+    )  # fmt: skip
+    limit = bar.first_tick_x_px - 14
+    wide = width_px >= 1200
+    x = 43.0 if wide else 14.0
+    for index, text in enumerate(fields):
+        x = float(_WIDE_FIELDS_X[index]) if wide else x
+        x = _write(banner, text, x, 5, limit, bullet=wide) + 16
+    second = 43.0 if wide else 14.0
+    end = _write(banner, f"{acquired_at:%Y.%m.%d %H:%M}", second, 32, limit, bullet=wide)
+    second = 288.0 if wide else end + 16
+    _write(banner, f"WD {working_distance_mm:g}mm", second, 32, limit, bullet=wide)
+    _draw_bar(banner, bar)
+    zero, label = _render_text("0"), _render_text(f"{bar.length_um} um")
+    _stamp(banner, zero, bar.first_tick_x_px - 2 - zero.shape[1] / 2, 33)
+    _stamp(banner, label, min(bar.last_tick_x_px - 40, width_px - label.shape[1] - 2), 31)
+    return banner
+
+
+def _draw_bar(banner: NDArray[np.uint8], bar: ScaleBar) -> None:
+    """Draw the bar with eleven ticks, those at the ends and in the middle longer."""
+    half = _TICK_WIDTH / 2
+    columns = np.arange(banner.shape[1])
+    for index, centre in enumerate(np.linspace(bar.first_tick_x_px, bar.last_tick_x_px, 11)):
+        reach = _END_TICK_PX if index in (0, 5, 10) else _MINOR_TICK_PX
+        cover = np.clip(half + 0.5 - np.abs(columns - centre), 0, 1)
+        rows = banner[_BAR_TOP : _BAR_TOP + reach]
+        np.maximum(rows, (cover * _BAR_GREY).astype(np.uint8), out=rows)
+    middle = (bar.first_tick_x_px + bar.last_tick_x_px) / 2
+    reach_px = (bar.last_tick_x_px - bar.first_tick_x_px) / 2 + half
+    cover = np.clip(reach_px + 0.5 - np.abs(columns - middle), 0, 1)
+    rows = banner[_BAR_TOP : _BAR_TOP + 3]
+    np.maximum(rows, (cover * _BAR_GREY).astype(np.uint8), out=rows)
+
+
+def _write(
+    banner: NDArray[np.uint8], text: str, x_px: float, y_px: int, limit_px: float, *, bullet: bool
+) -> float:
+    """Write text if it ends before `limit_px`; return where it ends, or where it would start."""
+    image = _render_text(text)
+    if x_px + image.shape[1] > limit_px:
+        return x_px
+    if bullet:
+        centre = round(x_px) - 18
+        banner[y_px + 11 : y_px + 15, centre - 2 : centre + 2] = _BULLET_GREY
+    _stamp(banner, image, x_px, y_px)
+    return x_px + float(image.shape[1])
+
+
+def _stamp(banner: NDArray[np.uint8], image: NDArray[np.uint8], x_px: float, y_px: int) -> None:
+    left = max(0, round(x_px))
+    view = banner[y_px : y_px + image.shape[0], left : left + image.shape[1]]
+    np.maximum(view, image[: view.shape[0], : view.shape[1]], out=view)
+
+
+@lru_cache(maxsize=256)
+def _render_text(text: str) -> NDArray[np.uint8]:
+    """Render text as grey values (h, w) that start at its first inked column."""
+    path = Path(mpl.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+    font = ImageFont.truetype(path, _FONT_PX)
+    width = int(font.getlength(text)) + 4
+    image = Image.new("L", (width, _FONT_PX + 6))
+    ImageDraw.Draw(image).text((1, 0), text, fill=_TEXT_GREY, font=font)
+    narrow = image.resize(
+        (max(1, round(width * _FONT_WIDTH)), image.height), Image.Resampling.BICUBIC
+    )
+    grey = np.asarray(narrow, dtype=np.uint8)
+    inked = np.flatnonzero(grey.max(axis=0) > 40)
+    return grey[:, inked[0] : inked[-1] + 1]
+
+
+_TEMPLATE = """\
+[Image Info]
+Model : SNE-4500M Plus
+Date : {date}
+Time : {time}
+File Name : {path}
+Discription : Tabletop SEM
+Acceleated Voltage :  {voltage:g} kV
+Magnification : x{magnification:g}\x20
+Emission Current : {r.emission_ua}uA
+Detector Mode : SED
+Vacuum Mode : High Vacuum
+Scan Speed :\x20
+[Running Info]
+Focus : {r.focus}
+Magnification : x{magnification:g}\x20
+Scan Rotaion : 0°
+[   - Image Process]
+Brightness : {r.brightness}
+Contrast : {r.contrast}
+[   - Detector]
+Detector : {r.detector}
+Collector : {r.collector}
+[   - Spot Size]
+Spot Size : {r.spot_size}
+[   - Working Distance]
+Default Working Distance : 0mm
+Working Distance : 5mm
+[   - Stig]
+Stig X : {r.stig_x}
+Stig Y : {r.stig_y}
+[   - Gun Align]
+GA X : {r.gun_align}
+GA Y : {r.gun_align}
+[   - Beam Shift]
+BS X : 0
+BS Y : 0
+[Config Info]
+Alias :  {voltage:g} kV
+[   - Accelerated Voltage]
+Anode : 167
+Filament : 168
+Filament Current: {filament:.12g}
+Grid : 129
+[   - CL]
+CL1 Val : {r.spot_size}
+CL1 Max : 160
+CL1 Min : 50
+CL2 Val : 250
+CL2 Max : 255
+CL2 Min : 0
+[   - Focus]
+OL1 Val : {r.focus}
+OL1 Max : 4095
+OL1 Min : 0
+OL2 Val : 1344
+OL2 Max : 2678
+OL2 Min : 0
+[   - Stig]
+XAB : 30
+XCD : 40
+XFreq : 0
+XAmpl : 0
+XWobble : False
+YAB : -25
+YCD : 25
+YFreq : 0
+YAmpl : 0
+YWobble : False
+[   - Rotation]
+Scan Rotation : -68250
+BeamShift Rotation : 1084
+[Active Scan]
+Channel : 0
+Bipolra : True
+Sampling Speed : 5.42534722222222
+Image Level : 10,-10
+Sample Average : 1
+Scan Signal Level : 10,-10
+Frame Average : 1
+Blur Level : 0
+Image Size : 480,480
+Paint Area : 1,0.75
+ImmediatePaint : True
+Frame Size : 480,480
+Image Area : 0,0,1,0.75
+Pixel Size : {scan_pixel_um:.3g}
+"""
+
+SCAN_PIXELS = 480
+"""Pixels that the vendor's frame is scanned with, before it is enlarged for saving."""
+
+
+def write_korean_date(moment: datetime) -> str:
+    """Return a moment as Korean Windows writes it: ``2019-09-02 오전 12:09:36``."""
+    half = "오전" if moment.hour < 12 else "오후"
+    return f"{moment:%Y-%m-%d} {half} {moment.hour % 12 or 12}:{moment:%M:%S}"
+
+
+def write_sidecar(
+    path: str,
+    acquired_at: datetime,
+    recording: Recording,
+    *,
+    width_px: int,
+    pixel_size_um: float,
+    filament_ua: float,
+    voltage_kv: float = 20.0,
+    magnification: float = 500.0,
+) -> bytes:
+    r"""Return the text file that the vendor's software puts beside a frame.
+
+    Parameters
+    ----------
+    path
+        Windows path of the frame at the time of saving.
+    acquired_at
+        Written as Korean date and as time to 100 ns.
+    recording
+        Settings of the session.
+    width_px, pixel_size_um
+        Of the saved frame. As with the vendor, the ``Pixel Size`` that is written is that of the
+        480-px scan: `pixel_size_um` times `width_px` / 480.
+    filament_ua, voltage_kv, magnification
+        Written as they are.
+
+    Returns
+    -------
+    bytes
+        UTF-8 with ``\r\n``, sections in brackets, keys that repeat across sections.
+    """
+    text = _TEMPLATE.format(
+        date=write_korean_date(acquired_at),
+        time=f"{acquired_at:%H:%M:%S.%f}0",
+        path=path,
+        voltage=voltage_kv,
+        magnification=magnification,
+        r=recording,
+        filament=filament_ua,
+        scan_pixel_um=pixel_size_um * width_px / SCAN_PIXELS,
+    )
+    return text.replace("\n", "\r\n").encode("utf-8")
+
+
+def garble_sidecar(sidecar: bytes) -> bytes:
+    """Return a sidecar as a crashed transfer leaves it: no separators, wrong encoding, cut off."""
+    text = sidecar.decode("utf-8").replace(" :", "").replace("[", "").replace("]", "")
+    return b"\x00\xff" + text.replace("\r\n", "\n").encode("cp949", "replace")[: len(sidecar) // 4]

@@ -1,0 +1,231 @@
+"""What lies between the particles of a training section, and how the section is imaged.
+
+Grey values are in units of contrast: 0 the matrix, 1 a sound particle.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ncm_kedro.params.tomo_phantoms import SectionImagingParams, TomoSectionParams
+from ncm_kedro.synthetic.tomo.noise import blur, draw_cells, draw_smooth, draw_streaks
+from ncm_kedro.synthetic.tomo.outlines import draw
+
+FloatArray = NDArray[np.float32]
+BoolArray = NDArray[np.bool_]
+
+_ROUND_VIEW_PX = (350.0, 2500.0)
+
+
+@dataclass(frozen=True)
+class Bands:
+    """Current collector above and separator below the electrode.
+
+    Attributes
+    ----------
+    free_rows
+        First and last row (px) that are left to particles.
+    """
+
+    free_rows: tuple[float, float]
+
+
+def draw_bands(
+    rng: np.random.Generator, shape_yx: tuple[int, int], params: SectionImagingParams
+) -> Bands:
+    """Draw how much of a section the bands take up."""
+    height = shape_yx[0]
+    top, bottom = 0.0, float(height)
+    if rng.random() < params.band:
+        which = rng.integers(3)
+        if which != 1:
+            top = height * rng.uniform(0.05, 0.35)
+        if which != 0:
+            bottom = height * (1 - rng.uniform(0.05, 0.35))
+    return Bands((top, bottom))
+
+
+def draw_matrix(
+    rng: np.random.Generator,
+    shape_yx: tuple[int, int],
+    bands: Bands,
+    radius_px: float,
+    params: TomoSectionParams,
+) -> FloatArray:
+    """Draw carbon, binder, pores, debris and bands.
+
+    Parameters
+    ----------
+    rng
+        Source of randomness.
+    shape_yx
+        Rows and columns.
+    bands
+        Where the bands are.
+    radius_px
+        Mean radius of the particles, which sets the grain.
+    params
+        How far sections vary.
+
+    Returns
+    -------
+    (H, W) array
+        Grey values in units of contrast.
+    """
+    grain = float(np.clip(radius_px, 8, 60))
+    strength = draw(rng, params.imaging.matrix_texture)
+    fine = draw_smooth(rng, shape_yx, grain * rng.uniform(0.03, 0.12))
+    coarse = draw_smooth(rng, shape_yx, grain * rng.uniform(0.15, 0.6))
+    matrix: FloatArray = (strength * (0.5 * fine + 0.6 * coarse)).astype(np.float32)
+    if rng.random() < 0.6:
+        binder = np.clip(coarse - rng.uniform(0.3, 1.6), 0, 1)
+        matrix += np.float32(rng.uniform(0.0, 1.5) * strength) * binder
+    if rng.random() < 0.5:
+        pores = np.clip(-coarse - rng.uniform(0.8, 2.0), 0, 0.7)
+        matrix -= np.float32(rng.uniform(0.0, 2.0) * strength) * pores
+    _add_debris(rng, matrix, grain, draw(rng, params.damage.debris))
+    _add_bands(rng, matrix, bands)
+    return matrix
+
+
+def _add_debris(
+    rng: np.random.Generator, matrix_yx: FloatArray, grain_px: float, amount: float
+) -> None:
+    """Add heaps of crumbs, and single crumbs, too small or too loose for a label."""
+    shape = (matrix_yx.shape[0], matrix_yx.shape[1])
+    if amount <= 0:  # a test's or a user's wish for a plain matrix
+        return
+    heap = draw_smooth(rng, shape, grain_px * rng.uniform(0.25, 0.6))
+    heap = np.clip((heap - (2.5 - 1.6 * amount)) * 3, 0, 1)
+    crumb = float(np.clip(grain_px * rng.uniform(0.12, 0.3), 2.0, 8.0))
+    edge, cell = draw_cells(rng, shape, crumb)
+    tones = rng.uniform(-0.9, 1.0, int(cell.max()) + 1).astype(np.float32)
+    grains = np.clip(tones, 0, None)[cell] * np.clip(edge / 1.5, 0.2, 1)
+    single = (np.abs(tones) > 1 - 0.012 * amount)[cell] * np.float32(rng.uniform(0.4, 1))
+    matrix_yx += np.maximum(heap * grains * rng.uniform(0.5, 1), single)
+
+
+def _add_bands(rng: np.random.Generator, matrix_yx: FloatArray, bands: Bands) -> None:
+    """Lay streaky bands over the rows that particles may not reach, with uneven borders."""
+    height, width = matrix_yx.shape
+    if bands.free_rows == (0.0, float(height)):
+        return
+    rows = np.arange(height, dtype=np.float32)[:, None]
+    streaks = draw_streaks(rng, (height, width), rng.normal(0, 0.2), rng.uniform(2, 8))
+    for row, sign in ((bands.free_rows[0], 1), (height - bands.free_rows[1], -1)):
+        if row <= 0:
+            continue
+        limit = row if sign > 0 else bands.free_rows[1]
+        wave = draw_smooth(rng, (1, width), rng.uniform(5, 40))[0] * rng.uniform(0, 2.5)
+        inside = np.clip(0.5 + sign * (limit - sign * rng.uniform(0, 4) + wave - rows) / 2, 0, 1)
+        tone = rng.uniform(-0.15, 0.45) + rng.uniform(0.0, 0.08) * streaks
+        matrix_yx += inside * (tone - matrix_yx)
+
+
+def image_section(
+    rng: np.random.Generator, scene_yx: FloatArray, params: SectionImagingParams
+) -> tuple[FloatArray, BoolArray]:
+    """Image a section.
+
+    Parameters
+    ----------
+    rng
+        Source of randomness.
+    scene_yx
+        (H, W), grey values in units of contrast.
+    params
+        How far the imaging varies.
+
+    Returns
+    -------
+    image_yx : (H, W) array
+        Grey values 0-255.
+    inside_yx : (H, W) array of bool
+        The field of view.
+    """
+    shape = (scene_yx.shape[0], scene_yx.shape[1])
+    image = blur(scene_yx, draw(rng, params.blur_px))
+    reach = rng.uniform(1.5, 5.0)
+    image = image + draw(rng, params.fringe) * (image - blur(image, reach))
+    image *= 1 + draw(rng, params.shading) * _draw_shading(rng, shape)
+    image += _draw_noise(rng, shape, params)
+    inside = _draw_view(rng, shape, params.field_of_view)
+    image[~inside] = rng.uniform(-0.3, 0.8)
+    contrast = 255 * draw(rng, params.contrast)
+    base = rng.uniform(0.15 * contrast, max(0.2 * contrast, 245 - 1.3 * contrast))
+    image = np.clip(base + contrast * image, 0, 255)
+    return _store(rng, image.astype(np.float32)), inside
+
+
+def _draw_shading(rng: np.random.Generator, shape_yx: tuple[int, int]) -> FloatArray:
+    """Smooth field between about -0.5 and 0.5: a slope and a broad swell."""
+    y, x = np.mgrid[-1 : 1 : shape_yx[0] * 1j, -1 : 1 : shape_yx[1] * 1j].astype(np.float32)
+    angle = rng.uniform(0, 2 * np.pi)
+    slope = 0.35 * (x * np.cos(angle) + y * np.sin(angle))
+    broad = draw_smooth(rng, shape_yx, max(shape_yx) / 5)
+    shading: FloatArray = np.clip(slope + 0.2 * broad, -0.8, 0.8).astype(np.float32)
+    return shading
+
+
+def _draw_noise(
+    rng: np.random.Generator, shape_yx: tuple[int, int], params: SectionImagingParams
+) -> FloatArray:
+    """White, correlated and streaky noise, and ring arcs, in units of contrast."""
+    noise = draw(rng, params.white_noise) * rng.random() * draw_smooth(rng, shape_yx, 0)
+    noise += draw(rng, params.correlated_noise) * draw_smooth(rng, shape_yx, rng.uniform(0.5, 2.0))
+    angle = rng.uniform(0, np.pi)
+    for number in range(2):
+        strength = draw(rng, params.streaks)
+        if number == 0 or rng.random() < 0.5:
+            noise += strength * draw_streaks(rng, shape_yx, angle, rng.uniform(1.5, 7))
+        angle = np.pi - angle if rng.random() < 0.5 else rng.uniform(0, np.pi)
+    if rng.random() < 0.3:
+        noise += draw(rng, params.rings) * _draw_rings(rng, shape_yx)
+    excess = float(noise.std()) / max(params.total_noise, 1e-6)
+    return (noise / max(1.0, excess)).astype(np.float32)
+
+
+def _draw_rings(rng: np.random.Generator, shape_yx: tuple[int, int]) -> FloatArray:
+    """Arcs around a random axis, standard deviation about 0.5."""
+    centre = rng.uniform(-2, 3, 2) * shape_yx
+    dy = np.arange(shape_yx[0], dtype=np.float32)[:, None] - centre[0]
+    dx = np.arange(shape_yx[1], dtype=np.float32)[None, :] - centre[1]
+    radius = np.sqrt(dy * dy + dx * dx)
+    low = int(radius.min())
+    profile = draw_smooth(rng, (1, int(radius.max()) - low + 3), rng.uniform(0.6, 2))[0]
+    profile *= np.abs(draw_smooth(rng, (1, profile.size), 12)[0])
+    rings: FloatArray = 0.6 * profile[(radius - low).astype(np.intp)]
+    return rings
+
+
+def _draw_view(rng: np.random.Generator, shape_yx: tuple[int, int], chance: float) -> BoolArray:
+    """Disc of a field of view, wide against the section, that its border may cut."""
+    if rng.random() >= chance:
+        return np.ones(shape_yx, np.bool_)
+    radius = rng.uniform(*_ROUND_VIEW_PX)
+    angle = rng.uniform(0, 2 * np.pi)
+    half = np.array(shape_yx) / 2
+    depth = rng.uniform(-0.2, 0.9) * half
+    direction = np.array([np.sin(angle), np.cos(angle)])
+    centre = half - direction * (radius - np.abs(depth @ np.abs(direction)))
+    dy = np.arange(shape_yx[0], dtype=np.float32)[:, None] - centre[0]
+    dx = np.arange(shape_yx[1], dtype=np.float32)[None, :] - centre[1]
+    inside: BoolArray = dy * dy + dx * dx <= radius**2
+    return inside
+
+
+def _store(rng: np.random.Generator, image_yx: FloatArray) -> FloatArray:
+    """Round to whole grey levels or compress, as a stored slice may have been."""
+    kind = rng.random()
+    if kind < 0.5:
+        return image_yx
+    rounded = np.rint(image_yx).astype(np.uint8)
+    if kind > 0.85:
+        quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(50, 95))]
+        _, coded = cv2.imencode(".jpg", rounded, quality)
+        rounded = np.asarray(cv2.imdecode(coded, cv2.IMREAD_GRAYSCALE), np.uint8)
+    return rounded.astype(np.float32)

@@ -1,0 +1,4 @@
+"""The StarDist detector: network, files, runtimes.
+
+Training lives in `tomo.training`.
+"""

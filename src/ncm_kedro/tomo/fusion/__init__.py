@@ -1,0 +1,4 @@
+"""Probability from three section directions, fused block by block.
+
+Instances are found in `tomo.instances`.
+"""

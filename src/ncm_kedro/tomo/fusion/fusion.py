@@ -1,0 +1,303 @@
+"""From the fused maps on the working grid to those at full resolution.
+
+The particle probability of a volume: sections in three directions, fused.
+
+Sections through a tomogram in three perpendicular directions go through a two-dimensional network,
+and what it says of a voxel is averaged (Li et al. 2022, supplement, identification of particles).
+Here all three directions are looked at on a grid of cubic voxels on which a particle spans what the
+network was trained around, and the fused maps are interpolated back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import DTypeLike, NDArray
+
+from ncm_kedro.params.tomo_segment import TomoComputeParams, TomoFusionParams
+from ncm_kedro.tomo.fusion.maps import (
+    STEPS_PER_VOXEL,
+    ByteArray,
+    FloatArray,
+    SectionNetwork,
+    keep_inside,
+)
+from ncm_kedro.tomo.fusion.scale import (
+    WorkingGrid,
+    apply_weights,
+    choose_grid,
+    choose_source,
+    weigh_axis,
+)
+from ncm_kedro.tomo.fusion.size import ResampleTask, estimate_diameter_um, sample_grey, scale_grey
+from ncm_kedro.tomo.fusion.slabs import (
+    DIRECTIONS,
+    Axis,
+    SectionPass,
+    list_slabs,
+    open_scratch,
+    predict_maps,
+)
+from ncm_kedro.tomo.volumes.blocks import Block, Task, list_blocks, run_blocks
+from ncm_kedro.tomo.volumes.volume import Volume, VolumePlan, VolumeTarget
+
+
+@dataclass(frozen=True)
+class FinalTask:
+    """The task that writes one block at full resolution.
+
+    Attributes
+    ----------
+    fused
+        Array (3, Z, Y, X) of the working grid: probability, distance, disagreement.
+    grid
+        The working grid.
+    field_of_view
+        Mask at full resolution, None where everything is inside.
+    probability, distance, disagreement
+        The arrays at full resolution.
+    """
+
+    fused: Path
+    grid: WorkingGrid
+    field_of_view: zarr.Array | None
+    probability: zarr.Array
+    distance: zarr.Array
+    disagreement: zarr.Array
+
+    def __call__(self, block: Block) -> None:
+        """Interpolate and write one block."""
+        maps = self._read_maps(block)
+        if self.field_of_view is not None:
+            outside_zyx = np.asarray(self.field_of_view[block.region]) == 0
+            for map_zyx in maps:
+                map_zyx[outside_zyx] = 0
+        arrays = (self.probability, self.distance, self.disagreement)
+        for array, map_zyx in zip(arrays, maps, strict=True):
+            array[block.region] = map_zyx
+
+    def _read_maps(self, block: Block) -> list[ByteArray]:
+        fused = open_scratch(self.fused, "r")
+        if self.grid.is_volume:
+            prob_zyx, distance_zyx, spread_zyx = np.asarray(fused[(slice(None), *block.region)])
+            return [prob_zyx, keep_inside(distance_zyx), spread_zyx]
+        weights = [
+            weigh_axis(start, stop, 1 / ratio, length)
+            for start, stop, ratio, length in zip(
+                block.start, block.stop, self.grid.ratios, self.grid.shape_zyx, strict=True
+            )
+        ]
+        spans = tuple(span for span, _ in weights)
+        matrices = [matrix for _, matrix in weights]
+        box = np.asarray(fused[(slice(None), *spans)]).astype(np.float32)
+        prob_zyx, distance_zyx, spread_zyx = (apply_weights(one, matrices) for one in box)
+        return [_round(prob_zyx), keep_inside(distance_zyx), _round(spread_zyx)]
+
+
+def _round(map_zyx: FloatArray) -> ByteArray:
+    return np.rint(map_zyx).astype(np.uint8)
+
+
+_METHOD = 1  # raised when the same inputs and settings give other values
+_AXES: tuple[Axis, ...] = (0, 1, 2)
+_CHANNELS = (2, 4, 3)  # maps in the array of each pass
+_SCRATCH_BYTES = 8  # per working voxel: grey values, and the arrays of two passes at the most
+_TASK_BYTES = 20  # per voxel of a slab or a block: what a task holds
+_NETWORK_BYTES = 800  # per pixel of a batch: the network's inner maps
+_log = logging.getLogger(__name__)
+
+
+def plan_probability(
+    volume: Volume,
+    detector: SectionNetwork,
+    params: TomoFusionParams,
+    compute: TomoComputeParams,
+) -> VolumePlan:
+    """Plan the fused particle probability of a volume.
+
+    Parameters
+    ----------
+    volume
+        The tomogram; its extra ``field_of_view`` says where it holds (1 inside).
+    detector
+        The network that predicts sections.
+    params
+        Scale, slabs and fusion.
+    compute
+        Who works on the slabs.
+
+    Returns
+    -------
+    VolumePlan
+        Probability (uint8, 0 to 255 for 0 to 1) with the extras ``distance`` (uint8, distance to
+        the particle's outline within a section, fused over the directions, in steps of the
+        attribute ``distance_step_um``; above 0 inside a particle) and ``disagreement`` (uint8,
+        range of the three probabilities, 0 to 255). All are 0 outside the field of view.
+    """
+    diameter_um = params.particle_diameter_um or estimate_diameter_um(volume, detector)
+    if diameter_um is None:
+        diameter_um = detector.particle_px * min(volume.voxel_size_um)
+    grid = choose_grid(volume, diameter_um, detector.particle_px, params)
+    return VolumePlan(
+        name=volume.name,
+        shape_zyx=volume.shape_zyx,
+        dtype=np.uint8,
+        voxel_size_um=volume.voxel_size_um,
+        fingerprint=_identify(volume, detector, params),
+        write=ProbabilityWriter(volume, detector, grid, params, compute),
+        extras={"distance": np.uint8, "disagreement": np.uint8},
+        attributes={
+            "distance_step_um": grid.edge_um / STEPS_PER_VOXEL,
+            "particle_diameter_um": diameter_um,
+            "working_edge_um": grid.edge_um,
+            "detector": detector.fingerprint,
+        },
+    )
+
+
+@dataclass(frozen=True)
+class ProbabilityWriter:
+    """Fills the arrays of a plan, stage by stage; called again after a kill, it goes on.
+
+    Attributes
+    ----------
+    volume, network, grid, params, compute
+        What ``plan_probability`` was given, and the grid that it chose.
+    """
+
+    volume: Volume
+    network: SectionNetwork
+    grid: WorkingGrid
+    params: TomoFusionParams
+    compute: TomoComputeParams
+
+    def __call__(self, target: VolumeTarget) -> None:
+        """Write probability, distance and disagreement."""
+        self._announce(target)
+        grey = target.work / "grey"
+        histograms = self._resample(grey, target.work)
+        scale = scale_grey(histograms)
+        previous: Path | None = None
+        for axis, name, channels in zip(_AXES, DIRECTIONS, _CHANNELS, strict=True):
+            maps = target.work / f"maps-{name}"
+            task = SectionPass(axis, self.network, grey, scale, previous, maps, self.params)
+            slabs = list_slabs(self.grid.shape_zyx, axis, self.params)
+            self._prepare(maps, (channels,), np.uint8)
+            self._run(task, slabs, maps)
+            if previous is not None:
+                shutil.rmtree(previous, ignore_errors=True)
+            previous = maps
+        shutil.rmtree(grey, ignore_errors=True)
+        self._finish(target, target.work / f"maps-{DIRECTIONS[-1]}")
+
+    def _resample(self, grey: Path, work: Path) -> list[dict[str, NDArray[np.generic]]]:
+        source = choose_source(self.volume, self.grid)
+        task = ResampleTask(source, self.grid, sample_grey(self.volume, source), grey)
+        edge = self.params.slab_vx
+        blocks = list_blocks(self.grid.shape_zyx, (edge, edge, edge))
+        self._prepare(grey, (), np.float16)
+        return self._run(task, blocks, grey)
+
+    def _prepare(self, path: Path, channels: tuple[int, ...], dtype: DTypeLike) -> None:
+        """Make the array of a stage, unless the stage is complete (then it may be gone by now)."""
+        if not _flag(path).exists():
+            edges = tuple(min(self.params.slab_vx, n) for n in self.grid.shape_zyx)
+            shape = (*channels, *self.grid.shape_zyx)
+            _ensure_array(path, shape, (*channels, *edges), dtype)
+
+    def _run(
+        self, task: Task, blocks: list[Block], path: Path
+    ) -> list[dict[str, NDArray[np.generic]]]:
+        """Run the stage that fills an array."""
+        results = run_blocks(
+            task,
+            blocks,
+            finished=path.with_name(f"{path.name}-blocks"),
+            compute=self.compute,
+            title=f"{self.volume.name}: {path.name}",
+        )
+        _flag(path).touch()
+        return results
+
+    def _finish(self, target: VolumeTarget, fused: Path) -> None:
+        task = FinalTask(
+            fused,
+            self.grid,
+            self.volume.extras.get("field_of_view"),
+            target.array,
+            target.extras["distance"],
+            target.extras["disagreement"],
+        )
+        depth, height, width = target.array.shards or target.array.chunks
+        run_blocks(
+            task,
+            list_blocks(self.volume.shape_zyx, (depth, height, width)),
+            finished=target.work / f"full-{depth}-{height}-{width}",
+            compute=self.compute,
+            title=f"{self.volume.name}: full resolution",
+        )
+
+    def _announce(self, target: VolumeTarget) -> None:
+        """Say what the work needs before it starts."""
+        voxels = int(np.prod(self.grid.shape_zyx))
+        plane = [min(n, self.params.tile_px + 2 * self.network.receptive_px)
+                 for n in sorted(self.grid.shape_zyx)[1:]]  # fmt: skip
+        section = int(np.prod(plane))
+        slab = section * self.params.slab_vx
+        block = int(np.prod(target.array.shards or target.array.chunks))
+        batch = max(section, self.params.batch_px)
+        memory = self.compute.workers * (max(slab, block) * _TASK_BYTES + batch * _NETWORK_BYTES)
+        _log.info(
+            "%s: %s voxels of %.3g um, %.1f Mpx of sections; at most %.2f GB of memory and "
+            "%.2f GB of scratch files; about %.0f s",
+            self.volume.name, " x ".join(map(str, self.grid.shape_zyx)), self.grid.edge_um,
+            3 * voxels / 1e6, memory / 1e9, voxels * _SCRATCH_BYTES / 1e9,
+            3 * voxels * self._time_pixel(),
+        )  # fmt: skip
+
+    def _time_pixel(self) -> float:
+        """Seconds per pixel of a section, timed on a blank one."""
+        height, width = (min(n, self.params.tile_px) for n in self.grid.shape_zyx[1:])
+        blank_nyx = np.zeros((1, height, width), dtype=np.float32)
+        predict_maps(self.network, blank_nyx, 0)
+        started = time.perf_counter()
+        predict_maps(self.network, blank_nyx, 0)
+        return (time.perf_counter() - started) / blank_nyx.size
+
+
+def _flag(path: Path) -> Path:
+    """Return the file that says that a stage is complete."""
+    return path.with_name(f"{path.name}.complete")
+
+
+def _ensure_array(
+    path: Path, shape: tuple[int, ...], chunks: tuple[int, ...], dtype: DTypeLike
+) -> None:
+    """Make a scratch array unless it is there; one that a kill left without metadata is not."""
+    try:
+        if zarr.open_array(path, mode="r").shape == shape:
+            return
+    except (OSError, ValueError, KeyError):
+        _log.debug("%s is made", path)
+    zarr.create_array(
+        path, shape=shape, chunks=chunks, dtype=dtype, compressors=None, overwrite=True
+    )
+
+
+def _identify(volume: Volume, detector: SectionNetwork, params: TomoFusionParams) -> str:
+    facts: dict[str, Any] = {
+        "method": _METHOD,
+        "volume": volume.fingerprint,
+        "detector": detector.fingerprint,
+        "params": params.model_dump(mode="json"),
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,318 @@
+"""Grey values of a volume on the working grid, and what is black and white for the network.
+
+The particles' diameter as the network sees it on a few sections, at a ladder of scales.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from ncm_kedro.errors import StoreError
+from ncm_kedro.tomo.fusion.maps import FloatArray, SectionNetwork
+from ncm_kedro.tomo.fusion.scale import (
+    Source,
+    WorkingGrid,
+    choose_source,
+    make_grid,
+    read_masked,
+    resample_box,
+)
+from ncm_kedro.tomo.fusion.slabs import DIRECTIONS, GreyScale, open_scratch
+from ncm_kedro.tomo.volumes.blocks import Block
+from ncm_kedro.tomo.volumes.volume import (
+    GREY_PERCENTILES,
+    Triple,
+    Volume,
+    measure_grey_range,
+    normalise_sections,
+)
+
+_SAMPLE_EDGE = 48  # voxels
+_SAMPLES = 4  # along each axis
+_INSIDE = 0.5
+_HISTOGRAM = (4096, -1.0, 3.0)  # bins, and their span in the sample's scale
+
+
+@dataclass(frozen=True)
+class GreySample:
+    """Grey values of a volume as a sample of it has them.
+
+    Attributes
+    ----------
+    low, high
+        Percentiles 1 and 99.8.
+    median
+        Fills what is outside the field of view.
+    """
+
+    low: float
+    high: float
+    median: float
+
+
+def sample_grey(volume: Volume, source: Source) -> GreySample:
+    """Sample the grey values inside the field of view on a lattice of boxes.
+
+    Parameters
+    ----------
+    volume
+        The volume.
+    source
+        The level that the working grid is made from.
+
+    Raises
+    ------
+    StoreError
+        If nothing is inside the field of view, or all grey values are the same.
+    """
+    values = np.concatenate([_read_inside(source, region) for region in _list_samples(source)])
+    if not values.size:
+        values = _read_inside(source, (slice(0, n) for n in source.array.shape))
+    if not values.size:
+        raise _useless(volume, "no voxel inside the field of view")
+    low, high = np.percentile(values, GREY_PERCENTILES)
+    if not high > low:
+        raise _useless(volume, f"the grey value {low:g} throughout")
+    return GreySample(float(low), float(high), float(np.median(values)))
+
+
+@dataclass(frozen=True)
+class ResampleTask:
+    """The task that brings one block of the volume to the working grid.
+
+    Grey values are stored with the sample's percentiles at 0 and 1, as float16; what is outside
+    the field of view has the median.
+
+    Attributes
+    ----------
+    source
+        Where from.
+    grid
+        The working grid.
+    sample
+        Scale, and filling.
+    target
+        Array (Z, Y, X) of the grid.
+    """
+
+    source: Source
+    grid: WorkingGrid
+    sample: GreySample
+    target: Path
+
+    def __call__(self, block: Block) -> Mapping[str, NDArray[np.generic]]:
+        """Resample one block; return the histogram of what is inside the field of view."""
+        grey_zyx, inside_zyx = resample_box(
+            self.source, self.grid, block.start, block.stop, self.sample.median
+        )
+        grey_zyx = (grey_zyx - self.sample.low) / (self.sample.high - self.sample.low)
+        open_scratch(self.target, "r+")[block.region] = grey_zyx.astype(np.float16)
+        values = grey_zyx if inside_zyx is None else grey_zyx[inside_zyx > _INSIDE]
+        bins, first, last = _HISTOGRAM
+        clipped = np.clip(values, first, np.nextafter(last, first))
+        return {"histogram": np.histogram(clipped, bins, (first, last))[0].astype(np.int64)}
+
+
+def scale_grey(results: Iterable[Mapping[str, NDArray[np.generic]]]) -> GreyScale:
+    """Find what is 0 and 1 for the network from the histograms of all blocks.
+
+    The network was trained on images of its own scale, each normalised by its percentiles;
+    averaging over voxels takes noise out, and so the percentiles of the working grid, not of the
+    volume, are the like.
+
+    Parameters
+    ----------
+    results
+        What ``ResampleTask`` returned.
+    """
+    counts = np.sum([result["histogram"] for result in results], axis=0)
+    bins, first, last = _HISTOGRAM
+    if not counts.sum():
+        return GreyScale(0.0, 1.0)
+    edges = np.linspace(first, last, bins + 1)
+    shares = np.concatenate([[0], np.cumsum(counts)]) / counts.sum()
+    low, high = np.interp(np.divide(GREY_PERCENTILES, 100), shares, edges)
+    return GreyScale(float(low), max(float(high), float(low) + (last - first) / bins))
+
+
+def _list_samples(source: Source) -> Iterable[tuple[slice, ...]]:
+    spans = []
+    for length in source.array.shape:
+        edge = min(_SAMPLE_EDGE, length)
+        starts = np.unique(np.linspace(0, length - edge, _SAMPLES).astype(int))
+        spans.append([slice(int(start), int(start) + edge) for start in starts])
+    return product(*spans)
+
+
+def _read_inside(source: Source, region: Iterable[slice]) -> NDArray[np.float32]:
+    z, y, x = region
+    values, inside = read_masked(source, (z, y, x))
+    return values.ravel() if inside is None else values[inside]
+
+
+def _useless(volume: Volume, found: str) -> StoreError:
+    return StoreError(
+        volume.path,
+        found=found,
+        expected="a tomogram with particles",
+        action="look at the volume and take it out, or mend its field of view",
+    )
+
+
+_WINDOW_PX = 768  # sections are cut to this about their middle
+_LEAST_PX = 64  # sections smaller than this say nothing
+_DEPTHS = (0.3, 0.5, 0.7)  # where sections are taken, as a share of the axis
+_SUITED = (0.4, 2.5)  # diameters that the network is sure about, as a share of what it is used to
+_PEAK_PX = 8  # a peak is the highest within this distance
+_APART = 0.7  # centres nearer than this share of a radius are of one particle
+_LEAST_FOUND = 3
+_CONFIDENCE_POWER = 5
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Rung:
+    """Particles that the network finds at one scale."""
+
+    edge_um: float
+    diameters_px: NDArray[np.float64]
+    covered: float
+
+
+def estimate_diameter_um(volume: Volume, network: SectionNetwork) -> float | None:
+    """Estimate the median diameter of the particles' sections.
+
+    The network looks at a few sections at scales that halve from the volume's own on. The scale
+    at which particles of the size that it was trained around cover most of the area wins, an area
+    counting by a high power of its probability: on too coarse a scale a cluster passes for one
+    broken particle, but with less confidence. There, and once more at the scale that follows, the
+    median diameter is measured.
+
+    Parameters
+    ----------
+    volume
+        The volume.
+    network
+        The detector.
+
+    Returns
+    -------
+    float or None
+        Diameter of a disk of the median area (um); None where no particles are found.
+    """
+    edge_um = min(volume.voxel_size_um)
+    rungs: list[_Rung] = []
+    while not rungs or _second_longest(volume, edge_um) >= _LEAST_PX:
+        rungs.append(_climb(volume, network, edge_um))
+        edge_um *= 2
+    best = max(rungs, key=lambda rung: rung.covered)
+    if len(best.diameters_px) < _LEAST_FOUND:
+        _log.warning("%s: no particles found to measure the scale by", volume.name)
+        return None
+    diameter_um = float(np.median(best.diameters_px)) * best.edge_um
+    edge_um = max(diameter_um / network.particle_px, min(volume.voxel_size_um) / 2)
+    again = _climb(volume, network, edge_um)
+    if len(again.diameters_px) >= _LEAST_FOUND:
+        diameter_um = float(np.median(again.diameters_px)) * again.edge_um
+    _log.info("%s: particles measure %.3g um in the median", volume.name, diameter_um)
+    return diameter_um
+
+
+def measure_sections(
+    sections_nyx: FloatArray, network: SectionNetwork
+) -> Iterator[NDArray[np.float64]]:
+    """Measure the particles in sections that lie wholly inside.
+
+    Parameters
+    ----------
+    sections_nyx
+        Normalised sections (N, H, W).
+    network
+        The detector.
+
+    Yields
+    ------
+    ndarray of float64, (n, 2)
+        Diameters (px) of disks of the particles' areas, and the probability at their centres, of
+        each section.
+    """
+    maps = network.predict(sections_nyx)
+    for prob_yx, dist_kyx in zip(maps.prob_nyx, maps.dist_nkyx, strict=True):
+        size = 2 * (_PEAK_PX // network.grid) + 1
+        peaks_yx = (prob_yx == ndimage.maximum_filter(prob_yx, size)) & (
+            prob_yx >= network.prob_threshold
+        )
+        spots = np.argwhere(peaks_yx)
+        spots = spots[np.argsort(-prob_yx[tuple(spots.T)], kind="stable")]
+        dists = dist_kyx[:, spots[:, 0], spots[:, 1]].T.astype(np.float64)
+        shape = sections_nyx.shape[1:]
+        diameters, whole = _measure_apart(spots * network.grid, dists, (shape[0], shape[1]))
+        yield np.stack([diameters, prob_yx[tuple(spots[whole].T)]], axis=1)
+
+
+def _measure_apart(
+    centres_px: NDArray[np.int64], dists: NDArray[np.float64], shape: tuple[int, int]
+) -> tuple[NDArray[np.float64], list[int]]:
+    """Diameters and numbers, best first, without second centres and without cut particles."""
+    radii = np.sqrt((np.maximum(dists, 0) ** 2).mean(axis=1)) if len(dists) else np.empty(0)
+    kept: list[int] = []
+    for number, centre in enumerate(centres_px):
+        ways = np.hypot(*(centres_px[kept] - centre).T) if kept else np.empty(0)
+        if not (ways < _APART * radii[kept]).any():
+            kept.append(number)
+    to_face = np.minimum(centres_px, np.array(shape) - 1 - centres_px).min(axis=1, initial=1 << 30)
+    whole = [number for number in kept if to_face[number] > radii[number] > 0]
+    return 2 * radii[whole], whole
+
+
+def _climb(volume: Volume, network: SectionNetwork, edge_um: float) -> _Rung:
+    found: list[NDArray[np.float64]] = []
+    area_px = 0
+    for section_yx in _cut_sections(volume, edge_um):
+        low, high = measure_grey_range(section_yx)
+        if high > low:
+            scaled_nyx = normalise_sections(section_yx[None], low, high)
+            found.extend(measure_sections(scaled_nyx, network))
+            area_px += section_yx.size
+    diameters, trust = np.concatenate([np.empty((0, 2)), *found]).T
+    least, most = (share * network.particle_px for share in _SUITED)
+    suited = (diameters >= least) & (diameters <= most)
+    areas = np.pi / 4 * diameters[suited] ** 2
+    covered = float((areas * trust[suited] ** _CONFIDENCE_POWER).sum() / max(1, area_px))
+    return _Rung(edge_um, diameters[suited], covered)
+
+
+def _cut_sections(volume: Volume, edge_um: float) -> Iterator[FloatArray]:
+    grid = make_grid(volume, edge_um)
+    source = choose_source(volume, grid)
+    fill = sample_grey(volume, source).median
+    for axis in range(len(DIRECTIONS)):
+        plane = [length for other, length in enumerate(grid.shape_zyx) if other != axis]
+        if min(plane) < _LEAST_PX and axis > 0:
+            continue
+        depths = {int(share * grid.shape_zyx[axis]) for share in _DEPTHS}
+        for depth in sorted(depths):
+            spans = [_middle(length) for length in grid.shape_zyx]
+            spans[axis] = (depth, depth + 1)
+            start, stop = (cast("Triple", tuple(ends)) for ends in zip(*spans, strict=True))
+            values_zyx, _ = resample_box(source, grid, start, stop, fill)
+            yield np.squeeze(values_zyx, axis=axis)
+
+
+def _middle(length: int) -> tuple[int, int]:
+    start = max(0, (length - _WINDOW_PX) // 2)
+    return start, min(length, start + _WINDOW_PX)
+
+
+def _second_longest(volume: Volume, edge_um: float) -> float:
+    extents = [n * size for n, size in zip(volume.shape_zyx, volume.voxel_size_um, strict=True)]
+    return sorted(extents)[1] / edge_um

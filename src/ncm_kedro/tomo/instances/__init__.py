@@ -1,0 +1,4 @@
+"""From the fused map to labels: components, watershed, refinement.
+
+Scores live in `tomo.scoring`.
+"""

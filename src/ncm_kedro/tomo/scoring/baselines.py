@@ -1,0 +1,270 @@
+"""What the segmentation is measured against: two common ways, on volumes that fit in memory.
+
+Other ways to label the same volume, to be scored beside the default one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import edt
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+from skimage.feature import peak_local_max
+from skimage.filters import threshold_otsu
+from skimage.segmentation import watershed
+
+from ncm_kedro.params.tomo_segment import (
+    SectionSegmentParams,
+    TomoComputeParams,
+    TomoInstanceParams,
+    TomoScoringParams,
+)
+from ncm_kedro.tomo.detector.detector import Detector
+from ncm_kedro.tomo.instances.instances import plan_labels
+from ncm_kedro.tomo.instances.refine import fill_voids
+from ncm_kedro.tomo.scoring.score import count_overlaps, match_labels
+from ncm_kedro.tomo.sections.sections import segment_section
+from ncm_kedro.tomo.volumes.volume import Spacing, Volume, VolumePlan, VolumeTarget
+
+SegmentSection = Callable[[NDArray[np.float32]], NDArray[np.integer]]
+"""Labels the particles of one section (Y, X); 0 is background."""
+
+
+def label_otsu_watershed(
+    grey_zyx: NDArray[np.generic],
+    *,
+    voxel_size_um: Spacing,
+    smoothing_vx: float = 1.0,
+    min_distance_um: float = 1.5,
+    min_volume_um3: float = 1.0,
+) -> NDArray[np.uint32]:
+    """Label by Otsu's threshold and a watershed on the distance to the background.
+
+    Parameters
+    ----------
+    grey_zyx
+        Grey values (Z, Y, X).
+    voxel_size_um
+        Edges of a voxel along z, y, x.
+    smoothing_vx
+        Standard deviation of the Gaussian over the grey values (voxels).
+    min_distance_um
+        Least distance between two seeds (um).
+    min_volume_um3
+        Smaller particles are dropped (um3).
+
+    Returns
+    -------
+    ndarray of uint32, (Z, Y, X)
+        Labels 1 to n; enclosed voids are filled before the distance is taken.
+    """
+    smooth = gaussian_filter(grey_zyx.astype(np.float32), smoothing_vx)
+    if smooth.min() == smooth.max():
+        return np.zeros(grey_zyx.shape, dtype=np.uint32)
+    mask = fill_voids(smooth > threshold_otsu(smooth))
+    depth_um = edt.edt(np.ascontiguousarray(mask), anisotropy=voxel_size_um, parallel=1)
+    depth_um = gaussian_filter(depth_um, 1.0)
+    reach_vx = max(1, round(min_distance_um / min(voxel_size_um)))
+    seeds = peak_local_max(
+        depth_um, min_distance=reach_vx, labels=mask.astype(np.int32), exclude_border=False
+    )
+    markers = np.zeros(mask.shape, dtype=np.int32)
+    markers[tuple(seeds.T)] = np.arange(1, len(seeds) + 1)
+    labels = watershed(-depth_um, markers, mask=mask)
+    return _drop_small(labels, voxel_size_um, min_volume_um3)
+
+
+def link_slices(
+    grey_zyx: NDArray[np.generic],
+    segment: SegmentSection,
+    *,
+    voxel_size_um: Spacing,
+    min_iou: float = 0.3,
+    min_volume_um3: float = 1.0,
+) -> NDArray[np.uint32]:
+    """Label every xy section by itself and link labels of neighbouring sections that overlap.
+
+    Parameters
+    ----------
+    grey_zyx
+        Grey values (Z, Y, X).
+    segment
+        Labels one section.
+    voxel_size_um
+        Edges of a voxel along z, y, x.
+    min_iou
+        Least intersection over union of two labels that are linked (0 to 1).
+    min_volume_um3
+        Smaller particles are dropped (um3).
+
+    Returns
+    -------
+    ndarray of uint32, (Z, Y, X)
+        Labels 1 to n.
+    """
+    linked = np.zeros(grey_zyx.shape, dtype=np.int64)
+    count = 0
+    for z, section_yx in enumerate(grey_zyx):
+        found = np.asarray(segment(section_yx.astype(np.float32))).astype(np.int64)
+        name = np.zeros(int(found.max(initial=0)) + 1, dtype=np.int64)
+        if z > 0:
+            match = match_labels(count_overlaps(linked[z - 1], found), min_iou)
+            name[match.predicted] = match.true
+        fresh = np.unique(found[found > 0])
+        fresh = fresh[name[fresh] == 0]
+        name[fresh] = np.arange(count + 1, count + len(fresh) + 1)
+        count += len(fresh)
+        linked[z] = name[found]
+    return _drop_small(linked, voxel_size_um, min_volume_um3)
+
+
+def _drop_small(
+    labels_zyx: NDArray[np.integer], voxel_size_um: Spacing, min_volume_um3: float
+) -> NDArray[np.uint32]:
+    size = np.bincount(labels_zyx.ravel())
+    keep = size * float(np.prod(voxel_size_um)) >= min_volume_um3
+    keep[0] = False
+    name = np.zeros(len(size), dtype=np.uint32)
+    name[keep] = np.arange(1, int(keep.sum()) + 1)
+    return np.asarray(name[labels_zyx])
+
+
+PAPER = "paper"
+OTSU_WATERSHED = "otsu_watershed"
+SLICE_LINKING = "slice_linking"
+_SEPARATOR = "__"
+_METHOD_VERSION = 1
+
+Labeller = Callable[[Volume], NDArray[np.integer]]
+
+
+def plan_other_methods(
+    volume: Volume,
+    probability: Volume,
+    detector: Detector,
+    *,
+    instances: TomoInstanceParams,
+    scoring: TomoScoringParams,
+    compute: TomoComputeParams,
+) -> list[VolumePlan]:
+    """Plan the labellings that are asked for, each as a volume of its own.
+
+    Parameters
+    ----------
+    volume
+        The tomogram; two of the methods hold it whole.
+    probability
+        Its fused probability.
+    detector
+        For the linking of slices.
+    instances
+        Settings of the default labelling; the paper's way takes over all but ``fusion``.
+    scoring
+        Which methods are asked for.
+    compute
+        Who works on the blocks of the paper's way.
+
+    Returns
+    -------
+    list of VolumePlan
+        Named by `name_method`; empty where the volume is larger than ``scoring.max_voxels``.
+    """
+    if int(np.prod(volume.shape_zyx)) > scoring.max_voxels:
+        return []
+    plans = []
+    if scoring.paper_fusion:
+        as_paper = instances.model_copy(update={"fusion": "paper"})
+        plan = plan_labels(volume, probability, as_paper, compute)
+        plans.append(replace(plan, name=name_method(volume.name, PAPER)))
+    least_um3, diameter_um = instances.min_volume_um3, _read_diameter(probability)
+    if scoring.otsu_watershed:
+        plans.append(_plan_whole(volume, OTSU_WATERSHED, f"{least_um3}", _OtsuWatershed(least_um3)))
+    if scoring.slice_linking:
+        edge_um = float(probability.attributes["working_edge_um"])
+        told = f"{detector.fingerprint}|{diameter_um}|{edge_um}|{least_um3}"
+        linked = _SliceLinking(detector, diameter_um, edge_um, least_um3)
+        plans.append(_plan_whole(volume, SLICE_LINKING, told, linked))
+    return plans
+
+
+def name_method(sample: str, method: str) -> str:
+    """Name the volume of a sample that another method labelled."""
+    return f"{sample}{_SEPARATOR}{method}"
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """Take sample and method out of a name that `name_method` made."""
+    sample, _, method = name.rpartition(_SEPARATOR)
+    return sample, method
+
+
+@dataclass(frozen=True)
+class _SliceLinking:
+    """StarDist's two-dimensional instances, slice by slice, linked along z.
+
+    Slices are enlarged no further than the working grid of the fused probability.
+    """
+
+    detector: Detector
+    particle_diameter_um: float
+    working_edge_um: float
+    min_volume_um3: float
+
+    def __call__(self, volume: Volume) -> NDArray[np.integer]:
+        wanted_edge_um = self.particle_diameter_um / self.detector.particle_px
+        params = SectionSegmentParams(
+            particle_px=self.particle_diameter_um / volume.voxel_size_um[1],
+            scales=(min(1.0, wanted_edge_um / self.working_edge_um),),
+            turns=False,
+        )
+        return link_slices(
+            np.asarray(volume.array[:]),
+            lambda section_yx: segment_section(section_yx, self.detector, params).labels_yx,
+            voxel_size_um=volume.voxel_size_um,
+            min_volume_um3=self.min_volume_um3,
+        )
+
+
+@dataclass(frozen=True)
+class _OtsuWatershed:
+    """The classical way: a threshold, and a watershed on the distance to the background."""
+
+    min_volume_um3: float
+
+    def __call__(self, volume: Volume) -> NDArray[np.integer]:
+        return label_otsu_watershed(
+            np.asarray(volume.array[:]),
+            voxel_size_um=volume.voxel_size_um,
+            min_volume_um3=self.min_volume_um3,
+        )
+
+
+def _read_diameter(probability: Volume) -> float:
+    return float(probability.attributes["particle_diameter_um"])
+
+
+@dataclass(frozen=True)
+class _WholeWriter:
+    volume: Volume
+    label: Labeller
+
+    def __call__(self, target: VolumeTarget) -> None:
+        target.array[:] = self.label(self.volume).astype(np.uint32)
+
+
+def _plan_whole(volume: Volume, method: str, told: str, label: Labeller) -> VolumePlan:
+    text = f"{method}-{_METHOD_VERSION}|{volume.fingerprint}|{told}"
+    return VolumePlan(
+        name=name_method(volume.name, method),
+        shape_zyx=volume.shape_zyx,
+        dtype=np.uint32,
+        voxel_size_um=volume.voxel_size_um,
+        fingerprint=hashlib.sha256(text.encode()).hexdigest()[:16],
+        write=_WholeWriter(volume, label),
+        is_label=True,
+        attributes={"method": method},
+    )

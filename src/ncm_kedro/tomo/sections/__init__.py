@@ -1,0 +1,4 @@
+"""Particles in one section: candidates, outlines.
+
+Volumes live in `tomo.fusion` and `tomo.instances`.
+"""

@@ -1,0 +1,4 @@
+"""Training of the detector on phantoms and labelled sections.
+
+Applying it lives in `tomo.detector`.
+"""
