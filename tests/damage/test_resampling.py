@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ncm_kedro.damage.attribution.attribution import resampling
+from ncm_kedro.damage.attribution import resampling
 from ncm_kedro.damage.attribution.resampling import (
     Problem,
     add_noise,

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy.stats import kstest
 
-from ncm_kedro.damage.attribution.attribution import neighbours as ns
+from ncm_kedro.damage.attribution import neighbours as ns
 from ncm_kedro.damage.attribution.synchrony import QUANTITIES, judge_synchrony, measure_synchrony
 from ncm_kedro.damage.preparation.blocks import assign_blocks
 from ncm_kedro.errors import TableError

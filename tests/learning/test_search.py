@@ -19,8 +19,8 @@ from torch import nn
 from ncm_kedro.errors import ModelError
 from ncm_kedro.learning.data.frame_bank import build_frame_bank
 from ncm_kedro.learning.data.loader import CropIndex
+from ncm_kedro.learning.search import search as search_module
 from ncm_kedro.learning.search.search import SearchData, SearchResult, search_settings
-from ncm_kedro.learning.search.search import search as search_module
 from ncm_kedro.learning.search.trials import RememberingASHA, apply_trial, draw_trials, retire_trial
 from ncm_kedro.learning.training import train as train_module
 from ncm_kedro.learning.training.records import write_checkpoint

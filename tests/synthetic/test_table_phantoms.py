@@ -27,8 +27,8 @@ from ncm_kedro.params.synthesise import (
 )
 from ncm_kedro.params.tomo_phantoms import DamageLawParams
 from ncm_kedro.particles.columns import ATTRIBUTE_NAMES, IDENTITY_COLUMNS
+from ncm_kedro.particles.measure import axes as neighbours
 from ncm_kedro.particles.measure.axes import find_angles
-from ncm_kedro.particles.measure.measure import axes as neighbours
 from ncm_kedro.synthetic.tables.columns import UNCERTAINTY_SHARES
 from ncm_kedro.synthetic.tables.electrode import (
     Electrode,

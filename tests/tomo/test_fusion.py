@@ -11,7 +11,8 @@ from scipy import ndimage
 
 from ncm_kedro.errors import StoreError
 from ncm_kedro.params.tomo_segment import TomoComputeParams, TomoFusionParams
-from ncm_kedro.tomo.fusion.fusion import fusion, plan_probability
+from ncm_kedro.tomo.fusion import fusion
+from ncm_kedro.tomo.fusion.fusion import plan_probability
 from ncm_kedro.tomo.volumes.volume import Volume, VolumeTarget
 
 PARAMS = TomoFusionParams(particle_diameter_um=24.0, slab_vx=32)
