@@ -290,7 +290,7 @@ def list_cracks() -> pd.DataFrame:
 
 
 def list_rough() -> pd.DataFrame:
-    """Wavy balls of radius 25: measured over planted roughness; closing bias."""
+    """Wavy balls of radius 25: measured over simulated roughness; closing bias."""
     rng = np.random.default_rng(6)
     rows = []
     for amplitude in (0.0, 0.25, 0.5, 1.0, 2.0):

@@ -169,7 +169,8 @@ def run_parts(settings: argparse.Namespace) -> None:
     rng = np.random.default_rng(0)
     mine, my_fit = measure(lambda: grow_forest(bin_values(values), damage, train, params, rng))
     like = {"n_estimators": params.trees, "max_leaf_nodes": params.max_leaves,
-            "min_samples_leaf": params.min_leaf, "max_features": params.feature_share}  # fmt: skip
+            "min_samples_leaf": params.min_leaf,
+            "max_features": params.feature_fraction}  # fmt: skip
     theirs = RandomForestRegressor(**like, random_state=0)
     _, their_fit = measure(lambda: theirs.fit(values[train], damage[train]))
     base = np.full(len(test), damage[train].mean())

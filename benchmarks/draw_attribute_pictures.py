@@ -268,7 +268,7 @@ def _light(inside: Array) -> Array:
 
 
 def draw_roughness() -> Figure:
-    """Draw the ball that sees the surface, and what comes out of planted waves."""
+    """Draw the ball that sees the surface, and what comes out of simulated waves."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4))
     rng = np.random.default_rng(5)
     inside = np.pad(draw(wavy(22, 1.5, 14), [28] * 3, rng=rng)[0], 4)
@@ -283,15 +283,15 @@ def draw_roughness() -> Figure:
     left.add_patch(Circle((rim[0][1], rim[0][0]), 3, fill=False, color="k"))
     figure.colorbar(shown, ax=left, label="depth below the mean (voxels)")
     left.set(xticks=[], yticks=[], title="local height by a ball of 3 voxels")
-    planted = np.array([0, 0.25, 0.5, 1.0, 1.5])
+    simulated = np.array([0, 0.25, 0.5, 1.0, 1.5])
     for period, colour in ((6, RED), (10, ORANGE), (16, BLUE), (30, GREY)):
-        solids = [draw(wavy(25, a, period), [26 + 3 * a] * 3, rng=rng) for a in planted]
+        solids = [draw(wavy(25, a, period), [26 + 3 * a] * 3, rng=rng) for a in simulated]
         table = measure_solids(solids)
         radius = np.cbrt(3 * table["volume_um3"] / (4 * np.pi)) / VOXEL_UM
-        right.plot(planted, table["roughness_outer"] * radius, "o-", color=colour,
+        right.plot(simulated, table["roughness_outer"] * radius, "o-", color=colour,
                    label=f"{period} voxels from crest to crest")  # fmt: skip
     right.plot([0, 1.5], [0, 1.5], color="k", lw=0.7)
-    right.set(xlabel="planted standard deviation (voxels)", ylabel="measured (voxels)")
+    right.set(xlabel="simulated standard deviation (voxels)", ylabel="measured (voxels)")
     right.legend(frameon=False)
     return figure
 

@@ -105,13 +105,13 @@ def _divide(shape_zyx: Triple, particles: int) -> NDArray[np.int64]:
     pitch = (np.prod(np.array(shape_zyx, dtype=float)) / particles) ** (1 / 3)
     near = [{max(1, int(n / pitch) + step) for step in (-1, 0, 1, 2)} for n in shape_zyx]
 
-    def judge(places: tuple[int, ...]) -> float:
+    def evaluate(places: tuple[int, ...]) -> float:
         edges = np.array(shape_zyx) / places
         return float(
             abs(np.log(np.prod(places) / particles)) + 0.5 * np.log(edges.max() / edges.min())
         )
 
-    return np.array(min(product(*near), key=judge), dtype=np.int64)
+    return np.array(min(product(*near), key=evaluate), dtype=np.int64)
 
 
 def write_volume(folder: Path, shape_zyx: Triple, plan: Plan, workers: int = 2) -> LabelVolume:

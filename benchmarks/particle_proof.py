@@ -56,7 +56,7 @@ def measure_errors(
     """Measure a solid in random poses; return rows of quantity and error."""
     shape = list_solids(radius_vx * max(voxel_um))[name]
     rng = np.random.default_rng(int(radius_vx * 10))
-    turns = solids.random_turns(poses + 2, seed=1)[2:]
+    turns = solids.random_rotations(poses + 2, seed=1)[2:]
     places = [solids.random_offset(rng) for _ in turns]
     turned, bare = (
         [
@@ -84,12 +84,12 @@ def measure_errors(
     if shape.crack is None:
         errors["damage, intact"] = table["damage"]
     else:
-        planted = np.array([solid.cracks.sum() for solid in turned]) * np.prod(voxel_um)
-        errors["crack volume, marked"] = table["damage"] * volume / planted - 1
+        simulated = np.array([solid.cracks.sum() for solid in turned]) * np.prod(voxel_um)
+        errors["crack volume, marked"] = table["damage"] * volume / simulated - 1
         errors["surface_inner_um2"] = table["surface_inner_um2"] / exact.inner - 1
         if exact.opening > 0:
             closed = measure_solids(bare, preset=preset)
-            lost = closed["damage"] * closed["volume_um3"] / planted - 1
+            lost = closed["damage"] * closed["volume_um3"] / simulated - 1
             errors["crack volume, open and unmarked"] = lost
     rows = [
         {"quantity": quantity, "solid": name, "error": float(error)}

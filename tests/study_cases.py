@@ -1,4 +1,4 @@
-"""Drift series whose ground, grey levels and classes are planted."""
+"""Drift series whose ground, grey levels and classes are simulated."""
 
 import numpy as np
 import pandas as pd
@@ -6,8 +6,8 @@ import pandas as pd
 from ncm_kedro.params.crop_augment import CropParams
 from ncm_kedro.params.sem_studies import SemStudiesParams
 from ncm_kedro.params.tune_train import TrainParams
-from ncm_kedro.sem.experiments.study_crops import StudyGround
-from ncm_kedro.sem.experiments.study_fits import StudyWork
+from ncm_kedro.sem.experiments.study_crops import StudyFrames
+from ncm_kedro.sem.experiments.study_fits import StudyContext
 
 FRAME_PX, STEP_PX, PATCH_PX, FRAMES = 200, 60, 20, 12
 CLASSES = {"333": ("333", "pristine"), "811_cycled": ("811", "cycled")}
@@ -49,8 +49,8 @@ def make_frames(
     return pictures, pd.DataFrame(rows)
 
 
-def make_work(folder, *, world=None, crops=CROPS, **params):
+def make_context(folder, *, world=None, crops=CROPS, **params):
     """Frames and settings; the network is as small as it gets."""
     settings = {"models": ("texture",), "train": TINY, "n_bootstrap": 200} | params
-    ground = StudyGround(*(world or make_frames()))
-    return StudyWork(ground, crops, SemStudiesParams(**settings), folder)
+    ground = StudyFrames(*(world or make_frames()))
+    return StudyContext(ground, crops, SemStudiesParams(**settings), folder)

@@ -7,7 +7,7 @@ import pandas as pd
 
 from ncm_kedro.sem.crops.crop_set import REGION_COLUMNS
 from ncm_kedro.sem.io.labels import ClassLabel
-from ncm_kedro.sem.survey.answers import CSV_COLUMNS, AnswerFile
+from ncm_kedro.sem.survey.answers import CSV_COLUMNS, ResponseFile
 from ncm_kedro.sem.survey.draw import KEY_COLUMNS, Survey
 
 COMPOSITIONS, STATES = ("333", "622", "811"), ("pristine", "cycled")
@@ -60,7 +60,7 @@ def make_survey(pictures=19, survey_id="abc123"):
             "state": [label.state for label in labels],
             "pixel_size_um": 0.25,
             "split": "test",
-            "shares_ground": False,
+            "overlaps_other": False,
             "split_hash": "s1",
         }
     )[list(KEY_COLUMNS)]
@@ -75,7 +75,7 @@ def make_survey(pictures=19, survey_id="abc123"):
     return Survey(key, classes)
 
 
-def answer_survey(survey, right, *, expert="", file="a.csv", saved_at="2026-01-01"):
+def fill_survey(survey, right, *, expert="", file="a.csv", saved_at="2026-01-01"):
     """A returned file with the first `right` pictures right, the rest wrong in both parts."""
     rows = survey.key[["question", "composition", "state"]].copy()
     wrong = rows["question"] > right
@@ -86,4 +86,4 @@ def answer_survey(survey, right, *, expert="", file="a.csv", saved_at="2026-01-0
     rows = rows.assign(
         survey_id=survey.survey_id, respondent="", expert=expert, role="", saved_at=saved_at
     )
-    return AnswerFile(file, rows[list(CSV_COLUMNS)].astype(str))
+    return ResponseFile(file, rows[list(CSV_COLUMNS)].astype(str))

@@ -43,7 +43,7 @@ def test_new_electrodes_are_part_of_a_run_where_there_are_any(tmp_path, name, fi
     assert names_of(name) >= ADDITIVES
     asked = pipelines[name].inputs()
     assert "raw_additive_frames" in asked
-    assert not asked & {"sem_classifier_to_apply", "known_sem_crops"}
+    assert not asked & {"sem_classifier_to_apply", "reference_sem_crops"}
 
 
 @pytest.mark.parametrize("exists", [False, True])

@@ -8,7 +8,7 @@ from kedro.framework.startup import bootstrap_project
 from kedro.io import AbstractDataset, DataCatalog
 
 from ncm_kedro.errors import StoreError
-from ncm_kedro.prerequisites import PrerequisiteHook, list_makers
+from ncm_kedro.prerequisites import PrerequisiteHook, list_producers
 
 PROJECT = Path(__file__).parents[1]
 PARQUET = "pandas.ParquetDataset"
@@ -63,8 +63,8 @@ def test_raw_data_and_what_may_be_missing_are_not_asked_for(tmp_path):
 
 
 def test_makers_are_single_pipelines():
-    makers = list_makers()
-    assert makers["sem_crops"] == "crop_augment"
-    assert makers["particle_attributes"] == "particle_features"
-    assert makers["additive_report"] == "evaluate_additives"
-    assert "raw_sem_frames" not in makers
+    producers = list_producers()
+    assert producers["sem_crops"] == "crop_augment"
+    assert producers["particle_attributes"] == "particle_features"
+    assert producers["additive_report"] == "evaluate_additives"
+    assert "raw_sem_frames" not in producers

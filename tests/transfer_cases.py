@@ -1,11 +1,11 @@
-"""Crops whose compositions, states and sessions are planted, in a world that transfers or not."""
+"""Crops whose compositions, states and sessions are simulated, in a world that transfers or not."""
 
 import numpy as np
 import pandas as pd
 
 from ncm_kedro.params.sem_studies import SemTransferParams
 from ncm_kedro.sem.crops.crop_set import REGION_COLUMNS, build_crop_set
-from ncm_kedro.sem.experiments.transfer import TransferWork, list_crops
+from ncm_kedro.sem.experiments.transfer import TransferContext, list_crops
 
 CROP_PX = 68
 COMPOSITIONS, STATES = ("333", "811"), ("pristine", "cycled")
@@ -59,9 +59,9 @@ def make_world(*, specific=False, sessions=1, seed=0, compositions=COMPOSITIONS)
     return frames, pd.DataFrame(manifest), pd.DataFrame(crops)
 
 
-def make_work(folder, *, params=None, world=None):
+def make_context(folder, *, params=None, world=None):
     """The study's crops and settings."""
     frames, manifest, crops = world or make_world()
     crop_set = build_crop_set(frames, crops, manifest)
     params = params or SemTransferParams(n_bootstrap=200)
-    return TransferWork(crop_set, list_crops(crop_set, manifest), params, folder)
+    return TransferContext(crop_set, list_crops(crop_set, manifest), params, folder)

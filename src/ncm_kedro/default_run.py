@@ -54,33 +54,33 @@ class NewElectrodesHook:
     """Electrodes that training never saw are tested where there are any."""
 
     def __init__(self) -> None:
-        self._said = ""
+        self._warning = ""
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
         """Leave ``evaluate_additives`` out of the larger runs where it would find nothing."""
-        self._said = ""
+        self._warning = ""
         if context.env in SELF_CONTAINED_ENVIRONMENTS:
             return
         folder = context.config_loader["globals"]["sem_additive_root"]
         if _holds_frames(Path(context.project_path) / folder):
             return
-        self._said = (
+        self._warning = (
             f"No new electrodes in {folder}: evaluate_additives is left out. To test the "
             "classifier on electrodes that it never saw, put frames into "
             f"{folder}/<composition>_<state>__<additive>/ (or without `__<additive>`) and run again"
         )
-        left_out = {node.name for node in pipelines["evaluate_additives"].nodes}
+        excluded_nodes = {node.name for node in pipelines["evaluate_additives"].nodes}
         for name in WITH_NEW_ELECTRODES:
-            kept = [node for node in pipelines[name].nodes if node.name not in left_out]
+            kept = [node for node in pipelines[name].nodes if node.name not in excluded_nodes]
             pipelines[name] = Pipeline(kept)
 
     @hook_impl
     def before_pipeline_run(self, run_params: dict[str, Any]) -> None:
         """Say what is left out, and what to put where to have it."""
         asked = set(run_params.get("pipeline_names") or [DEFAULT])
-        if self._said and asked & set(WITH_NEW_ELECTRODES):
-            logger.warning(self._said)
+        if self._warning and asked & set(WITH_NEW_ELECTRODES):
+            logger.warning(self._warning)
 
 
 def _holds_frames(folder: Path) -> bool:

@@ -23,7 +23,7 @@ from pydantic import BaseModel
 
 from ncm_kedro.datasets.wrappers import OptionalDataset
 from ncm_kedro.errors import NcmError
-from ncm_kedro.prerequisites import list_owners
+from ncm_kedro.prerequisites import list_dataset_pipelines
 from ncm_kedro.provenance import RunRecord
 
 logger = logging.getLogger(__name__)
@@ -92,7 +92,7 @@ class LineageHook:
         """Tag the run with the commit and log a hash of each input that lies on disk."""
         commit = describe_commit(self._project_path)
         self._catalog = catalog
-        self._pipeline_of = list_owners()
+        self._pipeline_of = list_dataset_pipelines()
         self._made_by = {
             "git_commit": commit["git_commit"],
             "git_changed": commit.get("git_changed") == "yes",

@@ -26,9 +26,9 @@ from ncm_kedro.pipelines import (
 
 JUST_TRAINED = {
     "sem_classifier_to_apply": "sem_calibrated_classifier",
-    "known_sem_frames": "sem_frames",
-    "known_sem_crops": "sem_crops",
-    "known_sem_predictions": "sem_test_predictions",
+    "reference_sem_frames": "sem_frames",
+    "reference_sem_crops": "sem_crops",
+    "reference_sem_predictions": "sem_test_predictions",
 }
 """In a run that trains, new electrodes are set before the model that it has just made."""
 
@@ -63,7 +63,7 @@ def register_pipelines() -> dict[str, Pipeline]:
         "damage_attribution": damage_attribution.create_pipeline(),
     }
     additives = pipeline(single["evaluate_additives"], inputs=JUST_TRAINED)
-    road = ("sem_ingest", "crop_augment", "tune_train", "sem_report")
-    sem = sum((single[name] for name in road), additives)
+    sem_names = ("sem_ingest", "crop_augment", "tune_train", "sem_report")
+    sem = sum((single[name] for name in sem_names), additives)
     tomo = single["tomo_segment"] + single["particle_features"] + single["damage_attribution"]
     return {**single, "sem": sem, "tomo": tomo, "__default__": sem + tomo}

@@ -14,7 +14,7 @@ from ncm_kedro.errors import StoreError
 
 logger = logging.getLogger(__name__)
 
-RAW_DATA_MAKER = "synthesise"
+RAW_DATA_PRODUCER = "synthesise"
 """Raw data is the user's; data sets of that kind say themselves what they miss."""
 _SHOWN = 5
 
@@ -33,15 +33,15 @@ class PrerequisiteHook:
         StoreError
             An input of the run is made by another pipeline and is not there.
         """
-        makers = list_makers()
+        producers = list_producers()
         missing = [
             name
             for name in sorted(pipeline.inputs())
-            if name in makers and name in catalog and _is_missing(catalog.get(name))
+            if name in producers and name in catalog and _is_missing(catalog.get(name))
         ]
         if not missing:
             return
-        needed = {makers[name] for name in missing}
+        needed = {producers[name] for name in missing}
         first = ",".join(name for name in pipelines if name in needed)
         more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
         error = StoreError(
@@ -54,19 +54,19 @@ class PrerequisiteHook:
         raise error
 
 
-def list_makers() -> dict[str, str]:
+def list_producers() -> dict[str, str]:
     """Return the pipeline that makes each data set, without the user's raw data."""
-    owners = list_owners()
+    owners = list_dataset_pipelines()
     return {
         output: owners[node.name]
         for registered in pipelines.values()
         for node in registered.nodes
         for output in node.outputs
-        if owners[node.name] != RAW_DATA_MAKER
+        if owners[node.name] != RAW_DATA_PRODUCER
     }
 
 
-def list_owners() -> dict[str, str]:
+def list_dataset_pipelines() -> dict[str, str]:
     """Return the pipeline that each node belongs to: the smallest, as groups hold it too."""
     by_size = sorted(pipelines.items(), key=lambda item: -len(item[1].nodes))
     return {node.name: name for name, registered in by_size for node in registered.nodes}

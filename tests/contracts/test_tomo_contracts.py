@@ -55,7 +55,7 @@ def test_tables_are_checked():
     row = {"sample": "a", "file": "a.tif", "size_z_vx": 1, "size_y_vx": 2, "size_x_vx": 3,
            "dtype": "uint8", "voxel_z_um": 0.1, "voxel_y_um": 0.1, "voxel_x_um": 0.1,
            "voxel_size_source": "yml", "cycles": 10, "c_rate": 1.0, "axis_to_collector": "z",
-           "field_of_view_share": 1.0, "grey_low": 1.0, "grey_median": 2.0, "grey_high": 3.0,
+           "field_of_view_fraction": 1.0, "grey_low": 1.0, "grey_median": 2.0, "grey_high": 3.0,
            "rejected_reason": None}  # fmt: skip
     table = pd.DataFrame([row]).astype({"rejected_reason": "str"})
     TomogramTable.validate(table)
@@ -66,11 +66,12 @@ def test_tables_are_checked():
     )
     TomogramTable.validate(rejected)
     with pytest.raises(pandera.errors.SchemaError):
-        TomogramTable.validate(table.assign(field_of_view_share=1.2))
+        TomogramTable.validate(table.assign(field_of_view_fraction=1.2))
     particle = {"sample": "a", "particle_id": 1,
                 "z_um": 1.0, "y_um": 1.0, "x_um": 1.0, "voxel_count": 5,
                 "volume_um3": 5.0, "equivalent_diameter_um": 2.1, "touches_border": False,
-                "probability": 0.5, "disagreement": 0.1, "crack_share": 0.0, "neck_doubt": 0.2,
+                "probability": 0.5, "disagreement": 0.1, "crack_fraction": 0.0,
+                "neck_uncertainty": 0.2,
                 "inner_radius_um": np.nan, "z_start_vx": 0, "y_start_vx": 0, "x_start_vx": 0,
                 "z_stop_vx": 2, "y_stop_vx": 2, "x_stop_vx": 2}  # fmt: skip
     ParticleListTable.validate(pd.DataFrame([particle]))

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ncm_kedro.damage.attribution.attribution import attribute_damage, pose_problem
+from ncm_kedro.damage.attribution.attribution import attribute_damage, build_problem
 from ncm_kedro.damage.attribution.significance import NOISE
 from ncm_kedro.damage.preparation.preparation import prepare_damage
 from ncm_kedro.params.damage_attribution import (
@@ -46,7 +46,7 @@ def assert_same(first, second, sample):
 
 
 @pytest.fixture(scope="module")
-def planted():
+def simulated():
     """Two samples of 500 particles, with a known error of measurement."""
     data = draw_data(500, measurement_noise=0.02)
     params = FEW.model_copy(update={"repeats": 2, "bootstraps": 79, "permutations": 79})
@@ -59,8 +59,8 @@ def small():
     return data, attribute_damage(data, FOREST, FEW)
 
 
-def test_planted_drivers_are_found_in_both_samples(planted):
-    data, found = planted
+def test_planted_drivers_are_found_in_both_samples(simulated):
+    data, found = simulated
     for sample in ("cyc10", "cyc50"):
         table = found.importance[found.importance["sample"] == sample]
         assert set(DRIVERS) <= set(", ".join(table["members"].head(3)).split(", "))
@@ -73,8 +73,8 @@ def test_planted_drivers_are_found_in_both_samples(planted):
     assert tuple(scores["sample"]) == data.samples == ("cyc10", "cyc50")
 
 
-def test_noise_is_not_found(planted):
-    _, found = planted
+def test_noise_is_not_found(simulated):
+    _, found = simulated
     noise = found.importance[found.importance["kind"] == "noise"]
     assert noise["group"].tolist() == [NOISE, NOISE]
     assert (noise["explained"].abs() < 0.02).all()
@@ -84,8 +84,8 @@ def test_noise_is_not_found(planted):
     assert not found.importance.loc[away, "significant"].any()
 
 
-def test_shap_values_and_base_sum_to_the_prediction_of_every_particle(planted):
-    data, found = planted
+def test_shap_values_and_base_sum_to_the_prediction_of_every_particle(simulated):
+    data, found = simulated
     assert found.shap["particle_id"].tolist() == data.rows["particle_id"].tolist()
     answer = found.shap["base"] + found.shap[list(data.inputs)].sum(axis=1)
     beside = found.shap["prediction"] - answer  # what the column of noise was given
@@ -96,8 +96,8 @@ def test_shap_values_and_base_sum_to_the_prediction_of_every_particle(planted):
         assert 1 - missed / part["damage"].var(ddof=0) == pytest.approx(told, abs=0.02)
 
 
-def test_what_holds_the_damage_raises_r2_and_is_kept_apart(planted):
-    data, found = planted
+def test_what_holds_the_damage_raises_r2_and_is_kept_apart(simulated):
+    data, found = simulated
     assert "surface_inner_um2" in data.leaking
     for sample, table in found.leaks.groupby("sample"):
         told = table.set_index("members")["explained"]
@@ -120,21 +120,21 @@ def test_damage_itself_among_the_leaks_comes_first(small):
     pd.testing.assert_frame_equal(told.importance, found.importance)
 
 
-def test_ranks_are_drawn_again_within_the_uncertainty(planted):
-    data, found = planted
+def test_ranks_are_drawn_again_within_the_uncertainty(simulated):
+    data, found = simulated
     assert len(found.ranks) == 2 * 2 * len(data.groups)
     assert found.ranks.groupby(["sample", "draw"])["rank"].sum().nunique() == 1
 
 
 def test_without_uncertainty_no_ranks_are_drawn_again(small):
     data, found = small
-    assert not pose_problem(data, "cyc10").uncertainty_np.any()
+    assert not build_problem(data, "cyc10").uncertainty_np.any()
     assert found.ranks.empty
 
 
-def test_a_problem_is_the_rows_of_its_sample(planted):
-    data, _ = planted
-    problem = pose_problem(data, "cyc50")
+def test_a_problem_is_the_rows_of_its_sample(simulated):
+    data, _ = simulated
+    problem = build_problem(data, "cyc50")
     rows = data.rows[data.rows["sample"] == "cyc50"]
     np.testing.assert_array_equal(problem.values_np, rows[list(data.inputs)])
     column = data.inputs.index("contact")

@@ -1,4 +1,4 @@
-"""The auto-encoder's loss, masks and batches have known answers; so have planted dimensions."""
+"""The auto-encoder's loss, masks and batches have known answers; so have simulated dimensions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ncm_kedro.damage.latent.autoencoder_batch import (
 from ncm_kedro.damage.latent.dimension_search import (
     ERROR_COLUMNS,
     choose_dimensions,
-    measure_hidden_errors,
+    measure_masked_errors,
     search_dimensions,
 )
 from ncm_kedro.errors import TableError
@@ -39,7 +39,7 @@ def tabulate(values):
 
 
 def draw_linear(count=600, rank=3, columns=10, noise=0.1, seed=0):
-    """Rows of a planted rank, each column of variance 1 + noise^2 at about."""
+    """Rows of a simulated rank, each column of variance 1 + noise^2 at about."""
     rng = np.random.default_rng(seed)
     loads = rng.normal(size=(rank, columns)) / math.sqrt(rank)
     loads /= np.linalg.norm(loads, axis=0)
@@ -140,7 +140,7 @@ def test_hidden_values_are_predicted_as_by_least_squares():
     axis = torch.tensor([0.6, 0.64, 0.48])
     x = torch.tensor([[[1.0, 2.0, -1.0], [0.5, 0.0, 1.0]]])
     projector = torch.outer(axis, axis)
-    found = measure_hidden_errors(lambda rows: rows @ projector, x)
+    found = measure_masked_errors(lambda rows: rows @ projector, x)
     expected = []
     for row in x[0]:
         for k in range(3):
@@ -149,7 +149,7 @@ def test_hidden_values_are_predicted_as_by_least_squares():
             filled = exact * (1 - float(axis[k] ** 2) ** 10)  # a geometric series of ten terms
             expected.append((filled - float(row[k])) ** 2)
     assert found[0] == pytest.approx(np.mean(expected), rel=1e-4)
-    copied = measure_hidden_errors(lambda rows: rows, x)
+    copied = measure_masked_errors(lambda rows: rows, x)
     assert copied[0] == pytest.approx(float(x.square().mean()))
 
 
@@ -187,7 +187,7 @@ def test_the_one_standard_error_rule():
         columns=list(ERROR_COLUMNS),
     )
     assert choose_dimensions(errors) == (2, 4)
-    closer = errors.assign(hidden_error=errors["hidden_error"].where(errors["d"] != 3, 0.5))
+    closer = errors.assign(masked_error=errors["masked_error"].where(errors["d"] != 3, 0.5))
     assert choose_dimensions(closer) == (3, 4)
 
 

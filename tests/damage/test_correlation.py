@@ -21,7 +21,7 @@ from ncm_kedro.particles.statistics.ranks import adjust_discoveries
 
 
 def draw_rows(sample, slopes, count=1000, seed=0, blocks=20):
-    """Damage of variance 1 and attributes of planted correlation with it."""
+    """Damage of variance 1 and attributes of simulated correlation with it."""
     rng = np.random.default_rng(seed)
     damage = rng.normal(size=count)
     columns = {

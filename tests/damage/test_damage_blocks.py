@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ncm_kedro.damage.preparation.blocks import MIN_BLOCK, assign_blocks, deal_folds, draw_blocks
+from ncm_kedro.damage.preparation.blocks import MIN_BLOCK, assign_blocks, assign_folds, draw_blocks
 from ncm_kedro.errors import TableError
 
 
@@ -60,7 +60,7 @@ def test_few_particles_make_fewer_blocks_but_two():
 
 def test_folds_hold_whole_blocks_and_are_balanced():
     blocks = assign_blocks(scatter(2000), 16)
-    dealt = [deal_folds(blocks, 5, np.random.default_rng(seed)) for seed in range(40)]
+    dealt = [assign_folds(blocks, 5, np.random.default_rng(seed)) for seed in range(40)]
     for folds in dealt:
         assert set(folds) == set(range(5))
         assert all(len(set(folds[blocks == b])) == 1 for b in range(16))
@@ -72,14 +72,14 @@ def test_folds_hold_whole_blocks_and_are_balanced():
 
 def test_uneven_blocks_are_balanced_by_count():
     blocks = np.repeat([10, 11, 12, 13], [90, 30, 30, 30])
-    folds = deal_folds(blocks, 2, np.random.default_rng(0))
+    folds = assign_folds(blocks, 2, np.random.default_rng(0))
     assert sorted(np.bincount(folds)) == [90, 90]
 
 
 def test_fewer_blocks_make_fewer_folds():
-    assert deal_folds(np.repeat([3, 8, 9], 5), 5, np.random.default_rng(0)).max() == 2
+    assert assign_folds(np.repeat([3, 8, 9], 5), 5, np.random.default_rng(0)).max() == 2
     with pytest.raises(TableError, match="1 block"):
-        deal_folds(np.zeros(9, dtype=np.int64), 5, np.random.default_rng(0))
+        assign_folds(np.zeros(9, dtype=np.int64), 5, np.random.default_rng(0))
 
 
 def test_bag_holds_whole_blocks_as_often_as_drawn():

@@ -1,4 +1,4 @@
-"""One cross-validated explanation: its parts, planted laws, and what it must not have seen."""
+"""One cross-validated explanation: its parts, simulated laws, and what it must not have seen."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from sklearn.preprocessing import StandardScaler
 from ncm_kedro.damage.forests.explaining import explain_out_of_sample, predict_linearly, score_r2
 from ncm_kedro.params.damage_attribution import DamageForestParams
 
-FOREST = DamageForestParams(trees=30, max_leaves=24, feature_share=1.0)
+FOREST = DamageForestParams(trees=30, max_leaves=24, feature_fraction=1.0)
 
 
 def deal(count, folds=4):
@@ -28,7 +28,7 @@ def draw_values(count=400, columns=4, seed=0):
 
 
 @pytest.fixture(scope="module")
-def planted():
+def simulated():
     """Column 0 raises damage, column 1 lowers it, columns 2 and 3 mean nothing."""
     values, rng = draw_values(800)
     damage = 0.2 * values[:, 0] - 0.1 * values[:, 1] + 0.05 * rng.normal(size=800)
@@ -36,8 +36,8 @@ def planted():
     return values, damage, explain(values, damage, players).sort()
 
 
-def test_parts_of_r2_sum_to_r2_for_every_set_of_players(planted):
-    _, damage, found = planted
+def test_parts_of_r2_sum_to_r2_for_every_set_of_players(simulated):
+    _, damage, found = simulated
     by_hand = 1 - ((damage - found.prediction) ** 2).sum() / ((damage - found.base) ** 2).sum()
     assert found.r2 == pytest.approx(by_hand)
     for players in range(2):
@@ -47,14 +47,14 @@ def test_parts_of_r2_sum_to_r2_for_every_set_of_players(planted):
     assert by_hand > 0.8
 
 
-def test_every_particle_is_explained_once_and_sorting_keeps_rows_together(planted):
-    values, damage, found = planted
+def test_every_particle_is_explained_once_and_sorting_keeps_rows_together(simulated):
+    values, damage, found = simulated
     np.testing.assert_array_equal(found.rows, np.arange(len(values)))
     np.testing.assert_array_equal(found.damage, damage)
 
 
-def test_planted_drivers_come_first_with_their_signs(planted):
-    values, _, found = planted
+def test_planted_drivers_come_first_with_their_signs(simulated):
+    values, _, found = simulated
     shares = found.share_r2(1)
     assert shares[0] > 2 * shares[1] > 10 * np.abs(shares[2:]).max()
     for column, sign in ((0, 1), (1, -1)):

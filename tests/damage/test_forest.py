@@ -89,7 +89,7 @@ def test_constant_and_tied_columns():
     target = np.repeat([1.0, 5.0, 2.0], 30)
     bins = bin_values(values)
     assert [len(edges) for edges in bins.edges] == [0, 2]
-    params = DamageForestParams(trees=30, feature_share=0.5)
+    params = DamageForestParams(trees=30, feature_fraction=0.5)
     grown = grow_forest(bins, target, np.arange(90), params, np.random.default_rng(0))
     answer = grown.predict(np.array([[0.0, 0.0], [0.0, 1.0], [0.0, 2.0]]))
     np.testing.assert_allclose(answer, [1, 5, 2], atol=1e-12)

@@ -1,4 +1,4 @@
-"""Significance, decoded attributes and links of planted structure."""
+"""Significance, decoded attributes and links of simulated structure."""
 
 from __future__ import annotations
 
@@ -106,12 +106,12 @@ def network():
 
 def test_latents_are_kept_until_their_share_is_reached(network):
     rows, _, fitted = network
-    ranking = rank_latents(fitted, rows, LinkParams(share_kept=0.95))
+    ranking = rank_latents(fitted, rows, LinkParams(retained_share=0.95))
     assert ranking["share"].sum() == pytest.approx(1)
     assert ranking["kept"].tolist() == [True, True]
     first = float(ranking["share"].iloc[0])
     assert first > 0.6
-    less = rank_latents(fitted, rows, LinkParams(share_kept=first))
+    less = rank_latents(fitted, rows, LinkParams(retained_share=first))
     assert less["kept"].tolist() == [True, False]
 
 

@@ -6,8 +6,8 @@ import pytest
 
 from ncm_kedro.damage.forests.model import (
     EVERY_SAMPLE,
-    answer_particles,
     fit_model,
+    predict_particles,
     read_model,
     write_model,
 )
@@ -28,7 +28,8 @@ def make_data():
     empty = pd.DataFrame()
     return DamageData(
         rows=rows, samples=("cyc10", "cyc50"), inputs=INPUTS, leaking=(),
-        groups=tuple((name,) for name in INPUTS), counts=empty, left_out=empty, set_aside={},
+        groups=tuple((name,) for name in INPUTS), counts=empty,
+        excluded_attributes=empty, rejections={},
         notes=(), comparable=True, preset="corrected",
     )  # fmt: skip
 
@@ -52,7 +53,7 @@ def model(data):
 
 
 def test_answers_are_those_of_the_forest_and_the_sum_of_its_parts(data, model):
-    answer = answer_particles(model, data.rows)
+    answer = predict_particles(model, data.rows)
     shap = answer[[f"shap_{name}" for name in INPUTS]]
     np.testing.assert_allclose(
         answer["base"] + shap.sum(axis=1), answer["damage_predicted"], atol=1e-12
@@ -67,27 +68,27 @@ def test_answers_are_those_of_the_forest_and_the_sum_of_its_parts(data, model):
 
 def test_each_sample_has_a_forest_of_its_own(data, model):
     assert list(model.forests) == [EVERY_SAMPLE, "cyc10", "cyc50"]
-    answer = answer_particles(model, data.rows)
+    answer = predict_particles(model, data.rows)
     sizes = answer.filter(like="shap_").abs().groupby(data.rows["sample"]).mean()
     assert sizes.idxmax(axis=1).to_dict() == {"cyc10": "shap_z_um", "cyc50": "shap_contact"}
 
 
 def test_without_a_sample_the_forest_of_all_is_asked(data, model):
     particles = data.rows[list(INPUTS)]
-    unnamed = answer_particles(model, particles)
+    unnamed = predict_particles(model, particles)
     expected = model.forests[EVERY_SAMPLE].predict(particles.to_numpy())
     np.testing.assert_allclose(unnamed["damage_predicted"], expected, atol=1e-12)
     for name in (None, EVERY_SAMPLE):
         pd.testing.assert_frame_equal(
-            answer_particles(model, particles.assign(sample=name)), unnamed
+            predict_particles(model, particles.assign(sample=name)), unnamed
         )
 
 
 def test_rows_and_columns_may_come_in_any_order(data, model):
     shuffled = data.rows.sample(frac=1, random_state=1)[["contact", "sample", "elongation", "z_um"]]
-    answer = answer_particles(model, shuffled)
+    answer = predict_particles(model, shuffled)
     assert answer.index.equals(shuffled.index)
-    pd.testing.assert_frame_equal(answer.sort_index(), answer_particles(model, data.rows))
+    pd.testing.assert_frame_equal(answer.sort_index(), predict_particles(model, data.rows))
 
 
 def test_particles_without_an_answer_say_why(data, model):
@@ -95,7 +96,7 @@ def test_particles_without_an_answer_say_why(data, model):
     particles.loc[1, ["z_um", "elongation"]] = np.nan
     particles.loc[2, "sample"] = "cyc99"
     particles.loc[3, "contact"] = np.inf
-    answer = answer_particles(model, particles)
+    answer = predict_particles(model, particles)
     assert answer["problem"].tolist() == [
         "", "no value of z_um, elongation",
         "no forest of sample cyc99: there are those of all, cyc10, cyc50", "no value of contact",
@@ -109,14 +110,14 @@ def test_values_beyond_those_of_training_are_marked_and_still_answered(data, mod
     particles = data.rows.head(3).copy()
     particles.loc[1, "z_um"] = model.lowest[0] - 1e-6
     particles.loc[2, ["contact", "elongation"]] = [model.highest[1] + 1, -5.0]
-    answer = answer_particles(model, particles)
+    answer = predict_particles(model, particles)
     assert answer["outside"].tolist() == ["", "z_um", "contact, elongation"]
     assert answer["damage_predicted"].notna().all()
 
 
 def test_a_missing_attribute_is_named(data, model):
     with pytest.raises(ModelError, match="no column contact") as caught:
-        answer_particles(model, data.rows.drop(columns="contact"))
+        predict_particles(model, data.rows.drop(columns="contact"))
     assert "corrected" in str(caught.value)
 
 
@@ -129,7 +130,7 @@ def test_the_forest_of_all_explains_if_those_of_all_samples_do(data, model):
 
 def test_the_seed_makes_the_model(data, model):
     first, again, other = (
-        answer_particles(each, data.rows) for each in (model, fit(data), fit(data, seed=1))
+        predict_particles(each, data.rows) for each in (model, fit(data), fit(data, seed=1))
     )
     pd.testing.assert_frame_equal(first, again)
     assert not first.equals(other)
@@ -139,7 +140,7 @@ def test_a_model_survives_its_folder(data, model, tmp_path):
     write_model(model, tmp_path / "deep" / "model")
     back = read_model(tmp_path / "deep" / "model")
     pd.testing.assert_frame_equal(
-        answer_particles(back, data.rows), answer_particles(model, data.rows)
+        predict_particles(back, data.rows), predict_particles(model, data.rows)
     )
     assert (back.inputs, back.preset, back.explains) == (model.inputs, "corrected", model.explains)
     np.testing.assert_array_equal(back.lowest, model.lowest)

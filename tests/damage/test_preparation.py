@@ -61,8 +61,10 @@ def count(data, sample):
     return dict(zip(part["reason"], part["particles"], strict=True))
 
 
-def explain_left_out(data):
-    return dict(zip(data.left_out["attribute"], data.left_out["reason"], strict=True))
+def explain_excluded(data):
+    return dict(
+        zip(data.excluded_attributes["attribute"], data.excluded_attributes["reason"], strict=True)
+    )
 
 
 @pytest.fixture
@@ -73,15 +75,15 @@ def both():
 def test_two_sound_samples(both):
     data = prepare(both)
     leaks = ("electron_density", "homogeneity", "surface_inner_um2", "roughness_inner")
-    barred = {*leaks, *LATERAL, "damage"}
+    ineligible = {*leaks, *LATERAL, "damage"}
     assert data.samples == ("cyc10", "cyc50")
-    assert data.inputs == tuple(name for name in ATTRIBUTE_NAMES if name not in barred)
+    assert data.inputs == tuple(name for name in ATTRIBUTE_NAMES if name not in ineligible)
     assert data.leaking == leaks
     assert ("sphericity", "vs_ratio") in data.groups
     assert sorted(name for group in data.groups for name in group) == sorted(data.inputs)
-    assert set(explain_left_out(data)) == {*leaks, *LATERAL}
+    assert set(explain_excluded(data)) == {*leaks, *LATERAL}
     assert data.comparable
-    assert data.set_aside == {}
+    assert data.rejections == {}
     assert data.preset == "corrected"
     assert data.notes == ()
 
@@ -140,13 +142,13 @@ def test_an_attribute_that_is_mostly_null_in_one_sample_is_left_out_everywhere(b
     both["cyc10"].loc[:29, "elongation"] = np.nan
     both["cyc10"].loc[:30, "roughness_outer"] = np.nan
     data = prepare(both, DamageTableParams(max_undefined=0.3))
-    reasons = explain_left_out(data)
+    reasons = explain_excluded(data)
     assert reasons["contact"] == "has no value for 33% of the whole particles of cyc50"
     assert "31%" in reasons["roughness_outer"]
     assert "elongation" in data.inputs
     assert not {"contact", "roughness_outer"} & {*data.rows, *data.inputs}
     assert count(data, "cyc10")["used"] == 70
-    names = data.left_out.set_index("attribute")["paper_name"]
+    names = data.excluded_attributes.set_index("attribute")["paper_name"]
     assert names["roughness_outer"] == "RoughOuter"
 
 
@@ -158,7 +160,7 @@ def test_constant_and_empty_columns_are_left_out_by_name(both):
     both["cyc10"]["volume_std_um3"] = np.where(np.arange(120) < 5, 2.0, 1.0)
     both["cyc10"].loc[:4, "roughness_outer"] = np.nan
     data = prepare(both)
-    reasons = explain_left_out(data)
+    reasons = explain_excluded(data)
     assert reasons["contact"] == "is the same for all particles of cyc10"
     assert reasons["packing_density"] == "has no value in cyc50"
     assert reasons["volume_std_um3"] == "is the same for all used particles of cyc10"
@@ -174,15 +176,15 @@ def test_the_paper_preset_keeps_its_leaks_apart(both):
     everything = prepare(tables, DamageTableParams(attributes="all", lateral_positions=True))
     assert everything.inputs == tuple(name for name in ATTRIBUTE_NAMES if name != "damage")
     assert everything.leaking == ()
-    assert everything.left_out.empty
+    assert everything.excluded_attributes.empty
 
 
 def test_attributes_can_be_left_out_by_hand(both):
-    data = prepare(both, DamageTableParams(left_out=("contact", "surface_inner_um2")))
-    assert explain_left_out(data)["contact"] == "left out by the settings"
+    data = prepare(both, DamageTableParams(excluded_attributes=("contact", "surface_inner_um2")))
+    assert explain_excluded(data)["contact"] == "left out by the settings"
     assert data.leaking == ("electron_density", "homogeneity", "roughness_inner")
     with pytest.raises(SettingsError, match="found damage, size"):
-        prepare(both, DamageTableParams(left_out=("damage", "size")))
+        prepare(both, DamageTableParams(excluded_attributes=("damage", "size")))
 
 
 def test_uncertainty_is_taken_where_every_sample_has_it(both):
@@ -210,7 +212,7 @@ def test_small_and_intact_samples_are_set_aside_and_have_no_say(both):
     small.attrs["preset"] = "corrected"
     data = prepare(both | {"cyc50": small})
     assert data.samples == ("cyc10",)
-    assert data.set_aside == {"cyc50": "45 particles can be used, at least 50 are needed"}
+    assert data.rejections == {"cyc50": "45 particles can be used, at least 50 are needed"}
     assert "contact" in data.inputs
     assert not data.comparable
     assert any("only sample" in note for note in data.notes)
@@ -219,14 +221,14 @@ def test_small_and_intact_samples_are_set_aside_and_have_no_say(both):
         "sample set aside": 45, "used": 0,
     }  # fmt: skip
     intact = prepare({"cyc10": make_attributes(), "cyc50": both["cyc50"].assign(damage=0.0)})
-    assert "damage of all 90 particles that can be used is 0" in intact.set_aside["cyc50"]
+    assert "damage of all 90 particles that can be used is 0" in intact.rejections["cyc50"]
 
 
 def test_a_sample_that_loses_too_many_rows_is_set_aside_after_all(both):
     both["cyc50"].loc[:20, "contact"] = np.nan
     both["cyc50"].loc[21:45, "elongation"] = np.nan
     data = prepare(both, DamageTableParams(max_undefined=0.3))
-    assert data.set_aside == {"cyc50": "44 particles can be used, at least 50 are needed"}
+    assert data.rejections == {"cyc50": "44 particles can be used, at least 50 are needed"}
     assert data.rows["sample"].eq("cyc10").all()
 
 
@@ -245,14 +247,16 @@ def test_nothing_left_lists_the_reasons(both):
         prepare(tables)
     with pytest.raises(TableError, match="no usable sample: no table at all"):
         prepare({})
-    params = DamageTableParams(left_out=tuple(n for n in ATTRIBUTE_NAMES if n != "damage"))
+    params = DamageTableParams(
+        excluded_attributes=tuple(n for n in ATTRIBUTE_NAMES if n != "damage")
+    )
     with pytest.raises(TableError, match=r"no attribute that may explain.*contact: left out"):
         prepare(both, params)
 
 
 def test_samples_that_were_not_measured_are_named(both):
     data = prepare(ParticleTables(both, {"cyc99": "no labels"}))
-    assert data.set_aside == {"cyc99": "no labels"}
+    assert data.rejections == {"cyc99": "no labels"}
 
 
 def test_presets_must_agree(both):
@@ -318,9 +322,9 @@ def test_description_survives_json_and_parquet(both, tmp_path):
     data.rows.to_parquet(tmp_path / "rows.parquet")
     described = json.loads(json.dumps(describe_data(data)))
     back = restore_data(pd.read_parquet(tmp_path / "rows.parquet"), described)
-    for name in ("rows", "counts", "left_out"):
+    for name in ("rows", "counts", "excluded_attributes"):
         pd.testing.assert_frame_equal(getattr(back, name), getattr(data, name))
-    for name in ("samples", "inputs", "leaking", "groups", "set_aside", "notes", "comparable",
+    for name in ("samples", "inputs", "leaking", "groups", "rejections", "notes", "comparable",
                  "preset"):  # fmt: skip
         assert getattr(back, name) == getattr(data, name)
 

@@ -9,8 +9,8 @@ from ncm_kedro.damage.attribution import resampling
 from ncm_kedro.damage.attribution.resampling import (
     Problem,
     add_noise,
+    repeat_cross_validation,
     repeat_explanations,
-    repeat_whole,
 )
 from ncm_kedro.params.damage_attribution import AttributionParams, DamageForestParams
 
@@ -157,7 +157,7 @@ def test_shuffled_damage_is_not_explained(found):
 
 
 def test_blocks_are_dealt_anew_for_every_repeat():
-    whole = repeat_whole([replace(pose())], FOREST, PARAMS)[0]
+    whole = repeat_cross_validation([replace(pose())], FOREST, PARAMS)[0]
     (first, _), (second, _) = whole
     assert not np.array_equal(first.base, second.base)
 

@@ -22,7 +22,7 @@ from ncm_kedro.damage.attribution.significance import (
 from ncm_kedro.damage.forests.explaining import Explained
 from ncm_kedro.params.damage_attribution import AttributionParams, DamageForestParams
 
-FOREST = DamageForestParams(trees=20, max_leaves=16, feature_share=0.5)
+FOREST = DamageForestParams(trees=20, max_leaves=16, feature_fraction=0.5)
 PARAMS = AttributionParams(
     repeats=2, bootstraps=99, permutations=99, perturbations=4, resampled_trees=6,
     resampled_folds=2, folds=4, workers=2,

@@ -1,4 +1,4 @@
-"""Whether neighbours share their damage: planted fields, analytic graphs, brute force, chance."""
+"""Whether neighbours share their damage: simulated fields, analytic graphs, brute force, chance."""
 
 from itertools import permutations
 
@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import kstest
 
 from ncm_kedro.damage.attribution import neighbours as ns
-from ncm_kedro.damage.attribution.synchrony import QUANTITIES, judge_synchrony, measure_synchrony
+from ncm_kedro.damage.attribution.synchrony import QUANTITIES, evaluate_synchrony, measure_synchrony
 from ncm_kedro.damage.preparation.blocks import assign_blocks
 from ncm_kedro.errors import TableError
 from ncm_kedro.params.damage_attribution import AttributionParams
@@ -177,18 +177,18 @@ def test_verdicts():
     contacts = {"a": touch_sheet(), "b": touch_sheet()}
     alone, shared = make_sheet(0.0, 1), make_sheet(0.5, 2)
 
-    def judge(first, second, **more):
+    def evaluate(first, second, **more):
         rows = join_sheets(first, second.assign(sample="b"))
-        return judge_synchrony(measure_synchrony(rows, contacts, None, PARAMS, **more))
+        return evaluate_synchrony(measure_synchrony(rows, contacts, None, PARAMS, **more))
 
-    up = judge(alone, shared)
+    up = evaluate(alone, shared)
     assert "more synchronous from a to b, which supports the paper's claim" in up
     assert "a difference of +0." in up
-    assert "the opposite of the paper's claim" in judge(shared, alone)
-    assert "cannot be told: Moran's I" in judge(shared, make_sheet(0.5, 3))
-    assert "no two samples" in judge(alone, shared, comparable=False)
+    assert "the opposite of the paper's claim" in evaluate(shared, alone)
+    assert "cannot be told: Moran's I" in evaluate(shared, make_sheet(0.5, 3))
+    assert "no two samples" in evaluate(alone, shared, comparable=False)
     flat = alone.assign(damage=0.1)
-    assert "not defined" in judge(flat, shared)
+    assert "not defined" in evaluate(flat, shared)
 
 
 def test_few_contacts_give_way_to_the_six_nearest_in_all_samples():
@@ -237,7 +237,9 @@ def test_same_seed_gives_the_same_table(tmp_path):
     first = measure_synchrony(rows, contacts, None, PARAMS)
     pd.testing.assert_frame_equal(first, measure_synchrony(rows, contacts, None, PARAMS))
     first.to_parquet(tmp_path / "table.parquet")
-    assert judge_synchrony(pd.read_parquet(tmp_path / "table.parquet")) == judge_synchrony(first)
+    assert evaluate_synchrony(pd.read_parquet(tmp_path / "table.parquet")) == evaluate_synchrony(
+        first
+    )
 
 
 @pytest.mark.parametrize("residuals", [np.zeros(3), np.full(SIDE**2, np.nan)])

@@ -34,7 +34,7 @@ def test_values_are_those_of_the_shap_library(settings):
     np.testing.assert_allclose(mine.sum(axis=1) + base, model.predict(values[:60]), atol=1e-9)
 
 
-def ask_knowing(forest, tree, node, row, known):
+def predict_conditional(forest, tree, node, row, known):
     """What a tree says of a row of which some columns are known (Lundberg 2020, algorithm 1)."""
     feature = forest.feature[tree, node]
     if feature < 0:
@@ -42,9 +42,9 @@ def ask_knowing(forest, tree, node, row, known):
     left, right = forest.left[tree, node], forest.right[tree, node]
     if feature in known:
         nearer = left if row[feature] <= forest.threshold[tree, node] else right
-        return ask_knowing(forest, tree, nearer, row, known)
+        return predict_conditional(forest, tree, nearer, row, known)
     both = [
-        forest.cover[tree, child] * ask_knowing(forest, tree, child, row, known)
+        forest.cover[tree, child] * predict_conditional(forest, tree, child, row, known)
         for child in (left, right)
     ]
     return sum(both) / forest.cover[tree, node]
@@ -52,7 +52,7 @@ def ask_knowing(forest, tree, node, row, known):
 
 def test_a_group_is_one_player_of_the_game():
     values, target = draw_problem(200, 6)
-    params = DamageForestParams(trees=4, max_leaves=20, min_leaf=2, feature_share=1.0)
+    params = DamageForestParams(trees=4, max_leaves=20, min_leaf=2, feature_fraction=1.0)
     forest = grow_forest(
         bin_values(values), target, np.arange(200), params, np.random.default_rng(0)
     )
@@ -67,8 +67,8 @@ def test_a_group_is_one_player_of_the_game():
                     without = {c for n in coalition for c in groups[n]}
                     gain = np.mean(
                         [
-                            ask_knowing(forest, t, 0, row, without | set(groups[player]))
-                            - ask_knowing(forest, t, 0, row, without)
+                            predict_conditional(forest, t, 0, row, without | set(groups[player]))
+                            - predict_conditional(forest, t, 0, row, without)
                             for t in range(4)
                         ]
                     )

@@ -1,10 +1,14 @@
-"""Planted weights measured from planted damage, and set beside what was found."""
+"""Planted weights measured from simulated damage, and set beside what was found."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from ncm_kedro.damage.attribution.attribution import TRUTH_COLUMNS, judge_planted, measure_weights
+from ncm_kedro.damage.attribution.attribution import (
+    TRUTH_COLUMNS,
+    evaluate_simulated,
+    measure_weights,
+)
 
 
 def draw_particles(depth=-0.8, contact=0.5, size=0.3, count=400, seed=0):
@@ -21,7 +25,7 @@ def draw_particles(depth=-0.8, contact=0.5, size=0.3, count=400, seed=0):
     )  # fmt: skip
     return pd.DataFrame(
         {
-            "planted_damage": 1 / (1 + np.exp(-logit)), "depth_um": depth_um,
+            "simulated_damage": 1 / (1 + np.exp(-logit)), "depth_um": depth_um,
             "contact_neighbours": touching, "diameter_um": diameter,
         }
     )  # fmt: skip
@@ -52,28 +56,30 @@ def test_weights_are_those_of_the_law():
 
 def test_a_driver_that_does_not_vary_has_no_weight():
     particles = draw_particles(contact=0).assign(diameter_um=10.0, contact_neighbours=4)
-    particles["planted_damage"] = 1 / (1 + np.exp(particles["depth_um"] / 10))
+    particles["simulated_damage"] = 1 / (1 + np.exp(particles["depth_um"] / 10))
     weights = measure_weights(particles)
     assert weights["depth"] == pytest.approx(-particles["depth_um"].std(ddof=0) / 10)
     assert (weights["contact"], weights["size"]) == pytest.approx((0, 0), abs=1e-12)
 
 
 def test_drivers_stand_beside_what_was_found_the_largest_first():
-    judged = judge_planted(make_importance(), make_attributes(), {"cyc10": draw_particles()})
-    assert tuple(judged.columns) == TRUTH_COLUMNS
-    assert judged["driver"].tolist() == ["depth", "contact", "size"]
-    assert judged["group"].tolist() == ["Z", "Contact", "Size"]
-    assert judged["rank"].tolist() == [1, 3, 2]
-    assert judged["significant"].tolist() == [True, True, False]
-    assert judged["direction"].tolist() == [-0.9, 0.9, 0.7]
-    assert judged["direction_agrees"].all()
+    evaluated = evaluate_simulated(
+        make_importance(), make_attributes(), {"cyc10": draw_particles()}
+    )
+    assert tuple(evaluated.columns) == TRUTH_COLUMNS
+    assert evaluated["driver"].tolist() == ["depth", "contact", "size"]
+    assert evaluated["group"].tolist() == ["Z", "Contact", "Size"]
+    assert evaluated["rank"].tolist() == [1, 3, 2]
+    assert evaluated["significant"].tolist() == [True, True, False]
+    assert evaluated["direction"].tolist() == [-0.9, 0.9, 0.7]
+    assert evaluated["direction_agrees"].all()
 
 
 def test_a_direction_against_the_law_is_told():
-    judged = judge_planted(
+    evaluated = evaluate_simulated(
         make_importance(), make_attributes(contact=-0.4), {"cyc10": draw_particles()}
     )
-    assert judged.set_index("driver")["direction_agrees"].to_dict() == {
+    assert evaluated.set_index("driver")["direction_agrees"].to_dict() == {
         "depth": True, "contact": False, "size": True,
     }  # fmt: skip
 
@@ -82,12 +88,12 @@ def test_samples_are_judged_apart_and_drivers_left_out_are_passed_over():
     importance = pd.concat([make_importance("cyc10"), make_importance("cyc50").iloc[:2]])
     attributes = pd.concat([make_attributes("cyc10"), make_attributes("cyc50")])
     truth = {"cyc10": draw_particles(), "cyc50": draw_particles(depth=-0.1, seed=1)}
-    judged = judge_planted(importance, attributes, truth)
-    drivers = {sample: part["driver"].tolist() for sample, part in judged.groupby("sample")}
+    evaluated = evaluate_simulated(importance, attributes, truth)
+    drivers = {sample: part["driver"].tolist() for sample, part in evaluated.groupby("sample")}
     assert drivers == {"cyc10": ["depth", "contact", "size"], "cyc50": ["size", "depth"]}
 
 
 def test_without_truth_there_is_nothing_to_judge():
-    judged = judge_planted(make_importance(), make_attributes(), {})
-    assert judged.empty
-    assert tuple(judged.columns) == TRUTH_COLUMNS
+    evaluated = evaluate_simulated(make_importance(), make_attributes(), {})
+    assert evaluated.empty
+    assert tuple(evaluated.columns) == TRUTH_COLUMNS

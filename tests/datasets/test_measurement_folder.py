@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from kedro.io import DatasetError
 
-from ncm_kedro.datasets import files as set_aside
+from ncm_kedro.datasets import files as rejections
 from ncm_kedro.datasets.files import lock_store
 from ncm_kedro.datasets.particles import measurements as measurement_files
 from ncm_kedro.datasets.particles import measurements as measurement_folder
@@ -101,10 +101,10 @@ def test_round_trip(folder):
     folder.save(plan_of(Meter("b")) | plan_of(Meter("a")))
     loaded = folder.load()
     assert list(loaded) == ["a", "b"]
-    assert loaded.set_aside == {}
+    assert loaded.rejections == {}
     assert_same(loaded["a"], measure())
     assert_same(loaded["b"], measure(name="b"))
-    assert sorted(p.name for p in folder._filepath.iterdir()) == ["a", "b", "set_aside.json"]
+    assert sorted(p.name for p in folder._filepath.iterdir()) == ["a", "b", "rejections.json"]
     assert sorted(p.name for p in (folder._filepath / "a").iterdir()) == [
         "cells.npz", "contacts.parquet", "particles.parquet", "profiles.parquet", "record.json",
         "variants.parquet",
@@ -168,7 +168,7 @@ def test_a_killed_process_loses_nothing(tmp_path, folder, moment):
         if moment == "a block":
             meter.fail_at, meter.error = 7, Death
         if moment == "the second table":
-            measurement_files.write_whole = die_at(2, module.write_whole)
+            measurement_files.write_atomic = die_at(2, module.write_atomic)
         if moment == "the exchange":
             Path.rename = die_at(2, Path.rename)
         if moment == "clean-up":
@@ -187,7 +187,7 @@ def test_a_killed_process_loses_nothing(tmp_path, folder, moment):
     assert_same(folder.load()["a"], measure())
     done = {"a block": list(range(7, len(BLOCKS)))}
     assert resumed.done == done.get(moment, [])
-    assert sorted(p.name for p in folder._filepath.iterdir()) == ["a", "set_aside.json"]
+    assert sorted(p.name for p in folder._filepath.iterdir()) == ["a", "rejections.json"]
 
 
 def test_does_not_go_on_with_another_plan(folder):
@@ -220,7 +220,7 @@ def test_a_bad_sample_is_set_aside_and_its_old_measurement_stays(folder, kind):
     folder.save(bad | plan_of(Meter("b")))
     loaded = folder.load()
     assert list(loaded) == ["b"]
-    assert "found NaN" in loaded.set_aside["a"]
+    assert "found NaN" in loaded.rejections["a"]
     assert not (folder._filepath / "a.partial").exists()
     folder.save(plan_of(Meter()) | plan_of(Meter("b")))
     assert_same(folder.load()["a"], measure())
@@ -252,18 +252,18 @@ def test_a_full_disk_is_reported_and_the_old_result_stays(folder):
 def test_a_full_disk_while_files_are_written(folder, monkeypatch, at):
     folder.save(plan_of(Meter()))
     calls = []
-    write_whole = measurement_folder.write_whole
+    write_atomic = measurement_folder.write_atomic
 
     def fail(path, content):
         calls.append(path)
         if len(calls) == at:
             raise OSError(errno.ENOSPC, "No space left on device")
-        write_whole(path, content)
+        write_atomic(path, content)
 
     meter = Meter(factor=2.0)
     with monkeypatch.context() as patch:
-        for module in (measurement_files, measurement_folder, set_aside):
-            patch.setattr(module, "write_whole", fail)
+        for module in (measurement_files, measurement_folder, rejections):
+            patch.setattr(module, "write_atomic", fail)
         with pytest.raises(DatasetError, match="No space left"):
             folder.save(plan_of(meter, "f2"))
     assert_same(folder.load()["a"], measure(2.0 if at == LAST_WRITE else 1.0))

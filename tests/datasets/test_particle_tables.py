@@ -50,7 +50,7 @@ def test_round_trip(folder, rows):
     folder.save(tables)
     loaded = folder.load()
     assert list(loaded) == ["cyc10", "cyc50"]
-    assert loaded.set_aside == {}
+    assert loaded.rejections == {}
     for name, table in tables.items():
         pd.testing.assert_frame_equal(loaded[name], table)
         assert loaded[name].attrs == {"preset": "corrected", "settings": SETTINGS}
@@ -121,7 +121,7 @@ def test_other_samples_are_left_alone_and_set_aside_ones_left_out(folder):
     folder.save(ParticleTables({"cyc10": make_table()}, {"cyc50": "NaN in it"}))
     loaded = folder.load()
     assert list(loaded) == ["cyc10"]
-    assert loaded.set_aside == {"cyc50": "NaN in it"}
+    assert loaded.rejections == {"cyc50": "NaN in it"}
     assert folder.content_hash() != known
     folder.save({"cyc10": make_table()})
     assert list(folder.load()) == ["cyc10", "cyc50"]
@@ -153,13 +153,13 @@ def test_every_flipped_byte_of_values_is_found(folder):
             assert "cyc10.parquet: found a table that cannot be read" in str(error)  # noqa: PT017
 
 
-@pytest.mark.parametrize("content", [b"", b"PAR1", None, "half", "foreign"])
+@pytest.mark.parametrize("content", [b"", b"PAR1", None, "half", "other format"])
 def test_a_damaged_file_is_named(folder, content):
     folder.save({"cyc10": make_table()})
     path = file_of(folder)
     if content == "half":
         path.write_bytes(path.read_bytes()[:-400])
-    elif content == "foreign":
+    elif content == "other format":
         pd.DataFrame({"a": [1]}).to_parquet(path)
     else:
         path.write_bytes(content if content is not None else b"x" * 4000)
@@ -169,8 +169,8 @@ def test_a_damaged_file_is_named(folder, content):
 
 def test_a_damaged_list_is_named(folder):
     folder.save({"cyc10": make_table()})
-    (folder._filepath / "set_aside.json").write_text("{")
-    with pytest.raises(DatasetError, match=r"set_aside.json: found a list that cannot be parsed"):
+    (folder._filepath / "rejections.json").write_text("{")
+    with pytest.raises(DatasetError, match=r"rejections.json: found a list that cannot be parsed"):
         folder.load()
 
 
@@ -181,7 +181,7 @@ def test_a_full_disk_is_reported_and_the_old_tables_stay(folder, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(particle_tables, "write_whole", fail)
+        patch.setattr(particle_tables, "write_atomic", fail)
         with pytest.raises(DatasetError, match=r"No space left on device.*stay whole"):
             folder.save({"cyc10": make_table(seed=1)})
     pd.testing.assert_frame_equal(folder.load()["cyc10"], make_table())

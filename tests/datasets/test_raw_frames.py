@@ -29,7 +29,7 @@ def test_class_folders_are_listed_sorted_with_sidecars(tmp_path):
     assert [record.sidecar_path and record.sidecar_path.name for record in raw.records] == [
         None, "c.txt", "b.JPG.txt",
     ]  # fmt: skip
-    assert raw.set_aside == ()
+    assert raw.rejections == ()
 
 
 def test_strays_are_set_aside_with_reasons_and_hidden_files_are_not_seen(tmp_path):
@@ -38,7 +38,7 @@ def test_strays_are_set_aside_with_reasons_and_hidden_files_are_not_seen(tmp_pat
         touch(tmp_path / file)
     raw = load(tmp_path)
     assert [record.file for record in raw.records] == ["333/a.jpg"]
-    assert {entry.file: entry.reason for entry in raw.set_aside} == {
+    assert {entry.file: entry.reason for entry in raw.rejections} == {
         "333/1.txt": "a text file without an image",
         "333/lost.jpg.txt": "a text file without an image",
         "333/notes.docx": "not a JPEG, PNG or TIFF file",
@@ -72,7 +72,7 @@ def test_frame_table_stands_in_for_folders(tmp_path):
     ]
     assert raw.records[0].settings == {"acquired_at": "2020-01-02 03:04:05"}
     assert raw.records[1].settings == {"pixel_size_um": "0.27"}
-    assert [entry.file for entry in raw.set_aside] == ["pool/gone.jpg", "pool/unlisted.jpg"]
+    assert [entry.file for entry in raw.rejections] == ["pool/gone.jpg", "pool/unlisted.jpg"]
 
 
 @pytest.mark.parametrize(

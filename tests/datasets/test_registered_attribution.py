@@ -8,7 +8,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from ncm_kedro.damage.forests.forest import bin_values, grow_forest
-from ncm_kedro.damage.forests.model import AttributionModel, answer_particles
+from ncm_kedro.damage.forests.model import AttributionModel, predict_particles
 from ncm_kedro.datasets.models.attribution import (
     AttributionRelease,
     RegisteredAttributionDataset,
@@ -88,7 +88,7 @@ def test_versions_take_the_aliases_they_have_earned_and_come_back_whole(registry
     candidate = RegisteredAttributionDataset(model_name=name, model_uri=f"models:/{name}@candidate")
     for model, found in ((good, dataset.load()), (poor, candidate.load())):
         pd.testing.assert_frame_equal(
-            answer_particles(found, draw_particles()), answer_particles(model, draw_particles())
+            predict_particles(found, draw_particles()), predict_particles(model, draw_particles())
         )
         assert found.explains == model.explains
 
@@ -98,12 +98,12 @@ def test_a_served_version_answers_and_keeps_to_its_contract(registry):
     RegisteredAttributionDataset(model_name=NAME).save(make_release(model, promoted=True))
     served = mlflow.pyfunc.load_model(f"models:/{NAME}@production")
     particles = draw_particles()
-    pd.testing.assert_frame_equal(served.predict(particles), answer_particles(model, particles))
+    pd.testing.assert_frame_equal(served.predict(particles), predict_particles(model, particles))
     asked = pd.DataFrame(
         {"z_um": [0.2, np.nan, 7.0], "contact": 0.5, "sample": ["cyc10", "cyc10", "cyc99"]}
     )
     answer = served.predict(asked)
-    pd.testing.assert_frame_equal(answer, answer_particles(model, asked))
+    pd.testing.assert_frame_equal(answer, predict_particles(model, asked))
     assert answer["outside"].tolist() == ["", "", "z_um"]
     assert answer["problem"].str[:9].tolist() == ["", "no value ", "no forest"]
     outputs = served.metadata.get_output_schema().input_names()

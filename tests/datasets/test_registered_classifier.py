@@ -94,7 +94,7 @@ def test_aliases_follow_the_decision_and_the_model_answers(registry):
     answer = served.predict(pd.DataFrame({"image": [encode_png(FRAME_YX), b"broken"]}))
     promised = {column.name for column in served.metadata.signature.outputs.inputs}
     assert set(answer.columns) == promised
-    assert {"prediction_set", "unknown", "unknown_p"} < promised
+    assert {"prediction_set", "unknown", "ood_p_value"} < promised
     assert answer["p_333"].iloc[0] + answer["p_811"].iloc[0] == pytest.approx(1.0)
     assert "no image" in answer["problem"].iloc[1]
     assert json.loads(answer.to_json(orient="records"))[1]["predicted"] is None

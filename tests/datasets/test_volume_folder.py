@@ -78,7 +78,7 @@ def test_round_trip(folder, kind):
     assert volume.array.shards == (EDGE,) * 3
     assert sorted(p.name for p in volume.path.iterdir()) == ["0", "1", "labels", "zarr.json"]
     assert sorted(p.name for p in volume.path.parent.iterdir()) == [
-        "a.ome.zarr", "set_aside.json"
+        "a.ome.zarr", "rejections.json"
     ]  # fmt: skip
 
 
@@ -202,7 +202,7 @@ def test_a_full_disk_while_levels_are_written(folder, monkeypatch):
 
     painter = Painter(draw_values())
     with monkeypatch.context() as patch:
-        patch.setattr(volume_store.HalveBlock, "__call__", fail)
+        patch.setattr(volume_store.DownsampleBlock, "__call__", fail)
         with pytest.raises(DatasetError, match="No space left"):
             folder.save([make_plan(painter)])
     count = len(painter.done)
@@ -218,7 +218,7 @@ def test_a_bad_sample_is_set_aside_and_its_old_volume_stays(folder):
     folder.save([make_plan(bad, "f2"), make_plan(other, name="b")])
     volumes = folder.load()
     assert list(volumes) == ["b"]
-    assert "found NaN" in volumes.set_aside["a"]
+    assert "found NaN" in volumes.rejections["a"]
     folder.save([make_plan(good), make_plan(other, name="b")])
     np.testing.assert_array_equal(folder.load()["a"].array[:], good.values)
     with pytest.raises(DatasetError, match="found NaN"):

@@ -33,7 +33,7 @@ EDGE_VX = 32
 
 
 def segment(raw: Path, out: Path, compute: TomoComputeParams) -> dict[str, np.ndarray]:
-    """Run the road's three steps; return labels, cracks and probability."""
+    """Run the pipeline's three steps; return labels, cracks and probability."""
     settings = compute.model_dump()
     tomogram = RawTomogramFolder(filepath=str(raw)).load()["one"]
     images = VolumeFolder(filepath=str(out / "tomograms"), kind="image", compute=settings)

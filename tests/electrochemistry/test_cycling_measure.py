@@ -1,4 +1,4 @@
-"""A folder of cells comes out as planted; what is wrong is listed, never mended."""
+"""A folder of cells comes out as simulated; what is wrong is listed, never mended."""
 
 from itertools import combinations, pairwise
 
@@ -35,7 +35,7 @@ def lay_down(root, files, cells=(), cell_of_file=None):
 
 
 @pytest.fixture(scope="module")
-def planted(tmp_path_factory):
+def simulated(tmp_path_factory):
     """Synthetic cells with special cases, and what was measured of them."""
     made = make_cells(SyntheticCyclingParams(cycles=40))
     files = {name: content for name, content in made.files.items() if name != CELL_TABLE}
@@ -49,10 +49,10 @@ def planted(tmp_path_factory):
     return made.truth, measure_cells(raw, PARAMS)
 
 
-def test_capacities_and_fade_are_recovered(planted):
-    truth, tables = planted
+def test_capacities_and_fade_are_recovered(simulated):
+    truth, tables = simulated
     both = tables.cycles.merge(truth, on=["cell_id", "cycle"], suffixes=("", "_true"))
-    assert len(both) == (truth["planted"] == "").sum() == len(tables.cycles)
+    assert len(both) == (truth["simulated"] == "").sum() == len(tables.cycles)
     for half in ("charge", "discharge"):
         column = f"{half}_capacity_mah_g"
         np.testing.assert_allclose(both[column], both[f"{column}_true"], rtol=1e-4)
@@ -61,13 +61,13 @@ def test_capacities_and_fade_are_recovered(planted):
         assert slope == pytest.approx(-FADE_PERCENT[composition], rel=0.05)
 
 
-def test_every_planted_fault_is_listed_and_left_out(planted):
-    truth, tables = planted
-    wrong = truth[~truth["planted"].isin(["", "missing"])]
-    assert set(zip(wrong["cell_id"], wrong["cycle"], wrong["planted"], strict=True)) == set(
+def test_every_planted_fault_is_listed_and_left_out(simulated):
+    truth, tables = simulated
+    wrong = truth[~truth["simulated"].isin(["", "missing"])]
+    assert set(zip(wrong["cell_id"], wrong["cycle"], wrong["simulated"], strict=True)) == set(
         tables.bad_rows[["cell_id", "cycle", "reason"]].itertuples(index=False, name=None)
     )
-    missing = truth[truth["planted"] != ""]
+    missing = truth[truth["simulated"] != ""]
     cells = tabulate_cells(tables.cycles, tables.bad_rows, tables.cells, PARAMS)
     text = cells.set_index("cell_id")["missing_cycles"]
     assert text[text != ""].to_dict() == {
@@ -75,15 +75,15 @@ def test_every_planted_fault_is_listed_and_left_out(planted):
     }
 
 
-def test_one_unreadable_file_does_not_stop_the_others(planted):
-    _, tables = planted
+def test_one_unreadable_file_does_not_stop_the_others(simulated):
+    _, tables = simulated
     problems = tables.files.set_index("file")["problem"].dropna()
     assert list(problems.index) == [BROKEN_FILE]
     assert (tables.files["n_cycles"] > 0).sum() == 12
 
 
-def test_mean_and_spread_over_cells_are_those_of_numpy(planted):
-    _, tables = planted
+def test_mean_and_spread_over_cells_are_those_of_numpy(simulated):
+    _, tables = simulated
     summary = summarise_groups(tables.cycles)
     for row in summary[summary["cycle"].isin([1, 21, 40])].itertuples():
         cells = tables.cycles[

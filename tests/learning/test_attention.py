@@ -10,7 +10,7 @@ from ncm_kedro.learning.explain.attention import (
     pool_p_value,
     resample_ratio,
     score_boundaries,
-    score_foreign_maps,
+    score_other_maps,
     score_plainly,
 )
 from ncm_kedro.params.sem_explain import AttentionParams
@@ -86,7 +86,7 @@ def test_maps_of_other_areas_are_averaged_by_hand():
     maps = rng.random((4, 8, 8)).astype(np.float32)
     masks = rng.random((4, 8, 8)) > 0.5
     areas = ["a", "a", "b", "c"]
-    on, off = score_foreign_maps(maps, masks, areas)
+    on, off = score_other_maps(maps, masks, areas)
     scaled = maps / maps.mean(axis=(1, 2), keepdims=True)
     for row, area in enumerate(areas):
         others = np.mean([m for m, a in zip(scaled, areas, strict=True) if a != area], axis=0)

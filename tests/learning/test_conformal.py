@@ -15,7 +15,7 @@ from ncm_kedro.params.tune_train import ConformalParams
 CLASSES = ("333", "523", "811")
 
 
-def draw_answers(rng, areas_per_class, area_effect, noise=1.2, crops=12):
+def draw_predictions(rng, areas_per_class, area_effect, noise=1.2, crops=12):
     """Probabilities of three classes; areas and crops err, the third class most."""
     count = rng.integers(1, crops, sum(areas_per_class))
     area = np.repeat(np.arange(len(count)), count)
@@ -41,11 +41,11 @@ def test_coverage_on_new_areas_is_on_target(kind, area_effect):
     overall, hard = [], []
     for _ in range(60):
         fitted = fit_sets(
-            *draw_answers(rng, (99, 99, 99), area_effect),
+            *draw_predictions(rng, (99, 99, 99), area_effect),
             CLASSES,
             ConformalParams(kind=kind, coverage=0.9),
         )
-        new = draw_answers(rng, (150, 150, 150), area_effect)
+        new = draw_predictions(rng, (150, 150, 150), area_effect)
         overall.append(measure_coverage(*new, fitted))
         hard.append(measure_coverage(*new, fitted, only=2))
     assert np.mean(overall) == pytest.approx(0.9, abs=0.02)
@@ -57,7 +57,7 @@ def test_coverage_on_new_areas_is_on_target(kind, area_effect):
 
 def test_a_class_with_few_areas_takes_the_common_threshold_and_says_so():
     rng = np.random.default_rng(7)
-    probabilities, labels, areas = draw_answers(rng, (20, 20, 4), 0.5)
+    probabilities, labels, areas = draw_predictions(rng, (20, 20, 4), 0.5)
     fitted = fit_sets(probabilities, labels, areas, CLASSES, ConformalParams())
     marginal = fit_sets(probabilities, labels, areas, CLASSES, ConformalParams(kind="marginal"))
     assert fitted.thresholds[2] == marginal.thresholds[2]
@@ -69,7 +69,7 @@ def test_a_class_with_few_areas_takes_the_common_threshold_and_says_so():
 
 def test_too_few_areas_of_all_classes_leave_every_class_in():
     rng = np.random.default_rng(8)
-    probabilities, labels, areas = draw_answers(rng, (2, 2, 2), 0.5)
+    probabilities, labels, areas = draw_predictions(rng, (2, 2, 2), 0.5)
     fitted = fit_sets(probabilities, labels, areas, CLASSES, ConformalParams())
     assert choose_sets(probabilities, fitted).all()
     assert len(fitted.notes) == 1

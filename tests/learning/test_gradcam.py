@@ -156,10 +156,10 @@ def test_networks_by_name_are_explained_and_left_alone(name):
 
 def test_hooks_come_off_even_when_the_network_fails(network):
     def fail(*_):
-        raise RuntimeError("planted")
+        raise RuntimeError("simulated")
 
     network.head.forward = fail
-    with pytest.raises(RuntimeError, match="planted"):
+    with pytest.raises(RuntimeError, match="simulated"):
         find_map_layer(network, SIDE)
     assert not any(module._forward_hooks for module in network.modules())
 

@@ -2,11 +2,11 @@
 
 import pytest
 
-from ncm_kedro.learning.evaluation.promotion import Contender, decide_promotion, score_names
+from ncm_kedro.learning.evaluation.promotion import Candidate, decide_promotion, score_names
 
 
-def contender(name: str, score: float, split: str = "a") -> Contender:
-    return Contender(name, score, split)
+def make_candidate(name: str, score: float, split: str = "a") -> Candidate:
+    return Candidate(name, score, split)
 
 
 @pytest.mark.parametrize(
@@ -22,29 +22,33 @@ def contender(name: str, score: float, split: str = "a") -> Contender:
 )
 def test_only_a_strict_win_over_all_rivals_promotes(candidate, baseline, production, expected):
     decision = decide_promotion(
-        contender("network", candidate),
-        contender("baseline", baseline),
-        None if production is None else contender("production", production),
+        make_candidate("network", candidate),
+        make_candidate("baseline", baseline),
+        None if production is None else make_candidate("production", production),
     )
     assert decision.promoted is expected
 
 
 def test_refusal_names_the_rival_and_both_scores():
-    decision = decide_promotion(contender("network", 0.71), contender("texture", 0.84), None)
+    decision = decide_promotion(
+        make_candidate("network", 0.71), make_candidate("texture", 0.84), None
+    )
     assert "network does not beat texture" in decision.reasons[0]
     assert "0.710 against 0.840" in decision.reasons[0]
 
 
 def test_another_split_is_said():
     decision = decide_promotion(
-        contender("network", 0.9), contender("texture", 0.8), contender("old", 0.7, "b")
+        make_candidate("network", 0.9),
+        make_candidate("texture", 0.8),
+        make_candidate("old", 0.7, "b"),
     )
     assert any("another split" in reason for reason in decision.reasons)
 
 
 def test_a_leaking_split_promotes_nothing():
     decision = decide_promotion(
-        contender("network", 0.99), contender("texture", 0.5), None, leaking=True
+        make_candidate("network", 0.99), make_candidate("texture", 0.5), None, leaking=True
     )
     assert not decision.promoted
     assert any("overlaps" in reason for reason in decision.reasons)

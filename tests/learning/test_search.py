@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 import timm
 import torch
+from ncm_kedro.learning.data.frame_bank import build_frame_bank
+from ncm_kedro.learning.data.loader import CropIndex
 from ray import cloudpickle
 from torch import nn
 
 from ncm_kedro.errors import ModelError
-from ncm_kedro.learning.data.frame_bank import build_frame_bank
-from ncm_kedro.learning.data.loader import CropIndex
 from ncm_kedro.learning.search import search as search_module
 from ncm_kedro.learning.search.search import SearchData, SearchResult, search_settings
-from ncm_kedro.learning.search.trials import RememberingASHA, apply_trial, draw_trials, retire_trial
+from ncm_kedro.learning.search.trials import PersistentASHA, apply_trial, draw_trials, retire_trial
 from ncm_kedro.learning.training import train as train_module
 from ncm_kedro.learning.training.records import write_checkpoint
 from ncm_kedro.params.tune_train import SearchParams, TrainParams
@@ -84,7 +84,7 @@ def crashing_rate() -> float:
 
 def build_crashing(params: TrainParams) -> nn.Module:
     if params.learning_rate == crashing_rate():
-        raise RuntimeError("planted crash")
+        raise RuntimeError("simulated crash")
     return build_tiny(params)
 
 
@@ -133,8 +133,8 @@ def test_trial_settings_reach_the_training_settings():
     assert params.model == PARAMS.model
 
 
-def make_asha(path: Path) -> RememberingASHA:
-    asha = RememberingASHA(
+def make_asha(path: Path) -> PersistentASHA:
+    asha = PersistentASHA(
         path, time_attr="epoch", metric="best_score", mode="max", max_t=9, grace_period=1,
         reduction_factor=3,
     )  # fmt: skip
@@ -252,7 +252,7 @@ def test_search_ends_well_with_a_crashing_trial_and_is_not_repeated(tmp_path):
         found = run(tmp_path, build_crashing, callbacks=[Listener()])
         failed = [row["trial"] for row in found.trials if row["status"] == "failed"]
         assert failed == [1]
-        assert "planted crash" in found.trials[1]["error"]
+        assert "simulated crash" in found.trials[1]["error"]
         usable = [row for row in found.trials if row["status"] != "failed"]
         best = max(usable, key=lambda row: (row["best_score"], -row["validation_loss"]))
         assert found.best.learning_rate == best["learning_rate"]
@@ -274,12 +274,12 @@ def test_search_ends_well_with_a_crashing_trial_and_is_not_repeated(tmp_path):
 
 @pytest.mark.slow
 def test_all_trials_failing_is_an_error(tmp_path):
-    with pytest.raises(ModelError, match=r"all failed.*planted crash"):
+    with pytest.raises(ModelError, match=r"all failed.*simulated crash"):
         run(tmp_path, build_crashing_always, SEARCH.model_copy(update={"num_samples": 2}))
 
 
 def build_crashing_always(params: TrainParams) -> nn.Module:
-    raise RuntimeError("planted crash")
+    raise RuntimeError("simulated crash")
 
 
 @pytest.mark.slow

@@ -258,7 +258,7 @@ def _sphere_nodes(polar=200, around=400):
     return nodes.reshape(-1, 3), weights
 
 
-def random_turns(count, seed=0):
+def random_rotations(count, seed=0):
     """The identity, a turn by 45 degrees about z, then random ones."""
     fixed = [Rotation.identity(), Rotation.from_euler("z", 45, degrees=True)]
     return (fixed + list(Rotation.random(count, rng=np.random.default_rng(seed))))[:count]

@@ -6,9 +6,9 @@ import solids
 from measured import angle_between, measure_arrays, measure_solids, take_axes
 from scipy.spatial.transform import Rotation
 
-TURNS = solids.random_turns(4)
+TURNS = solids.random_rotations(4)
 # No face lies along a plane of voxels: a width would be a whole number of them.
-TILTED = solids.random_turns(5)[2:]
+TILTED = solids.random_rotations(5)[2:]
 SPACE_VX = 6
 UNEQUAL = (0.1, 0.07, 0.07)
 VOXELS = [solids.CUBE, UNEQUAL]
@@ -33,7 +33,7 @@ LONG = {
 }
 
 
-def digitise_turned(shape, voxel_um=solids.CUBE, *, turns=TURNS, seed=0, **settings):
+def digitise_rotated(shape, voxel_um=solids.CUBE, *, turns=TURNS, seed=0, **settings):
     rng = np.random.default_rng(seed)
     return [
         solids.digitise(
@@ -49,7 +49,7 @@ def smooth_tables():
     tables = {}
     for voxel_um in VOXELS:
         for name, shape in SMOOTH.items():
-            turned = digitise_turned(shape, voxel_um)
+            turned = digitise_rotated(shape, voxel_um)
             tables[name, voxel_um] = measure_solids(turned, space_vx=SPACE_VX), turned
     return tables
 
@@ -134,7 +134,7 @@ def test_an_intact_ball_cut_by_the_volume_has_hardly_any_damage(cut_vx):
 @pytest.mark.parametrize("name", LONG)
 def test_elongation_and_orientation(name, voxel_um):
     # a box along the grid has whole numbers of voxels as its edges, whatever was asked for
-    turned = digitise_turned(LONG[name], voxel_um, turns=TILTED if name == "box" else TURNS)
+    turned = digitise_rotated(LONG[name], voxel_um, turns=TILTED if name == "box" else TURNS)
     table = measure_solids(turned)
     exact = turned[0].exact.elongation
     np.testing.assert_allclose(table["elongation"], exact, rtol=0.01)
@@ -153,7 +153,7 @@ def test_angles_are_intrinsic_and_point_to_positive_x():
     """Yaw about z, then pitch about the turned y, then roll about the long axis."""
     for yaw, pitch, roll in [(30, 0, 0), (-50, 0, 0), (0, 25, 0), (0, 0, 40), (20, -35, 15)]:
         turn = Rotation.from_euler("ZYX", [yaw, pitch, roll], degrees=True)
-        [solid] = digitise_turned(SMOOTH["triaxial 10"], turns=[turn])
+        [solid] = digitise_rotated(SMOOTH["triaxial 10"], turns=[turn])
         row = measure_solids([solid]).iloc[0]
         assert row["yaw_deg"] == pytest.approx(yaw, abs=1)
         assert row["pitch_deg"] == pytest.approx(pitch, abs=1)
@@ -161,7 +161,7 @@ def test_angles_are_intrinsic_and_point_to_positive_x():
 
 
 def test_a_ball_has_no_orientation():
-    row = measure_solids(digitise_turned(solids.ball(1.0), turns=TURNS[:1])).iloc[0]
+    row = measure_solids(digitise_rotated(solids.ball(1.0), turns=TURNS[:1])).iloc[0]
     assert not row["orientation_defined"]
     assert row[["yaw_deg", "pitch_deg", "roll_deg"]].isna().all()
 
@@ -177,10 +177,10 @@ CRACKED = {
 @pytest.mark.parametrize("name", CRACKED)
 def test_marked_cracks(name, voxel_um):
     shape = CRACKED[name]
-    turned = digitise_turned(shape, voxel_um, turns=TILTED)
+    turned = digitise_rotated(shape, voxel_um, turns=TILTED)
     table = measure_solids(turned)
-    planted = np.array([solid.cracks.sum() for solid in turned]) * np.prod(voxel_um)
-    np.testing.assert_allclose(table["damage"] * table["volume_um3"], planted, rtol=1e-9)
+    simulated = np.array([solid.cracks.sum() for solid in turned]) * np.prod(voxel_um)
+    np.testing.assert_allclose(table["damage"] * table["volume_um3"], simulated, rtol=1e-9)
     np.testing.assert_allclose(table["damage"], shape.exact.damage, rtol=0.02)
     # Flat walls share the error of the faces of a box.
     limit = 0.05 if name == "hollow" else 0.1
@@ -192,7 +192,7 @@ def test_marked_cracks(name, voxel_um):
 def test_enclosed_voids_need_no_mark(name, voxel_um):
     shape = CRACKED[name]
     tables = [
-        measure_solids(digitise_turned(shape, voxel_um, turns=TILTED, marked=marked))
+        measure_solids(digitise_rotated(shape, voxel_um, turns=TILTED, marked=marked))
         for marked in (True, False)
     ]
     for column in ("damage", "volume_um3", "surface_inner_um2", "surface_outer_um2"):
@@ -203,13 +203,13 @@ def test_enclosed_voids_need_no_mark(name, voxel_um):
 def test_open_cracks_up_to_twice_the_closing_belong_to_the_particle(width_um):
     """All but the dent that the closing ball leaves in the mouth, which grows with the width."""
     shape = solids.ball_with_slot(2.0, width_um, 0.0)
-    open_slots = digitise_turned(shape, turns=TILTED, marked=False)
-    planted = [s.cracks.sum() * 1e-3 for s in digitise_turned(shape, turns=TILTED)]
+    open_slots = digitise_rotated(shape, turns=TILTED, marked=False)
+    simulated = [s.cracks.sum() * 1e-3 for s in digitise_rotated(shape, turns=TILTED)]
     closed = measure_solids(open_slots, closing_um=0.4)
     assert (measure_solids(open_slots, closing_um=0.0)["damage"] == 0).all()
-    error = closed["damage"] * closed["volume_um3"] / planted - 1
+    error = closed["damage"] * closed["volume_um3"] / simulated - 1
     sagitta = 0.4 - np.sqrt(0.4**2 - (width_um / 2) ** 2)
-    dent = shape.exact.opening * sagitta / np.array(planted)
+    dent = shape.exact.opening * sagitta / np.array(simulated)
     assert error.max() < 0.02
     assert (error > -0.01 - dent).all()
 
@@ -217,25 +217,25 @@ def test_open_cracks_up_to_twice_the_closing_belong_to_the_particle(width_um):
 def test_boxes_are_low_along_the_voxels_axes():
     """Thirteen directions see faces along the axes of the grid 7 % too small, and miss edges."""
     shape = solids.box(2.4, 1.7, 1.1)
-    table = measure_solids(digitise_turned(shape))
+    table = measure_solids(digitise_rotated(shape))
     errors = table["surface_outer_um2"] / shape.exact.outer - 1
     assert -0.12 < errors.iloc[0] < 0
     assert errors.min() >= -0.12
-    large = measure_solids(digitise_turned(solids.box(7.2, 5.1, 3.3), turns=TILTED))
+    large = measure_solids(digitise_rotated(solids.box(7.2, 5.1, 3.3), turns=TILTED))
     assert (large["surface_outer_um2"] / (9 * shape.exact.outer) - 1).abs().max() < 0.03
 
 
 def test_roughness_follows_the_height_of_waves():
     amplitudes = [0.0, 0.03, 0.06, 0.12]
     shapes = [solids.wavy_ball(2.0, a, 9.0) for a in amplitudes]
-    turned = [digitise_turned(shape, turns=TURNS[2:3])[0] for shape in shapes]
+    turned = [digitise_rotated(shape, turns=TURNS[2:3])[0] for shape in shapes]
     rough = measure_solids(turned, closing_um=0, roughness_um=0.5)["roughness_outer"].to_numpy()
     assert rough[0] < 0.003
     assert (np.diff(rough) > 0).all()
 
 
 def test_grey_values_are_those_of_the_solid():
-    [solid] = digitise_turned(CRACKED["hollow"], turns=TURNS[:1])
+    [solid] = digitise_rotated(CRACKED["hollow"], turns=TURNS[:1])
     inside = (solid.labels > 0) & (solid.cracks == 0)
     grey = np.where(inside, np.random.default_rng(0).normal(140, 9, inside.shape), 20)
     row = measure_arrays(solid.labels, grey=grey.astype(np.float32), cracks=solid.cracks).iloc[0]

@@ -241,7 +241,7 @@ class TestDescribe:
         assert surfaces.outer_per_um == pytest.approx(3 * 0.5 / 1.0, rel=1e-3)
         assert surfaces.total_per_um == pytest.approx(1.5 * surfaces.outer_per_um)
         assert surfaces.crack_per_outer == pytest.approx(0.5)
-        assert surfaces.contact_share == pytest.approx(0.2)
+        assert surfaces.contact_fraction == pytest.approx(0.2)
 
     def test_cracks_are_not_active(self):
         electrode = describe_balls(np.full(5, 1.0), damage=0.1, solid_share=0.9)

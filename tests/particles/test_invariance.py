@@ -191,7 +191,7 @@ def test_cracks_stay_put(sampled, voxels):
 
 def test_two_halves_of_a_box_are_in_contact_across_their_face():
     edges = (2.4, 1.6, 1.6)
-    for turn in solids.random_turns(4, seed=3)[1:]:
+    for turn in solids.random_rotations(4, seed=3)[1:]:
         table = measure_arrays(solids.cut_box(edges, turn))
         area = table["contact"] * table["surface_outer_um2"]
         np.testing.assert_allclose(area, edges[1] * edges[2], rtol=0.08)

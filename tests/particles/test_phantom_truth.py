@@ -1,4 +1,4 @@
-"""Attributes of a phantom's true labels against what was planted in it."""
+"""Attributes of a phantom's true labels against what was simulated in it."""
 
 import numpy as np
 import pytest
@@ -109,9 +109,9 @@ def test_damage(phantom, whole):
     beyond = table["damage"] - cracks / voxels
     assert beyond.between(0, 0.015).all()
     assert beyond.mean() < 0.006
-    planted = scene.planted_damage[table.index - 1]
-    assert np.corrcoef(table["damage"], planted)[0, 1] > 0.98
-    np.testing.assert_allclose(table["damage"], planted, atol=0.03)
+    simulated = scene.simulated_damage[table.index - 1]
+    assert np.corrcoef(table["damage"], simulated)[0, 1] > 0.98
+    np.testing.assert_allclose(table["damage"], simulated, atol=0.03)
 
 
 def test_touching_particles(phantom, whole):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from ncm_kedro.particles.kernels.filling import connect_runs, count_pieces, fill_voids
+from ncm_kedro.particles.kernels.filling import connect_runs, count_connected_components, fill_voids
 
 CORNERS = np.ones((3, 3, 3), int)
 SHAPES = [(7, 8, 9), (1, 20, 30), (30, 1, 1), (12, 14, 40), (1, 1, 1)]
@@ -38,16 +38,16 @@ def test_many_runs_outgrow_the_first_table():
     runs, root = connect_runs(marked, 1, False)
     assert len(runs) == 4000
     assert len(np.unique(root)) == 4000
-    assert count_pieces(marked) == 1
+    assert count_connected_components(marked) == 1
 
 
 def test_pieces_touch_over_corners():
     marked = np.zeros((4, 4, 4), np.uint8)
     marked[0, 0, 0] = marked[1, 1, 1] = 1
-    assert count_pieces(marked) == 1
+    assert count_connected_components(marked) == 1
     marked[3, 3, 3] = 1
-    assert count_pieces(marked) == 2
-    assert count_pieces(np.zeros((2, 2, 2), np.uint8)) == 0
+    assert count_connected_components(marked) == 2
+    assert count_connected_components(np.zeros((2, 2, 2), np.uint8)) == 0
 
 
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.8])

@@ -64,7 +64,7 @@ def test_voids(name):
 
 @pytest.mark.parametrize("voxel_um", [solids.CUBE, (0.1, 0.07, 0.07)])
 def test_a_turned_solid_keeps_its_volume(voxel_um):
-    for turn in solids.random_turns(4):
+    for turn in solids.random_rotations(4):
         solid = solids.digitise(SHAPES["ellipsoid"], turn=turn, voxel_um=voxel_um)
         volume = solid.labels.sum() * np.prod(voxel_um)
         assert volume == pytest.approx(solid.exact.volume, rel=0.01)

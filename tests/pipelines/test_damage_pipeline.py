@@ -1,4 +1,4 @@
-"""``damage_attribution`` through the catalog of conf/base, on tables with planted drivers."""
+"""``damage_attribution`` through the catalog of conf/base, on tables with simulated drivers."""
 
 import logging
 from pathlib import Path
@@ -69,7 +69,7 @@ def finished(tmp_path_factory):
     for sample, table in phantom.attributes.items():
         known = table[["particle_id", "z_um"]].assign(
             depth_um=table["z_um"],
-            planted_damage=phantom.truth[sample]["planted_damage"].to_numpy(),
+            simulated_damage=phantom.truth[sample]["simulated_damage"].to_numpy(),
             contact_neighbours=phantom.details[sample]["touching_particles"].to_numpy(),
             diameter_um=phantom.details[sample]["equivalent_diameter_um"].to_numpy(),
         )

@@ -6,12 +6,12 @@ import pandas as pd
 import pytest
 
 from browser import Browser
-from ncm_kedro.datasets.frames.survey import SurveyAnswerFolder
+from ncm_kedro.datasets.frames.survey import SurveyResponseFolder
 from ncm_kedro.params.sem_classify import ClassifyParams, SurveyDrawParams, SurveyScoreParams
 from ncm_kedro.pipelines.expert_survey import create_pipeline
 from ncm_kedro.pipelines.expert_survey.nodes import (
-    answer_survey_by_model,
     draw_expert_survey,
+    predict_survey,
     score_expert_survey,
 )
 from ncm_kedro.sem.survey.answers import CSV_COLUMNS
@@ -39,14 +39,14 @@ def page(drawn, tmp_path):
 
 def score(drawn, folder):
     key, classes, _ = drawn
-    model_answers, model = answer_survey_by_model(
+    model_responses, model = predict_survey(
         frames={}, key=key, classes=classes, classifier=None, params=ClassifyParams()
     )
     return score_expert_survey(
         key=key,
         classes=classes,
-        returned=SurveyAnswerFolder(filepath=str(folder)).load(),
-        model_answers=model_answers,
+        returned=SurveyResponseFolder(filepath=str(folder)).load(),
+        model_responses=model_responses,
         model=model,
         params=SurveyScoreParams(),
     )
@@ -139,10 +139,10 @@ def test_bad_files_do_not_keep_the_good_ones_from_being_scored(drawn, tmp_path):
     _, scores, _, summary, _ = score(drawn, tmp_path)
     assert summary["best_expert"]["right"] == 19
     assert set(scores.loc[scores["kind"] == "expert", "rater"]) == {"good"}
-    assert {item["file"] for item in summary["set_aside"]} == {"old.csv", "broken.csv"}
+    assert {item["file"] for item in summary["rejections"]} == {"old.csv", "broken.csv"}
 
 
 def test_the_pipeline_starts_from_the_sem_road():
     assert {name for name in create_pipeline().inputs() if not name.startswith("params:")} == {
-        "sem_frames", "sem_manifest", "sem_crops", "survey_classifier", "raw_survey_answers",
+        "sem_frames", "sem_manifest", "sem_crops", "survey_classifier", "raw_survey_responses",
     }  # fmt: skip

@@ -70,7 +70,7 @@ def test_a_study_is_a_run_and_its_points_are_runs_below_it(client, tmp_path):
     assert epoch.step == 1
 
     (gap,) = find(client, "tags.study = 'microscope' and tags.purpose = 'study point'")
-    assert "frames.csv" in gap.data.tags["not_run"]
+    assert "frames.csv" in gap.data.tags["skipped"]
 
 
 def test_without_an_active_run_nothing_is_logged(client, tmp_path):

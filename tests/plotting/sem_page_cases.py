@@ -1,4 +1,4 @@
-"""Results of the SEM road as they are stored, small, for tests of the page."""
+"""Results of the SEM pipeline as they are stored, small, for tests of the page."""
 
 import io
 
@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ncm_kedro.plotting.sem.page import STUDIES, STUDY_FIGURES
-from ncm_kedro.plotting.sem.report import FURTHER_RESULTS, ROAD_RESULTS
+from ncm_kedro.plotting.sem.report import OPTIONAL_RESULTS, PIPELINE_RESULTS
 from ncm_kedro.provenance import RunRecord
 
 CLASSES = ("333", "811<script>")
@@ -16,7 +16,7 @@ AREAS = {
 }  # fmt: skip
 RUN_IDS = {
     name: f"{number:08x}ffff"
-    for number, name in enumerate((*ROAD_RESULTS, *FURTHER_RESULTS), start=0xA0000001)
+    for number, name in enumerate((*PIPELINE_RESULTS, *OPTIONAL_RESULTS), start=0xA0000001)
 }
 
 
@@ -30,7 +30,7 @@ def part(names=CLASSES):
     }
 
 
-def rival(value):
+def reference_model(value):
     scores = {role: part() for role in ("class", "composition", "state")}
     scores["class"]["balanced_accuracy"] = interval(value)
     return {
@@ -46,11 +46,11 @@ def draw_png():
     return buffer.getvalue()
 
 
-def make_road():
+def make_pipeline_results():
     """All that `sem` leaves behind."""
     splits = {s: {"drawn": 8, "areas": 2} for s in ("train", "validate", "test")}
     png = draw_png()
-    return {name: png for name in ROAD_RESULTS if "figure" in name} | {
+    return {name: png for name in PIPELINE_RESULTS if "figure" in name} | {
         "sem_audit": {
             "frames": {"total": 12, "excluded": 2, "kept": 10, "classes": dict.fromkeys(CLASSES)},
             "excluded": [{"reason": "bare: 8% of the frame is flat"}, {"reason": "bare: 9%"}],
@@ -68,15 +68,16 @@ def make_road():
         "sem_learning_curves": pd.DataFrame({"epoch": [0, 1], "seconds": [60.0, 60.0]}),
         "sem_test_report": {
             "split_by": "mosaic", "leaking": False, "model": "test_resnet", "temperature": 1.25,
-            "network": rival(0.777), "texture baseline": rival(0.555),
+            "network": reference_model(0.777), "texture baseline": reference_model(0.555),
             "sets": {
                 "target": 0.9, "notes": ["sets hold all classes"], "coverage": interval(0.876),
                 "mean_size": interval(1.5), "singletons": interval(0.5),
             },
             "flag": {
-                "asked": 0.04, "promised": 0.05, "notes": [], "false_alarms": interval(0.125),
-                "n_foreign": 20, "n_foreign_areas": 3, "detected": 0.5, "foreign_frames": 3,
-                "foreign_frames_flagged": 1, "auroc": {"score": interval(0.891)},
+                "nominal_false_alarm_rate": 0.04, "guaranteed_false_alarm_rate": 0.05,
+                "notes": [], "false_alarms": interval(0.125),
+                "n_ood": 20, "n_ood_areas": 3, "detected": 0.5, "n_ood_frames": 3,
+                "n_ood_frames_flagged": 1, "auroc": {"score": interval(0.891)},
             },
         },
         "sem_promotion": {"promoted": False, "reasons": ["does not beat the baseline"]},
@@ -98,15 +99,15 @@ def make_further():
         for key in ("overall", "composition_accuracy", "state_accuracy", "unknown", "coverage")
     }
     png = draw_png()
-    return {name: png for name in FURTHER_RESULTS if "figure" in name} | {
+    return {name: png for name in OPTIONAL_RESULTS if "figure" in name} | {
         "sem_attention_report": {
-            "crops": 48, "areas": 29, "band_um": 1.5, "boundary_share": 0.43,
+            "crops": 48, "areas": 29, "band_um": 1.5, "boundary_fraction": 0.43,
             "maps": {"grad_cam": {**found, "p": 0.02}, "guided_grad_cam": {**found, "p": None}},
         },
         "sem_map_check": {"maps": {"grad_cam": {"warning": "hardly changes"}}},
         "sem_transfer_report": {
             "notes": ["a transfer note"],
-            "not_run": [{"held_out": "session 1", "reason": "no crop is left"}],
+            "skipped": [{"held_out": "session 1", "reason": "no crop is left"}],
             "summary": [
                 {
                     "kind": "state", "head": "composition", "model": "texture",
@@ -122,8 +123,8 @@ def make_further():
             ],
         },
         "additive_report": {
-            "model": "test_resnet", "crop_px": 96, "set_aside": [{"file": "x"}],
-            "known_problem": None, "notes": ["an additive note"],
+            "model": "test_resnet", "crop_px": 96, "rejections": [{"file": "x"}],
+            "reference_problem": None, "notes": ["an additive note"],
             "pooled": {"": {**condition, "n_areas": 4}, "VC": {**condition, "n_areas": 4}},
         },
         "survey_summary": {
@@ -144,7 +145,7 @@ def make_further():
                     {"point": "by file", "model": "network", "balanced_accuracy": None},
                     {"statistic": "a row without scores"},
                 ],
-                "not_run": [{"point": "by file", "reason": "no frames"}], "notes": [],
+                "skipped": [{"point": "by file", "reason": "no frames"}], "notes": [],
             }
         },
         STUDY_FIGURES: {"split": png},

@@ -63,7 +63,7 @@ def cells():
         "cell_id": ["333_a", "b"], "class": ["333", None], "n_cycles": [7, 0],
         "last_cycle": pd.array([7, None], dtype="Int64"), "note": ["", "no cycle that can be used"],
         "reference_capacity_mah_g": [99.0, np.nan], "last_retention_percent": [93.9, np.nan],
-        "mass_mg": [20.0, np.nan], "n_left_out": 0, "missing_cycles": ["5", ""],
+        "mass_mg": [20.0, np.nan], "n_excluded": 0, "missing_cycles": ["5", ""],
     })  # fmt: skip
 
 

@@ -100,7 +100,7 @@ def test_errors_are_drawn_with_the_chosen_number():
             (d, repeat, method, 0.5 / d, 0.6 / d, 0.9 / d)
             for d in (1, 2, 3) for repeat in (0, 1) for method in ("regularised", "plain", "pca")
         ],
-        columns=["d", "repeat", "method", "train_error", "validation_error", "hidden_error"],
+        columns=["d", "repeat", "method", "train_error", "validation_error", "masked_error"],
     )  # fmt: skip
     figure = draw(plot_autoencoder_errors(errors, 2))
     assert len(figure.axes) == 3

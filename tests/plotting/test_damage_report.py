@@ -64,13 +64,15 @@ def make_data(samples=TWO, **changes):
         for sample in samples
         for reason, number in (("all", 100), ("touches the border", 40), ("used", COUNT))
     ]
-    left_out = [("homogeneity", "Homogeneity", "holds the damage")]
+    excluded_attributes = [("homogeneity", "Homogeneity", "holds the damage")]
     data = DamageData(
         rows=rows.assign(damage=0.1, block=rows["particle_id"] % 16), samples=tuple(samples),
         inputs=tuple(NAMES), leaking=("homogeneity",), groups=tuple(map(tuple, GROUPS.values())),
         counts=pd.DataFrame(counts, columns=["sample", "reason", "particles"]),
-        left_out=pd.DataFrame(left_out, columns=["attribute", "paper_name", "reason"]),
-        set_aside={"cyc5": "only 12 usable particles"}, notes=(), comparable=True,
+        excluded_attributes=pd.DataFrame(
+            excluded_attributes, columns=["attribute", "paper_name", "reason"]
+        ),
+        rejections={"cyc5": "only 12 usable particles"}, notes=(), comparable=True,
         preset="corrected",
     )  # fmt: skip
     return replace(data, **changes)
@@ -100,7 +102,7 @@ def make_truth(samples):
                 ("contact", "contact", 0.3, "Contact", 8, 0.9),
             )
         ],
-        columns=["sample", "driver", "attribute", "planted_weight", "group", "rank", "explained",
+        columns=["sample", "driver", "attribute", "simulated_weight", "group", "rank", "explained",
                  "significant", "direction", "direction_agrees"],
     )  # fmt: skip
 
@@ -130,7 +132,7 @@ def make_tables(samples=TWO, dull=(), **changes):
         synchrony=make_synchrony(samples).assign(n_particles=COUNT, n_pairs=70),
         autoencoder_errors=pd.DataFrame(
             errors,
-            columns=["d", "repeat", "method", "train_error", "validation_error", "hidden_error"],
+            columns=["d", "repeat", "method", "train_error", "validation_error", "masked_error"],
         ),
         latents=pd.DataFrame({"latent": ends, "kept": [True, True, False]}), latent_links=links,
         decoded=pd.DataFrame({"attribute": ends}), attribute_links=links,
@@ -160,7 +162,7 @@ def test_page_of_two_samples():
     for heading, words in zip(
         headings,
         ("used", "well", "goes with", "Between", "neighbours", "sure", "leaking", "paper",
-         "planted", "done"),
+         "simulated", "done"),
         strict=True,
     ):  # fmt: skip
         assert words in heading[1]
@@ -168,7 +170,7 @@ def test_page_of_two_samples():
     for words in (
         "not what causes it", "no replicates", "only 12 usable particles", "holds the damage",
         "Explained as one", "was grown on", "only 60 particles are used", "max_leaves",
-        "was given 2 latent dimensions", "6 drivers planted, 2 found", "70 pairs of 60 particles",
+        "was given 2 latent dimensions", "6 drivers simulated, 2 found", "70 pairs of 60 particles",
     ):  # fmt: skip
         assert words in text, words
     assert "nan" not in re.sub("<style.*?</style>", "", text, flags=re.DOTALL).lower()
@@ -198,7 +200,7 @@ def test_a_sample_that_is_not_explained_gets_no_ranking():
     assert "cyc50: groups of attributes" not in text
     assert "cyc50: explained / %" not in text
     assert "cyc50: held-out particles are not explained at all" in text
-    assert "6 drivers planted, 1 found" in text
+    assert "6 drivers simulated, 1 found" in text
     for name in ("beeswarm", "uncertain_ranks", "leaks"):
         assert not any("cyc50" in words for words in texts_of(figures[name])), name
     (legend,) = figures["dependence"].legends
@@ -249,7 +251,7 @@ def test_empty_tables_leave_every_figure_with_a_sentence():
     figures, text = draw_damage(*parts, 2), read(make_page(*parts))
     assert tuple(figures) == FIGURES
     assert all(texts_of(figure) for figure in figures.values())
-    assert "against what was planted" not in text.lower()
+    assert "against what was simulated" not in text.lower()
     assert "9 How it was done" in text
     assert "No uncertainty of the attributes is known" in text
     assert "No attribute that holds the damage was kept apart" in text

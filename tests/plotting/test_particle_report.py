@@ -32,7 +32,7 @@ def list_tomograms(*samples, **columns):
     table = pd.DataFrame(
         {
             "sample": samples, "cycles": 10.0 * np.arange(1, len(samples) + 1), "c_rate": 5.0,
-            "voxel_z_um": 0.1, "voxel_y_um": 0.1, "voxel_x_um": 0.1, "field_of_view_share": 0.9,
+            "voxel_z_um": 0.1, "voxel_y_um": 0.1, "voxel_x_um": 0.1, "field_of_view_fraction": 0.9,
         }
     )  # fmt: skip
     return table.assign(**columns)
@@ -67,7 +67,7 @@ def test_page_of_two_samples(sample):
     )
     page = make_page(
         attributes, list_tomograms("early", "late"), pairs=make_pairs(), quantities=quantities,
-        volumes={"early": (sample[0], sample[2])}, set_aside={"third": "no labels"},
+        volumes={"early": (sample[0], sample[2])}, rejections={"third": "no labels"},
     )  # fmt: skip
     for text in (
         "2 samples with 120 measured particles, 80 of them whole", "preset corrected",
@@ -136,7 +136,7 @@ def test_an_empty_sample_beside_another():
 
 def test_a_sound_sample_has_no_caveat():
     table = make_attributes("a")
-    assert list_sample_caveats(table, make_details(table), {"field_of_view_share": 0.9}) == []
+    assert list_sample_caveats(table, make_details(table), {"field_of_view_fraction": 0.9}) == []
     assert list_pair_caveats(["a", "b"], list_tomograms("a", "b")) == []
 
 
@@ -146,12 +146,12 @@ def test_a_sound_sample_has_no_caveat():
         ({"touches_border": True}, {}, "only 0 particles are whole"),
         ({"touches_border": True}, {}, "100% of the particles are cut by the border"),
         ({"electron_density": np.nan}, {}, "no grey values"),
-        ({}, {"field_of_view_share": np.nan}, "no field of view is known"),
+        ({}, {"field_of_view_fraction": np.nan}, "no field of view is known"),
     ],
 )
 def test_caveats_of_a_sample(columns, facts, text):
     table = make_attributes("a").assign(**columns)
-    facts = {"field_of_view_share": 0.9, **facts}
+    facts = {"field_of_view_fraction": 0.9, **facts}
     assert any(text in line for line in list_sample_caveats(table, make_details(table), facts))
 
 
@@ -160,7 +160,9 @@ def test_caveats_of_a_sample(columns, facts, text):
 )
 def test_caveats_of_flags(flags, text):
     table = make_attributes("a")
-    (line,) = list_sample_caveats(table, make_details(table, flags), {"field_of_view_share": 1.0})
+    (line,) = list_sample_caveats(
+        table, make_details(table, flags), {"field_of_view_fraction": 1.0}
+    )
     assert text in line
 
 

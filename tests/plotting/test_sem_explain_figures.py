@@ -10,7 +10,7 @@ from ncm_kedro.learning.explain.gradcam_check import CascadeStep
 from ncm_kedro.params.sem_explain import SemExplainParams
 from ncm_kedro.plotting.sem.attention import plot_boundaries, plot_cascade
 from ncm_kedro.plotting.sem.explain import plot_class_maps, plot_error_maps, plot_kind_maps
-from ncm_kedro.sem.explain.attention_report import judge_cascade
+from ncm_kedro.sem.explain.attention_report import evaluate_cascade
 from ncm_kedro.sem.explain.crops import choose_crops, load_inputs
 from ncm_kedro.sem.explain.explaining import explain_chosen_crops
 
@@ -104,7 +104,7 @@ def test_an_unchanged_map_is_named_in_the_figure():
         )
         for layer in ("head", "body", "stem")
     ]
-    figure = plot_cascade(steps, judge_cascade(steps, 0.5))
+    figure = plot_cascade(steps, evaluate_cascade(steps, 0.5))
     legend = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
     assert "guided Grad-CAM (hardly changes)" in legend
     assert "Grad-CAM" in legend

@@ -4,9 +4,9 @@ import html
 import re
 
 import pytest
-from sem_page_cases import RUN_IDS, make_further, make_record, make_road
+from sem_page_cases import RUN_IDS, make_further, make_pipeline_results, make_record
 
-from ncm_kedro.plotting.sem.report import FURTHER_RESULTS, ROAD_RESULTS, render_sem_report
+from ncm_kedro.plotting.sem.report import OPTIONAL_RESULTS, PIPELINE_RESULTS, render_sem_report
 from ncm_kedro.provenance import UNKNOWN, cite_run, list_runs
 
 ABSENT = {
@@ -17,12 +17,14 @@ ABSENT = {
     "survey_summary": "expert_survey",
     "sem_study_reports": "sem_studies",
 }
-ROAD_FIGURES = [name for name in ROAD_RESULTS if "figure" in name or name == "sem_crops_figure"]
+PIPELINE_FIGURES = [
+    name for name in PIPELINE_RESULTS if "figure" in name or name == "sem_crops_figure"
+]
 
 
 @pytest.fixture(scope="module")
 def everything():
-    return make_road() | make_further()
+    return make_pipeline_results() | make_further()
 
 
 @pytest.fixture(scope="module")
@@ -73,10 +75,10 @@ def test_the_run_beside_a_figure_is_its_own(everything, records, caption, name):
 
 
 def test_a_page_of_the_road_alone_says_what_would_make_the_rest():
-    page = render_sem_report(make_road() | dict.fromkeys(FURTHER_RESULTS), {})
+    page = render_sem_report(make_pipeline_results() | dict.fromkeys(OPTIONAL_RESULTS), {})
     for pipeline in ABSENT.values():
         assert f"kedro run --pipelines {pipeline},sem_report" in page
-    assert len(re.findall(r"<img ", page)) == len(ROAD_FIGURES)
+    assert len(re.findall(r"<img ", page)) == len(PIPELINE_FIGURES)
     assert "not measured" in page
     assert all(caption.endswith(f"[{UNKNOWN}]") for caption in figures_of(page)[:-1])
 
@@ -88,11 +90,11 @@ def test_what_is_absent_is_told_with_its_command(everything, records, name):
 
 
 def test_no_search_and_no_foreign_frames_are_said():
-    road = make_road()
-    road["sem_trials"] = road["sem_trials"].iloc[:0]
-    flag = road["sem_test_report"]["flag"] | {"auroc": None}
-    road["sem_test_report"] = road["sem_test_report"] | {"flag": flag}
-    page = render_sem_report(road, {})
+    results = make_pipeline_results()
+    results["sem_trials"] = results["sem_trials"].iloc[:0]
+    flag = results["sem_test_report"]["flag"] | {"auroc": None}
+    results["sem_test_report"] = results["sem_test_report"] | {"flag": flag}
+    page = render_sem_report(results, {})
     assert "The search was off" in page
     assert "Trials of the search" not in page
     assert "nothing is known about how well the flag finds one" in page
@@ -100,21 +102,21 @@ def test_no_search_and_no_foreign_frames_are_said():
 
 
 def test_a_leaking_split_is_warned_of():
-    road = make_road()
-    road["sem_test_report"] = road["sem_test_report"] | {"leaking": True}
-    assert '<p class="warning">The split is by file' in render_sem_report(road, {})
-    assert "The split is by file" not in render_sem_report(make_road(), {})
+    results = make_pipeline_results()
+    results["sem_test_report"] = results["sem_test_report"] | {"leaking": True}
+    assert '<p class="warning">The split is by file' in render_sem_report(results, {})
+    assert "The split is by file" not in render_sem_report(make_pipeline_results(), {})
 
 
 def test_failed_trials_say_why_in_short():
-    road = make_road()
-    assert 1 < render_sem_report(road, {}).count("it crashed") < 10
-    road["sem_trials"] = road["sem_trials"].assign(error=None)
-    assert "<th>error</th>" not in render_sem_report(road, {})
+    results = make_pipeline_results()
+    assert 1 < render_sem_report(results, {}).count("it crashed") < 10
+    results["sem_trials"] = results["sem_trials"].assign(error=None)
+    assert "<th>error</th>" not in render_sem_report(results, {})
 
 
 def test_errors_are_listed_the_most_confident_first():
-    page = render_sem_report(make_road(), {})
+    page = render_sem_report(make_pipeline_results(), {})
     assert "1 of 3 test crops are classified wrongly" in page
     row = re.search(r"<td>c2</td>(.*?)</tr>", page, re.DOTALL).group(1)
     assert "0.654" in row
@@ -152,11 +154,11 @@ def test_a_study_shows_its_answer_its_scores_and_what_was_not_run(everything, re
 
 
 def test_a_study_that_was_not_run_says_so_once(everything, records):
-    gap = {"point": "every point", "not_run": "one voltage only"}
+    gap = {"point": "every point", "skipped": "one voltage only"}
     study = {
         "title": "Voltage", "question": "Does it matter?", "notes": ["a caveat"],
         "answer": "Not run: one voltage only.", "rows": [gap],
-        "not_run": [{"point": "every point", "reason": "one voltage only"}],
+        "skipped": [{"point": "every point", "reason": "one voltage only"}],
     }  # fmt: skip
     studies = {**everything["sem_study_reports"], "voltage": study}
     pictures = {**everything["sem_study_figures"], "voltage": b"png"}

@@ -24,7 +24,7 @@ def make_survey(classes=CLASSES):
     key = table.assign(
         survey_id="abc123", question=range(1, len(table) + 1), pixel_size_um=0.25, split="test",
         frame_id=[f"secret_{name}/{n}" for n, name in enumerate(names)], x0_px=10, y0_px=0,
-        x1_px=610, y1_px=300, shares_ground=False, split_hash="s1",
+        x1_px=610, y1_px=300, overlaps_other=False, split_hash="s1",
     )  # fmt: skip
     return Survey(key, table.assign(pictures=1))
 
@@ -38,7 +38,7 @@ def frames():
     }
 
 
-def read_pictures(page):
+def read_images(page):
     codes = re.findall(r"data:image/jpeg;base64,([A-Za-z0-9+/=]+)", page)
     contents = [base64.b64decode(code) for code in codes]
     return [cv2.imdecode(np.frombuffer(c, np.uint8), cv2.IMREAD_UNCHANGED) for c in contents]
@@ -46,7 +46,7 @@ def read_pictures(page):
 
 def test_the_pictures_are_the_drawn_parts_in_order(frames):
     survey = make_survey()
-    pictures = read_pictures(render_quiz(frames, survey, SurveyDrawParams()))
+    pictures = read_images(render_quiz(frames, survey, SurveyDrawParams()))
     assert len(pictures) == 4
     for picture_yx, frame_id in zip(pictures, survey.key["frame_id"], strict=True):
         expected = frames[frame_id][:300, 10:610].astype(float)
@@ -55,7 +55,7 @@ def test_the_pictures_are_the_drawn_parts_in_order(frames):
 
 def test_large_pictures_are_reduced_and_captions_keep_their_size_in_um(frames):
     page = render_quiz(frames, make_survey(), SurveyDrawParams(max_side_px=300))
-    assert {picture.shape for picture in read_pictures(page)} == {(150, 300)}
+    assert {picture.shape for picture in read_images(page)} == {(150, 300)}
     assert page.count("150 µm wide and 75 µm high") + page.count(
         "150 \\u00b5m wide and 75 \\u00b5m high"
     ) == len(make_survey().key)
@@ -106,7 +106,7 @@ def score_table(experts, model):
 def draw(scores):
     summary = summarise_survey(
         survey=make_survey(), scores=scores, comparisons=pd.DataFrame({"rater": []}),
-        set_aside=pd.DataFrame(columns=["file", "reason"]), model={}, params=SurveyScoreParams(),
+        rejections=pd.DataFrame(columns=["file", "reason"]), model={}, params=SurveyScoreParams(),
     )  # fmt: skip
     figure = plot_survey(scores, summary)
     figure.draw_without_rendering()

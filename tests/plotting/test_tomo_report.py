@@ -20,7 +20,7 @@ def list_particles(labels, voxel_um):
         {
             "particle_id": ids, "z_um": 1.0, "y_um": 1.0, "x_um": 1.0, "voxel_count": count,
             "volume_um3": volume, "equivalent_diameter_um": (6 * volume / np.pi) ** (1 / 3),
-            "touches_border": np.isin(ids, border), "probability": 0.7, "crack_share": 0.1,
+            "touches_border": np.isin(ids, border), "probability": 0.7, "crack_fraction": 0.1,
             "disagreement": np.where(np.arange(len(ids)) == 0, 0.8, 0.05),
         }
     )  # fmt: skip
@@ -71,7 +71,7 @@ def make_particles(count=100, **columns):
     return pd.DataFrame({**sound, **columns}, index=range(count))
 
 
-FACTS = {"shape_zyx": (100, 100, 100), "voxel_size_um": (0.1, 0.1, 0.1), "working_edge_um": 0.1}
+FACTS = {"shape_zyx": (100, 100, 100), "voxel_size_um": (0.1, 0.1, 0.1), "detection_voxel_um": 0.1}
 RANGE = {"diameter_range_px": (20, 120)}
 
 
@@ -86,7 +86,7 @@ def test_a_sound_sample_has_no_caveat():
         ({}, {"count": 12}, "only 12 particles are whole"),
         ({}, {"disagreement": 0.4}, "differ by 0.40"),
         ({}, {"equivalent_diameter_um": [15.0] * 10 + [5.0] * 90}, "10% of the whole particles"),
-        ({"field_of_view_share": 0.4}, {}, "only 40% of the volume"),
+        ({"field_of_view_fraction": 0.4}, {}, "only 40% of the volume"),
         ({"voxel_size_um": (0.3, 0.1, 0.1)}, {}, "3.0 times longer"),
         ({"edited_from": "abc"}, {}, "edited by hand"),
     ],

@@ -9,7 +9,7 @@ from kedro.io import DatasetError
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from ncm_kedro.contracts.sem import AdditivePredictions, AdditiveSetAside
+from ncm_kedro.contracts.sem import AdditivePredictions, AdditiveRejected
 from ncm_kedro.datasets.frames.raw import RawFrameFolder
 from ncm_kedro.datasets.frames.store import FrameStoreDataset
 from ncm_kedro.errors import FrameError, ModelError
@@ -34,7 +34,7 @@ from ncm_kedro.pipelines.sem_ingest.nodes import (
     find_sem_overlaps,
     plan_sem_decoding,
 )
-from ncm_kedro.sem.additives.additives import match_known, name_conditions
+from ncm_kedro.sem.additives.additives import match_reference, name_conditions
 from ncm_kedro.sem.additives.maps import pick_typical
 from ncm_kedro.sem.additives.scores import report_conditions
 from ncm_kedro.sem.crops.crop_set import REGION_COLUMNS, build_crop_set, hash_split, index_crops
@@ -168,7 +168,7 @@ def test_a_weakened_signal_of_ageing_costs_the_state_not_the_composition(predict
 def test_tables_hold_and_a_frame_that_cannot_be_read_is_listed(predicted):
     predictions, aside = predicted
     AdditivePredictions.validate(predictions)
-    AdditiveSetAside.validate(aside)
+    AdditiveRejected.validate(aside)
     assert aside["file"].tolist() == ["811__VC2PS1/broken.jpg"]
     assert predictions["frame_id"].nunique() == 8 * 3
     assert set(predictions["additive"]) == {"", "VC2PS1"}
@@ -181,16 +181,16 @@ def test_what_is_known_without_additive_stands_beside(predicted, electrodes, tra
     classifier, frames, crops = trained
     found, metrics, *figures = report_additives(
         predictions=predicted[0],
-        set_aside=predicted[1],
+        rejections=predicted[1],
         frames=electrodes["frames"],
         classifier=classifier,
-        known_frames=frames,
-        known_crops=crops,
-        known_predictions=known,
+        reference_frames=frames,
+        reference_crops=crops,
+        reference_predictions=known,
         params=PARAMS,
     )
     json.dumps(found, allow_nan=False)
-    assert found["known_problem"] is None
+    assert found["reference_problem"] is None
     assert {entry["class"] for entry in found["known"]} == set(CLASSES)
     assert all(entry["n_areas"] == 3 for entry in found["known"])
     assert (
@@ -204,12 +204,12 @@ def test_predictions_of_another_model_are_not_set_beside(trained, known):
     classifier, frames, crops = trained
     names = [f"p_{name}" for name in CLASSES]
     wrong = known.assign(**dict(zip(names, known[names].to_numpy().T[::-1], strict=True)))
-    assert match_known(classifier, frames, crops, known, "cpu")[1] is None
-    other = match_known(classifier, frames, crops, wrong, "cpu")
+    assert match_reference(classifier, frames, crops, known, "cpu")[1] is None
+    other = match_reference(classifier, frames, crops, wrong, "cpu")
     assert (other[0], "another model" in other[1]) == (None, True)
-    moved = match_known(classifier, frames, crops.assign(split="train"), known, "cpu")
+    moved = match_reference(classifier, frames, crops.assign(split="train"), known, "cpu")
     assert (moved[0], "another split" in moved[1]) == (None, True)
-    missing = match_known(classifier, frames, crops, None, "cpu")
+    missing = match_reference(classifier, frames, crops, None, "cpu")
     assert (missing[0], "no test predictions" in missing[1]) == (None, True)
 
 
@@ -240,8 +240,9 @@ def test_an_empty_folder_says_what_to_put_where(tmp_path):
 def test_the_pipeline_starts_from_a_folder_and_a_model():
     free = {name for name in create_pipeline().inputs() if not name.startswith("params:")}
     assert free == {
-        "raw_additive_frames", "sem_classifier_to_apply", "known_sem_frames", "known_sem_crops",
-        "known_sem_predictions",
+        "raw_additive_frames", "sem_classifier_to_apply", "reference_sem_frames",
+        "reference_sem_crops",
+        "reference_sem_predictions",
     }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The audit finds planted confounds, and none where there is none."""
+"""The audit finds simulated confounds, and none where there is none."""
 
 from __future__ import annotations
 

@@ -9,11 +9,11 @@ import pytest
 from ncm_kedro.errors import FrameError
 from ncm_kedro.params.sem_classify import ClassifyParams
 from ncm_kedro.sem.inference.classify import (
-    answer_frame,
     build_frame_classifier,
-    describe_answer,
+    describe_prediction,
     encode_png,
     plan_tiles,
+    predict_frame,
 )
 
 
@@ -61,7 +61,7 @@ def test_a_frame_below_one_crop_is_refused(frame_classifier, frame_yx):
 
 
 def test_composition_is_summed_over_its_states(frame_classifier, frame_yx):
-    row = describe_answer(
+    row = describe_prediction(
         frame_classifier.classifier, frame_classifier.classify_frame(frame_yx, 0.25, "f")
     )
     assert row["composition"] == "811"
@@ -73,8 +73,8 @@ def test_bytes_and_path_give_the_same_answer(frame_classifier, frame_yx, tmp_pat
     data = encode_png(frame_yx)
     file = tmp_path / "frame.png"
     file.write_bytes(data)
-    by_bytes = answer_frame(frame_classifier, image=data)
-    by_path = answer_frame(frame_classifier, path=str(file))
+    by_bytes = predict_frame(frame_classifier, image=data)
+    by_path = predict_frame(frame_classifier, path=str(file))
     assert by_bytes == by_path
     assert by_bytes["problem"] is None
 
@@ -89,7 +89,7 @@ def test_bytes_and_path_give_the_same_answer(frame_classifier, frame_yx, tmp_pat
     ],
 )
 def test_a_bad_request_is_answered_with_its_problem(frame_classifier, request_, problem):
-    row = answer_frame(frame_classifier, **request_)
+    row = predict_frame(frame_classifier, **request_)
     assert problem in row["problem"]
     assert row["predicted"] is None
     json.dumps(row, allow_nan=False)

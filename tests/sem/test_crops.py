@@ -10,7 +10,7 @@ from ncm_kedro.contracts.sem import SemCrops
 from ncm_kedro.errors import TableError
 from ncm_kedro.params.crop_augment import CropParams, SplitParams
 from ncm_kedro.sem.crops.crops import crop_boxes, plan_crops, plan_folds
-from ncm_kedro.sem.crops.regions import share_out_ground
+from ncm_kedro.sem.crops.regions import split_regions
 
 HEIGHT, WIDTH, SIZE = 360, 480, 100
 PARAMS = CropParams(size_px=SIZE, images_per_class=60, test_images_per_class=15)
@@ -143,14 +143,14 @@ def test_shares_of_ground_are_near_those_asked():
 
 def test_whole_mosaics_are_given_away_where_shares_fit():
     manifest = make_manifest({"333": [1] * 20})
-    strips = share_out_ground(manifest, PARAMS)
+    strips = split_regions(manifest, PARAMS)
     assert len(strips) == len({strip.mosaic for strip in strips}) == 20
     assert sum(strip.split == "test" for strip in strips) == 2
 
 
 def test_test_ground_is_spread_over_mosaics_where_there_is_room():
     manifest = make_manifest({"333": [60, 60, 60]})
-    strips = share_out_ground(manifest, PARAMS)
+    strips = split_regions(manifest, PARAMS)
     assert sum(strip.split == "test" for strip in strips) == 3
 
 
@@ -163,7 +163,7 @@ def test_positions_cover_the_ground_without_heavy_repeats():
     nearest = gaps[~np.eye(len(gaps), dtype=bool)].reshape(len(gaps), -1).min(axis=1)
     part = report["classes"]["333"]["splits"]["train"]
     assert nearest.min() > 0.4 * np.sqrt(part["area_px2"] / len(train))
-    assert part["effective_crops"] > 0.85 * min(part["asked"], part["disjoint_crops"])
+    assert part["effective_crops"] > 0.85 * min(part["requested"], part["disjoint_crops"])
     assert crops["frame_id"].nunique() > 10
 
 
@@ -171,7 +171,7 @@ def test_scarce_ground_is_reported(caplog):
     params = PARAMS.model_copy(update={"images_per_class": 1000})
     crops, report = plan_crops(make_manifest({"333": [12]}), params)
     part = report["classes"]["333"]["splits"]["train"]
-    assert part["disjoint_crops"] < part["asked"] == part["drawn"] == 800
+    assert part["disjoint_crops"] < part["requested"] == part["drawn"] == 800
     assert "less ground" in report["warnings"][0]
     assert report["warnings"][0] in caplog.text
     assert len(crops) == 1015

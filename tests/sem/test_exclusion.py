@@ -179,9 +179,7 @@ def test_result_does_not_depend_on_row_order():
     ],
 )
 def test_contradicting_words(class_name, path, expected):
-    found = find_contradiction(
-        *class_name, path_json(path), foreign_materials=PARAMS.foreign_materials
-    )
+    found = find_contradiction(*class_name, path_json(path), ood_materials=PARAMS.ood_materials)
     assert found == expected
 
 

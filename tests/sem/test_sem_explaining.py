@@ -19,7 +19,7 @@ from ncm_kedro.learning.explain.attention import pool_p_value, score_boundaries
 from ncm_kedro.learning.explain.gradcam import GRAD_CAM, GUIDED, explain_crops
 from ncm_kedro.learning.explain.gradcam_check import TRAINED, CascadeStep
 from ncm_kedro.params.sem_explain import BoundaryParams, SemExplainParams
-from ncm_kedro.sem.explain.attention_report import judge_cascade, list_attention_metrics
+from ncm_kedro.sem.explain.attention_report import evaluate_cascade, list_attention_metrics
 from ncm_kedro.sem.explain.crops import BOUNDARY, choose_crops, load_inputs, mark_regions
 from ncm_kedro.sem.explain.explaining import check_maps, explain_chosen_crops
 
@@ -126,11 +126,11 @@ def test_the_check_covers_every_layer(inputs, chosen, tables):
 def test_a_map_that_never_changes_is_warned_of_and_one_that_vanishes_is_not():
     empty = np.full(3, np.nan)
     step = CascadeStep("fc", {"edges": np.full(3, 0.98), "cam": empty}, {})
-    report = judge_cascade([step], max_correlation=0.5)
+    report = evaluate_cascade([step], max_correlation=0.5)
     assert not report["maps"]["edges"]["changed"]
     assert "0.98" in report["maps"]["edges"]["warning"]
     assert report["maps"]["cam"]["changed"]
-    assert report["maps"]["cam"]["empty_share"] == 1.0
+    assert report["maps"]["cam"]["empty_fraction"] == 1.0
     assert report["maps"]["cam"]["correlations"] == [None]
 
 

@@ -1,4 +1,4 @@
-"""Studies vary one thing, resume, find what is planted, and say what they could not run."""
+"""Studies vary one thing, resume, find what is simulated, and say what they could not run."""
 
 import json
 
@@ -14,10 +14,10 @@ from ncm_kedro.params.sem_studies import STUDIES, SemStudiesParams
 from ncm_kedro.plotting.sem.studies import plot_study
 from ncm_kedro.sem.experiments import study_fits
 from ncm_kedro.sem.experiments.studies import choose_studies, plan_study
-from ncm_kedro.sem.experiments.study_answers import Answers, compare_points
 from ncm_kedro.sem.experiments.study_crops import measure_grey_distance, select_crops
 from ncm_kedro.sem.experiments.study_scores import run_study
-from study_cases import CROPS, TINY, make_frames, make_work
+from ncm_kedro.sem.experiments.study_summary import StudyPredictions, compare_points
+from study_cases import CROPS, TINY, make_context, make_frames
 
 
 def run(work, name):
@@ -46,7 +46,7 @@ def test_points_of_a_study_differ_in_one_thing(name):
     plan = plan_study(name, manifest, CROPS, SemStudiesParams())
     assert len(plan.points) >= 2
     assert plan.reference in [point.name for point in plan.points] or name == "crop_size"
-    kept = {"name", "value", "shown_as", "needs_weights"}
+    kept = {"name", "value", "display_normalise", "needs_weights"}
     fields = [field for field in vars(plan.points[0]) if field not in kept]
     varied = {f for f in fields if len({repr(getattr(p, f)) for p in plan.points}) > 1}
     assert varied == {
@@ -60,7 +60,7 @@ def test_points_of_a_study_differ_in_one_thing(name):
 
 
 def test_fewer_crops_are_a_subset_of_more_and_the_test_is_the_same(tmp_path):
-    work = make_work(tmp_path, counts=(5, 10, 20))
+    work = make_context(tmp_path, counts=(5, 10, 20))
     plan = plan_study("image_count", work.ground.manifest, work.crops, work.params)
     whole = work.ground.cut(plan.points[-1])
     sets = [select_crops(whole.crop_set, point, seed=3) for point in plan.points]
@@ -86,7 +86,7 @@ def average_blocks(crop_set, _):
 
 def test_a_split_by_frame_scores_ground_that_was_seen(tmp_path, monkeypatch):
     """Classes look alike, patches of ground do not: only ground that was seen is known."""
-    monkeypatch.setattr(study_fits, "keep_textures", average_blocks)
+    monkeypatch.setattr(study_fits, "cache_textures", average_blocks)
     monkeypatch.setattr(
         study_fits,
         "fit_texture_baseline",
@@ -94,13 +94,13 @@ def test_a_split_by_frame_scores_ground_that_was_seen(tmp_path, monkeypatch):
     )
     world = make_frames(brightness=(120.0, 120.0), frames=24, patches=True)
     crops = CropParams(size_px=68, images_per_class=400, test_images_per_class=60)
-    work = make_work(tmp_path, world=world, crops=crops)
+    work = make_context(tmp_path, world=world, crops=crops)
     table, report = run(work, "split")
     score = table.set_index("point")["balanced_accuracy"]
     assert score["by frame"] > 0.7
     assert score["by area"] < 0.6
     (leak,) = report["comparisons"]
-    assert leak["beyond_noise"]
+    assert leak["significant"]
     assert not leak["paired"]
     assert "above it 'by frame'" in report["answer"]
     assert table.set_index("point")["leaking"].tolist() == [False, True]
@@ -117,16 +117,16 @@ def test_a_killed_study_goes_on_and_ends_alike(tmp_path, monkeypatch):
 
     monkeypatch.setattr(study_fits, "fit_texture_baseline", count)
     with pytest.raises(KeyboardInterrupt):
-        run(make_work(tmp_path / "killed", counts=(8, 14, 20)), "image_count")
+        run(make_context(tmp_path / "killed", counts=(8, 14, 20)), "image_count")
     monkeypatch.setattr(
         study_fits, "fit_texture_baseline", lambda *a, **k: trained.append(1) or fit(*a, **k)
     )
-    resumed = run(make_work(tmp_path / "killed", counts=(8, 14, 20)), "image_count")
+    resumed = run(make_context(tmp_path / "killed", counts=(8, 14, 20)), "image_count")
     assert len(trained) == 3
-    unbroken = run(make_work(tmp_path / "unbroken", counts=(8, 14, 20)), "image_count")
+    unbroken = run(make_context(tmp_path / "unbroken", counts=(8, 14, 20)), "image_count")
     assert len(trained) == 6
     assert resumed[1] == unbroken[1]
-    run(make_work(tmp_path / "killed", counts=(8, 14, 20), n_bootstrap=300), "image_count")
+    run(make_context(tmp_path / "killed", counts=(8, 14, 20), n_bootstrap=300), "image_count")
     assert len(trained) == 6
     assert len(list((tmp_path / "killed").glob("textures_*.npy"))) == 1
 
@@ -134,13 +134,13 @@ def test_a_killed_study_goes_on_and_ends_alike(tmp_path, monkeypatch):
 def test_a_killed_network_goes_on_and_its_curve_is_kept(tmp_path, monkeypatch):
     train = TINY.model_copy(update={"epochs": 2})
     settings = {"models": ("network",), "normalisations": ("none",), "train": train}
-    unbroken = run(make_work(tmp_path / "unbroken", **settings), "normalisation")[1]
+    unbroken = run(make_context(tmp_path / "unbroken", **settings), "normalisation")[1]
     predict = study_fits._predict_test
     monkeypatch.setattr(study_fits, "_predict_test", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        run(make_work(tmp_path / "killed", **settings), "normalisation")
+        run(make_context(tmp_path / "killed", **settings), "normalisation")
     monkeypatch.setattr(study_fits, "_predict_test", predict)
-    resumed = run(make_work(tmp_path / "killed", **settings), "normalisation")[1]
+    resumed = run(make_context(tmp_path / "killed", **settings), "normalisation")[1]
     for name in ("balanced_accuracy", "best_epoch", "accuracy"):
         assert [r[name] for r in resumed["rows"]] == [r[name] for r in unbroken["rows"]]
     (curve,) = resumed["history"]
@@ -154,7 +154,7 @@ def test_the_papers_trap_is_a_point_of_its_own(tmp_path, monkeypatch):
     monkeypatch.setattr(
         study_fits, "train_classifier", lambda *a, **k: trained.append(1) or train(*a, **k)
     )
-    work = make_work(tmp_path, models=("network",), normalisations=("none", "clahe"))
+    work = make_context(tmp_path, models=("network",), normalisations=("none", "clahe"))
     table, report = run(work, "normalisation")
     assert table["point"].tolist() == ["none", "none, tested per image", "clahe"]
     assert len(trained) == 2
@@ -164,11 +164,13 @@ def test_the_papers_trap_is_a_point_of_its_own(tmp_path, monkeypatch):
 
 def test_a_size_without_ground_is_not_run_and_the_others_are(tmp_path):
     world = make_frames(frames=5)
-    table, report = run(make_work(tmp_path, world=world, sizes_px=(70, 80, 190, 400)), "crop_size")
-    assert [gap["point"] for gap in report["not_run"]] == ["190 px", "400 px"]
-    assert "no ground for crops of 190 px of 333, 811_cycled" in report["not_run"][0]["reason"]
-    assert "no frame that holds a crop" in report["not_run"][1]["reason"]
-    assert table["not_run"].notna().tolist() == [False, False, True, True]
+    table, report = run(
+        make_context(tmp_path, world=world, sizes_px=(70, 80, 190, 400)), "crop_size"
+    )
+    assert [gap["point"] for gap in report["skipped"]] == ["190 px", "400 px"]
+    assert "no ground for crops of 190 px of 333, 811_cycled" in report["skipped"][0]["reason"]
+    assert "no frame that holds a crop" in report["skipped"][1]["reason"]
+    assert table["skipped"].notna().tolist() == [False, False, True, True]
     assert report["answer"].endswith("Not run: 190 px, 400 px.")
     small, large = table["test_disjoint_crops"][:2]
     assert small > large
@@ -176,40 +178,40 @@ def test_a_size_without_ground_is_not_run_and_the_others_are(tmp_path):
 
 def test_weights_that_cannot_be_had_do_not_fail_the_other_point(tmp_path, monkeypatch):
     monkeypatch.setattr("ncm_kedro.learning.models.factory._is_hub_reachable", lambda: False)
-    work = make_work(tmp_path, models=("network",), weights_model="test_resnet")
+    work = make_context(tmp_path, models=("network",), weights_model="test_resnet")
     table, report = run(work, "weights")
-    assert table["not_run"].notna().tolist() == [False, True]
-    assert "sem_studies.train.checkpoint_path" in report["not_run"][0]["reason"]
-    unable = run(make_work(tmp_path, models=("texture",)), "weights")[1]
+    assert table["skipped"].notna().tolist() == [False, True]
+    assert "sem_studies.train.checkpoint_path" in report["skipped"][0]["reason"]
+    unable = run(make_context(tmp_path, models=("texture",)), "weights")[1]
     assert "let sem_studies.models hold `network`" in unable["answer"]
 
 
 def test_what_the_manifest_lacks_is_said_once(tmp_path):
-    work = make_work(tmp_path)
+    work = make_context(tmp_path)
     for name, holds in (
         ("magnification", "500x (24 frames of 2 classes)"),
         ("accelerating_voltage", "20 kV (24 frames"),
         ("microscope", "SEM (24 frames"),
     ):
         table, report = run(work, name)
-        assert len(table) == len(report["not_run"]) == 1
-        assert holds in report["not_run"][0]["reason"]
+        assert len(table) == len(report["skipped"]) == 1
+        assert holds in report["skipped"][0]["reason"]
         assert "frames.csv" in report["answer"]
     assert not list(tmp_path.iterdir())
 
 
 def test_frames_of_two_magnifications_are_set_beside_each_other(tmp_path):
     world = make_frames(frames=24, noise_std=(8.0, 30.0), magnification=[100.0] * 12 + [500.0] * 12)
-    table, report = run(make_work(tmp_path, world=world), "magnification")
+    table, report = run(make_context(tmp_path, world=world), "magnification")
     assert table["point"].tolist() == ["100x", "500x"]
     assert table["value"].tolist() == [100.0, 500.0]
     assert (table["balanced_accuracy"] > 0.9).all()
-    assert report["not_run"] == []
+    assert report["skipped"] == []
     assert "no difference beyond noise at '500x'" in report["answer"]
 
 
 def test_grey_levels_are_measured_against_known_shifts(tmp_path):
-    table, report = run(make_work(tmp_path), "grey_levels")
+    table, report = run(make_context(tmp_path), "grey_levels")
     held = table[table["split"] == "test"].set_index("class")
     np.testing.assert_allclose(held["grey_mean"], [100.0, 140.0], atol=1.0)
     np.testing.assert_allclose(held["grey_std"], 20.0, atol=1.0)
@@ -233,15 +235,15 @@ def test_the_same_test_crops_are_resampled_together():
 
     def answer(name, mistakes, ids):
         predicted = np.where(mistakes, 1 - labels, labels)
-        return Answers(name, "texture", ids, areas, labels, predicted, 2)
+        return StudyPredictions(name, "texture", ids, areas, labels, predicted, 2)
 
     ids = tuple(map(str, range(1000)))
     worse, better = answer("worse", wrong, ids), answer("better", fewer, ids)
     (paired,) = compare_points([worse, better], "worse", SemStudiesParams())
     assert paired["paired"]
-    assert paired["beyond_noise"]
+    assert paired["significant"]
     assert paired["difference"] == pytest.approx((wrong & ~fewer).mean())
     elsewhere = answer("better", fewer, tuple(f"other {name}" for name in ids))
     (independent,) = compare_points([worse, elsewhere], "worse", SemStudiesParams())
     assert not independent["paired"]
-    assert not independent["beyond_noise"]
+    assert not independent["significant"]

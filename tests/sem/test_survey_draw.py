@@ -8,7 +8,7 @@ from ncm_kedro.errors import TableError
 from ncm_kedro.params.sem_classify import SurveyDrawParams
 from ncm_kedro.sem.crops.crop_set import hash_split
 from ncm_kedro.sem.io.labels import ClassLabel
-from ncm_kedro.sem.survey.draw import KEY_COLUMNS, cut_view, draw_survey, share_out
+from ncm_kedro.sem.survey.draw import KEY_COLUMNS, allocate_images, cut_view, draw_survey
 from survey_cases import CUT_PX, HEIGHT_PX, LABELS, make_tables
 
 PARAMS = SurveyDrawParams(seed=3)
@@ -52,9 +52,9 @@ def test_disjoint_ground_comes_first_and_the_rest_is_marked():
     key = draw_survey(*tables, SurveyDrawParams(pictures=18, seed=0)).key
     place = key["frame_id"].str.rpartition("/")[2].astype(int)
     for _, mine in place.groupby(key["class"]):
-        free = sorted(mine[~key.loc[mine.index, "shares_ground"]])
+        free = sorted(mine[~key.loc[mine.index, "overlaps_other"]])
         assert min(np.diff(free), default=2) >= 2
-    assert draw_survey(*make_tables(), PARAMS).key["shares_ground"].sum() == 0
+    assert draw_survey(*make_tables(), PARAMS).key["overlaps_other"].sum() == 0
 
 
 def test_the_draw_depends_on_the_seed_alone():
@@ -92,6 +92,6 @@ def test_one_class_is_no_survey():
 
 def test_what_one_class_lacks_the_others_give():
     rng = np.random.default_rng(0)
-    assert share_out(np.array([1, 9, 9]), 11, rng).tolist() == [1, 5, 5]
-    given = share_out(np.array([5, 5, 5]), 4, rng)
+    assert allocate_images(np.array([1, 9, 9]), 11, rng).tolist() == [1, 5, 5]
+    given = allocate_images(np.array([5, 5, 5]), 4, rng)
     assert sorted(given) == [1, 1, 2]

@@ -7,22 +7,22 @@ import pytest
 from scipy import stats
 
 from ncm_kedro.params.sem_classify import SurveyScoreParams
-from ncm_kedro.sem.survey.answers import AnswerFiles, collect_answers, join_answers
+from ncm_kedro.sem.survey.answers import ResponseFiles, collect_responses, join_responses
 from ncm_kedro.sem.survey.scores import (
     COMPARISON_COLUMNS,
     PUBLISHED,
     SCORE_COLUMNS,
     compare_with_model,
+    compute_mcnemar_p,
+    compute_sign_flip_p,
     correct_holm,
-    judge_discordant,
-    judge_signs,
-    mark_answers,
     score_count,
     score_mean,
     score_raters,
+    score_responses,
     summarise_survey,
 )
-from survey_cases import LABELS, answer_survey, make_survey
+from survey_cases import LABELS, fill_survey, make_survey
 
 SURVEY, PARAMS = make_survey(), SurveyScoreParams()
 
@@ -30,15 +30,15 @@ SURVEY, PARAMS = make_survey(), SurveyScoreParams()
 def mark(right_counts, model_right=None, survey=SURVEY):
     """Marked answers of experts with the given numbers of right pictures, and of a model."""
     files = [
-        answer_survey(survey, right, expert=f"e{number}", file=f"{number}.csv")
+        fill_survey(survey, right, expert=f"e{number}", file=f"{number}.csv")
         for number, right in enumerate(right_counts)
     ]
-    tables = [collect_answers(AnswerFiles(tuple(files), ()), survey, PARAMS)[0]]
+    tables = [collect_responses(ResponseFiles(tuple(files), ()), survey, PARAMS)[0]]
     if model_right is not None:
-        file = answer_survey(survey, model_right, expert="model")
-        model = collect_answers(AnswerFiles((file,), ()), survey, PARAMS)[0]
+        file = fill_survey(survey, model_right, expert="model")
+        model = collect_responses(ResponseFiles((file,), ()), survey, PARAMS)[0]
         tables.append(model.assign(kind="model"))
-    return mark_answers(join_answers(tables), survey)
+    return score_responses(join_responses(tables), survey)
 
 
 def overall(scores, kind, aspect="class"):
@@ -74,13 +74,13 @@ def test_chance_is_one_in_the_number_of_choices():
 
 
 def test_parts_of_an_answer_are_scored_apart_and_blanks_are_wrong():
-    answer = answer_survey(SURVEY, 19, expert="e")
+    answer = fill_survey(SURVEY, 19, expert="e")
     answer.rows.loc[:3, "composition"] = ""
     answer.rows.loc[4, "state"] = {"cycled": "pristine", "pristine": "cycled"}[
         answer.rows.loc[4, "state"]
     ]
-    answers, _ = collect_answers(AnswerFiles((answer,), ()), SURVEY, PARAMS)
-    scores = score_raters(mark_answers(answers, SURVEY), SURVEY, PARAMS)
+    answers, _ = collect_responses(ResponseFiles((answer,), ()), SURVEY, PARAMS)
+    scores = score_raters(score_responses(answers, SURVEY), SURVEY, PARAMS)
     right = {
         name: overall(scores, "expert", name)["right"]["e"] for name in ("composition", "state")
     }
@@ -107,9 +107,9 @@ def test_the_interval_of_the_mean_is_students():
 
 def test_mcnemar_against_a_table_worked_by_hand():
     """1 against 7: 2 (C(8,0) + C(8,1)) / 2^8."""
-    assert judge_discordant(1, 7) == pytest.approx(2 * 9 / 256)
-    assert judge_discordant(7, 1) == judge_discordant(1, 7)
-    assert judge_discordant(0, 0) == 1.0
+    assert compute_mcnemar_p(1, 7) == pytest.approx(2 * 9 / 256)
+    assert compute_mcnemar_p(7, 1) == compute_mcnemar_p(1, 7)
+    assert compute_mcnemar_p(0, 0) == 1.0
 
 
 def test_randomised_signs_against_brute_force():
@@ -118,8 +118,8 @@ def test_randomised_signs_against_brute_force():
         differences = rng.integers(-4, 6, 9)
         sums = [np.dot(signs, differences) for signs in product((-1, 1), repeat=9)]
         expected = np.mean(np.abs(sums) >= abs(differences.sum()))
-        assert judge_signs(differences) == pytest.approx(expected)
-    assert judge_signs(np.zeros(4, np.int64)) == 1.0
+        assert compute_sign_flip_p(differences) == pytest.approx(expected)
+    assert compute_sign_flip_p(np.zeros(4, np.int64)) == 1.0
 
 
 def test_holms_correction_by_hand():
@@ -141,9 +141,9 @@ def test_model_and_experts_are_compared_picture_by_picture():
 
 def summarise(marked, survey=SURVEY, model=None):
     scores = score_raters(marked, survey, PARAMS)
-    aside = collect_answers(AnswerFiles((), ()), survey, PARAMS)[1]
+    aside = collect_responses(ResponseFiles((), ()), survey, PARAMS)[1]
     return scores, summarise_survey(
-        survey=survey, scores=scores, comparisons=compare_with_model(marked), set_aside=aside,
+        survey=survey, scores=scores, comparisons=compare_with_model(marked), rejections=aside,
         model=model or {}, params=PARAMS,
     )  # fmt: skip
 
@@ -171,6 +171,6 @@ def test_without_answers_everything_is_empty_and_the_next_step_is_said():
 def test_pictures_that_the_model_may_know_are_a_caveat():
     survey = make_survey()
     survey.key.loc[:1, "split"] = "train"
-    survey.key.loc[2, "shares_ground"] = True
+    survey.key.loc[2, "overlaps_other"] = True
     caveats = summarise(mark([5], 6), survey, {"model": "net", "split_hash": "s2"})[1]["caveats"]
     assert [text[:7] for text in caveats] == ["the mod", "2 of 19", "1 of 19"]

@@ -15,7 +15,7 @@ from ncm_kedro.plotting.sem.additives import plot_transfer
 from ncm_kedro.sem.experiments import transfer as transfer_fits
 from ncm_kedro.sem.experiments.transfer import plan_hold_outs, plan_in_session
 from ncm_kedro.sem.experiments.transfer_scores import list_transfer_metrics, run_transfer_study
-from transfer_cases import AREAS, CROPS_PER_AREA, make_work, make_world
+from transfer_cases import AREAS, CROPS_PER_AREA, make_context, make_world
 
 KINDS = ("state", "composition", "session")
 
@@ -23,22 +23,22 @@ KINDS = ("state", "composition", "session")
 @pytest.fixture(scope="module")
 def general(tmp_path_factory):
     """The study where composition shows alike in both states, with two sessions a class."""
-    work = make_work(tmp_path_factory.mktemp("general"), world=make_world(sessions=2))
+    work = make_context(tmp_path_factory.mktemp("general"), world=make_world(sessions=2))
     return work, *run_transfer_study(work, leaking=False)
 
 
 @pytest.fixture(scope="module")
 def specific(tmp_path_factory):
     """The study where composition shows in another way in each state."""
-    work = make_work(tmp_path_factory.mktemp("specific"), world=make_world(specific=True))
+    work = make_context(tmp_path_factory.mktemp("specific"), world=make_world(specific=True))
     return work, *run_transfer_study(work, leaking=False)
 
 
 def test_nothing_that_is_held_out_is_trained_on(general):
     work = general[0]
     table = work.crops.table
-    hold_outs, not_run = plan_hold_outs(work.crops, KINDS)
-    assert not not_run
+    hold_outs, skipped = plan_hold_outs(work.crops, KINDS)
+    assert not skipped
     assert [plan.kind for plan in hold_outs] == ["state"] * 2 + ["composition"] * 2 + [
         "session"
     ] * 2
@@ -57,10 +57,10 @@ def test_nothing_that_is_held_out_is_trained_on(general):
 def test_ground_that_a_held_out_session_shares_is_not_trained_on(tmp_path):
     frames, manifest, crops = make_world(sessions=2)
     crops["mosaic"] = crops["class"] + "/m" + (crops.groupby("class").cumcount() // 6).astype(str)
-    work = make_work(tmp_path, world=(frames, manifest, crops))
-    hold_outs, not_run = plan_hold_outs(work.crops, ("session",))
+    work = make_context(tmp_path, world=(frames, manifest, crops))
+    hold_outs, skipped = plan_hold_outs(work.crops, ("session",))
     assert not hold_outs
-    assert "shows 0 class" in not_run[0].reason
+    assert "shows 0 class" in skipped[0].reason
 
 
 def test_what_holds_in_every_state_transfers(general):
@@ -83,8 +83,8 @@ def test_what_is_specific_to_a_state_does_not_although_it_is_learnt(specific):
 def test_what_cannot_be_run_is_said(specific):
     report = specific[2]
     json.dumps(report, allow_nan=False)
-    assert [entry["kind"] for entry in report["not_run"]] == ["session"]
-    assert "several sessions" in report["not_run"][0]["reason"]
+    assert [entry["kind"] for entry in report["skipped"]] == ["session"]
+    assert "several sessions" in report["skipped"][0]["reason"]
     assert {entry["kind"] for entry in report["summary"]} == {"state", "composition"}
 
 
@@ -100,7 +100,7 @@ def test_intervals_count_areas_not_crops(specific, general):
 
 def test_a_killed_study_goes_on_and_ends_alike(general, tmp_path, monkeypatch):
     params = SemTransferParams(kinds=("state",), n_bootstrap=200)
-    work = make_work(tmp_path, world=make_world(sessions=2), params=params)
+    work = make_context(tmp_path, world=make_world(sessions=2), params=params)
     trained = []
     fit = transfer_fits.fit_texture_baseline
 
@@ -129,20 +129,20 @@ def test_a_killed_study_goes_on_and_ends_alike(general, tmp_path, monkeypatch):
 
 def test_other_pixels_or_settings_are_another_training(tmp_path):
     world = make_world()
-    plan = plan_in_session(make_work(tmp_path, world=world).crops, "state")
-    names = {make_work(tmp_path, world=world)._name_result(plan, "texture")}
+    plan = plan_in_session(make_context(tmp_path, world=world).crops, "state")
+    names = {make_context(tmp_path, world=world)._name_result(plan, "texture")}
     other = SemTransferParams(n_bootstrap=500)
-    names.add(make_work(tmp_path, world=world, params=other)._name_result(plan, "texture"))
+    names.add(make_context(tmp_path, world=world, params=other)._name_result(plan, "texture"))
     assert len(names) == 1
     seeded = SemTransferParams(seed=1)
-    names.add(make_work(tmp_path, world=world, params=seeded)._name_result(plan, "texture"))
+    names.add(make_context(tmp_path, world=world, params=seeded)._name_result(plan, "texture"))
     world[0]["333/0"] = world[0]["333/0"] ^ np.uint8(1)
-    names.add(make_work(tmp_path, world=world)._name_result(plan, "texture"))
+    names.add(make_context(tmp_path, world=world)._name_result(plan, "texture"))
     assert len(names) == 3
 
 
 def test_a_damaged_result_is_made_again(tmp_path):
-    work = make_work(tmp_path)
+    work = make_context(tmp_path)
     plan = plan_in_session(work.crops, "composition")
     predicted = work.predict(plan, "texture")
     (kept,) = tmp_path.glob("*.json")
@@ -159,7 +159,7 @@ def test_the_network_is_set_beside_the_baseline(tmp_path):
     params = SemTransferParams(
         kinds=("state",), models=("texture", "network"), train=train, n_bootstrap=100
     )
-    table, report = run_transfer_study(make_work(tmp_path, params=params), leaking=True)
+    table, report = run_transfer_study(make_context(tmp_path, params=params), leaking=True)
     assert table["model"].tolist() == ["texture", "network"] * 2
     assert not [path for path in tmp_path.iterdir() if path.is_dir()]
     assert "split by frame" in report["notes"][0]
@@ -168,7 +168,7 @@ def test_the_network_is_set_beside_the_baseline(tmp_path):
 
 
 def test_a_set_that_allows_no_hold_out_is_refused(tmp_path):
-    work = make_work(tmp_path, world=make_world(compositions=("811",)))
+    work = make_context(tmp_path, world=make_world(compositions=("811",)))
     with pytest.raises(SettingsError, match="add frames of other compositions"):
         run_transfer_study(work, leaking=False)
 

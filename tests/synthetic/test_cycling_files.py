@@ -24,7 +24,7 @@ def test_without_noise_the_fade_is_exact():
 
 def test_without_special_cases_nothing_is_planted():
     made = make_cells(SyntheticCyclingParams(cycles=4, special_cases=False))
-    assert (made.truth["planted"] == "").all()
+    assert (made.truth["simulated"] == "").all()
     assert set(made.files) == {*made.truth["file"], "cells.csv"}
 
 

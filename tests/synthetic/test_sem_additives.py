@@ -1,4 +1,4 @@
-"""Additives weaken the signal of ageing and roughen boundaries, as planted."""
+"""Additives weaken the signal of ageing and roughen boundaries, as simulated."""
 
 from dataclasses import asdict
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ncm_kedro.synthetic.sem.acquisition import draw_recordings
-from ncm_kedro.synthetic.sem.banner import garble_sidecar, write_korean_date, write_sidecar
+from ncm_kedro.synthetic.sem.banner import corrupt_sidecar, write_korean_date, write_sidecar
 
 MOMENT = datetime(2019, 12, 3, 20, 14, 33, 569924)
 
@@ -60,7 +60,7 @@ def test_pixel_size_is_that_of_the_scan_not_of_the_file(sidecar: bytes) -> None:
 
 
 def test_garbled_sidecar_has_no_sections_and_is_not_utf8(sidecar: bytes) -> None:
-    garbled = garble_sidecar(sidecar)
+    garbled = corrupt_sidecar(sidecar)
     assert b"[" not in garbled
     with pytest.raises(UnicodeDecodeError):
         garbled.decode("utf-8")

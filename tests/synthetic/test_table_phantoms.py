@@ -78,7 +78,7 @@ def fit_weights(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Weights by least squares on the logit, and their standard errors."""
     design = np.column_stack([np.ones(len(truth)), truth[LAW]])
-    target = logit(truth["planted_damage"] / law.max_damage) / sample.asynchrony
+    target = logit(truth["simulated_damage"] / law.max_damage) / sample.asynchrony
     found, *_ = np.linalg.lstsq(design, target.to_numpy(), rcond=None)
     rest = target - design @ found
     variance = rest @ rest / (len(truth) - design.shape[1])
@@ -153,7 +153,7 @@ def test_packing_density_is_confounded_with_contact_and_drives_nothing(seed: int
     design = np.column_stack([np.ones(len(truth)), truth[LAW]])
     rest = [
         values - design @ np.linalg.lstsq(design, values, rcond=None)[0]
-        for values in (logit(truth["planted_damage"] / 0.4), whole["packing_density"])
+        for values in (logit(truth["simulated_damage"] / 0.4), whole["packing_density"])
     ]
     assert abs(np.corrcoef(rest)[0, 1]) < 4 / np.sqrt(len(truth))
 
@@ -170,8 +170,8 @@ def test_law_is_found_again(law: DamageLawParams) -> None:
     phantom = draw(samples=("cyc10", "cyc50"), law=law)
     for name, sample in ParticleTableParams().samples.items():
         found, errors = fit_weights(phantom.truth[name], sample, law)
-        planted = np.array([law.depth, law.contact, law.size])
-        assert (np.abs(found - planted) < 3.5 * errors).all()
+        simulated = np.array([law.depth, law.contact, law.size])
+        assert (np.abs(found - simulated) < 3.5 * errors).all()
         assert errors.max() < 0.04
     assert phantom.drivers == {
         DRIVERS[driver]: getattr(law, driver) for driver in DRIVERS if getattr(law, driver) != 0
@@ -184,7 +184,7 @@ def test_drivers_of_the_truth_are_attributes_of_the_table() -> None:
     for driver, attribute in DRIVERS.items():
         shown = np.cbrt(table[attribute]) if driver == "size" else table[attribute]
         assert shown.corr(truth[driver].loc[table.index]) == pytest.approx(1)
-    np.testing.assert_array_equal(phantom.attributes["cyc10"]["damage"], truth["planted_damage"])
+    np.testing.assert_array_equal(phantom.attributes["cyc10"]["damage"], truth["simulated_damage"])
 
 
 def test_null_world_has_no_drivers() -> None:
@@ -215,7 +215,7 @@ def test_threshold_makes_a_step(driver: Any) -> None:
     assert len(levels) == 2
     assert (truth[driver] == levels[0]).mean() == pytest.approx(0.3, abs=0.01)
     plain = draw().truth["cyc10"][driver]
-    target = logit(truth["planted_damage"] / law.max_damage)
+    target = logit(truth["simulated_damage"] / law.max_damage)
     above = truth[driver] == levels[1]
     assert plain[above].min() > plain[~above].max()
     step = target[above].mean() - target[~above].mean()

@@ -1,4 +1,4 @@
-"""Phantom volumes: geometry, contacts, planted damage, and slabs that join without a seam."""
+"""Phantom volumes: geometry, contacts, simulated damage, and slabs that join without a seam."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from ncm_kedro.synthetic.tomo.noise import render_scene
 from ncm_kedro.synthetic.tomo.packing import (
     draw_directions,
     pack_ellipsoids,
-    plant_damage,
     reach_ellipsoids,
+    simulate_damage,
 )
 from ncm_kedro.synthetic.tomo.scene import Scene, find_contacts
 from ncm_kedro.synthetic.tomo.solids import Solids, measure_damage
@@ -64,7 +64,7 @@ def make_ball_scene(centres_um: list[list[float]], radius_um: float) -> Scene:
         elongation=np.ones(count),
         contacts=find_contacts(solids),
         depth_um=solids.centre_um[:, 0],
-        planted_damage=np.zeros(count),
+        simulated_damage=np.zeros(count),
         collector_um=0.0,
         separator_um=100.0,
         seed=1,
@@ -182,7 +182,7 @@ def test_planted_law_is_found_again() -> None:
     contact = rng.integers(0, 9, 4000)
     law = DamageLawParams(depth=-0.5, contact=0.4, size=0.3, noise=0.3)
     sample = TomoSampleParams(damage_level=0.1, asynchrony=0.8, drift=0.1)
-    damage = plant_damage(rng, depth, contact, size, (sample, law))
+    damage = simulate_damage(rng, depth, contact, size, (sample, law))
     assert damage.min() > 0
     assert damage.max() < law.max_damage
     logit = np.log(damage / (law.max_damage - damage))
@@ -212,8 +212,8 @@ def test_realised_damage_follows_the_plan(scene: Scene) -> None:
     cracks = np.bincount(whole.labels_zyx[whole.cracks_zyx > 0], minlength=size)[1:]
     assert voxels.min() > 100
     realised = cracks / voxels
-    assert np.corrcoef(realised, scene.planted_damage)[0, 1] > 0.95
-    assert np.abs(realised - scene.planted_damage).mean() < 0.02
+    assert np.corrcoef(realised, scene.simulated_damage)[0, 1] > 0.95
+    assert np.abs(realised - scene.simulated_damage).mean() < 0.02
 
 
 def test_cracks_lie_within_labels_and_are_dark(rendered: tuple[Slab, pd.DataFrame]) -> None:

@@ -137,7 +137,7 @@ def test_same_maps_whatever_slabs_tiles_blocks_and_workers(tmp_path, diameter_um
     rng = np.random.default_rng(3)
     grey, _ = make_balls((64, 72, 150), rng.uniform(10, 60, (6, 3)) * [1, 1, 2.3], 11.0)
     volume = store_volume(tmp_path / "volume", grey, levels=2)
-    wanted = {"particle_diameter_um": diameter_um, "max_enlargement": 1.0}
+    wanted = {"particle_diameter_um": diameter_um, "max_upsampling": 1.0}
     whole = PARAMS.model_copy(update={**wanted, "slab_vx": 160, "tile_px": 1024})
     tiles = PARAMS.model_copy(update={**wanted, "tile_px": 64, "batch_px": 10_000})
     first = fuse(tmp_path / "a", volume, params=whole, edge=160, workers=1)
@@ -161,7 +161,7 @@ def test_outline_stays_where_it_is_on_another_grid(tmp_path, voxel, shape):
     grey, _ = make_balls(shape, [centre], 12.0, voxel)
     volume = store_volume(tmp_path / "volume", grey, voxel, levels=2)
     _, dist, _, plan = fuse(tmp_path, volume)
-    edge = plan.attributes["working_edge_um"]
+    edge = plan.attributes["detection_voxel_um"]
     assert edge == pytest.approx(1.0)
     assert plan.attributes["distance_step_um"] == pytest.approx(edge / 4)
     assert measure_radius_um(dist > 0, np.prod(voxel)) == pytest.approx(12.0, abs=0.5)

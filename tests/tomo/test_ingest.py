@@ -60,7 +60,7 @@ def test_copies_every_voxel_and_notes_percentiles(tmp_path):
         "cycles": 10, "source": "s.tif", "voxel_size_source": "test"
     }  # fmt: skip
     noted = dict(array.attrs)
-    assert noted["field_of_view_share"] == 1
+    assert noted["field_of_view_fraction"] == 1
     assert noted["outside_grey"] is None
     expected = np.percentile(values, [1, 50, 99.8])
     np.testing.assert_allclose(list(noted["grey_percentiles"].values()), expected)
@@ -80,7 +80,7 @@ def test_percentiles_leave_the_outside_out_whatever_the_blocks(tmp_path):
     np.testing.assert_array_equal(notes[0][1], notes[1][1])
     assert notes[0][0]["grey_percentiles"]["1"] >= 80
     assert notes[0][0]["outside_grey"] == 0
-    assert notes[0][0]["field_of_view_share"] == pytest.approx(
+    assert notes[0][0]["field_of_view_fraction"] == pytest.approx(
         np.mean(np.hypot(y - 80, x - 80) <= 82), abs=0.01
     )
 

@@ -44,10 +44,10 @@ def test_each_ball_is_measured(volumes):
     assert row["equivalent_diameter_um"] == pytest.approx(20 * np.cbrt(np.prod(UM)), rel=0.01)
     assert row[["z_um", "y_um", "x_um"]].tolist() == pytest.approx([10.25, 5.125, 3.625])
     assert row[["z_start_vx", "z_stop_vx", "x_start_vx", "x_stop_vx"]].tolist() == [10, 31, 4, 25]
-    assert row["crack_share"] == pytest.approx(64 / count)
+    assert row["crack_fraction"] == pytest.approx(64 / count)
     assert row["disagreement"] == pytest.approx(0.2)
     assert row["inner_radius_um"] == 9 * STEP_UM
-    assert table.loc[2, "crack_share"] == 0
+    assert table.loc[2, "crack_fraction"] == 0
 
 
 def test_the_border_is_the_face_of_the_volume_and_the_edge_of_the_view(volumes):
@@ -59,7 +59,7 @@ def test_the_border_is_the_face_of_the_volume_and_the_edge_of_the_view(volumes):
 def test_a_neck_is_doubtful_by_its_saddle(volumes):
     _, _, stored = volumes
     table = list_particles(*stored, TomoComputeParams(block_edge_vx=32))
-    assert table["neck_doubt"].tolist() == pytest.approx([0.75, 0.75, 0.0])
+    assert table["neck_uncertainty"].tolist() == pytest.approx([0.75, 0.75, 0.0])
 
 
 def test_blocks_do_not_show(volumes):

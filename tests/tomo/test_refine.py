@@ -6,7 +6,7 @@ from instance_cases import draw_balls
 
 from ncm_kedro.params.tomo_segment import RefineParams
 from ncm_kedro.tomo.instances.refine import (
-    Reach,
+    RefineLengths,
     balance_otsu,
     fill_voids,
     keep_largest,
@@ -49,7 +49,8 @@ def test_a_hollow_particle_that_the_volume_cuts_is_filled():
     params = RefineParams(smoothing_vx=0)
     filled, crack = refine_particle(
         np.where((ball > 0) & ~void, 180, 60).astype(np.float32), ball, 1, 120.0,
-        voxel_size_um=(1, 1, 1), reach=Reach.of(params, (1, 1, 1)), params=params,
+        voxel_size_um=(1, 1, 1),
+        reach=RefineLengths.of(params, (1, 1, 1)), params=params,
         at_face=((True, False), (False, False), (False, False)),
     )  # fmt: skip
     assert (filled != (ball > 0)).mean() < 0.002
@@ -61,7 +62,8 @@ def test_a_neighbour_is_never_taken():
     params = RefineParams()
     bright = np.full(labels.shape, 180, np.float32)
     filled, _ = refine_particle(
-        bright, labels, 1, 120.0, voxel_size_um=(1, 1, 1), reach=Reach.of(params, (1, 1, 1)),
+        bright, labels, 1, 120.0, voxel_size_um=(1, 1, 1),
+        reach=RefineLengths.of(params, (1, 1, 1)),
         params=params,
     )  # fmt: skip
     assert not (filled & (labels == 2)).any()

@@ -84,7 +84,7 @@ def viewer():
 
 
 def test_project_holds_list_paths_and_readme(project):
-    listed = pd.read_csv(project / "doubtful.csv")
+    listed = pd.read_csv(project / "suspect.csv")
     assert listed["particle_id"].tolist() == [2, 1]
     facts = json.loads((project / "project.json").read_text())
     assert facts["arrays"]["labels"] == "../../labels.ome.zarr/s0"
@@ -98,13 +98,13 @@ def test_layers_lie_on_each_other_in_um(script, project, viewer):
     region = script.find_region(script.read_project(project), None, None)
     labels = script.add_layers(viewer, project, region)
     names = [layer.name for layer in viewer.layers]
-    assert names == ["image", "probability", "cracks", "labels", "doubtful"]
+    assert names == ["image", "probability", "cracks", "labels", "suspect"]
     for layer in viewer.layers[:4]:
         np.testing.assert_allclose(layer.scale, VOXEL_UM)
         assert layer.data.shape == SHAPE
     assert viewer.layers["labels"].data is labels
     assert not viewer.layers["cracks"].editable
-    points = viewer.layers["doubtful"]
+    points = viewer.layers["suspect"]
     assert points.features["particle_id"].tolist() == [2, 1]
     for point, number in zip(points.data, (2, 1), strict=True):
         place = viewer.layers["labels"].world_to_data(points.data_to_world(point))
@@ -182,4 +182,4 @@ def test_writing_again_keeps_edits(script, project, volumes):
     )  # fmt: skip
     write_review(plan_review(*volumes, particles, TomoReviewParams()), project)
     assert (project / "edited_labels.zarr").is_dir()
-    assert script.read_doubtful(project) == []
+    assert script.read_suspects(project) == []

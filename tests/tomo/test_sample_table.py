@@ -17,7 +17,7 @@ NOTHING = pd.DataFrame(columns=["file", "reason"], dtype="str")
 def make_volume(name: str, tmp_path) -> Volume:
     array = zarr.create_array(tmp_path / name, shape=(4, 5, 6), dtype=np.uint8)
     attributes = {
-        "grey_percentiles": {"1": 10, "50": 90, "99.8": 200}, "field_of_view_share": 0.8,
+        "grey_percentiles": {"1": 10, "50": 90, "99.8": 200}, "field_of_view_fraction": 0.8,
         "cycles": 10, "fingerprint": "f",
     }  # fmt: skip
     return Volume(name, tmp_path / name, array, (array,), (0.1, 0.2, 0.3), {}, attributes)

@@ -17,7 +17,7 @@ from ncm_kedro.tomo.detector.detector import SectionPrediction, load_detector
 from ncm_kedro.tomo.sections.candidates import (
     Candidates,
     predict_candidates,
-    predict_turned,
+    predict_with_tta,
     suppress_overlaps,
 )
 from ncm_kedro.tomo.sections.outlines import count_votes, tidy_labels, vote_outlines
@@ -48,7 +48,7 @@ def test_turning_gives_the_same_for_a_network_that_does_not_care(shape):
     _, labels = draw_particles(shape, radii=(9, 13))
     section = labels.astype(np.float32)
     plain = PerfectDetector().predict(section[None])
-    turned = predict_turned(section, PerfectDetector())
+    turned = predict_with_tta(section, PerfectDetector())
     inner = (slice(None), slice(2, -2), slice(2, -2))
     np.testing.assert_allclose(turned.prob_nyx[inner], plain.prob_nyx[inner], atol=1e-6)
     np.testing.assert_allclose(

@@ -16,7 +16,7 @@ from ncm_kedro.params.tomo_train import NetworkParams, SectionAugmentParams, Tom
 from ncm_kedro.tomo.detector.detector import STARTER_FOLDER, load_detector
 from ncm_kedro.tomo.training.crops import CropSource
 from ncm_kedro.tomo.training.fit import fit_network
-from ncm_kedro.tomo.training.sections import KeptSections, LabelledSection
+from ncm_kedro.tomo.training.sections import InMemorySections, LabelledSection
 from ncm_kedro.tomo.training.steps import compute_learning_rate, read_state
 from ncm_kedro.tomo.training.training import starter_recipe, train_detector
 from ncm_kedro.tomo.volumes.volume import measure_grey_range, normalise_sections
@@ -50,7 +50,7 @@ def make_source(seeds):
         sections.append(
             LabelledSection(normalise_sections(grey, *measure_grey_range(grey)), labels)
         )
-    return [CropSource(KeptSections(sections), np.arange(len(sections)), 1.0)]
+    return [CropSource(InMemorySections(sections), np.arange(len(sections)), 1.0)]
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from ncm_kedro.params.tomo_phantoms import TomoSectionParams
 from ncm_kedro.params.tomo_train import NetworkParams, SectionAugmentParams, TomoTrainParams
 from ncm_kedro.tomo.training.crops import CropSource, draw_batch, draw_crop, resize_section
 from ncm_kedro.tomo.training.sections import (
-    KeptSections,
+    InMemorySections,
     LabelledSection,
     PhantomSections,
     split_sections,
@@ -34,7 +34,7 @@ def make_section(seed=0, size=90):
 
 
 def test_same_step_gives_the_same_crops_and_others_differ():
-    source = [CropSource(KeptSections([make_section(n) for n in range(4)]), np.arange(4), 1.0)]
+    source = [CropSource(InMemorySections([make_section(n) for n in range(4)]), np.arange(4), 1.0)]
     one, again, other = (draw_batch(source, PARAMS, step) for step in (5, 5, 6))
     np.testing.assert_array_equal(one.images_nyxc, again.images_nyxc)
     np.testing.assert_array_equal(one.dist_nyxk, again.dist_nyxk)
@@ -66,8 +66,8 @@ def test_shares_choose_between_kinds():
     bright = LabelledSection(np.ones((64, 64), np.float32), np.zeros((64, 64), np.int32))
     params = PARAMS.model_copy(update={"augment": STILL, "batch_size": 200})
     sources = [
-        CropSource(KeptSections([dark]), np.arange(1), 0.8),
-        CropSource(KeptSections([bright]), np.arange(1), 0.2),
+        CropSource(InMemorySections([dark]), np.arange(1), 0.8),
+        CropSource(InMemorySections([bright]), np.arange(1), 0.2),
     ]
     assert draw_batch(sources, params, 0).images_nyxc.mean() == pytest.approx(0.2, abs=0.09)
 

@@ -62,7 +62,7 @@ class CyclingFiles(pa.DataFrameModel):
     source: Series[str] = pa.Field(nullable=True)
     cycles_from: Series[str] = pa.Field(isin=("file", "current"), nullable=True)
     n_cycles: Series[int] = pa.Field(ge=0)
-    n_left_out: Series[int] = pa.Field(ge=0)
+    n_excluded: Series[int] = pa.Field(ge=0)
     problem: Series[str] = pa.Field(nullable=True)
 
 
@@ -90,7 +90,7 @@ class CyclingCells(pa.DataFrameModel):
     area_cm2: Series[float] = pa.Field(gt=0, nullable=True)
     nominal_capacity_mah: Series[float] = pa.Field(gt=0, nullable=True)
     n_cycles: Series[int] = pa.Field(ge=0)
-    n_left_out: Series[int] = pa.Field(ge=0)
+    n_excluded: Series[int] = pa.Field(ge=0)
     first_cycle: Series[pd.Int64Dtype] = pa.Field(nullable=True)
     last_cycle: Series[pd.Int64Dtype] = pa.Field(nullable=True)
     missing_cycles: Series[str]

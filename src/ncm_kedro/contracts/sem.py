@@ -94,12 +94,12 @@ class SemTestPredictions(SemCropPredictions):
     prediction_set: Series[str]
     set_size: Series[int] = pa.Field(ge=1)
     unknown: Series[bool]
-    unknown_p: Series[float] = pa.Field(ge=0, le=1)
+    ood_p_value: Series[float] = pa.Field(ge=0, le=1)
     energy: Series[float]
     feature_distance: Series[float] = pa.Field(ge=0)
 
 
-class SemForeignPredictions(pa.DataFrameModel):
+class SemOODPredictions(pa.DataFrameModel):
     """A row per tile of frames that were excluded as another material; may be empty."""
 
     frame_id: Series[str]
@@ -107,8 +107,8 @@ class SemForeignPredictions(pa.DataFrameModel):
     predicted: Series[str]
     probability: Series[float] = pa.Field(ge=0, le=1)
     unknown: Series[bool]
-    frame_unknown: Series[bool]
-    unknown_p: Series[float] = pa.Field(ge=0, le=1)
+    frame_is_ood: Series[bool]
+    ood_p_value: Series[float] = pa.Field(ge=0, le=1)
     energy: Series[float]
     feature_distance: Series[float] = pa.Field(ge=0)
 
@@ -129,7 +129,7 @@ class SemFramePredictions(pa.DataFrameModel):
     prediction_set: Series[str] = pa.Field(nullable=True)
     set_size: Series[pd.Int64Dtype] = pa.Field(ge=1, nullable=True)
     unknown: Series[pd.BooleanDtype] = pa.Field(nullable=True)
-    unknown_p: Series[float] = pa.Field(ge=0, le=1, nullable=True)
+    ood_p_value: Series[float] = pa.Field(ge=0, le=1, nullable=True)
     energy: Series[float] = pa.Field(nullable=True)
     feature_distance: Series[float] = pa.Field(ge=0, nullable=True)
     problem: Series[str] = pa.Field(nullable=True)
@@ -154,12 +154,12 @@ class AdditivePredictions(SemCropPredictions):
     prediction_set: Series[str] = pa.Field(nullable=True)
     set_size: Series[pd.Int64Dtype] = pa.Field(ge=1, nullable=True)
     unknown: Series[pd.BooleanDtype] = pa.Field(nullable=True)
-    unknown_p: Series[float] = pa.Field(ge=0, le=1, nullable=True)
+    ood_p_value: Series[float] = pa.Field(ge=0, le=1, nullable=True)
     energy: Series[float] = pa.Field(nullable=True)
     feature_distance: Series[float] = pa.Field(ge=0, nullable=True)
 
 
-class AdditiveSetAside(pa.DataFrameModel):
+class AdditiveRejected(pa.DataFrameModel):
     """A row per file of a new electrode that was not used."""
 
     file: Series[str]
@@ -214,7 +214,7 @@ class SemExplainedCrops(pa.DataFrameModel):
 class SemAttention(SemExplainedCrops):
     """The same, with where the maps lie; null where a map is empty or a region is missing."""
 
-    boundary_share: Series[float] = pa.Field(ge=0, le=1)
+    boundary_fraction: Series[float] = pa.Field(ge=0, le=1)
     strengths: Series[float] = pa.Field(
         alias=rf"^({'|'.join(MAPS)})_({'|'.join(STRENGTHS)})$", regex=True, ge=0, nullable=True
     )
@@ -241,14 +241,14 @@ class SemStudy(pa.DataFrameModel):
     n_train_crops: Series[pd.Int64Dtype] = pa.Field(gt=0, nullable=True)
     n_test_crops: Series[pd.Int64Dtype] = pa.Field(gt=0, nullable=True)
     n_test_areas: Series[pd.Int64Dtype] = pa.Field(gt=0, nullable=True)
-    train_ground_mm2: Series[float] = pa.Field(gt=0, nullable=True)
+    train_area_mm2: Series[float] = pa.Field(gt=0, nullable=True)
     test_disjoint_crops: Series[float] = pa.Field(gt=0, nullable=True)
     leaking: Series[pd.BooleanDtype] = pa.Field(nullable=True)
-    not_run: Series[str] = pa.Field(nullable=True)
+    skipped: Series[str] = pa.Field(nullable=True)
 
     @pa.dataframe_check
     def _scored_or_explained(cls, table: pd.DataFrame) -> pd.Series:
-        explained: pd.Series = table["not_run"].notna() == table["balanced_accuracy"].isna()
+        explained: pd.Series = table["skipped"].notna() == table["balanced_accuracy"].isna()
         return explained
 
     class Config:

@@ -32,7 +32,7 @@ class TomogramTable(pa.DataFrameModel):
     cycles: Series[float] = pa.Field(ge=0, nullable=True, coerce=True)
     c_rate: Series[float] = pa.Field(gt=0, nullable=True, coerce=True)
     axis_to_collector: Series[str] = pa.Field(nullable=True)
-    field_of_view_share: Series[float] = pa.Field(ge=0, le=1, nullable=True)
+    field_of_view_fraction: Series[float] = pa.Field(ge=0, le=1, nullable=True)
     grey_low: Series[float] = pa.Field(nullable=True)
     grey_median: Series[float] = pa.Field(nullable=True)
     grey_high: Series[float] = pa.Field(nullable=True)
@@ -59,8 +59,8 @@ class ParticleListTable(pa.DataFrameModel):
     touches_border: Series[bool]
     probability: Series[float] = pa.Field(ge=0, le=1)
     disagreement: Series[float] = pa.Field(ge=0, le=1)
-    crack_share: Series[float] = pa.Field(ge=0, le=1)
-    neck_doubt: Series[float] = pa.Field(ge=0, le=1)
+    crack_fraction: Series[float] = pa.Field(ge=0, le=1)
+    neck_uncertainty: Series[float] = pa.Field(ge=0, le=1)
     inner_radius_um: Series[float] = pa.Field(ge=0, nullable=True)
 
     class Config:

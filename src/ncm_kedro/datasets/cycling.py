@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 from kedro.io import AbstractDataset
 
-from ncm_kedro.datasets.wrappers import refuse_saving
+from ncm_kedro.datasets.wrappers import raise_read_only
 from ncm_kedro.electrochemistry.sheets import READERS
 from ncm_kedro.electrochemistry.summary import Cell, CyclingFile, RawCycling
 from ncm_kedro.errors import NcmError, TableError
@@ -72,7 +72,7 @@ class RawCyclingFolder(AbstractDataset[None, RawCycling]):
         NcmError
             Always.
         """
-        refuse_saving(self._filepath, "raw cycling data")
+        raise_read_only(self._filepath, "raw cycling data")
 
     def _exists(self) -> bool:
         return self._filepath.is_dir() and any(self._filepath.iterdir())

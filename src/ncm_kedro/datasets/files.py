@@ -14,8 +14,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from ncm_kedro.atomic_write import write_atomic
 from ncm_kedro.errors import StoreError
-from ncm_kedro.whole_files import write_whole
 
 
 @contextmanager
@@ -115,10 +115,10 @@ def describe_space(folder: Path) -> str:
     return f"{shutil.disk_usage(existing).free / 1e9:.1f} GB free"
 
 
-_FILE = "set_aside.json"
+_FILE = "rejections.json"
 
 
-def read_set_aside(folder: Path) -> dict[str, str]:
+def read_rejections(folder: Path) -> dict[str, str]:
     """Read the reasons by sample; a folder without the list has none.
 
     Parameters
@@ -146,7 +146,7 @@ def read_set_aside(folder: Path) -> dict[str, str]:
         ) from error
 
 
-def write_set_aside(folder: Path, reasons: Mapping[str, str]) -> None:
+def write_rejections(folder: Path, reasons: Mapping[str, str]) -> None:
     """Write the reasons by sample, an empty list where there are none.
 
     Parameters
@@ -156,4 +156,4 @@ def write_set_aside(folder: Path, reasons: Mapping[str, str]) -> None:
     reasons
         By sample.
     """
-    write_whole(folder / _FILE, json.dumps(dict(reasons), indent=2).encode())
+    write_atomic(folder / _FILE, json.dumps(dict(reasons), indent=2).encode())

@@ -19,9 +19,9 @@ from kedro.io import AbstractDataset, DatasetError
 from kedro_datasets.matplotlib import MatplotlibDataset
 from pydantic import ValidationError
 
+from ncm_kedro.atomic_write import write_atomic
 from ncm_kedro.errors import NcmError, StoreError
 from ncm_kedro.provenance import RunRecord
-from ncm_kedro.whole_files import write_whole
 
 
 class FigureFileDataset(MatplotlibDataset):
@@ -108,7 +108,7 @@ class WorkFolderDataset(AbstractDataset[None, Path]):
         return {"filepath": str(self._filepath)}
 
 
-def refuse_saving(place: Path, what: str) -> NoReturn:
+def raise_read_only(place: Path, what: str) -> NoReturn:
     """Refuse to write data that belongs to the user.
 
     Parameters
@@ -170,7 +170,7 @@ class LineageFolder(AbstractDataset[Mapping[str, RunRecord], dict[str, RunRecord
         for name, record in data.items():
             file = self._path / f"{name}{_SUFFIX}"
             file.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(file, record.model_dump_json(indent=1).encode())
+            write_atomic(file, record.model_dump_json(indent=1).encode())
 
     def _exists(self) -> bool:
         return self._path.is_dir()

@@ -19,7 +19,7 @@ from ncm_kedro.params.cycling import CyclingParams
 
 SECONDS_PER_HOUR = 3600.0
 _BOUNDARY_FACTOR = 1.5
-_FEWEST_CYCLES = 3
+_MIN_CYCLES = 3
 
 
 def integrate_records(series: pd.DataFrame, params: CyclingParams) -> pd.DataFrame:
@@ -171,7 +171,7 @@ def _count_cycles(sign: NDArray[np.int64]) -> NDArray[np.int64]:
 def _is_cut_short(records: pd.DataFrame, visit: pd.Series[int], params: CyclingParams) -> bool:
     """Whether the file's last discharge ends well above the others."""
     ends_v = records[records["sign"] < 0].groupby(visit)["voltage_v"].last()
-    if len(ends_v) < _FEWEST_CYCLES or ends_v.index[-1] != visit.iloc[-1]:
+    if len(ends_v) < _MIN_CYCLES or ends_v.index[-1] != visit.iloc[-1]:
         return False
     return bool(ends_v.iloc[-1] > ends_v.iloc[:-1].median() + params.end_voltage_tolerance_v)
 
@@ -183,7 +183,7 @@ def _count_unusable(series: pd.DataFrame, cycles: pd.DataFrame) -> NDArray[np.in
     return np.bincount(np.maximum(place, 0), minlength=len(cycles))
 
 
-def judge_cycles(
+def check_cycles(
     cycles: pd.DataFrame, cells: Mapping[str, Cell], params: CyclingParams
 ) -> pd.Series[str]:
     """Return why each cycle is left out, empty where it is sound.

@@ -16,8 +16,8 @@ import pandas as pd
 from tqdm import tqdm
 
 from ncm_kedro.electrochemistry.capacity import (
+    check_cycles,
     integrate_records,
-    judge_cycles,
     list_bad_cycles,
     pick_curves,
     sum_cycles,
@@ -52,7 +52,7 @@ class CyclingTables:
     bad_rows
         A row per row or cycle left out: ``file, row, cell_id, cycle, reason``.
     files
-        A row per file: ``file, cell_id, source, cycles_from, n_cycles, n_left_out`` (its rows of
+        A row per file: ``file, cell_id, source, cycles_from, n_cycles, n_excluded`` (its rows of
         ``bad_rows``), ``problem``.
     cells
         Cells by name, those known from their files alone included.
@@ -86,7 +86,7 @@ def measure_cells(raw: RawCycling, params: CyclingParams) -> CyclingTables:
     raw
         Files and cells.
     params
-        How they are read and judged.
+        How they are read and evaluated.
 
     Raises
     ------
@@ -106,7 +106,7 @@ def measure_cells(raw: RawCycling, params: CyclingParams) -> CyclingTables:
     cells = {name: raw.cells.get(name) or Cell(name) for name in cycles["cell_id"].unique()}
     cells = dict(raw.cells) | cells
     cycles = _add_specific(cycles, cells)
-    cycles["reason"] = judge_cycles(cycles, cells, params)
+    cycles["reason"] = check_cycles(cycles, cells, params)
     bad = [*found.bad_rows, *list_bad_cycles(cycles)]
     good = _add_retention(cycles[cycles["reason"] == ""], params.reference_cycle)
     return CyclingTables(
@@ -219,9 +219,9 @@ def _tabulate_files(
 ) -> pd.DataFrame:
     columns = ["file", "cell_id", "source", "cycles_from", "problem"]
     table = pd.DataFrame(files, columns=columns).astype(dict.fromkeys(columns, "str"))
-    kept, left_out = Counter(good["file"]), Counter(row.file for row in bad)
+    kept, excluded = Counter(good["file"]), Counter(row.file for row in bad)
     table.insert(4, "n_cycles", [kept[file] for file in table["file"]])
-    table.insert(5, "n_left_out", [left_out[file] for file in table["file"]])
+    table.insert(5, "n_excluded", [excluded[file] for file in table["file"]])
     return table
 
 

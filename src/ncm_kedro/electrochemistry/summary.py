@@ -186,14 +186,14 @@ def tabulate_cells(
     -------
     DataFrame
         ``cell_id, composition, class, electrolyte, mass_mg, area_cm2, nominal_capacity_mah,
-        n_cycles, n_left_out, first_cycle, last_cycle, missing_cycles`` (as text, such as
+        n_cycles, n_excluded, first_cycle, last_cycle, missing_cycles`` (as text, such as
         ``7, 12-15``), ``reference_capacity_mah_g, reference_capacity_mah_cm2,
         last_retention_percent, note``.
     """
-    left_out = bad_rows.groupby("cell_id").size()
+    excluded = bad_rows.groupby("cell_id").size()
     rows = [
         _describe_cell(cell, cycles[cycles["cell_id"] == name], params)
-        | {"n_left_out": int(left_out.get(name, 0))}
+        | {"n_excluded": int(excluded.get(name, 0))}
         for name, cell in cells.items()
     ]
     table = pd.DataFrame(rows)
@@ -234,7 +234,7 @@ def _describe_cell(cell: Cell, cycles: pd.DataFrame, params: CyclingParams) -> d
         "area_cm2": cell.area_cm2,
         "nominal_capacity_mah": cell.nominal_capacity_mah,
         "n_cycles": len(numbers),
-        "n_left_out": 0,
+        "n_excluded": 0,
         "first_cycle": min(numbers, default=None),
         "last_cycle": max(numbers, default=None),
         "missing_cycles": list_ranges(missing),

@@ -28,7 +28,7 @@ class SplitParams(FrozenParams):
     guard_px: int = Field(default=8, ge=2)
     """Ground left unused at each cut (px), wider than the error of mosaic positions."""
 
-    whole_tolerance: float = Field(default=0.5, ge=0.0, le=1.0)
+    whole_mosaic_tolerance: float = Field(default=0.5, ge=0.0, le=1.0)
     """A whole mosaic is given to a split if its share misses the asked one by no more than this
     part of it; otherwise a mosaic is cut."""
 

@@ -51,7 +51,7 @@ class CyclingParams(FrozenParams):
 
 
 class SyntheticCyclingParams(FrozenParams):
-    """Cells with a planted fade, in the formats that users have."""
+    """Cells with a simulated fade, in the formats that users have."""
 
     compositions: tuple[str, ...] = ("333", "523", "622", "811")
     """Parts of nickel, cobalt and manganese; capacity and fade grow with nickel."""

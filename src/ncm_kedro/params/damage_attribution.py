@@ -22,7 +22,7 @@ class DamageTableParams(FrozenParams):
     """Whether positions across the electrode may explain: they say where the volume was cut out
     (and the published code leaves them out). The axis to the collector decides which these are;
     where it is not known, x and y."""
-    left_out: tuple[str, ...] = ()
+    excluded_attributes: tuple[str, ...] = ()
     """Further attributes that are left out, whatever they say."""
     max_undefined: float = Field(default=0.1, ge=0, lt=1)
     """An attribute that is null for more than this share of a sample's whole particles is left
@@ -50,7 +50,7 @@ class DamageForestParams(FrozenParams):
     """Leaves of a tree at most; the leaf whose split gains most is split first."""
     min_leaf: int = Field(default=5, ge=1)
     """Particles in a leaf at least."""
-    feature_share: float = Field(default=1 / 3, gt=0, le=1)
+    feature_fraction: float = Field(default=1 / 3, gt=0, le=1)
     """Share of the attributes that a split chooses among (no unit)."""
     max_draws: int = Field(default=20_000, ge=10)
     """Particles that a tree is grown on at most, drawn with replacement."""
@@ -118,7 +118,7 @@ class AutoencoderParams(FrozenParams):
     """Largest number of latent dimensions that is tried; never more than there are attributes
     (count)."""
     repeats: int = Field(default=5, ge=2, le=100)
-    """Random splits on which each number of dimensions is judged, and starts of the final fit
+    """Random splits on which each number of dimensions is evaluated, and starts of the final fit
     (count)."""
     validation_fraction: float = Field(default=0.05, gt=0, le=0.4)
     """Share of rows on which errors are measured; as many others choose the step at which
@@ -145,7 +145,7 @@ class AutoencoderParams(FrozenParams):
 class LinkParams(FrozenParams):
     """Which latent dimensions are kept, and which correlations count as links."""
 
-    share_kept: float = Field(default=0.95, gt=0, le=1)
+    retained_share: float = Field(default=0.95, gt=0, le=1)
     """Share of the total significance that the kept latent dimensions hold at least (no unit)."""
     top_attributes: int = Field(default=15, ge=2, le=100)
     """Best reconstructed attributes whose correlations are shown (count)."""
@@ -162,7 +162,7 @@ class DamageCorrelationParams(FrozenParams):
     """Subsamples per sample (count)."""
     draw_size: int = Field(default=500, ge=5, le=1_000_000)
     """Particles of a subsample (count)."""
-    draw_share: float = Field(default=0.8, gt=0, lt=1)
+    subsample_fraction: float = Field(default=0.8, gt=0, lt=1)
     """Largest share of a sample's particles in a subsample (no unit)."""
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     """Level of the intervals of differences (no unit)."""

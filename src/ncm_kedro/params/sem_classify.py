@@ -36,7 +36,7 @@ class ClassifyParams(FrozenParams):
 
 
 class SemAdditivesParams(ResampledParams):
-    """How a registered classifier is judged on electrodes that it never saw."""
+    """How a registered classifier is evaluated on electrodes that it never saw."""
 
     overlap: float = Field(default=0.0, ge=0.0, lt=0.9)
     """Least overlap of neighbouring crops of a frame, as a share of a crop."""
@@ -79,7 +79,7 @@ class SurveyDrawParams(FrozenParams):
 class SurveyScoreParams(FrozenParams):
     """Which returned answers count, and how sure the scores are."""
 
-    min_answered: float = Field(default=0.5, ge=0.0, le=1.0)
+    min_response_share: float = Field(default=0.5, ge=0.0, le=1.0)
     """Share of the pictures that an expert must have answered at least; a file with fewer answers
     is set aside (no unit)."""
 

@@ -98,7 +98,7 @@ class QualityParams(FrozenParams):
     near_duplicate_correlation: float = Field(default=0.98, gt=0, le=1)
     """Correlation of thumbnails from which two frames are flagged as near duplicates (no unit)."""
 
-    foreign_materials: tuple[str, ...] = (
+    ood_materials: tuple[str, ...] = (
         "LCO", "LFP", "LMFP", "LMO", "LNO", "LNMO", "NCA", "LTO", "graphite",
     )  # fmt: skip
     """Words in a sidecar's path that name another material than NCM."""

@@ -1,6 +1,6 @@
 """Settings of the synthetic SEM data set.
 
-Settings of the table phantoms: attribute tables drawn from a packing with a planted law.
+Settings of the table phantoms: attribute tables drawn from a packing with a simulated law.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class SynthesiseSemParams(FrozenParams):
     special_cases: bool = True
     """Whether to plant bare, clipped, LCO and badly documented frames and stray files."""
     lco_frames: int = Field(default=4, ge=0, le=500)
-    """Frames of LCO plates planted in the folder of the pristine nickel-richest class."""
+    """Frames of LCO plates simulated in the folder of the pristine nickel-richest class."""
     jpeg_quality: int = Field(default=90, ge=50, le=100)
     """JPEG quality, 0-100, of the written frames."""
     seed: int = Field(default=20240115, ge=0)
@@ -133,7 +133,7 @@ class TableElectrodeParams(FrozenParams):
     density_spread: float = Field(default=0.6, ge=0, le=1.5)
     """Standard deviation of the natural logarithm of the local number of particles before they
     are pushed apart: how unevenly the electrode is packed (no unit)."""
-    press: float = Field(default=0.04, ge=0, le=0.2)
+    max_overlap: float = Field(default=0.04, ge=0, le=0.2)
     """How far touching particles are pressed into each other, as a share of their reach."""
     elongation: Range = (1.0, 1.5)
     """Longest over shortest axis (no unit)."""
@@ -158,7 +158,7 @@ class TableElectrodeParams(FrozenParams):
 
 
 class ParticleTableParams(FrozenParams):
-    """Attribute tables with a planted damage law, without a tomogram.
+    """Attribute tables with a simulated damage law, without a tomogram.
 
     A null world has the law's weights ``depth``, ``contact`` and ``size`` at 0, and every sample's
     ``drift``.
@@ -175,7 +175,7 @@ class ParticleTableParams(FrozenParams):
     particles: int = Field(default=2000, ge=20, le=1_000_000)
     """Particles of each sample, those at the border included."""
     preset: Literal["corrected", "paper"] = "corrected"
-    """Which definitions the attributes follow; the particles and their planted damage are the same
+    """Which definitions the attributes follow; the particles and their damage are the same
     in both."""
     electrode: TableElectrodeParams = TableElectrodeParams()
     """Sizes, shapes and packing (see there)."""

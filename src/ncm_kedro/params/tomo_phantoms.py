@@ -164,7 +164,7 @@ class PackingParams(FrozenParams):
     """Smallest and largest particle diameter (um)."""
     packing_fraction: float = Field(default=0.42, gt=0, lt=0.58)
     """Share of the electrode's volume that particles are to fill (no unit)."""
-    press: float = Field(default=0.05, ge=0, le=0.2)
+    max_overlap: float = Field(default=0.05, ge=0, le=0.2)
     """How far touching particles are pressed into each other, as a share of their reach."""
     elongation: Range = (1.0, 1.5)
     """Longest over shortest axis (no unit)."""
@@ -172,9 +172,9 @@ class PackingParams(FrozenParams):
     """Standard deviation of the smooth radial waves, as a share of the radius (no unit)."""
     roughness: float = Field(default=0.022, ge=0, le=0.05)
     """Standard deviation of the fine radial waves, as a share of the radius (no unit)."""
-    collector_share: float = Field(default=0.1, ge=0, lt=0.4)
+    collector_fraction: float = Field(default=0.1, ge=0, lt=0.4)
     """Share of the height, at low z, that the current collector takes (no unit)."""
-    separator_share: float = Field(default=0.1, ge=0, lt=0.4)
+    separator_fraction: float = Field(default=0.1, ge=0, lt=0.4)
     """Share of the height, at high z, that the separator takes (no unit)."""
 
 

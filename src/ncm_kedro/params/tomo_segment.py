@@ -62,11 +62,11 @@ class TomoFusionParams(FrozenParams):
     """Median diameter of a particle, which is scaled to what the network was trained around (um);
     null: measured on sections through the volume."""
 
-    keep_scale_within: float = Field(default=1.25, ge=1, le=4)
+    scale_tolerance: float = Field(default=1.25, ge=1, le=4)
     """Factor by which the wanted scale may differ from that of a volume with cubic voxels before
     the volume is resampled (no unit)."""
 
-    max_enlargement: float = Field(default=3.0, ge=1, le=8)
+    max_upsampling: float = Field(default=3.0, ge=1, le=8)
     """Largest factor by which a volume of small particles is enlarged (no unit)."""
 
     distance_fusion: Literal["mean", "median"] = "mean"
@@ -145,13 +145,13 @@ class TomoInstanceParams(FrozenParams):
     seed_probability: float = Field(default=0.5, gt=0, lt=1)
     """``watershed``: fused probability that a particle reaches somewhere, and that two parts of
     one particle have all the way between them (0-1)."""
-    merge_saddle_share: float = Field(default=0.7, ge=0, le=1)
+    merge_saddle_fraction: float = Field(default=0.7, ge=0, le=1)
     """``watershed``: two basins are one particle only if the probability between them falls to no
     less than this share of the lower of the two peaks (no unit)."""
-    absorb_share: float = Field(default=0.6, ge=0, le=1)
+    absorb_fraction: float = Field(default=0.6, ge=0, le=1)
     """``watershed``: a basin without a seed belongs to a neighbour if the probability between them
     falls to no less than this share of its peak; else it is debris (no unit)."""
-    merge_neck_share: float = Field(default=0.5, ge=0, le=1)
+    merge_neck_fraction: float = Field(default=0.5, ge=0, le=1)
     """``watershed``: two basins are two particles if the neck between them is narrower than this
     share of the smaller one's inner radius (no unit)."""
     min_volume_um3: float = Field(default=1.0, ge=0)
@@ -221,21 +221,21 @@ class SectionSegmentParams(FrozenParams):
 
 
 class TomoReviewParams(FrozenParams):
-    """Which particles are called doubtful; limits do not change any label."""
+    """Which particles are called suspect; limits do not change any label."""
 
     max_disagreement: float = Field(default=0.3, gt=0, le=1)
-    """Mean range of the probability between the three directions from which a particle is doubtful
+    """Mean range of the probability between the three directions from which a particle is suspect
     (no unit, 0 to 1)."""
 
     min_probability: float = Field(default=0.2, ge=0, le=1)
-    """Mean fused probability below which a particle is doubtful (no unit, 0 to 1)."""
+    """Mean fused probability below which a particle is suspect (no unit, 0 to 1)."""
 
-    max_neck_doubt: float = Field(default=0.5, gt=0)
-    """Doubt about a join or a parting from which a particle is doubtful (no unit, 0 to 1)."""
+    max_neck_uncertainty: float = Field(default=0.5, gt=0)
+    """Doubt about a join or a parting from which a particle is suspect (no unit, 0 to 1)."""
 
     max_size_factor: float = Field(default=2.5, gt=1)
     """Factor between a whole particle's diameter and the sample's median beyond which it is
-    doubtful (no unit)."""
+    suspect (no unit)."""
 
     max_listed: int = Field(default=200, ge=1)
-    """Longest list of doubtful particles (count)."""
+    """Longest list of suspect particles (count)."""

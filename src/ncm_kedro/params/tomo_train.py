@@ -78,7 +78,7 @@ class TomoTrainParams(FrozenParams):
     threshold_images: int = Field(default=24, ge=1, le=1000)
     """Held-out images on which the two thresholds are chosen (count)."""
 
-    judged_images: int = Field(default=60, ge=1, le=10_000)
+    evaluation_images: int = Field(default=60, ge=1, le=10_000)
     """Held-out images on which the detector is set beside the one in use (count)."""
 
     patch_px: int = Field(default=256, ge=32, le=1024, multiple_of=16)

@@ -242,7 +242,7 @@ class ConformalParams(FrozenParams):
     """Share of crops of new ground whose set is to hold the true class; 0.9 needs 9 mosaics."""
 
 
-class UnknownParams(FrozenParams):
+class OODParams(FrozenParams):
     """The flag of crops that are like nothing the classifier was trained on."""
 
     false_alarm_rate: float = Field(default=0.05, gt=0.0, lt=1.0)
@@ -268,7 +268,7 @@ class CalibrationParams(FrozenParams):
     sets: ConformalParams = ConformalParams()
     """Sets of classes."""
 
-    unknown: UnknownParams = UnknownParams()
+    unknown: OODParams = OODParams()
     """Flag of unknown samples."""
 
 

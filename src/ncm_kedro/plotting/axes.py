@@ -121,7 +121,7 @@ def draw_violins(
         axes.yaxis.set_major_locator(MaxNLocator(5))
     else:
         axes.set_yticks([])
-        say_nothing(axes, "no value")
+        annotate_empty(axes, "no value")
     axes.set_xlim(-0.6, max(len(colours), 1) - 0.4)
     axes.set_xticks(*_number_samples(colours))
     axes.tick_params(labelsize=8)
@@ -144,7 +144,7 @@ def tick_decades(axis: Axis, low: float, high: float) -> None:
     axis.set_minor_locator(NullLocator())
 
 
-def say_nothing(axes: Axes, text: str) -> None:
+def annotate_empty(axes: Axes, text: str) -> None:
     """Write in an empty panel why it is empty.
 
     Parameters

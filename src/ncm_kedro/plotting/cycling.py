@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from ncm_kedro.electrochemistry.summary import UNKNOWN
-from ncm_kedro.plotting.axes import colour_samples, say_nothing, shorten
+from ncm_kedro.plotting.axes import annotate_empty, colour_samples, shorten
 from ncm_kedro.plotting.report import Section, render_report
 
 _PANELS = {
@@ -24,10 +24,10 @@ _PANELS = {
     "coulombic_efficiency_percent": "Coulombic efficiency / %",
 }
 _MARKERS = "osD^vP*X"
-_MOST_CURVES = 4
+_MAX_CURVES = 4
 _SHOWN_BAD = 50
 _CELL_COLUMNS = (
-    "cell_id", "class", "mass_mg", "n_cycles", "n_left_out", "missing_cycles", "last_cycle",
+    "cell_id", "class", "mass_mg", "n_cycles", "n_excluded", "missing_cycles", "last_cycle",
     "reference_capacity_mah_g", "last_retention_percent",
 )  # fmt: skip
 
@@ -94,7 +94,7 @@ def render_cycling_report(
     sections = [
         _describe_groups(summary[summary["by"] == by], figure, reference_cycle),
         _describe_cells(cells),
-        _describe_left_out(bad_rows, files),
+        _describe_excluded(bad_rows, files),
     ]
     return render_report("Electrochemistry of the cells", text, sections)
 
@@ -132,7 +132,7 @@ def _draw_trends(
             rows = chosen[chosen["group"] == group].set_index("cycle")
             _draw_group(axes, rows, colour, _MARKERS[place % len(_MARKERS)])
         if chosen.empty:
-            say_nothing(axes, "no mass given" if quantity.endswith("_g") else "no value")
+            annotate_empty(axes, "no mass given" if quantity.endswith("_g") else "no value")
         ending = f", relative to cycle {reference}" if quantity.startswith("retention") else ""
         axes.set_title(name + ending, fontsize=9)
         axes.set_xlabel("cycle")
@@ -167,7 +167,7 @@ def _draw_group(axes: Axes, rows: pd.DataFrame, colour: str, marker: str) -> Non
 
 def _draw_curves(part: Figure | SubFigure, curves: pd.DataFrame) -> None:
     """Draw voltage against capacity of the first cell of each group that was recorded."""
-    groups = sorted(curves["group"].unique())[:_MOST_CURVES]
+    groups = sorted(curves["group"].unique())[:_MAX_CURVES]
     cycles = sorted(curves["cycle"].unique())
     norm = LogNorm(max(cycles[0], 1), max(cycles[-1], cycles[0] + 1, 2))
     shade = matplotlib.colormaps["viridis_r"]
@@ -230,7 +230,7 @@ def _describe_cells(cells: pd.DataFrame) -> Section:
     )
 
 
-def _describe_left_out(bad_rows: pd.DataFrame, files: pd.DataFrame) -> Section:
+def _describe_excluded(bad_rows: pd.DataFrame, files: pd.DataFrame) -> Section:
     more = len(bad_rows) - _SHOWN_BAD
     aside = files.loc[files["problem"].notna(), ["file", "problem"]]
     return Section(

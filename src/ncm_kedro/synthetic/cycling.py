@@ -1,6 +1,6 @@
-"""Records over time of planted capacities, in the columns that cyclers write.
+"""Records over time of simulated capacities, in the columns that cyclers write.
 
-Cells with a planted fade, written as cyclers' exports.
+Cells with a simulated fade, written as cyclers' exports.
 
 The discharge capacity of cycle n is that of cycle 1 times 1 - f (n - 1), with f by composition;
 every cell starts a little above or below its composition, and every cycle scatters a little.
@@ -16,10 +16,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ncm_kedro.atomic_write import write_atomic
 from ncm_kedro.errors import StoreError
 from ncm_kedro.params.cycling import SyntheticCyclingParams
 from ncm_kedro.synthetic.sem.writing import MARKER
-from ncm_kedro.whole_files import write_whole
 
 FloatArray = NDArray[np.float64]
 
@@ -181,7 +181,7 @@ class SyntheticCells:
         Content by name, ``cells.csv`` included.
     truth
         A row per cell and cycle: ``cell_id, composition, class, file, mass_mg, cycle,
-        charge_capacity_mah_g, discharge_capacity_mah_g, planted`` (what is wrong with the row in
+        charge_capacity_mah_g, discharge_capacity_mah_g, simulated`` (what is wrong with the row in
         the file, or empty).
     """
 
@@ -248,7 +248,7 @@ def write_cycling_files(cells: SyntheticCells, folder: Path) -> None:
             if path.name not in cells.files:
                 path.unlink()
         for name, content in cells.files.items():
-            write_whole(folder / name, content)
+            write_atomic(folder / name, content)
     except OSError as error:
         raise StoreError(
             folder,
@@ -280,7 +280,7 @@ def _draw_cell(
             "cycle": cycles,
             "charge_capacity_mah_g": (100.0 * discharge / efficiency).round(4),
             "discharge_capacity_mah_g": discharge.round(4),
-            "planted": "",
+            "simulated": "",
         }
     )
 
@@ -288,7 +288,7 @@ def _draw_cell(
 def _write_cell(
     cell: SyntheticCells, number: int, place: int, params: SyntheticCyclingParams
 ) -> SyntheticCells:
-    """Write a cell's file: over time, by cycle, or by cycle with something planted."""
+    """Write a cell's file: over time, by cycle, or by cycle with something simulated."""
     name, truth = cell.truth["cell_id"].iloc[0], cell.truth
     if place == 0:
         suffix, write = list(WRITERS.values())[number % len(WRITERS)]
@@ -302,33 +302,33 @@ def _write_cell(
     return replace(made, files={f"{name}.csv": rows.to_csv(index=False).encode()})
 
 
-def _plant_negative(rows: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
+def _insert_negative(rows: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
     middle = len(rows) // 2
     rows.loc[middle, "discharge_capacity_mah_g"] = "-1.0"
-    truth.loc[middle, "planted"] = "discharge capacity below 0"
+    truth.loc[middle, "simulated"] = "discharge capacity below 0"
     return rows
 
 
-def _plant_text(rows: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
+def _insert_text(rows: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
     middle = len(rows) // 2
     rows.loc[middle, "discharge_capacity_mah_g"] = "overrange"
-    truth.loc[middle, "planted"] = "discharge_capacity_mah_g is not a number"
+    truth.loc[middle, "simulated"] = "discharge_capacity_mah_g is not a number"
     return rows
 
 
-def _plant_missing(rows: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
+def _insert_missing(rows: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
     middle = len(rows) // 2
-    truth.loc[middle, "planted"] = "missing"
+    truth.loc[middle, "simulated"] = "missing"
     return rows.drop(index=middle)
 
 
-def _plant_twice(rows: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
+def _insert_duplicate(rows: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
     middle = len(rows) // 2
-    truth.loc[middle, "planted"] = "cycle number given more than once for this cell"
+    truth.loc[middle, "simulated"] = "cycle number given more than once for this cell"
     return pd.concat([rows.iloc[: middle + 1], rows.iloc[middle:]], ignore_index=True)
 
 
-_PLANTS = (_plant_negative, _plant_text, _plant_missing, _plant_twice)
+_PLANTS = (_insert_negative, _insert_text, _insert_missing, _insert_duplicate)
 
 
 def _write_cell_table(truth: pd.DataFrame, state: str) -> bytes:

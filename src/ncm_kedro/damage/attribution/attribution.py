@@ -1,4 +1,4 @@
-"""What was found set beside what was planted, where the samples are phantoms.
+"""What was found set beside what was simulated, where the samples are phantoms.
 
 What explains the damage of the particles of each sample, and how sure that is.
 """
@@ -13,10 +13,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ncm_kedro.damage.attribution.resampling import (
-    Problem,
+    AttributionProblem,
     Repeated,
+    repeat_cross_validation,
     repeat_explanations,
-    repeat_whole,
 )
 from ncm_kedro.damage.attribution.significance import (
     average_shap,
@@ -33,21 +33,22 @@ from ncm_kedro.params.damage_attribution import AttributionParams, DamageForestP
 
 FloatArray = NDArray[np.float64]
 
-PLANTED_ATTRIBUTES = {"depth": "z_um", "contact": "contact", "size": "volume_um3"}
-"""Attribute that measures each driver of the planted law."""
+SIMULATED_ATTRIBUTES = {"depth": "z_um", "contact": "contact", "size": "volume_um3"}
+"""Attribute that measures each driver of the simulated law."""
 
 TRUTH_COLUMNS = (
-    "sample", "driver", "attribute", "planted_weight", "group", "rank", "explained", "significant",
+    "sample", "driver", "attribute", "simulated_weight", "group", "rank", "explained",
+    "significant",
     "direction", "direction_agrees",
 )  # fmt: skip
 
 
-def judge_planted(
+def evaluate_simulated(
     importance: pd.DataFrame, attributes: pd.DataFrame, truth: Mapping[str, pd.DataFrame]
 ) -> pd.DataFrame:
-    """Set the ranks of the planted drivers beside their weights.
+    """Set the ranks of the simulated drivers beside their weights.
 
-    The weight of a driver is taken from the planted damage itself: least squares of its logit on
+    The weight of a driver is taken from the simulated damage itself: least squares of its logit on
     the standardised drivers.
 
     Parameters
@@ -57,7 +58,7 @@ def judge_planted(
     attributes
         What `significance.tabulate_attributes_alone` returned of all samples.
     truth
-        By sample the known particles: ``planted_damage, depth_um, contact_neighbours,
+        By sample the known particles: ``simulated_damage, depth_um, contact_neighbours,
         diameter_um``; those of unknown ones are left out.
 
     Returns
@@ -71,7 +72,7 @@ def judge_planted(
         own = importance[(importance["sample"] == sample) & (importance["kind"] == "group")]
         alone = attributes[attributes["sample"] == sample].set_index("attribute")
         for driver, weight in sorted(weights.items(), key=lambda item: -abs(item[1])):
-            name = PLANTED_ATTRIBUTES[driver]
+            name = SIMULATED_ATTRIBUTES[driver]
             holds = own["members"].map(lambda members, name=name: name in members.split(", "))
             found = own[holds.astype(bool)]
             if found.empty:
@@ -86,12 +87,12 @@ def judge_planted(
 
 
 def measure_weights(particles: pd.DataFrame) -> dict[str, float]:
-    """Measure how the planted damage of particles goes with its drivers.
+    """Measure how the simulated damage of particles goes with its drivers.
 
     Parameters
     ----------
     particles
-        ``planted_damage, depth_um, contact_neighbours, diameter_um``.
+        ``simulated_damage, depth_um, contact_neighbours, diameter_um``.
 
     Returns
     -------
@@ -105,8 +106,8 @@ def measure_weights(particles: pd.DataFrame) -> dict[str, float]:
         "size": diameter,
     }
     scaled = [(v - v.mean()) / v.std() if np.ptp(v) > 0 else 0 * v for v in drivers.values()]
-    planted = particles["planted_damage"].to_numpy(dtype=np.float64)
-    logit = np.log(planted / (1.0 - planted))
+    simulated = particles["simulated_damage"].to_numpy(dtype=np.float64)
+    logit = np.log(simulated / (1.0 - simulated))
     weights: FloatArray = np.linalg.lstsq(
         np.column_stack([np.ones(len(logit)), *scaled]), logit, rcond=None
     )[0][1:]
@@ -164,7 +165,7 @@ def attribute_damage(
     params
         How often it is done again.
     """
-    problems = [pose_problem(data, sample) for sample in data.samples]
+    problems = [build_problem(data, sample) for sample in data.samples]
     found = repeat_explanations(problems, forest, params)
     labels = [label_group(group) for group in data.groups]
     members = [", ".join(group) for group in data.groups]
@@ -184,7 +185,7 @@ def attribute_damage(
     )
 
 
-def pose_problem(data: DamageData, sample: str) -> Problem:
+def build_problem(data: DamageData, sample: str) -> AttributionProblem:
     """Take a sample's particles out as arrays.
 
     Parameters
@@ -196,7 +197,7 @@ def pose_problem(data: DamageData, sample: str) -> Problem:
     """
     rows = data.rows[data.rows["sample"] == sample]
     names = list(data.inputs)
-    return Problem(
+    return AttributionProblem(
         sample=sample,
         values_np=rows[names].to_numpy(dtype=np.float64),
         uncertainty_np=np.column_stack([_take_uncertainty(rows, name) for name in names]),
@@ -214,7 +215,7 @@ def _take_uncertainty(rows: pd.DataFrame, name: str) -> FloatArray:
     return rows[column].fillna(0.0).to_numpy(dtype=np.float64)
 
 
-def _tabulate_shap(data: DamageData, problem: Problem, found: Repeated) -> pd.DataFrame:
+def _tabulate_shap(data: DamageData, problem: AttributionProblem, found: Repeated) -> pd.DataFrame:
     rows = data.rows[data.rows["sample"] == problem.sample]
     table = rows[["sample", "particle_id", "damage"]].reset_index(drop=True)
     table["prediction"] = np.mean([each.prediction for each in found.repeats], axis=0)
@@ -236,9 +237,11 @@ def _explain_with_leaks(
         inputs=tuple(columns),
         groups=tuple(groups),
     )
-    problems = [pose_problem(open_data, sample) for sample in data.samples]
+    problems = [build_problem(open_data, sample) for sample in data.samples]
     tables = []
-    for problem, whole in zip(problems, repeat_whole(problems, forest, params), strict=True):
+    for problem, whole in zip(
+        problems, repeat_cross_validation(problems, forest, params), strict=True
+    ):
         repeats = [explained for explained, _ in whole]
         table = pd.DataFrame(
             {

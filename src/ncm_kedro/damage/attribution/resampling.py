@@ -18,7 +18,7 @@ from ncm_kedro.damage.forests.explaining import (
     predict_linearly,
     run_tasks,
 )
-from ncm_kedro.damage.preparation.blocks import deal_folds, draw_blocks
+from ncm_kedro.damage.preparation.blocks import assign_folds, draw_blocks
 from ncm_kedro.params.damage_attribution import AttributionParams, DamageForestParams
 
 FloatArray = NDArray[np.float64]
@@ -27,7 +27,7 @@ Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
-class Problem:
+class AttributionProblem:
     """The particles of one sample, and what may explain their damage.
 
     Attributes
@@ -54,7 +54,7 @@ class Problem:
 
 
 Work: TypeAlias = Callable[
-    [Problem, DamageForestParams, AttributionParams, np.random.Generator], Answer
+    [AttributionProblem, DamageForestParams, AttributionParams, np.random.Generator], Answer
 ]
 
 
@@ -83,7 +83,7 @@ class Repeated:
 
 
 def repeat_explanations(
-    problems: Sequence[Problem], forest: DamageForestParams, params: AttributionParams
+    problems: Sequence[AttributionProblem], forest: DamageForestParams, params: AttributionParams
 ) -> list[Repeated]:
     """Explain the damage of every sample again and again.
 
@@ -96,7 +96,7 @@ def repeat_explanations(
     params
         How often; seed and threads.
     """
-    whole = repeat_whole(problems, forest, params)
+    whole = repeat_cross_validation(problems, forest, params)
     drawn = _run(
         problems, _explain_bootstrap, params.bootstraps, "bootstraps", forest=forest, params=params
     )
@@ -129,8 +129,8 @@ def repeat_explanations(
     ]
 
 
-def repeat_whole(
-    problems: Sequence[Problem], forest: DamageForestParams, params: AttributionParams
+def repeat_cross_validation(
+    problems: Sequence[AttributionProblem], forest: DamageForestParams, params: AttributionParams
 ) -> list[list[tuple[Explained, FloatArray]]]:
     """Explain all particles of every sample, with blocks dealt out anew each time.
 
@@ -148,7 +148,9 @@ def repeat_whole(
     list
         By sample and repeat: the explanation, and what a linear model says, (N,).
     """
-    return _run(problems, _explain_whole, params.repeats, "repeats", forest=forest, params=params)
+    return _run(
+        problems, _explain_cross_validated, params.repeats, "repeats", forest=forest, params=params
+    )
 
 
 def add_noise(values_np: FloatArray, rng: np.random.Generator) -> FloatArray:
@@ -157,7 +159,7 @@ def add_noise(values_np: FloatArray, rng: np.random.Generator) -> FloatArray:
 
 
 def _run(
-    problems: Sequence[Problem],
+    problems: Sequence[AttributionProblem],
     work: Work[Answer],
     count: int,
     purpose: str,
@@ -175,17 +177,17 @@ def _run(
     return [answers[count * number : count * (number + 1)] for number in range(len(problems))]
 
 
-def _stack(answers: Sequence[tuple[FloatArray, float]], problem: Problem) -> FloatArray:
+def _stack(answers: Sequence[tuple[FloatArray, float]], problem: AttributionProblem) -> FloatArray:
     return np.array([parts for parts, _ in answers]).reshape(-1, len(problem.groups) + 1)
 
 
-def _explain_whole(
-    problem: Problem,
+def _explain_cross_validated(
+    problem: AttributionProblem,
     forest: DamageForestParams,
     params: AttributionParams,
     rng: np.random.Generator,
 ) -> tuple[Explained, FloatArray]:
-    folds = deal_folds(problem.blocks, params.folds, rng)
+    folds = assign_folds(problem.blocks, params.folds, rng)
     values = add_noise(problem.values_np, rng)
     last = values.shape[1] - 1
     players = ([*problem.groups, [last]], [[column] for column in range(last + 1)])
@@ -194,7 +196,7 @@ def _explain_whole(
 
 
 def _explain_bootstrap(
-    problem: Problem,
+    problem: AttributionProblem,
     forest: DamageForestParams,
     params: AttributionParams,
     rng: np.random.Generator,
@@ -210,7 +212,7 @@ def _explain_bootstrap(
 
 
 def _explain_permuted(
-    problem: Problem,
+    problem: AttributionProblem,
     forest: DamageForestParams,
     params: AttributionParams,
     rng: np.random.Generator,
@@ -220,7 +222,7 @@ def _explain_permuted(
 
 
 def _explain_perturbed(
-    problem: Problem,
+    problem: AttributionProblem,
     forest: DamageForestParams,
     params: AttributionParams,
     rng: np.random.Generator,
@@ -236,7 +238,7 @@ def _explain_perturbed(
 
 
 def _share_parts(
-    problem: Problem,
+    problem: AttributionProblem,
     forest: DamageForestParams,
     params: AttributionParams,
     rng: np.random.Generator,
@@ -245,7 +247,7 @@ def _share_parts(
     values = add_noise(problem.values_np, rng)
     small = forest.model_copy(update={"trees": params.resampled_trees})
     found = explain_out_of_sample(
-        values, problem.damage, deal_folds(problem.blocks, params.resampled_folds, rng),
+        values, problem.damage, assign_folds(problem.blocks, params.resampled_folds, rng),
         [[*problem.groups, [values.shape[1] - 1]]],
         forest=small, rng=rng, max_explained=params.max_explained,
     )  # fmt: skip

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from ncm_kedro.damage.attribution.resampling import Problem, Repeated
+from ncm_kedro.damage.attribution.resampling import AttributionProblem, Repeated
 from ncm_kedro.damage.forests.explaining import Explained
 from ncm_kedro.params.damage_attribution import AttributionParams
 from ncm_kedro.particles.statistics.ranks import adjust_discoveries
@@ -27,7 +27,7 @@ IMPORTANCE_COLUMNS = (
 
 
 def tabulate_importance(
-    problem: Problem,
+    problem: AttributionProblem,
     found: Repeated,
     labels: Sequence[str],
     members: Sequence[str],
@@ -92,7 +92,7 @@ def tabulate_importance(
 
 
 def tabulate_attributes_alone(
-    problem: Problem, found: Repeated, names: Sequence[str]
+    problem: AttributionProblem, found: Repeated, names: Sequence[str]
 ) -> pd.DataFrame:
     """Tabulate what each attribute explains when it is a player of its own.
 
@@ -121,7 +121,9 @@ def tabulate_attributes_alone(
     )  # fmt: skip
 
 
-def tabulate_ranks(problem: Problem, found: Repeated, labels: Sequence[str]) -> pd.DataFrame:
+def tabulate_ranks(
+    problem: AttributionProblem, found: Repeated, labels: Sequence[str]
+) -> pd.DataFrame:
     """Tabulate the groups' ranks with attributes moved within their uncertainty.
 
     Parameters
@@ -194,7 +196,10 @@ def compare_importance(
 
 
 def tabulate_scores(
-    problem: Problem, found: Repeated, params: AttributionParams, rng: np.random.Generator
+    problem: AttributionProblem,
+    found: Repeated,
+    params: AttributionParams,
+    rng: np.random.Generator,
 ) -> pd.DataFrame:
     """Score the forest beside a linear model and the mean, out of sample.
 
@@ -290,7 +295,7 @@ def _rank(worth_bg: FloatArray) -> FloatArray:
     return ranks
 
 
-def _find_direction(problem: Problem, found: Repeated, column: int) -> float:
+def _find_direction(problem: AttributionProblem, found: Repeated, column: int) -> float:
     values = problem.values_np[:, column]
     shap = average_shap(found.repeats, 1)[:, column]
     if np.ptp(values) == 0 or np.ptp(shap) == 0:

@@ -151,7 +151,7 @@ def measure_synchrony(
     return table.astype({"sample_a": "str", "sample_b": "str"})
 
 
-def judge_synchrony(table: pd.DataFrame) -> str:
+def evaluate_synchrony(table: pd.DataFrame) -> str:
     """Say whether damage went from asynchronous to synchronous, a sentence per two samples.
 
     It is supported if the interval of the difference in Moran's I of damage lies above 0, and the
@@ -165,7 +165,7 @@ def judge_synchrony(table: pd.DataFrame) -> str:
     found = table[table["quantity"] == "morans_i"]
     single = found["sample_b"].isna()
     moran = found[single].set_index("sample_a")["value"]
-    sentences = [_judge_pair(row, moran) for row in found[~single].itertuples()]
+    sentences = [_evaluate_pair(row, moran) for row in found[~single].itertuples()]
     return "\n".join(sentences) or (
         "Whether damage became more synchronous cannot be told: there are no two samples to "
         "compare."
@@ -251,7 +251,7 @@ def _expect(name: str, count: int) -> float:
     return 1.0 if name == "pair_difference" else np.nan
 
 
-def _judge_pair(row: Any, moran: pd.Series) -> str:
+def _evaluate_pair(row: Any, moran: pd.Series) -> str:
     span = f"from {row.sample_a} to {row.sample_b}"
     if not np.isfinite([row.low, row.high]).all():
         return (

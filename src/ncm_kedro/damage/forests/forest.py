@@ -317,7 +317,7 @@ def grow_forest(
     feature, cut, left, right, value, cover = grow_trees(
         bins.bins_pn, np.ascontiguousarray(target), np.ascontiguousarray(rows), counts,
         params.trees, min(len(rows), params.max_draws), params.max_leaves,
-        params.min_leaf, max(1, round(params.feature_share * len(counts))), rng,
+        params.min_leaf, max(1, round(params.feature_fraction * len(counts))), rng,
     )  # fmt: skip
     table = np.zeros((len(counts), MAX_BINS))
     for number, edges in enumerate(bins.edges):

@@ -94,7 +94,7 @@ def fit_model(
     )
 
 
-def answer_particles(model: AttributionModel, particles: pd.DataFrame) -> pd.DataFrame:
+def predict_particles(model: AttributionModel, particles: pd.DataFrame) -> pd.DataFrame:
     """Predict the damage of particles, and share each prediction out between the attributes.
 
     Parameters
@@ -142,7 +142,7 @@ def answer_particles(model: AttributionModel, particles: pd.DataFrame) -> pd.Dat
             )
     answer["outside"] = _list_names(model, (values < model.lowest) | (values > model.highest))
     lacking = _list_names(model, ~np.isfinite(values))
-    answer["problem"] = [_say_problem(model, *row) for row in zip(lacking, asked, strict=True)]
+    answer["problem"] = [_format_problem(model, *row) for row in zip(lacking, asked, strict=True)]
     return answer
 
 
@@ -219,7 +219,7 @@ def _list_names(model: AttributionModel, marked_np: NDArray[np.bool_]) -> list[s
     return [", ".join(names[row]) for row in marked_np]
 
 
-def _say_problem(model: AttributionModel, lacking: str, asked: str) -> str:
+def _format_problem(model: AttributionModel, lacking: str, asked: str) -> str:
     if lacking:
         return f"no value of {lacking}"
     if asked not in model.forests:

@@ -38,7 +38,7 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 Strategy = Literal["draws", "seeds"]
 
-FEWEST_PARTICLES = 20
+MIN_PARTICLES = 20
 """Particles of a sample at least, so that one or more are left to test on."""
 
 _TEST_SHARE = 0.05
@@ -191,11 +191,11 @@ def _check_rows(rows: pd.DataFrame, names: Sequence[str]) -> None:
             expected="a finite number in every row", action="leave these particles out first",
         )  # fmt: skip
     counts = rows["sample"].value_counts()
-    if counts.empty or counts.min() < FEWEST_PARTICLES:
+    if counts.empty or counts.min() < MIN_PARTICLES:
         raise TableError(
             "rows of the paper's forest",
             found=f"particles by sample: {counts.to_dict()}",
-            expected=f"at least {FEWEST_PARTICLES} of each", action="leave small samples out",
+            expected=f"at least {MIN_PARTICLES} of each", action="leave small samples out",
         )  # fmt: skip
 
 

@@ -101,14 +101,14 @@ def add_shapley(values_pn: NDArray[Any], paths: Paths, players: int) -> NDArray[
         _mark_ways(values_pn, paths, leaf, ways)
         if count > _MEMO:
             for row in range(rows):
-                _share_out(share, ways[row], value, sums, found)
+                _compute_leaf_shap(share, ways[row], value, sums, found)
                 for slot in range(count):
                     answer[paths.slot_player[first + slot], row] += found[slot]
             continue
         for way in ways:
             if made_for[way] != leaf:
                 made_for[way] = leaf
-                _share_out(share, way, value, sums, found)
+                _compute_leaf_shap(share, way, value, sums, found)
                 memo[:count, way] = found[:count]
         for slot in range(count):
             worth, player = memo[slot], answer[paths.slot_player[first + slot]]
@@ -182,7 +182,7 @@ def _mark_ways(values_pn, paths, leaf, ways):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _share_out(share, goes, value, sums, found):  # type: ignore[no-untyped-def]
+def _compute_leaf_shap(share, goes, value, sums, found):  # type: ignore[no-untyped-def]
     """Shapley values of one leaf.
 
     The leaf is worth ``value`` times the product of 1 or 0 over the players of a coalition, as

@@ -27,9 +27,9 @@ from ncm_kedro.params.damage_attribution import AutoencoderParams
 
 FloatArray = NDArray[np.float64]
 
-_FEWEST_ROWS = 20
-_FEWEST_HELD = 4
-_MOST_STOPPING = 1000
+_MIN_ROWS = 20
+_MIN_VALIDATION_ROWS = 4
+_MAX_STOPPING = 1000
 
 
 @dataclass(frozen=True)
@@ -155,17 +155,17 @@ def split_rows(
         If there are fewer than 20 rows.
     """
     count = len(values)
-    if count < _FEWEST_ROWS:
+    if count < _MIN_ROWS:
         raise TableError(
             "particle table",
             found=f"{count} usable particles",
-            expected=f"at least {_FEWEST_ROWS}",
+            expected=f"at least {_MIN_ROWS}",
             action="give more particles, or leave out attributes that few particles have",
         )
-    held = max(round(params.validation_fraction * count), _FEWEST_HELD)
+    held = max(round(params.validation_fraction * count), _MIN_VALIDATION_ROWS)
     order = np.random.default_rng([params.seed, number, count]).permutation(count)
     validation, rest = (order[:held], order[held:]) if validate else (order[:0], order)
-    stopping = min(held, _MOST_STOPPING)
+    stopping = min(held, _MAX_STOPPING)
     train = values[rest[stopping:]]
     mean, scale = train.mean(axis=0), train.std(axis=0)
     scale[scale == 0] = 1.0

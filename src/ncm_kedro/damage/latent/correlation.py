@@ -30,8 +30,8 @@ INDEPENDENCE_CAVEAT = (
     "particles: their deviation is that of the drawing, not that of another electrode."
 )
 
-_FEWEST_BLOCKS = 5
-_FEWEST_PARTICLES = 10
+_MIN_BLOCKS = 5
+_MIN_PARTICLES = 10
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,8 @@ def correlate_damage(
 ) -> DamageCorrelations:
     """Correlate every attribute with damage in each sample, and compare consecutive samples.
 
-    Each subsample draws ``draw_size`` particles without replacement, or ``draw_share`` of the
+    Each subsample draws ``draw_size`` particles without replacement, or
+    ``subsample_fraction`` of the
     particles where there are fewer. Intervals of differences come from drawing blocks with
     replacement; the p-value compares two correlations after Fisher's transformation (1921).
 
@@ -174,11 +175,11 @@ def _group_samples(rows: pd.DataFrame) -> dict[str, NDArray[np.intp]]:
     samples = rows["sample"].to_numpy()
     groups = {str(sample): np.flatnonzero(samples == sample) for sample in pd.unique(samples)}
     for sample, places in groups.items():
-        if len(places) < _FEWEST_PARTICLES:
+        if len(places) < _MIN_PARTICLES:
             raise TableError(
                 f"sample {sample}",
                 found=f"{len(places)} usable particles",
-                expected=f"at least {_FEWEST_PARTICLES}",
+                expected=f"at least {_MIN_PARTICLES}",
                 action="leave the sample out, or give more particles",
             )
     return groups
@@ -190,7 +191,7 @@ def _correlate_first(values: FloatArray) -> FloatArray:
 
 
 def _find_draw_size(count: int, params: DamageCorrelationParams) -> int:
-    return min(params.draw_size, int(params.draw_share * count))
+    return min(params.draw_size, int(params.subsample_fraction * count))
 
 
 def _draw_correlations(
@@ -215,7 +216,7 @@ def _resample_blocks(
     They follow from the blocks' sums, so that the cost does not grow with the particles.
     """
     labels, places = np.unique(blocks, return_inverse=True)
-    if len(labels) < _FEWEST_BLOCKS:
+    if len(labels) < _MIN_BLOCKS:
         return np.full((params.resamples, values.shape[1] - 1), np.nan)
     y, x = values[:, :1], values[:, 1:]
     terms = np.concatenate([np.ones_like(y), y, y**2, x, x**2, x * y], axis=1)

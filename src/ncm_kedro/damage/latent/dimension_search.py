@@ -36,7 +36,7 @@ from ncm_kedro.damage.latent.autoencoder_batch import (
 from ncm_kedro.damage.preparation.groups import take_values
 from ncm_kedro.params.damage_attribution import AutoencoderParams
 
-ERROR_COLUMNS = ("d", "repeat", "method", "train_error", "validation_error", "hidden_error")
+ERROR_COLUMNS = ("d", "repeat", "method", "train_error", "validation_error", "masked_error")
 
 _HIDDEN_ROWS = 200
 _FILL_INS = 10
@@ -71,7 +71,8 @@ def search_dimensions(
 
     Each repeat draws three parts: validation rows, as many rows (1000 at most) to stop on, and
     the rest to train on, whose mean and deviation standardise all three. Validation rows take no
-    part in training, so that networks and principal components are judged alike. All networks are
+    part in training, so that networks and principal components are evaluated alike. All networks
+    are
     trained in one batched computation.
 
     Parameters
@@ -131,7 +132,7 @@ def choose_dimensions(errors: pd.DataFrame) -> tuple[int, int]:
         the regularised network alone.
     """
     own = errors[errors["method"] == "regularised"].groupby("d")
-    hidden, standard_error = own["hidden_error"].mean(), own["hidden_error"].sem()
+    hidden, standard_error = own["masked_error"].mean(), own["masked_error"].sem()
     least = int(hidden.to_numpy().argmin())
     limit = float(hidden.iloc[least] + standard_error.iloc[least])
     whole = own["validation_error"].mean()
@@ -140,7 +141,7 @@ def choose_dimensions(errors: pd.DataFrame) -> tuple[int, int]:
     )
 
 
-def measure_hidden_errors(
+def measure_masked_errors(
     reconstruct: Callable[[Tensor], Tensor], rows_mnk: Tensor
 ) -> NDArray[np.float64]:
     """Return the squared error of values that are predicted from the others of their row, (M,).
@@ -188,7 +189,7 @@ def _list_network_errors(
             "repeat": [plan.split for plan in plans],
             "method": ["regularised" if plan.regularised else "plain" for plan in plans],
             "train_error": trained, "validation_error": validated,
-            "hidden_error": measure_hidden_errors(reconstruct, validate[splits, :_HIDDEN_ROWS]),
+            "masked_error": measure_masked_errors(reconstruct, validate[splits, :_HIDDEN_ROWS]),
         }
     )  # fmt: skip
 
@@ -203,7 +204,7 @@ def _list_pca_errors(train: Tensor, validate: Tensor, most: int) -> pd.DataFrame
             for name, part in (("train_error", rows), ("validation_error", others))
         }
         stacked = others[:_HIDDEN_ROWS].expand(len(axes), -1, -1)
-        errors["hidden_error"] = measure_hidden_errors(partial(torch.bmm, mat2=projectors), stacked)
+        errors["masked_error"] = measure_masked_errors(partial(torch.bmm, mat2=projectors), stacked)
         d = np.arange(1, len(axes) + 1)
         parts.append(pd.DataFrame({"d": d, "repeat": number, "method": "pca", **errors}))
     return pd.concat(parts, ignore_index=True)

@@ -44,7 +44,7 @@ def rank_latents(autoencoder: Autoencoder, rows: pd.DataFrame, params: LinkParam
     """Rank the latent dimensions by their significance and mark those to keep.
 
     A dimension's significance is the rise of the reconstruction error when it is held at its
-    mean. The first ones that together hold ``share_kept`` of all rises are kept.
+    mean. The first ones that together hold ``retained_share`` of all rises are kept.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ def rank_latents(autoencoder: Autoencoder, rows: pd.DataFrame, params: LinkParam
             "latent": [autoencoder.latent_names[place] for place in order],
             "rise": rise[order],
             "share": share,
-            "kept": (before < params.share_kept - 1e-12) & (share > 0),
+            "kept": (before < params.retained_share - 1e-12) & (share > 0),
         }
     )
 

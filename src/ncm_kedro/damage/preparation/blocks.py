@@ -54,7 +54,7 @@ def assign_blocks(positions_nd: FloatArray, blocks: int) -> IntArray:
     return numbers
 
 
-def deal_folds(blocks_n: IntArray, folds: int, rng: np.random.Generator) -> IntArray:
+def assign_folds(blocks_n: IntArray, folds: int, rng: np.random.Generator) -> IntArray:
     """Deal whole blocks out to folds of balanced count.
 
     Parameters

@@ -29,7 +29,7 @@ from ncm_kedro.particles.columns import ATTRIBUTE_NAMES, ATTRIBUTES
 from ncm_kedro.particles.measure.plan import ParticleTables
 from ncm_kedro.particles.statistics.compare import order_samples
 
-LEFT_OUT_COLUMNS = ("attribute", "paper_name", "reason")
+EXCLUDED_COLUMNS = ("attribute", "paper_name", "reason")
 
 _UNCERTAINTY = "_uncertainty"
 
@@ -56,9 +56,9 @@ class DamageData:
     counts
         `COUNT_COLUMNS`: by sample all particles (``all``), those that are not used by reason, and
         ``used``; ``all`` is the sum of the others.
-    left_out
-        `LEFT_OUT_COLUMNS`: attributes that do not explain, those in `leaking` included.
-    set_aside
+    excluded_attributes
+        `EXCLUDED_COLUMNS`: attributes that do not explain, those in `leaking` included.
+    rejections
         Reason by sample that is not used.
     notes
         What had to be taken otherwise than wished.
@@ -74,8 +74,8 @@ class DamageData:
     leaking: tuple[str, ...]
     groups: tuple[tuple[str, ...], ...]
     counts: pd.DataFrame
-    left_out: pd.DataFrame
-    set_aside: dict[str, str]
+    excluded_attributes: pd.DataFrame
+    rejections: dict[str, str]
     notes: tuple[str, ...]
     comparable: bool
     preset: str
@@ -113,17 +113,18 @@ def prepare_damage(
     Raises
     ------
     SettingsError
-        If samples were measured with different presets, or `left_out` names no attribute.
+        If samples were measured with different presets, or `excluded_attributes` names no
+        attribute.
     TableError
         If no sample or no attribute is left; it lists the reasons.
     """
     preset = _find_preset(attributes)
-    _check_names(params.left_out)
+    _check_names(params.excluded_attributes)
     ordered = {sample: attributes[sample] for sample in order_samples(attributes, table)}
     chosen = select_damage(ordered, details, table, preset, params)
     leaking = _list_leaking(chosen, preset, params)
     rows = _stack_rows(chosen, (*chosen.inputs, *leaking), params.blocks)
-    missed = attributes.set_aside if isinstance(attributes, ParticleTables) else {}
+    missed = attributes.rejections if isinstance(attributes, ParticleTables) else {}
     return DamageData(
         rows=rows,
         samples=tuple(chosen.used),
@@ -131,8 +132,8 @@ def prepare_damage(
         leaking=leaking,
         groups=group_attributes(rows, chosen.inputs, params.group_correlation, EXACT_GROUPS),
         counts=count_particles(ordered, chosen),
-        left_out=_list_left_out(chosen),
-        set_aside={**missed, **chosen.set_aside},
+        excluded_attributes=_list_excluded(chosen),
+        rejections={**missed, **chosen.rejections},
         notes=chosen.scans.notes,
         comparable=chosen.scans.comparable,
         preset=preset,
@@ -153,8 +154,8 @@ def describe_data(data: DamageData) -> dict[str, Any]:
         "leaking": list(data.leaking),
         "groups": [list(group) for group in data.groups],
         "counts": data.counts.to_dict("records"),
-        "left_out": data.left_out.to_dict("records"),
-        "set_aside": dict(data.set_aside),
+        "excluded_attributes": data.excluded_attributes.to_dict("records"),
+        "rejections": dict(data.rejections),
         "notes": list(data.notes),
         "comparable": data.comparable,
         "preset": data.preset,
@@ -178,8 +179,10 @@ def restore_data(rows: pd.DataFrame, described: Mapping[str, Any]) -> DamageData
         leaking=tuple(described["leaking"]),
         groups=tuple(tuple(group) for group in described["groups"]),
         counts=pd.DataFrame(described["counts"], columns=list(COUNT_COLUMNS)),
-        left_out=pd.DataFrame(described["left_out"], columns=list(LEFT_OUT_COLUMNS)),
-        set_aside=dict(described["set_aside"]),
+        excluded_attributes=pd.DataFrame(
+            described["excluded_attributes"], columns=list(EXCLUDED_COLUMNS)
+        ),
+        rejections=dict(described["rejections"]),
         notes=tuple(described["notes"]),
         comparable=bool(described["comparable"]),
         preset=str(described["preset"]),
@@ -204,10 +207,10 @@ def _check_names(names: Sequence[str]) -> None:
     unknown = [name for name in names if name not in EXPLAINING]
     if unknown:
         raise SettingsError(
-            "left_out",
+            "excluded_attributes",
             found=", ".join(unknown),
             expected=f"among {', '.join(EXPLAINING)}",
-            action="mend `left_out` in the parameters of damage_attribution",
+            action="mend `excluded_attributes` in the parameters of damage_attribution",
         )
 
 
@@ -215,14 +218,14 @@ def _list_leaking(chosen: Selection, preset: str, params: DamageTableParams) -> 
     """List what is kept apart: it leaks, has values enough, and nothing else speaks against it."""
     if params.attributes == "all":
         return ()
-    refused = {*chosen.judged, *params.left_out}
+    refused = {*chosen.uninformative, *params.excluded_attributes}
     return tuple(name for name in list_leaks(preset) if name not in refused)
 
 
-def _list_left_out(chosen: Selection) -> pd.DataFrame:
-    reasons = chosen.judged | chosen.barred
+def _list_excluded(chosen: Selection) -> pd.DataFrame:
+    reasons = chosen.uninformative | chosen.ineligible
     found = [(a.name, a.paper_name, reasons[a.name]) for a in ATTRIBUTES if a.name in reasons]
-    return pd.DataFrame(found, columns=list(LEFT_OUT_COLUMNS))
+    return pd.DataFrame(found, columns=list(EXCLUDED_COLUMNS))
 
 
 def _stack_rows(chosen: Selection, kept: Sequence[str], blocks: int) -> pd.DataFrame:

@@ -178,11 +178,11 @@ class Selection:
         Those of them that have a value of every attribute in `inputs`.
     inputs
         Attributes that may explain, in the order of Table S1.
-    barred
+    ineligible
         Reason by attribute that may not explain, whatever its values.
-    judged
+    uninformative
         Reason by attribute whose values are missing or all the same.
-    set_aside
+    rejections
         Reason by sample that is not used.
     scans
         How the samples lie.
@@ -193,9 +193,9 @@ class Selection:
     whole: dict[str, pd.DataFrame]
     used: dict[str, pd.DataFrame]
     inputs: tuple[str, ...]
-    barred: dict[str, str]
-    judged: dict[str, str]
-    set_aside: dict[str, str]
+    ineligible: dict[str, str]
+    uninformative: dict[str, str]
+    rejections: dict[str, str]
     scans: Scans
     least_sphericity: float
 
@@ -229,19 +229,21 @@ def select_damage(
     """
     least = _find_least_sphericity(preset, params)
     candidates = {sample: _take_usable(part, least) for sample, part in attributes.items()}
-    aside = _refuse_samples(candidates, params)
+    aside = _reject_samples(candidates, params)
     while samples := [sample for sample in attributes if sample not in aside]:
         scans = read_scans(samples, table)
         whole = {sample: scans.place(sample, candidates[sample], details) for sample in samples}
-        barred = _bar_attributes(preset, scans, params)
-        judged = _judge_columns(whole, barred, params)
-        inputs = tuple(name for name in EXPLAINING if name not in barred | judged)
+        ineligible = _list_ineligible(preset, scans, params)
+        uninformative = _evaluate_columns(whole, ineligible, params)
+        inputs = tuple(name for name in EXPLAINING if name not in ineligible | uninformative)
         if not inputs:
-            raise _miss("attribute that may explain", judged | barred, "raise `max_undefined`")
+            raise _miss(
+                "attribute that may explain", uninformative | ineligible, "raise `max_undefined`"
+            )
         used = {sample: part.dropna(subset=list(inputs)) for sample, part in whole.items()}
-        refused = _refuse_samples(used, params)
+        refused = _reject_samples(used, params)
         if not refused:
-            return Selection(whole, used, inputs, barred, judged, aside, scans, least)
+            return Selection(whole, used, inputs, ineligible, uninformative, aside, scans, least)
         aside |= refused
     raise _miss("usable sample", aside, "mend what is named, or lower `min_particles`")
 
@@ -294,7 +296,7 @@ def _take_usable(table: pd.DataFrame, least_sphericity: float) -> pd.DataFrame:
     return table[whole & ~(table[_ROUNDNESS] < least_sphericity).to_numpy()]
 
 
-def _refuse_samples(parts: Mapping[str, pd.DataFrame], params: DamageTableParams) -> dict[str, str]:
+def _reject_samples(parts: Mapping[str, pd.DataFrame], params: DamageTableParams) -> dict[str, str]:
     """Give the reason by sample that is too small, or whose damage is all the same."""
     refused = {}
     for sample, part in parts.items():
@@ -311,39 +313,41 @@ def _refuse_samples(parts: Mapping[str, pd.DataFrame], params: DamageTableParams
     return refused
 
 
-def _bar_attributes(preset: str, scans: Scans, params: DamageTableParams) -> dict[str, str]:
+def _list_ineligible(preset: str, scans: Scans, params: DamageTableParams) -> dict[str, str]:
     leaks = LEAKS[preset] if params.attributes == "leakage_free" else {}
-    barred = {name: f"holds the damage: {reason}" for name, reason in leaks.items()}
+    ineligible = {name: f"holds the damage: {reason}" for name, reason in leaks.items()}
     if scans.axis is None:
-        barred |= dict.fromkeys(POSITIONS, _TURNED)
+        ineligible |= dict.fromkeys(POSITIONS, _TURNED)
     elif not params.lateral_positions:
-        barred |= {name: _LATERAL for name in POSITIONS if name != f"{scans.axis}_um"}
-    return barred | dict.fromkeys(params.left_out, _BY_HAND)
+        ineligible |= {name: _LATERAL for name in POSITIONS if name != f"{scans.axis}_um"}
+    return ineligible | dict.fromkeys(params.excluded_attributes, _BY_HAND)
 
 
-def _judge_columns(
-    whole: Mapping[str, pd.DataFrame], barred: Mapping[str, str], params: DamageTableParams
+def _evaluate_columns(
+    whole: Mapping[str, pd.DataFrame], ineligible: Mapping[str, str], params: DamageTableParams
 ) -> dict[str, str]:
     """Give the reason by attribute with too few values, or one value alone, in any sample."""
-    judged: dict[str, str] = {}
+    uninformative: dict[str, str] = {}
     for sample, part in whole.items():
         for name in EXPLAINING:
             share = part[name].isna().mean()
             if share == 1:
-                judged.setdefault(name, f"has no value in {sample}")
+                uninformative.setdefault(name, f"has no value in {sample}")
             elif share > params.max_undefined:
-                judged.setdefault(
+                uninformative.setdefault(
                     name, f"has no value for {share:.0%} of the whole particles of {sample}"
                 )
             elif part[name].nunique() == 1:
-                judged.setdefault(name, f"is the same for all particles of {sample}")
-    kept = [name for name in EXPLAINING if name not in judged and name not in barred]
+                uninformative.setdefault(name, f"is the same for all particles of {sample}")
+    kept = [name for name in EXPLAINING if name not in uninformative and name not in ineligible]
     for sample, part in whole.items():
         used = part.dropna(subset=kept)
         if len(used) >= params.min_particles:
             constant = [name for name in kept if used[name].nunique() == 1]
-            judged |= dict.fromkeys(constant, f"is the same for all used particles of {sample}")
-    return judged
+            uninformative |= dict.fromkeys(
+                constant, f"is the same for all used particles of {sample}"
+            )
+    return uninformative
 
 
 def _miss(what: str, reasons: Mapping[str, str], action: str) -> TableError:

@@ -12,9 +12,9 @@ from typing import Any
 import pandas as pd
 from kedro.io import AbstractDataset
 
-from ncm_kedro.datasets.wrappers import refuse_saving
+from ncm_kedro.datasets.wrappers import raise_read_only
 from ncm_kedro.errors import NcmError, TableError
-from ncm_kedro.sem.io.frames import FrameRecord, RawFrames, SetAside
+from ncm_kedro.sem.io.frames import FrameRecord, RawFrames, RejectedFile
 from ncm_kedro.synthetic.sem.frames import SyntheticFrame
 from ncm_kedro.synthetic.sem.writing import write_sem_frames
 
@@ -70,7 +70,7 @@ class RawFrameFolder(AbstractDataset[None, RawFrames]):
         list_frames = list_table if table.is_file() else list_folders
         raw = list_frames(self._filepath, labelled=self._labelled)
         if not raw.records:
-            others = f" ({len(raw.set_aside)} other files)" if raw.set_aside else ""
+            others = f" ({len(raw.rejections)} other files)" if raw.rejections else ""
             raise _nothing_there(self._filepath, f"no image that can be used{others}")
         return raw
 
@@ -82,7 +82,7 @@ class RawFrameFolder(AbstractDataset[None, RawFrames]):
         NcmError
             Always.
         """
-        refuse_saving(self._filepath, "raw frames")
+        raise_read_only(self._filepath, "raw frames")
 
     def _exists(self) -> bool:
         return self._filepath.is_dir() and any(self._filepath.iterdir())
@@ -112,11 +112,11 @@ def list_folders(root: Path, *, labelled: bool = True) -> RawFrames:
         folder = file.rpartition("/")[0]
         if path.suffix.lower() == SIDECAR_SUFFIX:
             if not _has_image(path):
-                aside.append(SetAside(file, "a text file without an image"))
+                aside.append(RejectedFile(file, "a text file without an image"))
         elif path.suffix.lower() not in IMAGE_SUFFIXES:
-            aside.append(SetAside(file, "not a JPEG, PNG or TIFF file"))
+            aside.append(RejectedFile(file, "not a JPEG, PNG or TIFF file"))
         elif labelled and not folder:
-            aside.append(SetAside(file, "an image that lies in no class folder"))
+            aside.append(RejectedFile(file, "an image that lies in no class folder"))
         else:
             class_name = folder.partition("/")[0] if labelled else ""
             records.append(FrameRecord(file, class_name, path, _find_sidecar(path)))
@@ -150,9 +150,9 @@ def list_table(root: Path, *, labelled: bool = True) -> RawFrames:
         file, class_name = settings.pop("file", ""), settings.pop("class", "")
         path = root / file
         if not path.is_file():
-            aside.append(SetAside(file, f"named in {FRAME_TABLE}, but there is no such file"))
+            aside.append(RejectedFile(file, f"named in {FRAME_TABLE}, but there is no such file"))
         elif labelled and not class_name:
-            aside.append(SetAside(file, f"{FRAME_TABLE} gives no class"))
+            aside.append(RejectedFile(file, f"{FRAME_TABLE} gives no class"))
         else:
             records.append(FrameRecord(file, class_name, path, _find_sidecar(path), settings))
     return RawFrames(root, tuple(records), tuple(aside))

@@ -10,14 +10,14 @@ from typing import Any
 import pandas as pd
 from kedro.io import AbstractDataset
 
-from ncm_kedro.datasets.wrappers import refuse_saving
-from ncm_kedro.sem.io.frames import SetAside
-from ncm_kedro.sem.survey.answers import AnswerFile, AnswerFiles
+from ncm_kedro.datasets.wrappers import raise_read_only
+from ncm_kedro.sem.io.frames import RejectedFile
+from ncm_kedro.sem.survey.answers import ResponseFile, ResponseFiles
 
 _DELIMITERS = (",", ";", "\t")
 
 
-class SurveyAnswerFolder(AbstractDataset[None, AnswerFiles]):
+class SurveyResponseFolder(AbstractDataset[None, ResponseFiles]):
     """Returned answers as ``<filepath>/*.csv``; read only.
 
     Commas, semicolons and tabs may stand between columns, as spreadsheets write them.
@@ -34,12 +34,12 @@ class SurveyAnswerFolder(AbstractDataset[None, AnswerFiles]):
         self._filepath = Path(filepath)
         self.metadata = metadata
 
-    def load(self) -> AnswerFiles:
+    def load(self) -> ResponseFiles:
         """Read every CSV; one that cannot be read is set aside and the others go on.
 
         Returns
         -------
-        AnswerFiles
+        ResponseFiles
             Tables of text, and what was set aside; nothing where there is no folder.
         """
         files, aside = [], []
@@ -47,14 +47,14 @@ class SurveyAnswerFolder(AbstractDataset[None, AnswerFiles]):
             if path.name.startswith(".") or not path.is_file():
                 continue
             if path.suffix.lower() != ".csv":
-                aside.append(SetAside(path.name, "not a CSV file"))
+                aside.append(RejectedFile(path.name, "not a CSV file"))
                 continue
             try:
-                files.append(AnswerFile(path.name, read_answers(path)))
+                files.append(ResponseFile(path.name, read_responses(path)))
             except (OSError, ValueError) as error:
                 problem = f"a table that cannot be read ({error}); expected UTF-8 CSV with a header"
-                aside.append(SetAside(path.name, problem))
-        return AnswerFiles(tuple(files), tuple(aside))
+                aside.append(RejectedFile(path.name, problem))
+        return ResponseFiles(tuple(files), tuple(aside))
 
     def save(self, data: None) -> None:
         """Refuse: answers are the experts'.
@@ -64,7 +64,7 @@ class SurveyAnswerFolder(AbstractDataset[None, AnswerFiles]):
         NcmError
             Always.
         """
-        refuse_saving(self._filepath, "experts' answers")
+        raise_read_only(self._filepath, "experts' answers")
 
     def _exists(self) -> bool:
         return self._filepath.is_dir()
@@ -73,7 +73,7 @@ class SurveyAnswerFolder(AbstractDataset[None, AnswerFiles]):
         return {"filepath": self._filepath.as_posix()}
 
 
-def read_answers(path: Path) -> pd.DataFrame:
+def read_responses(path: Path) -> pd.DataFrame:
     """Read a returned CSV as text, columns and cells stripped.
 
     Parameters

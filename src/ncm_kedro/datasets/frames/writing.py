@@ -31,7 +31,7 @@ from tqdm import tqdm
 
 from ncm_kedro.datasets.files import remove_unreferenced
 from ncm_kedro.errors import FrameError, StoreError
-from ncm_kedro.sem.io.frames import DecodedFrame, DecodedFrames, LabelledFrame, SetAside
+from ncm_kedro.sem.io.frames import DecodedFrame, DecodedFrames, LabelledFrame, RejectedFile
 
 FORMAT = "ncm-sem-frames"
 FORMAT_VERSION = 1
@@ -70,12 +70,12 @@ def open_store(folder: Path, *, mode: str) -> zarr.Group:
             folder, found="no store", expected="decoded frames", action="run sem_ingest first"
         ) from error
     except (ValueError, KeyError, TypeError) as error:
-        raise _foreign_store(folder, f"an index that cannot be parsed ({error})") from error
+        raise _not_a_store(folder, f"an index that cannot be parsed ({error})") from error
     found = (group.attrs.get("format"), group.attrs.get("version"))
     if mode != "r" and found == (None, None) and not any(folder.glob("*/zarr.json")):
         group.attrs.put({"format": FORMAT, "version": FORMAT_VERSION})
     elif found != (FORMAT, FORMAT_VERSION):
-        raise _foreign_store(folder, f"a Zarr group of format {found[0]}, version {found[1]}")
+        raise _not_a_store(folder, f"a Zarr group of format {found[0]}, version {found[1]}")
     return group
 
 
@@ -104,7 +104,7 @@ def save_frames(folder: Path, data: DecodedFrames, workers: int) -> None:
     for (frame, array), result in _show_progress(decoded, len(pending)):
         if isinstance(result, FrameError):
             logger.warning("set aside: %s", result)
-            rejected.append(SetAside(frame.record.file, str(result)))
+            rejected.append(RejectedFile(frame.record.file, str(result)))
         else:
             write_frame(group, array, result)
             index[frame.frame_id] = _index_entry(array, result.image_yx.shape)
@@ -116,7 +116,7 @@ def save_frames(folder: Path, data: DecodedFrames, workers: int) -> None:
             expected="at least one readable frame",
             action="repair or replace the files",
         )
-    aside = sorted((*data.set_aside, *rejected), key=lambda entry: entry.file)
+    aside = sorted((*data.rejections, *rejected), key=lambda entry: entry.file)
     group.attrs.put(
         {
             "format": FORMAT,
@@ -198,16 +198,16 @@ def decode_ahead(
 
 def _compare_with_store(
     folder: Path, data: DecodedFrames
-) -> tuple[dict[str, dict[str, Any]], list[_Pending], list[SetAside]]:
+) -> tuple[dict[str, dict[str, Any]], list[_Pending], list[RejectedFile]]:
     """Part frames into those complete in the store, those to decode, and those gone."""
     index: dict[str, dict[str, Any]] = {}
     pending: list[_Pending] = []
-    rejected: list[SetAside] = []
+    rejected: list[RejectedFile] = []
     for frame in data.frames:
         try:
             fingerprint = frame.record.fingerprint(data.reading_digest)
         except FrameError as error:
-            rejected.append(SetAside(frame.record.file, str(error)))
+            rejected.append(RejectedFile(frame.record.file, str(error)))
             continue
         array = f"{frame.frame_id}-{fingerprint}"
         shape = _read_complete_shape(folder / FRAMES / array)
@@ -241,7 +241,7 @@ def _show_progress(items: Iterator[_Item], total: int) -> Iterator[_Item]:
             logger.info("%d of %d frames decoded", done, total)
 
 
-def _foreign_store(folder: Path, found: str) -> StoreError:
+def _not_a_store(folder: Path, found: str) -> StoreError:
     return StoreError(
         folder,
         found=found,

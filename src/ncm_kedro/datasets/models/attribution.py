@@ -23,7 +23,7 @@ from ncm_kedro.damage.forests.model import (
     read_model,
     write_model,
 )
-from ncm_kedro.datasets.models.versions import mark_version
+from ncm_kedro.datasets.models.versions import tag_version
 from ncm_kedro.errors import ModelError
 from ncm_kedro.learning.evaluation.promotion import Promotion
 
@@ -97,7 +97,7 @@ class RegisteredAttributionDataset(AbstractDataset[AttributionRelease, Attributi
                 pip_requirements=[f"{name}=={version(name)}" for name in SERVING_REQUIREMENTS],
                 metadata=data.tags,
             )
-        mark_version(
+        tag_version(
             self._model_name,
             str(info.registered_model_version),
             promotion=data.promotion,

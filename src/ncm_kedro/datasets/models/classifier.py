@@ -25,16 +25,16 @@ from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from ncm_kedro.datasets.models.versions import mark_version
+from ncm_kedro.datasets.models.versions import tag_version
 from ncm_kedro.errors import ModelError
-from ncm_kedro.learning.evaluation.ood import UnknownDetector
+from ncm_kedro.learning.evaluation.ood import OODDetector
 from ncm_kedro.learning.evaluation.promotion import Promotion
 from ncm_kedro.learning.evaluation.region_statistics import AreaRanks
 from ncm_kedro.learning.models.classifier import ClassifierSettings, SemClassifier
 
 CLASSIFIER_FILE = "sem_classifier.safetensors"
 _SETTINGS_KEY = "ncm_sem_classifier"
-_DETECTOR = "unknown_detector/"
+_DETECTOR = "ood_detector/"
 _DETECTOR_ARRAYS = ("reference_nd", "location", "spread")
 
 
@@ -73,7 +73,7 @@ def read_classifier(path: Path) -> SemClassifier:
     return SemClassifier(settings, weights, detector)
 
 
-def _pack_detector(detector: UnknownDetector | None) -> dict[str, NDArray[np.generic]]:
+def _pack_detector(detector: OODDetector | None) -> dict[str, NDArray[np.generic]]:
     if detector is None:
         return {}
     arrays = {name: getattr(detector, name) for name in _DETECTOR_ARRAYS}
@@ -83,7 +83,7 @@ def _pack_detector(detector: UnknownDetector | None) -> dict[str, NDArray[np.gen
     return {f"{_DETECTOR}{name}": np.asarray(array) for name, array in arrays.items()}
 
 
-def _unpack_detector(arrays: dict[str, NDArray[Any]]) -> UnknownDetector | None:
+def _unpack_detector(arrays: dict[str, NDArray[Any]]) -> OODDetector | None:
     parts = {
         name.removeprefix(_DETECTOR): array
         for name, array in arrays.items()
@@ -91,7 +91,7 @@ def _unpack_detector(arrays: dict[str, NDArray[Any]]) -> UnknownDetector | None:
     }
     if not parts:
         return None
-    return UnknownDetector(
+    return OODDetector(
         **{name: parts[name] for name in _DETECTOR_ARRAYS},
         ranks=AreaRanks(parts["scores"], parts["weights"]),
         false_alarm_rate=parts["false_alarm_rate"].item(),
@@ -224,7 +224,7 @@ class RegisteredClassifierDataset(AbstractDataset[ClassifierRelease, "SemClassif
                 pip_requirements=[f"{name}=={version(name)}" for name in SERVING_REQUIREMENTS],
                 metadata={"classes": list(data.classifier.settings.classes), **data.tags},
             )
-        mark_version(
+        tag_version(
             self._model_name,
             str(info.registered_model_version),
             promotion=data.promotion,
@@ -287,7 +287,7 @@ def describe_signature(classes: Sequence[str]) -> ModelSignature:
         ColSpec(DataType.string, "prediction_set", required=False),
         ColSpec(DataType.long, "set_size", required=False),
         ColSpec(DataType.boolean, "unknown", required=False),
-        ColSpec(DataType.double, "unknown_p", required=False),
+        ColSpec(DataType.double, "ood_p_value", required=False),
         ColSpec(DataType.double, "energy", required=False),
         ColSpec(DataType.double, "feature_distance", required=False),
         ColSpec(DataType.string, "problem", required=False),

@@ -9,7 +9,7 @@ import mlflow
 import pandas as pd
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
-from ncm_kedro.damage.forests.model import answer_particles, read_model
+from ncm_kedro.damage.forests.model import predict_particles, read_model
 
 
 class ServedDamageAttribution(PythonModel):
@@ -28,7 +28,7 @@ class ServedDamageAttribution(PythonModel):
         self, context: PythonModelContext, model_input, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
         """Return prediction, base, SHAP values, attributes out of range, and problem."""
-        return answer_particles(self._model, pd.DataFrame(model_input))
+        return predict_particles(self._model, pd.DataFrame(model_input))
 
 
 mlflow.models.set_model(ServedDamageAttribution())

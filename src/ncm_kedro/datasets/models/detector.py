@@ -20,7 +20,7 @@ from mlflow.models import ModelSignature
 from mlflow.tracking import MlflowClient
 from mlflow.types import ColSpec, DataType, Schema
 
-from ncm_kedro.datasets.models.versions import mark_version
+from ncm_kedro.datasets.models.versions import tag_version
 from ncm_kedro.errors import ModelError
 from ncm_kedro.learning.evaluation.promotion import Promotion
 from ncm_kedro.tomo.detector.detector import STARTER_FOLDER, Detector, load_detector
@@ -96,7 +96,7 @@ class RegisteredDetectorDataset(AbstractDataset[DetectorRelease, Detector]):
             pip_requirements=[f"{name}=={version(name)}" for name in SERVING_REQUIREMENTS],
             metadata=data.tags,
         )
-        mark_version(
+        tag_version(
             self._model_name,
             str(info.registered_model_version),
             promotion=data.promotion,

@@ -10,7 +10,7 @@ import pandas as pd
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
 from ncm_kedro.datasets.models.classifier import read_classifier
-from ncm_kedro.sem.inference.classify import answer_frame, build_frame_classifier
+from ncm_kedro.sem.inference.classify import build_frame_classifier, predict_frame
 
 
 class ServedSemClassifier(PythonModel):
@@ -33,7 +33,7 @@ class ServedSemClassifier(PythonModel):
         """Return a row per frame: class, composition, state, safeguards, probabilities, problem."""
         table = pd.DataFrame(model_input)
         rows = [
-            answer_frame(
+            predict_frame(
                 self._classifier,
                 image=row.get("image"),
                 path=row.get("path"),

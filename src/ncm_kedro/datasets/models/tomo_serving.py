@@ -10,7 +10,7 @@ import pandas as pd
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
 from ncm_kedro.tomo.detector.detector import load_detector
-from ncm_kedro.tomo.sections.predictions import answer_section
+from ncm_kedro.tomo.sections.predictions import predict_section
 
 
 class ServedParticleDetector(PythonModel):
@@ -33,7 +33,7 @@ class ServedParticleDetector(PythonModel):
         rows = [
             {"row": number, **particle}
             for number, row in enumerate(pd.DataFrame(model_input).to_dict("records"))
-            for particle in answer_section(
+            for particle in predict_section(
                 self._detector,
                 image=row.get("image"),
                 path=row.get("path"),

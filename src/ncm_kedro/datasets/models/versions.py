@@ -12,7 +12,7 @@ from ncm_kedro.learning.evaluation.promotion import Promotion
 logger = logging.getLogger(__name__)
 
 
-def mark_version(
+def tag_version(
     model_name: str,
     number: str,
     *,

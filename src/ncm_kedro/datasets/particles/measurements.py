@@ -34,18 +34,18 @@ from typing import Any
 import numpy as np
 from kedro.io import AbstractDataset
 
+from ncm_kedro.atomic_write import write_atomic
 from ncm_kedro.datasets.files import (
     describe_space,
     lock_store,
-    read_set_aside,
+    read_rejections,
     report_write_errors,
-    write_set_aside,
+    write_rejections,
 )
 from ncm_kedro.datasets.particles.tables import encode_table, read_table
 from ncm_kedro.errors import SettingsError, StoreError, TomogramError
 from ncm_kedro.particles.measure.measure import Cells, Measurement
 from ncm_kedro.particles.measure.plan import MeasurementPlan, Measurements
-from ncm_kedro.whole_files import write_whole
 
 FORMAT, FORMAT_VERSION = "ncm-kedro measurement", 1
 RECORD = "record.json"
@@ -78,7 +78,7 @@ def write_measurement(folder: Path, measurement: Measurement, fingerprint: str) 
     np.savez_compressed(buffer, **{name: getattr(measurement.cells, name) for name in _COUNTS})
     contents[_CELLS] = buffer.getvalue()
     for file, content in contents.items():
-        write_whole(folder / file, content)
+        write_atomic(folder / file, content)
     record = {
         "format": FORMAT,
         "version": FORMAT_VERSION,
@@ -89,7 +89,7 @@ def write_measurement(folder: Path, measurement: Measurement, fingerprint: str) 
         "axis_to_collector": measurement.axis_to_collector,
         "sha256": {file: hashlib.sha256(content).hexdigest() for file, content in contents.items()},
     }
-    write_whole(folder / RECORD, json.dumps(record, indent=2).encode())
+    write_atomic(folder / RECORD, json.dumps(record, indent=2).encode())
     sync_folder(folder)
 
 
@@ -225,7 +225,7 @@ class MeasurementFolder(AbstractDataset[Mapping[str, MeasurementPlan], Measureme
             If there is no measurement, or a damaged one.
         """
         self._recover_all()
-        aside = read_set_aside(self._filepath)
+        aside = read_rejections(self._filepath)
         folders = [path for path in self._list_folders() if path.name not in aside]
         if not folders and not aside:
             raise StoreError(
@@ -267,13 +267,13 @@ class MeasurementFolder(AbstractDataset[Mapping[str, MeasurementPlan], Measureme
                     refused[plan.name] = error
                     _log.warning("set aside: %s", error)
             reasons = {name: str(error) for name, error in refused.items()}
-            write_set_aside(self._filepath, reasons)
+            write_rejections(self._filepath, reasons)
         if len(refused) == len(plans):
             raise next(iter(refused.values()))
 
     def content_hash(self) -> str | None:
         """Return a hash over the fingerprints of what `load` reads, None where there is none."""
-        aside = read_set_aside(self._filepath)
+        aside = read_rejections(self._filepath)
         told = [
             f"{path.name} {read_fingerprint(path / RECORD)}"
             for path in self._list_folders()
@@ -310,7 +310,7 @@ class MeasurementFolder(AbstractDataset[Mapping[str, MeasurementPlan], Measureme
             if partial.exists():
                 shutil.rmtree(partial)
             partial.mkdir()
-            write_whole(partial / _PLAN, json.dumps({"fingerprint": plan.fingerprint}).encode())
+            write_atomic(partial / _PLAN, json.dumps({"fingerprint": plan.fingerprint}).encode())
         if read_fingerprint(result / RECORD) != plan.fingerprint:
             _log.info("%s: measuring, %s", folder, describe_space(self._filepath))
             work.mkdir(exist_ok=True)

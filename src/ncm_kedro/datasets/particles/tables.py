@@ -15,16 +15,16 @@ import pyarrow.parquet as pq
 from kedro.io import AbstractDataset
 
 from ncm_kedro import __version__
+from ncm_kedro.atomic_write import write_atomic
 from ncm_kedro.datasets.files import (
     lock_store,
-    read_set_aside,
+    read_rejections,
     report_write_errors,
-    write_set_aside,
+    write_rejections,
 )
 from ncm_kedro.errors import SettingsError, StoreError
 from ncm_kedro.particles.columns import ATTRIBUTES
 from ncm_kedro.particles.measure.plan import ParticleTables
-from ncm_kedro.whole_files import write_whole
 
 SUFFIX = ".parquet"
 Columns = Literal["attributes", "plain"]
@@ -82,7 +82,7 @@ class ParticleTableFolder(AbstractDataset[Mapping[str, pd.DataFrame], ParticleTa
         StoreError
             If there is no table, or a damaged one.
         """
-        aside = read_set_aside(self._filepath)
+        aside = read_rejections(self._filepath)
         files = [path for path in self._list_files() if path.name.removesuffix(SUFFIX) not in aside]
         if not files and not aside:
             raise StoreError(
@@ -107,7 +107,7 @@ class ParticleTableFolder(AbstractDataset[Mapping[str, pd.DataFrame], ParticleTa
             If there is no table, another run writes here, the disk is full, or the folder may not
             be written.
         """
-        aside = data.set_aside if isinstance(data, ParticleTables) else {}
+        aside = data.rejections if isinstance(data, ParticleTables) else {}
         if not data:
             raise StoreError(
                 self._filepath,
@@ -120,12 +120,12 @@ class ParticleTableFolder(AbstractDataset[Mapping[str, pd.DataFrame], ParticleTa
         with report_write_errors(self._filepath, _KEPT), lock_store(self._filepath):
             self._filepath.mkdir(parents=True, exist_ok=True)
             for name, content in contents.items():
-                write_whole(self._filepath / f"{name}{SUFFIX}", content)
-            write_set_aside(self._filepath, aside)
+                write_atomic(self._filepath / f"{name}{SUFFIX}", content)
+            write_rejections(self._filepath, aside)
 
     def content_hash(self) -> str | None:
         """Return a hash over the files that `load` reads, None where there is none."""
-        aside = read_set_aside(self._filepath)
+        aside = read_rejections(self._filepath)
         digest = hashlib.sha256()
         files = [path for path in self._list_files() if path.name.removesuffix(SUFFIX) not in aside]
         for path in files:

@@ -13,9 +13,9 @@ from kedro.io import AbstractDataset
 from ncm_kedro.datasets.files import (
     describe_space,
     lock_store,
-    read_set_aside,
+    read_rejections,
     report_write_errors,
-    write_set_aside,
+    write_rejections,
 )
 from ncm_kedro.datasets.tomograms.store import (
     SUFFIX,
@@ -82,7 +82,7 @@ class VolumeFolder(AbstractDataset[Plans, Volumes]):
             If there is no volume, or one whose metadata is damaged.
         """
         self._recover()
-        aside = read_set_aside(self._filepath)
+        aside = read_rejections(self._filepath)
         stores = [path for path in _list_stores(self._filepath) if _name(path) not in aside]
         if not stores and not aside and not self.may_be_missing:
             raise StoreError(
@@ -125,7 +125,7 @@ class VolumeFolder(AbstractDataset[Plans, Volumes]):
                     refused[plan.name] = error
                     _log.warning("set aside: %s", error)
             reasons = {name: str(error) for name, error in refused.items()}
-            write_set_aside(self._filepath, reasons)
+            write_rejections(self._filepath, reasons)
         if plans and len(refused) == len(plans):
             raise next(iter(refused.values()))
 

@@ -19,7 +19,7 @@ from ncm_kedro.datasets.tomograms.notes import (
     convert_to_um,
     drop_unit_axes,
     join_spacing,
-    refuse_volume,
+    make_volume_error,
 )
 from ncm_kedro.errors import TomogramError
 from ncm_kedro.tomo.volumes.volume import Spacing
@@ -54,7 +54,7 @@ def open_hdf5(path: Path, dataset: str | None) -> OpenedVolume:
         If the file is damaged, or it is not clear which data set is the volume.
     """
     if not path.stat().st_size:
-        raise refuse_volume(path, "an empty file (0 bytes)")
+        raise make_volume_error(path, "an empty file (0 bytes)")
     try:
         with h5py.File(path, "r", locking=False) as file:
             items = dict(_walk(file))
@@ -65,7 +65,7 @@ def open_hdf5(path: Path, dataset: str | None) -> OpenedVolume:
             read = Hdf5Region(path, chosen.name, chosen.ndim - len(shape))
             return OpenedVolume(volume, chosen.dtype, read, spacing, said, (path,))
     except _READ_ERRORS as error:
-        raise refuse_volume(
+        raise make_volume_error(
             path,
             f"a damaged or truncated file ({error})",
             "an intact HDF5 file",
@@ -122,7 +122,7 @@ def _choose(
     }  # fmt: skip
     sound = {name: item for name, item in volumes.items() if not _is_projection(item)}
     if volumes and not sound:
-        raise refuse_volume(
+        raise make_volume_error(
             path,
             f"projections with their angles ({', '.join(volumes)})",
             "a reconstructed volume",
@@ -188,7 +188,7 @@ def _find_size(items: dict[str, h5py.Dataset], names: Sequence[str]) -> tuple[fl
 
 def _unclear(path: Path, found: str, items: dict[str, h5py.Dataset]) -> TomogramError:
     listed = [f"{name} {item.shape} {item.dtype}" for name, item in items.items()][:12]
-    return refuse_volume(
+    return make_volume_error(
         path,
         f"{found} (the file holds {'; '.join(listed) or 'no data set'})",
         "one volume (z, y, x), such as /exchange/data or /entry/.../data",

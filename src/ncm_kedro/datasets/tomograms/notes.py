@@ -115,27 +115,27 @@ def check_volume(source: Path, shape: Sequence[int], kind: np.dtype[Any]) -> Tri
     """
     text = " x ".join(str(n) for n in shape) or "a single number"
     if kind.kind not in "biuf" or kind.itemsize > 8:
-        raise refuse_volume(source, f"values of type {kind}", "whole or real numbers",
+        raise make_volume_error(source, f"values of type {kind}", "whole or real numbers",
                             "save the grey values as uint8, uint16 or float32")  # fmt: skip
     if 0 in shape:
-        raise refuse_volume(source, f"an empty array ({text})")
+        raise make_volume_error(source, f"an empty array ({text})")
     if len(shape) == 2:
-        raise refuse_volume(
+        raise make_volume_error(
             source, f"a 2-D image ({text})",
             action=f"put all sections of the sample into one stack, or as files into one folder "
             f"{source.stem.split('.')[0]}/; one section alone is no volume, but can serve to "
             "train the detector",
         )  # fmt: skip
     if len(shape) != 3:
-        raise refuse_volume(source, f"an array of {len(shape)} axes ({text})")
+        raise make_volume_error(source, f"an array of {len(shape)} axes ({text})")
     if min(shape) == 1:
         axis = "zyx"[list(shape).index(1)]
-        raise refuse_volume(source, f"a volume that is one voxel thin along {axis} ({text})")
+        raise make_volume_error(source, f"a volume that is one voxel thin along {axis} ({text})")
     depth, height, width = (int(n) for n in shape)
     return depth, height, width
 
 
-def refuse_volume(
+def make_volume_error(
     source: Path,
     found: str,
     expected: str = "a volume of grey values (z, y, x), at least two voxels along each axis",
@@ -223,7 +223,7 @@ def read_notes(path: Path) -> TomogramNotes:
         raise _refuse(path, faults) from error
 
 
-def demand_voxel_size(source: Path, notes: Path, said: str) -> TomogramError:
+def make_voxel_size_error(source: Path, notes: Path, said: str) -> TomogramError:
     """Make the error for a tomogram whose voxel size nobody knows.
 
     Parameters

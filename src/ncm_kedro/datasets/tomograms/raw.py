@@ -21,13 +21,13 @@ from ncm_kedro.datasets.tomograms.notes import (
     OpenedVolume,
     Region,
     TomogramNotes,
-    demand_voxel_size,
+    make_volume_error,
+    make_voxel_size_error,
     read_notes,
-    refuse_volume,
 )
 from ncm_kedro.datasets.tomograms.tiff import TIFF_SUFFIXES, open_sections, open_tiff
 from ncm_kedro.datasets.tomograms.zarr import is_zarr, open_zarr
-from ncm_kedro.datasets.wrappers import refuse_saving
+from ncm_kedro.datasets.wrappers import raise_read_only
 from ncm_kedro.errors import NcmError, SettingsError, TomogramError
 from ncm_kedro.tomo.volumes.volume import Spacing, Triple
 
@@ -99,7 +99,7 @@ class RawTomogram:
             return self.opened.read(region)
         except _READ_ERRORS as error:
             z = region[0]
-            raise refuse_volume(
+            raise make_volume_error(
                 Path(self.source),
                 f"sections {z.start} to {(z.stop or 0) - 1} that cannot be read ({error})",
                 "an intact file",
@@ -185,7 +185,7 @@ class RawTomogramFolder(AbstractDataset[None, RawTomograms]):
         if not tomograms:
             raise rejected[0][1]
         rows = [(file, str(error)) for file, error in rejected] + list(
-            self._list_strangers(sources)
+            self._list_unrelated(sources)
         )
         return RawTomograms(
             tomograms, pd.DataFrame(rows, columns=["file", "reason"], dtype="str")
@@ -199,7 +199,7 @@ class RawTomogramFolder(AbstractDataset[None, RawTomograms]):
         NcmError
             Always.
         """
-        refuse_saving(self._filepath, "raw tomograms")
+        raise_read_only(self._filepath, "raw tomograms")
 
     def content_hash(self) -> str | None:
         """Return a hash over the files' names, sizes and times, None where nothing can be used."""
@@ -230,7 +230,7 @@ class RawTomogramFolder(AbstractDataset[None, RawTomograms]):
             )
         return {sample: sources[sample] for sample in self._samples}
 
-    def _list_strangers(self, sources: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    def _list_unrelated(self, sources: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         if self._samples is not None:
             return
         for path in self._list_visible():
@@ -280,7 +280,7 @@ def open_tomogram(sample: str, paths: Sequence[Path], folder: Path) -> RawTomogr
     """
     path = paths[0]
     if len(paths) > 1:
-        raise refuse_volume(
+        raise make_volume_error(
             path,
             f"{len(paths)} inputs for sample {sample}: {', '.join(p.name for p in paths)}",
             "one file or folder per sample",
@@ -293,7 +293,7 @@ def open_tomogram(sample: str, paths: Sequence[Path], folder: Path) -> RawTomogr
     if notes.spacing_um is not None:
         size, said = notes.spacing_um, notes_path.name
     if size is None:
-        raise demand_voxel_size(path, notes_path, said)
+        raise make_voxel_size_error(path, notes_path, said)
     return RawTomogram(
         name=sample,
         source=path.as_posix(),

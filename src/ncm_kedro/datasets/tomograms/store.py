@@ -42,7 +42,7 @@ from ncm_kedro.datasets.tomograms.metadata import (
 from ncm_kedro.errors import StoreError
 from ncm_kedro.params.tomo_segment import TomoComputeParams
 from ncm_kedro.tomo.volumes.blocks import list_blocks, run_blocks
-from ncm_kedro.tomo.volumes.pyramid import HalveBlock, Level, guard_array, list_levels
+from ncm_kedro.tomo.volumes.pyramid import DownsampleBlock, Level, guard_array, list_levels
 from ncm_kedro.tomo.volumes.volume import Triple, Volume, VolumePlan, VolumeTarget
 
 SUFFIX = ".ome.zarr"
@@ -240,7 +240,7 @@ def _write_pyramids(
     for prefix, is_label in pyramids:
         for number, level in enumerate(levels[1:], start=1):
             run_blocks(
-                HalveBlock(
+                DownsampleBlock(
                     guard_array(group[f"{prefix}{number - 1}"]),
                     group[f"{prefix}{number}"],
                     level.factors_zyx,

@@ -20,7 +20,7 @@ from ncm_kedro.datasets.tomograms.notes import (
     check_volume,
     convert_to_um,
     join_spacing,
-    refuse_volume,
+    make_volume_error,
 )
 from ncm_kedro.errors import TomogramError
 from ncm_kedro.tomo.volumes.volume import Spacing, Triple
@@ -46,7 +46,7 @@ def open_tiff(path: Path) -> OpenedVolume:
         If it is damaged, or not one grey volume.
     """
     if not path.stat().st_size:
-        raise refuse_volume(path, "an empty file (0 bytes)")
+        raise make_volume_error(path, "an empty file (0 bytes)")
     try:
         with tifffile.TiffFile(path) as tiff:
             return _describe_stack(path, tiff)
@@ -61,13 +61,13 @@ def _describe_stack(path: Path, tiff: tifffile.TiffFile) -> OpenedVolume:
     shapes = {(page.shape, page.dtype) for page in (s.keyframe for s in tiff.series)}
     if len(tiff.series) > 1 and len(shapes) > 1:
         found = " and ".join(sorted(f"{s} {d}" for s, d in shapes))
-        raise refuse_volume(path, f"sections of different shape or type: {found}")
+        raise make_volume_error(path, f"sections of different shape or type: {found}")
     if len(tiff.series) > 1:
-        raise refuse_volume(path, f"{len(tiff.series)} separate images in one file")
+        raise make_volume_error(path, f"{len(tiff.series)} separate images in one file")
     if "S" in series.axes or "C" in series.axes or page.samplesperpixel > 1:
-        raise refuse_volume(path, f"colour or several channels (axes {series.axes})")
+        raise make_volume_error(path, f"colour or several channels (axes {series.axes})")
     if page.photometric == tifffile.PHOTOMETRIC.PALETTE:
-        raise refuse_volume(path, "a colour palette instead of grey values")
+        raise make_volume_error(path, "a colour palette instead of grey values")
     shape = check_volume(path, series.shape, series.dtype)
     kind = series.dtype.newbyteorder(tiff.byteorder)
     size = path.stat().st_size
@@ -99,14 +99,14 @@ def open_sections(folder: Path) -> OpenedVolume:
     """
     files = list_sections(folder)
     if not files:
-        raise refuse_volume(folder, "a folder without TIFF or PNG sections")
+        raise make_volume_error(folder, "a folder without TIFF or PNG sections")
     if len(files) == 1 and files[0].suffix.lower() in TIFF_SUFFIXES:
         return open_tiff(files[0])
     first = _describe_section(files[0])
     for file in files[1:]:
         other = _describe_section(file)
         if other != first:
-            raise refuse_volume(
+            raise make_volume_error(
                 file,
                 f"a section of {other[0]} {other[1]}, where the first ({files[0].name}) has "
                 f"{first[0]} {first[1]}",
@@ -168,7 +168,7 @@ class SectionFolder:
 
 def _describe_section(file: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
     if not file.stat().st_size:
-        raise refuse_volume(file, "an empty file (0 bytes)")
+        raise make_volume_error(file, "an empty file (0 bytes)")
     if file.suffix.lower() not in TIFF_SUFFIXES:
         image = _read_section(file)
         return image.shape, image.dtype
@@ -177,10 +177,10 @@ def _describe_section(file: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
             _check_chain(file, tiff)
             page = tiff.pages[0]
             if len(tiff.pages) > 1:
-                raise refuse_volume(file, f"{len(tiff.pages)} pages in one file of a folder",
+                raise make_volume_error(file, f"{len(tiff.pages)} pages in one file of a folder",
                                     "one section per file")  # fmt: skip
             if len(page.shape) != 2 or page.photometric == tifffile.PHOTOMETRIC.PALETTE:
-                raise refuse_volume(file, f"a colour image ({page.shape})", "grey sections")
+                raise make_volume_error(file, f"a colour image ({page.shape})", "grey sections")
             if _end_of(page) > file.stat().st_size:
                 raise _damaged(file, f"{file.stat().st_size} of {_end_of(page)} bytes")
             return page.shape, page.dtype.newbyteorder(tiff.byteorder)
@@ -195,7 +195,7 @@ def _read_section(file: Path) -> NDArray[Any]:
     if image is None:
         raise _damaged(file, "no image that can be decoded")
     if image.ndim != 2:
-        raise refuse_volume(file, f"a colour image ({image.shape})", "grey sections")
+        raise make_volume_error(file, f"a colour image ({image.shape})", "grey sections")
     return np.asarray(image)
 
 
@@ -278,5 +278,5 @@ def _natural_key(text: str) -> list[tuple[int, int, str]]:
 
 
 def _damaged(path: Path, found: str) -> TomogramError:
-    return refuse_volume(path, f"a damaged or truncated file ({found})", "an intact image file",
+    return make_volume_error(path, f"a damaged or truncated file ({found})", "an intact image file",
                          "copy or export the file again")  # fmt: skip

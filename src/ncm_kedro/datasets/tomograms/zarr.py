@@ -18,7 +18,7 @@ from ncm_kedro.datasets.tomograms.notes import (
     convert_to_um,
     drop_unit_axes,
     join_spacing,
-    refuse_volume,
+    make_volume_error,
 )
 from ncm_kedro.errors import TomogramError
 from ncm_kedro.tomo.volumes.volume import Spacing
@@ -54,7 +54,7 @@ def open_zarr(folder: Path, dataset: str | None) -> OpenedVolume:
         shape = drop_unit_axes(array.shape)
         volume = check_volume(folder, shape, array.dtype)
     except _READ_ERRORS as error:
-        raise refuse_volume(
+        raise make_volume_error(
             folder,
             f"a store that cannot be read ({error!r})",
             "a Zarr array or an OME-Zarr image",
@@ -120,7 +120,7 @@ def _find_ome_size(
     named = [axis if isinstance(axis, Mapping) else {"name": axis} for axis in axes]
     if [str(axis["name"]).lower() for axis in named][-3:] != ["z", "y", "x"]:
         names = "".join(str(axis["name"]) for axis in named)
-        raise refuse_volume(folder, f"axes {names}", "axes that end in z, y, x")
+        raise make_volume_error(folder, f"axes {names}", "axes that end in z, y, x")
     steps = [
         *image["datasets"][0].get("coordinateTransformations", []),
         *image.get("coordinateTransformations", []),
@@ -141,7 +141,7 @@ def _join(units: Sequence[Any]) -> str:
 def _unclear(folder: Path, found: str, node: zarr.Group) -> TomogramError:
     held = [f"{name} {item.shape}" for name, item in node.members(max_depth=None)
             if isinstance(item, zarr.Array)]  # fmt: skip
-    return refuse_volume(
+    return make_volume_error(
         folder,
         f"{found} (the store holds {'; '.join(held[:12]) or 'no array'})",
         "a Zarr array (z, y, x) or an OME-Zarr image",

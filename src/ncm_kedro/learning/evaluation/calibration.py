@@ -193,10 +193,10 @@ def fit_sets(
     """
     level = 1.0 - params.coverage
     needed = count_areas_needed(level)
-    strangeness = 1.0 - probabilities[np.arange(len(labels)), labels].astype(np.float64)
+    nonconformity = 1.0 - probabilities[np.arange(len(labels)), labels].astype(np.float64)
     mosaic = np.asarray(mosaics, dtype=str)
     count = len(np.unique(mosaic))
-    common = min(1.0, rank_areas(strangeness, mosaic.tolist()).find_threshold(level))
+    common = min(1.0, rank_areas(nonconformity, mosaic.tolist()).find_threshold(level))
     thresholds, n_mosaics, poor = [common] * len(classes), [count] * len(classes), []
     if params.kind == "class_conditional":
         for number, name in enumerate(classes):
@@ -205,7 +205,7 @@ def fit_sets(
             if own < needed:
                 poor.append(f"{name} ({own})")
                 continue
-            ranks = rank_areas(strangeness[mine], mosaic[mine].tolist())
+            ranks = rank_areas(nonconformity[mine], mosaic[mine].tolist())
             thresholds[number], n_mosaics[number] = ranks.find_threshold(level), own
     return ConformalSets(
         coverage=params.coverage,

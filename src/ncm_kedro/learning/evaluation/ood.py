@@ -1,6 +1,6 @@
 """A flag of crops that are like nothing the classifier was trained on.
 
-Two measures of strangeness: how far a crop's features, scaled to length one, lie from their k-th
+Two OOD scores: how far a crop's features, scaled to length one, lie from their k-th
 nearest neighbour among the training crops (Sun et al. 2022, arXiv:2204.06507, section 3), and the
 energy of its logits (Liu et al. 2020, arXiv:2010.03759, eq. 4). Each is set against what it is on
 the validation split, the larger excess counts, and its rank among the validation mosaics gives
@@ -9,7 +9,7 @@ one p-value (`area_ranks`). One test in place of two corrected ones asks for hal
 The flag alarms on the asked share of validation crops, mosaics weighing alike. A threshold that
 promised no more than that share on new ground would lie above all validation crops where mosaics
 are few, and one odd crop would make the flag blind; so the asked share is what is expected, and
-what can be promised (`UnknownDetector.level`) is said beside it.
+what can be promised (`OODDetector.level`) is said beside it.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from ncm_kedro.learning.evaluation.region_statistics import (
     weigh_areas,
 )
 from ncm_kedro.learning.models.predict import CropOutputs
-from ncm_kedro.params.tune_train import UnknownParams
+from ncm_kedro.params.tune_train import OODParams
 
 _ROWS_AT_ONCE = 1024
 _UPPER_QUANTILE = 0.84  # one standard deviation above the median, were it normal
-_LEAST_SPREAD = 1e-6
+_MIN_SPREAD = 1e-6
 _ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
-class Strangeness:
+class OODScores:
     """How strange crops look.
 
     Attributes
@@ -60,7 +60,7 @@ class Strangeness:
 
 
 @dataclass(frozen=True)
-class UnknownDetector:
+class OODDetector:
     """What tells strange crops from others.
 
     Attributes
@@ -111,13 +111,13 @@ class UnknownDetector:
             f"{self.level:.0%} can be promised",
         )
 
-    def judge(self, outputs: CropOutputs) -> Strangeness:
+    def evaluate(self, outputs: CropOutputs) -> OODScores:
         """Say how strange crops are, from their features and energies."""
         distance = measure_distance(outputs.features, self.reference_nd, self.neighbours)
         energy = outputs.energy.astype(np.float64)
         score = self.combine(distance, energy)
         p = self.ranks.measure_p(score)
-        return Strangeness(distance, energy, score, p, self.flag(p))
+        return OODScores(distance, energy, score, p, self.flag(p))
 
     def combine(
         self, feature_distance: NDArray[np.floating], energy: NDArray[np.floating]
@@ -132,8 +132,8 @@ class UnknownDetector:
 
 
 def fit_detector(
-    train: CropOutputs, validate: CropOutputs, mosaics: Sequence[str], params: UnknownParams
-) -> UnknownDetector:
+    train: CropOutputs, validate: CropOutputs, mosaics: Sequence[str], params: OODParams
+) -> OODDetector:
     """Keep the training split's features, and learn from the validation split what is usual.
 
     Parameters
@@ -163,11 +163,9 @@ def fit_detector(
     distance = measure_distance(validate.features, reference_nd, neighbours)
     measures = np.stack([distance, validate.energy], axis=1).astype(np.float64)
     location = _find_quantile(measures, mosaics, 0.5)
-    spread = np.maximum(
-        _find_quantile(measures, mosaics, _UPPER_QUANTILE) - location, _LEAST_SPREAD
-    )
+    spread = np.maximum(_find_quantile(measures, mosaics, _UPPER_QUANTILE) - location, _MIN_SPREAD)
     score = ((measures - location) / spread).max(axis=1)
-    return UnknownDetector(
+    return OODDetector(
         reference_nd=reference_nd,
         neighbours=neighbours,
         location=location,

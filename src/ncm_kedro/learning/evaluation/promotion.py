@@ -10,7 +10,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Contender:
+class Candidate:
     """What is known of a model at the moment of the decision.
 
     Attributes
@@ -41,9 +41,9 @@ class Promotion:
 
 
 def decide_promotion(
-    candidate: Contender,
-    baseline: Contender,
-    production: Contender | None,
+    candidate: Candidate,
+    baseline: Candidate,
+    production: Candidate | None,
     *,
     leaking: bool = False,
     measure: str = "balanced accuracy",
@@ -53,7 +53,7 @@ def decide_promotion(
     Parameters
     ----------
     candidate, baseline, production
-        Models judged on the same test split; ``production`` is None where there is none yet.
+        Models evaluated on the same test split; ``production`` is None where there is none yet.
     leaking
         Whether test and training ground overlap; such a score promotes nothing.
     measure
@@ -64,8 +64,8 @@ def decide_promotion(
     Promotion
         A tie is no win: the model that is in use stays.
     """
-    rivals = [baseline] if production is None else [baseline, production]
-    reasons = [_compare(candidate, rival, measure) for rival in rivals]
+    compared_models = [baseline] if production is None else [baseline, production]
+    reasons = [_compare(candidate, reference_model, measure) for reference_model in compared_models]
     if production is None:
         reasons.append("there is no production model yet")
     elif production.split_hash != candidate.split_hash:
@@ -75,7 +75,9 @@ def decide_promotion(
         )
     if leaking:
         reasons.append("the test split overlaps the training ground, so its scores prove nothing")
-    promoted = not leaking and all(candidate.score > rival.score for rival in rivals)
+    promoted = not leaking and all(
+        candidate.score > reference_model.score for reference_model in compared_models
+    )
     return Promotion(promoted, tuple(reasons))
 
 
@@ -91,9 +93,9 @@ def score_names(truth: Sequence[str], predicted: Sequence[str]) -> float:
     return float(np.mean([hit[true == name].mean() for name in np.unique(true)]))
 
 
-def _compare(candidate: Contender, rival: Contender, measure: str) -> str:
-    verb = "beats" if candidate.score > rival.score else "does not beat"
+def _compare(candidate: Candidate, reference_model: Candidate, measure: str) -> str:
+    verb = "beats" if candidate.score > reference_model.score else "does not beat"
     return (
-        f"{candidate.name} {verb} {rival.name} on the test split ({measure} "
-        f"{candidate.score:.3f} against {rival.score:.3f})"
+        f"{candidate.name} {verb} {reference_model.name} on the test split ({measure} "
+        f"{candidate.score:.3f} against {reference_model.score:.3f})"
     )

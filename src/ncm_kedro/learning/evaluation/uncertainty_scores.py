@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ncm_kedro.learning.evaluation.calibration import ConformalSets
-from ncm_kedro.learning.evaluation.ood import UnknownDetector
+from ncm_kedro.learning.evaluation.ood import OODDetector
 from ncm_kedro.learning.evaluation.region_statistics import draw_areas, weigh_areas
 from ncm_kedro.params.tune_train import EvaluationParams
 
@@ -22,8 +22,8 @@ _SHOWN_QUANTILE = 0.95
 
 
 @dataclass(frozen=True)
-class MeasuredCrops:
-    """Strangeness of some crops, as it stands in their table.
+class CropOODScores:
+    """OODScores of some crops, as it stands in their table.
 
     Attributes
     ----------
@@ -103,13 +103,13 @@ def score_sets(
 
 
 def score_flag(
-    known: MeasuredCrops,
+    known: CropOODScores,
     labels: NDArray[np.integer],
-    foreign: MeasuredCrops,
-    detector: UnknownDetector,
+    ood: CropOODScores,
+    detector: OODDetector,
     params: EvaluationParams,
 ) -> dict[str, Any]:
-    """Count false alarms on known classes, and say how well foreign material is told from them.
+    """Count false alarms on known classes, and say how well ood material is told from them.
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ def score_flag(
         Crops of the test split.
     labels
         (N,) their class numbers.
-    foreign
+    ood
         Crops of another material; may be none.
     detector
         What flagged them.
@@ -129,28 +129,28 @@ def score_flag(
     dict
         False-alarm rates `asked` for (on validation) and `promised` (at most, on new ground),
         `notes`, `false_alarms` as
-        ``{value, low, high}``, `n_foreign` crops and `n_foreign_areas`; `detected` (share of
-        foreign crops flagged) and `auroc` of the score, the feature distance and the energy, null
-        without foreign crops; `histogram` of the score.
+        ``{value, low, high}``, `n_ood` crops and `n_ood_areas`; `detected` (share of
+        ood crops flagged) and `auroc` of the score, the feature distance and the energy, null
+        without ood crops; `histogram` of the score.
     """
     alarms = {"false_alarms": known.unknown.astype(np.float64)}
     result: dict[str, Any] = {
-        "asked": detector.false_alarm_rate,
-        "promised": detector.level,
+        "nominal_false_alarm_rate": detector.false_alarm_rate,
+        "guaranteed_false_alarm_rate": detector.level,
         "notes": list(detector.notes),
         **_mean_over_areas(alarms, known.areas, labels, params),
-        "n_foreign": len(foreign.areas),
-        "n_foreign_areas": len(set(foreign.areas)),
+        "n_ood": len(ood.areas),
+        "n_ood_areas": len(set(ood.areas)),
         "detected": None,
         "auroc": None,
-        "histogram": count_scores(known, foreign, detector),
+        "histogram": count_scores(known, ood, detector),
     }
-    if len(foreign.areas) > 0:
-        result["detected"] = float(np.average(foreign.unknown, weights=weigh_areas(foreign.areas)))
+    if len(ood.areas) > 0:
+        result["detected"] = float(np.average(ood.unknown, weights=weigh_areas(ood.areas)))
         pairs = {
-            "score": (_score(known, detector), _score(foreign, detector)),
-            "feature_distance": (known.feature_distance, foreign.feature_distance),
-            "energy": (known.energy, foreign.energy),
+            "score": (_score(known, detector), _score(ood, detector)),
+            "feature_distance": (known.feature_distance, ood.feature_distance),
+            "energy": (known.energy, ood.energy),
         }
         result["auroc"] = {
             name: measure_auroc(
@@ -158,7 +158,7 @@ def score_flag(
                 high,
                 known_areas=known.areas,
                 strata=labels,
-                foreign_areas=foreign.areas,
+                ood_areas=ood.areas,
                 params=params,
             )
             for name, (low, high) in pairs.items()
@@ -168,23 +168,23 @@ def score_flag(
 
 def measure_auroc(
     known: NDArray[np.floating],
-    foreign: NDArray[np.floating],
+    ood: NDArray[np.floating],
     *,
     known_areas: Sequence[str],
     strata: NDArray[np.integer],
-    foreign_areas: Sequence[str],
+    ood_areas: Sequence[str],
     params: EvaluationParams,
 ) -> dict[str, float]:
-    """Chance that a foreign crop scores above a known one, ties counting half.
+    """Chance that a ood crop scores above a known one, ties counting half.
 
-    Areas weigh alike on both sides and are resampled on both; with one foreign area the interval
-    says nothing about other foreign areas.
+    Areas weigh alike on both sides and are resampled on both; with one ood area the interval
+    says nothing about other ood areas.
 
     Parameters
     ----------
-    known, foreign
+    known, ood
         (N,) and (M,) scores.
-    known_areas, foreign_areas
+    known_areas, ood_areas
         Names of the areas they lie in.
     strata
         (N,) class of each known crop; areas are drawn within it.
@@ -193,13 +193,13 @@ def measure_auroc(
     """
     names, area, drawn = draw_areas(known_areas, strata, params)
     others, other_area, other_drawn = draw_areas(
-        foreign_areas, np.zeros(len(foreign), dtype=np.int64), params
+        ood_areas, np.zeros(len(ood), dtype=np.int64), params
     )
     wins = np.zeros((len(names), len(others)))
     for row in range(len(names)):
         mine = np.sort(known[area == row])
-        below = np.searchsorted(mine, foreign, side="left")
-        level = np.searchsorted(mine, foreign, side="right")
+        below = np.searchsorted(mine, ood, side="left")
+        level = np.searchsorted(mine, ood, side="right")
         share = (below + level) / (2.0 * len(mine))
         wins[row] = np.bincount(other_area, weights=share, minlength=len(others))
     wins /= np.bincount(other_area, minlength=len(others))
@@ -208,9 +208,7 @@ def measure_auroc(
     return _summarise(float(wins.mean()), draws, params)
 
 
-def count_scores(
-    known: MeasuredCrops, foreign: MeasuredCrops, detector: UnknownDetector
-) -> dict[str, Any]:
+def count_scores(known: CropOODScores, ood: CropOODScores, detector: OODDetector) -> dict[str, Any]:
     """Count scores in bins; the last one holds all that is above.
 
     Areas weigh alike, in the validation split mosaics.
@@ -219,15 +217,15 @@ def count_scores(
     -------
     dict
         `edges` (spreads above the validation median), `threshold`, and under `share` one list per
-        group: `validation`, `test` and `foreign` (empty without foreign crops).
+        group: `validation`, `test` and `ood` (empty without ood crops).
     """
     ranks = detector.ranks
     groups = {
         "validation": (ranks.scores, ranks.weights / ranks.weights.sum()),
         "test": (_score(known, detector), weigh_areas(known.areas)),
     }
-    if len(foreign.areas) > 0:
-        groups["foreign"] = (_score(foreign, detector), weigh_areas(foreign.areas))
+    if len(ood.areas) > 0:
+        groups["ood"] = (_score(ood, detector), weigh_areas(ood.areas))
     low = min(float(score.min()) for score, _ in groups.values())
     high = max(float(np.quantile(score, _SHOWN_QUANTILE)) for score, _ in groups.values())
     edges = np.linspace(low, max(high, 1.2 * detector.threshold, low + 1.0), _BINS + 1)
@@ -241,7 +239,7 @@ def count_scores(
     }
 
 
-def _score(crops: MeasuredCrops, detector: UnknownDetector) -> NDArray[np.float64]:
+def _score(crops: CropOODScores, detector: OODDetector) -> NDArray[np.float64]:
     return detector.combine(crops.feature_distance, crops.energy)
 
 

@@ -21,10 +21,10 @@ from torch.nn import functional
 from ncm_kedro.params.sem_explain import AttentionParams
 
 FloatArray = NDArray[np.float64]
-N_TURNS = 4
+N_ROTATIONS = 4
 
-_FEWEST_AREAS = 2
-_LEAST_OFF = 1e-3
+_MIN_AREAS = 2
+_MIN_OFF = 1e-3
 """Attribution off boundaries counts as this much of the mean at least: ratios stay finite."""
 
 
@@ -113,7 +113,7 @@ def score_plainly(
     return on, _find_rest(on, share)
 
 
-def score_foreign_maps(
+def score_other_maps(
     maps_nyx: NDArray[np.float32], masks_nyx: NDArray[np.bool_], areas: Sequence[str]
 ) -> tuple[FloatArray, FloatArray]:
     """Mean on and off each crop's boundary band, (N,) each, of the maps of all other areas' crops.
@@ -125,9 +125,9 @@ def score_foreign_maps(
     scaled = np.divide(flat, mean, out=np.full_like(flat, np.nan), where=mean > 0)
     masks = masks_nyx.reshape(len(masks_nyx), -1).astype(np.float64)
     names = np.asarray(areas, dtype=str)
-    foreign = (names[:, None] != names) & (mean[:, 0] > 0)
-    count, pixels = foreign.sum(axis=1, keepdims=True), masks.sum(axis=1)
-    mixed = divide(foreign @ np.nan_to_num(scaled), count)
+    is_other_area = (names[:, None] != names) & (mean[:, 0] > 0)
+    count, pixels = is_other_area.sum(axis=1, keepdims=True), masks.sum(axis=1)
+    mixed = divide(is_other_area @ np.nan_to_num(scaled), count)
     on = divide((mixed * masks).sum(axis=1), pixels)
     off = divide((mixed * (1.0 - masks)).sum(axis=1), masks.shape[1] - pixels)
     return on, off
@@ -182,7 +182,7 @@ def draw_ratios(
     """
     kept = ~(np.isnan(on) | np.isnan(off))
     names, area = np.unique(np.asarray(areas, dtype=str), return_inverse=True)
-    if len(np.unique(area[kept])) < _FEWEST_AREAS:
+    if len(np.unique(area[kept])) < _MIN_AREAS:
         return np.full(params.n_bootstrap, np.nan)
     sums = [np.bincount(area[kept], v[kept], minlength=len(names)) for v in (on, off)]
     rng = np.random.default_rng(params.seed)
@@ -219,14 +219,14 @@ def divide(one: FloatArray, other: FloatArray) -> FloatArray:
 
 
 def _find_rest(on: FloatArray, share: FloatArray) -> FloatArray:
-    """Mean off the boundary, where the mean of the whole map is 1; see `_LEAST_OFF`."""
+    """Mean off the boundary, where the mean of the whole map is 1; see `_MIN_OFF`."""
     off = divide(1.0 - share * on, np.asarray(1.0 - share))
-    return np.where(np.isnan(off), np.nan, np.maximum(off, _LEAST_OFF))
+    return np.where(np.isnan(off), np.nan, np.maximum(off, _MIN_OFF))
 
 
 def _place(map_yx: FloatArray, rng: np.random.Generator) -> FloatArray:
     """Turn, flip and shift a map around its edges, at random."""
-    turned = np.rot90(map_yx, int(rng.integers(N_TURNS)))
+    turned = np.rot90(map_yx, int(rng.integers(N_ROTATIONS)))
     flipped = turned[:, ::-1] if rng.integers(2) else turned
     shift = (int(rng.integers(map_yx.shape[0])), int(rng.integers(map_yx.shape[1])))
     return np.roll(flipped, shift, axis=(0, 1))

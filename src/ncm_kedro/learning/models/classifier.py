@@ -25,7 +25,7 @@ from ncm_kedro.learning.evaluation.calibration import (
     fit_sets,
     fit_temperature,
 )
-from ncm_kedro.learning.evaluation.ood import Strangeness, UnknownDetector, fit_detector
+from ncm_kedro.learning.evaluation.ood import OODDetector, OODScores, fit_detector
 from ncm_kedro.learning.models.factory import build_model
 from ncm_kedro.learning.models.predict import CropOutputs, predict_outputs
 from ncm_kedro.learning.training.train import choose_device
@@ -84,21 +84,21 @@ class SemClassifier:
 
     settings: ClassifierSettings
     weights: dict[str, NDArray[np.generic]]
-    detector: UnknownDetector | None = None
+    detector: OODDetector | None = None
 
     def with_temperature(self, temperature: float) -> SemClassifier:
         """Return a copy with calibrated logits."""
         settings = self.settings.model_copy(update={"temperature": temperature})
         return replace(self, settings=settings)
 
-    def with_safeguards(self, sets: ConformalSets, detector: UnknownDetector) -> SemClassifier:
+    def with_uncertainty(self, sets: ConformalSets, detector: OODDetector) -> SemClassifier:
         """Return a copy that answers with sets of classes and flags unknown samples."""
         settings = self.settings.model_copy(update={"sets": sets})
         return replace(self, settings=settings, detector=detector)
 
 
 @dataclass(frozen=True)
-class CropAnswers:
+class CropPredictions:
     """What a classifier says of crops.
 
     Attributes
@@ -107,13 +107,13 @@ class CropAnswers:
         (N, K) calibrated; rows sum to 1.
     sets
         (N, K) whether each class is in the set; none where the classifier has no thresholds.
-    strangeness
+    ood_score
         How unlike the training crops they look; none where the classifier has no detector.
     """
 
     probabilities: NDArray[np.float64]
     sets: NDArray[np.bool_] | None
-    strangeness: Strangeness | None
+    ood_score: OODScores | None
 
 
 def export_weights(network: torch.nn.Module) -> dict[str, NDArray[np.generic]]:
@@ -152,7 +152,7 @@ def build_network(classifier: SemClassifier) -> torch.nn.Module:
     return network.eval()
 
 
-def answer_crops(
+def predict_crops(
     classifier: SemClassifier,
     network: torch.nn.Module,
     bank: FrameBank,
@@ -160,8 +160,8 @@ def answer_crops(
     *,
     device: str = "auto",
     threads: int = 2,
-) -> CropAnswers:
-    """Return probabilities, sets and strangeness of crops.
+) -> CropPredictions:
+    """Return probabilities, sets and ood_score of crops.
 
     Parameters
     ----------
@@ -175,10 +175,10 @@ def answer_crops(
     settings = classifier.settings
     outputs = run_network(settings, network, bank, crops, device=device, threads=threads)
     probabilities = apply_temperature(outputs.logits, settings.temperature)
-    return CropAnswers(
+    return CropPredictions(
         probabilities,
         None if settings.sets is None else choose_sets(probabilities, settings.sets),
-        None if classifier.detector is None else classifier.detector.judge(outputs),
+        None if classifier.detector is None else classifier.detector.evaluate(outputs),
     )
 
 
@@ -191,8 +191,8 @@ def classify_crops(
     device: str = "auto",
     threads: int = 2,
 ) -> NDArray[np.float64]:
-    """(N, K) calibrated class probabilities alone; see `answer_crops`."""
-    return answer_crops(
+    """(N, K) calibrated class probabilities alone; see `predict_crops`."""
+    return predict_crops(
         classifier, network, bank, crops, device=device, threads=threads
     ).probabilities
 
@@ -274,4 +274,4 @@ def calibrate_classifier(
         params.sets,
     )
     detector = fit_detector(train, validate, mosaics, params.unknown)
-    return classifier.with_temperature(temperature).with_safeguards(sets, detector)
+    return classifier.with_temperature(temperature).with_uncertainty(sets, detector)

@@ -15,7 +15,7 @@ from ncm_kedro.errors import ModelError
 from ncm_kedro.learning.training.train import BatchSource, choose_device, choose_precision
 from ncm_kedro.params.tune_train import TestTimeAugmentation
 
-N_QUARTER_TURNS = 4
+N_QUARTER_ROTATIONS = 4
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def predict_outputs(
 
 def iterate_dihedral(images: torch.Tensor) -> Iterator[torch.Tensor]:
     """Yield the eight flips and quarter turns of square images (B, 1, P, P)."""
-    for quarter in range(N_QUARTER_TURNS):
+    for quarter in range(N_QUARTER_ROTATIONS):
         turned = torch.rot90(images, quarter, dims=(2, 3))
         yield turned
         yield turned.flip(3)

@@ -132,11 +132,11 @@ def _build_tuner(
     from ray.tune.logger import JsonLoggerCallback  # noqa: PLC0415
     from ray.tune.search.basic_variant import BasicVariantGenerator  # noqa: PLC0415
 
-    from ncm_kedro.learning.search.trials import RememberingASHA, TrialKeeper  # noqa: PLC0415
+    from ncm_kedro.learning.search.trials import PersistentASHA, TrialCleanup  # noqa: PLC0415
 
     threads = max(1, int(resources["cpu"]))
     trainable = tune.with_parameters(run_trial, threads=threads, **fixed)
-    asha = RememberingASHA(
+    asha = PersistentASHA(
         search_dir / "asha.json",
         time_attr="epoch",
         max_t=search.max_epochs,
@@ -159,7 +159,7 @@ def _build_tuner(
             name="ray",
             storage_path=str(search_dir),
             verbose=0,
-            callbacks=[JsonLoggerCallback(), TrialKeeper(search_dir), *callbacks],
+            callbacks=[JsonLoggerCallback(), TrialCleanup(search_dir), *callbacks],
         ),
     )
 

@@ -175,16 +175,16 @@ def _number(trial: Any) -> _TrialNumber:
     return _TrialNumber(str(trial.config["trial"]))
 
 
-class RememberingASHA(AsyncHyperBandScheduler):
+class PersistentASHA(AsyncHyperBandScheduler):
     """Asynchronous successive halving whose rungs are kept in a file.
 
     Ray forgets the rungs when a search is taken up again, which would let a poor trial pass that
-    the unbroken search had stopped. Here every decision is written to `memory_path` at once, by
+    the unbroken search had stopped. Here every decision is written to `state_path` at once, by
     the number of the trial, and read back before the first trial is added.
 
     Parameters
     ----------
-    memory_path
+    state_path
         JSON file of rungs and stopped trials.
     settings
         Arguments of `ASHAScheduler`.
@@ -194,9 +194,9 @@ class RememberingASHA(AsyncHyperBandScheduler):
     Li et al. (2020), A system for massively parallel hyperparameter tuning, arXiv:1810.05934.
     """
 
-    def __init__(self, memory_path: Path, **settings: Any) -> None:
+    def __init__(self, state_path: Path, **settings: Any) -> None:
         super().__init__(**settings)
-        self.memory_path = memory_path
+        self.state_path = state_path
         self._stopped_at: dict[str, float] = {}
         self._is_recalled = False
 
@@ -229,21 +229,21 @@ class RememberingASHA(AsyncHyperBandScheduler):
     def _remember(self) -> None:
         rungs = [bracket._rungs for bracket in self._brackets]
         memory = {"rungs": rungs, "stopped_at": self._stopped_at}
-        partial = self.memory_path.with_suffix(".partial")
+        partial = self.state_path.with_suffix(".partial")
         partial.write_text(json.dumps(memory), encoding="utf-8")
-        partial.replace(self.memory_path)
+        partial.replace(self.state_path)
 
     def _recall(self) -> None:
         self._is_recalled = True
-        if not self.memory_path.exists():
+        if not self.state_path.exists():
             return
-        memory = json.loads(self.memory_path.read_text(encoding="utf-8"))
+        memory = json.loads(self.state_path.read_text(encoding="utf-8"))
         self._stopped_at = memory["stopped_at"]
         for bracket, rungs in zip(self._brackets, memory["rungs"], strict=True):
             bracket._rungs = [(milestone, recorded) for milestone, recorded in rungs]
 
 
-class TrialKeeper(Callback):
+class TrialCleanup(Callback):
     """Log how trials end, and drop the checkpoints of those that are over.
 
     Parameters

@@ -111,7 +111,7 @@ def fit(
             )
             if on_epoch is not None:
                 on_epoch(record)
-    return run.conclude()
+    return run.restore_best_weights()
 
 
 class _Run:
@@ -284,7 +284,7 @@ class _Run:
         self.history = [EpochRecord(**record) for record in state["history"]]
         logger.info("%s: resumes after epoch %d", self.folder, len(self.history))
 
-    def conclude(self) -> FitResult:
+    def restore_best_weights(self) -> FitResult:
         """Put the best weights into the network."""
         self.model.load_state_dict(self.best_weights)
         self.model.eval()

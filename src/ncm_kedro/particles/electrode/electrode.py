@@ -37,7 +37,7 @@ class SurfaceDensities:
         The same with the surface of cracks and voids (1/um).
     crack_per_outer
         Surface of cracks and voids over outer surface (no unit).
-    contact_share
+    contact_fraction
         Share of the outer surface that is in contact with other particles (no unit).
     damage
         Volume of cracks and voids over that of the filled particles (no unit).
@@ -48,7 +48,7 @@ class SurfaceDensities:
     outer_per_um: float
     total_per_um: float
     crack_per_outer: float
-    contact_share: float
+    contact_fraction: float
     damage: float
     crack_width_um: float
 
@@ -195,7 +195,7 @@ def _measure_surfaces(
         outer_per_um=outer * per_electrode if len(known) else _NAN,
         total_per_um=(outer + inner) * per_electrode,
         crack_per_outer=_divide(inner, outer),
-        contact_share=_divide(
+        contact_fraction=_divide(
             (touching["contact"] * touching["surface_outer_um2"]).sum(),
             touching["surface_outer_um2"].sum(),
         ),

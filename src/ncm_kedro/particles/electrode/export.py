@@ -187,7 +187,7 @@ def _list_surfaces(geometry: ElectrodeGeometry) -> Iterator[_Row]:
         "crack_per_outer_surface", surfaces.crack_per_outer, "1",
         "surface of cracks and voids over outer surface",
     )  # fmt: skip
-    yield "contact_share", surfaces.contact_share, "1", "of the outer surface"
+    yield "contact_fraction", surfaces.contact_fraction, "1", "of the outer surface"
     yield (
         "damage", surfaces.damage, "1", "volume of cracks and voids over that of filled particles",
     )  # fmt: skip

@@ -181,7 +181,7 @@ def estimate_sizes(
         points,
     )
     centres = _draw_together(log_radius, surface, width)
-    area = _lay_kernels(np.log(grid), centres, surface, width) / grid
+    area = _sum_kernels(np.log(grid), centres, surface, width) / grid
     number, volume = area / grid**2, area * grid
     return SizeDistribution(
         radius_um=grid,
@@ -229,7 +229,7 @@ def _draw_together(
     return centres + shift
 
 
-def _lay_kernels(
+def _sum_kernels(
     grid: NDArray[np.float64],
     centres: NDArray[np.float64],
     share: NDArray[np.float64],

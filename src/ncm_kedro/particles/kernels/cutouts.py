@@ -8,7 +8,11 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from ncm_kedro.particles.kernels.filling import close_particle, count_pieces, fill_voids
+from ncm_kedro.particles.kernels.filling import (
+    close_particle,
+    count_connected_components,
+    fill_voids,
+)
 from ncm_kedro.tomo.volumes.volume import Spacing
 
 COUNTS = ("filled", "z", "y", "x", "zz", "yy", "xx", "zy", "zx", "yx", "solid", "perimeter",
@@ -181,7 +185,7 @@ def _count_filled(
             counts[7] += number * vz * vy
             counts[8] += sum_x * vz
             counts[9] += sum_x * vy
-    counts[14] = count_pieces(filled)
+    counts[14] = count_connected_components(filled)
     return counts
 
 

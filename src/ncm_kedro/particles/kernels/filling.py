@@ -70,12 +70,12 @@ def close_particle(  # noqa: PLR0917  (numba takes positions)
                         filled[z, y, x] = 1
         if mouth_um > 0:
             sunk = np.float32(max(radius_um - mouth_um, 0.0) ** 2)
-            _give_back(filled, label, blocked, open_um2, sunk)
+            _reopen_overclosed(filled, label, blocked, open_um2, sunk)
     return filled
 
 
 @njit(nogil=True)
-def _give_back(
+def _reopen_overclosed(
     filled: NDArray[Any], label: NDArray[Any], blocked: NDArray[Any], open_um2: NDArray[Any],
     sunk: Any,
 ) -> None:  # fmt: skip
@@ -243,7 +243,7 @@ def _find_root(root: NDArray[Any], run: int) -> int:
 
 
 @njit(nogil=True)
-def count_pieces(marked: NDArray[Any]) -> int:
+def count_connected_components(marked: NDArray[Any]) -> int:
     """Count the parts that share no voxel face, edge or corner.
 
     Parameters

@@ -33,7 +33,7 @@ PAPER_CLOSING_VX = 10.0
 50 and 70 voxels the damage that the code gives it."""
 
 _SPAN_SHARE = 0.5
-_LEAST_SPHERICITY = 0.05
+_MIN_SPHERICITY = 0.05
 _log = logging.getLogger(__name__)
 
 Part = Mapping[str, NDArray[np.generic]]
@@ -193,7 +193,7 @@ def _check_instances(specimen: Specimen, table: Mapping[str, NDArray[np.generic]
         np.asarray(table["crossings"], dtype=np.int64)
     )
     volume = voxels * float(np.prod(specimen.voxel_size_um))
-    is_body = (surface > 0) & (36 * np.pi * volume**2 >= _LEAST_SPHERICITY * surface**3)
+    is_body = (surface > 0) & (36 * np.pi * volume**2 >= _MIN_SPHERICITY * surface**3)
     networks = spans & ~is_body
     if voxels[networks].sum() > _SPAN_SHARE * voxels.sum():
         worst = table["label"][networks][np.argmax(voxels[networks])]

@@ -49,17 +49,17 @@ class Measurements(dict[str, Measurement]):
     ----------
     measurements
         What was measured.
-    set_aside
+    rejections
         Reason by sample that could not be measured in the last run.
     """
 
     def __init__(
         self,
         measurements: Mapping[str, Measurement],
-        set_aside: Mapping[str, str] | None = None,
+        rejections: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(measurements)
-        self.set_aside = dict(set_aside or {})
+        self.rejections = dict(rejections or {})
 
 
 class ParticleTables(dict[str, pd.DataFrame]):
@@ -69,15 +69,15 @@ class ParticleTables(dict[str, pd.DataFrame]):
     ----------
     tables
         What there is.
-    set_aside
+    rejections
         Reason by sample that has no table.
     """
 
     def __init__(
-        self, tables: Mapping[str, pd.DataFrame], set_aside: Mapping[str, str] | None = None
+        self, tables: Mapping[str, pd.DataFrame], rejections: Mapping[str, str] | None = None
     ) -> None:
         super().__init__(tables)
-        self.set_aside = dict(set_aside or {})
+        self.rejections = dict(rejections or {})
 
 
 _log = logging.getLogger(__name__)

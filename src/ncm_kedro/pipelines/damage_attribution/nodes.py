@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ncm_kedro.damage.attribution.attribution import attribute_damage, judge_planted
+from ncm_kedro.damage.attribution.attribution import attribute_damage, evaluate_simulated
 from ncm_kedro.damage.attribution.synchrony import measure_synchrony
 from ncm_kedro.damage.forests.model import fit_model
 from ncm_kedro.damage.forests.paper import repeat_paper_forest
@@ -140,14 +140,14 @@ def repeat_paper_analysis(
     return repeat_paper_forest(rows, inputs, params)
 
 
-def judge_damage_truth(
+def evaluate_damage_truth(
     importance: pd.DataFrame, attributes: pd.DataFrame, truth: TomogramTruth
 ) -> pd.DataFrame:
-    """Set what was found beside what was planted, in the samples whose truth is known."""
+    """Set what was found beside what was simulated, in the samples whose truth is known."""
     known = {name: truth.read_particles(name) for name in importance["sample"].unique()}
     found = {name: particles for name, particles in known.items() if particles is not None}
-    planted = {name: rows for name, rows in found.items() if "planted_damage" in rows}
-    return judge_planted(importance, attributes, planted)
+    simulated = {name: rows for name, rows in found.items() if "simulated_damage" in rows}
+    return evaluate_simulated(importance, attributes, simulated)
 
 
 def report_damage(
@@ -190,7 +190,7 @@ def release_damage_attribution(
         promotion=Promotion(not silent, (reason,)),
         metrics={f"r2_{sample}": float(value) for sample, value in own["r2"].items()},
         tags={"preset": data.preset, "particles": str(len(data.rows)),
-              "samples": ", ".join(data.samples), "left_out": ", ".join(data.leaking)},
+              "samples": ", ".join(data.samples), "excluded_attributes": ", ".join(data.leaking)},
         example=data.rows[list(data.inputs)].head(3).reset_index(drop=True),
     )  # fmt: skip
 
@@ -200,4 +200,4 @@ def _select(tables: ParticleTables, table: pd.DataFrame) -> ParticleTables:
     present: Mapping[str, pd.DataFrame] = {
         name: tables[name] for name in list_samples(table) if name in tables
     }
-    return ParticleTables(present, tables.set_aside)
+    return ParticleTables(present, tables.rejections)

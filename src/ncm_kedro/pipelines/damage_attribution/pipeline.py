@@ -54,10 +54,10 @@ def _explaining() -> list[Node]:
             name="measure_damage_synchrony",
         ),
         node(
-            nodes.judge_damage_truth,
+            nodes.evaluate_damage_truth,
             inputs=["damage_importance", "damage_attributes", "tomogram_truth"],
             outputs="damage_truth",
-            name="judge_damage_truth",
+            name="evaluate_damage_truth",
         ),
     ]
 

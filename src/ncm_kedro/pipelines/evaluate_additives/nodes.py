@@ -15,7 +15,11 @@ from ncm_kedro.plotting.sem.additives import (
     plot_additive_maps,
     plot_probability_profiles,
 )
-from ncm_kedro.sem.additives.additives import match_known, name_conditions, predict_new_electrodes
+from ncm_kedro.sem.additives.additives import (
+    match_reference,
+    name_conditions,
+    predict_new_electrodes,
+)
 from ncm_kedro.sem.additives.maps import map_pairs
 from ncm_kedro.sem.additives.scores import list_additive_metrics, report_conditions
 from ncm_kedro.sem.io.frames import RawFrames
@@ -40,25 +44,25 @@ def predict_additives(
 def report_additives(
     *,
     predictions: pd.DataFrame,
-    set_aside: pd.DataFrame,
+    rejections: pd.DataFrame,
     frames: FrameStore,
     classifier: SemClassifier,
-    known_frames: FrameStore | None,
-    known_crops: pd.DataFrame | None,
-    known_predictions: pd.DataFrame | None,
+    reference_frames: FrameStore | None,
+    reference_crops: pd.DataFrame | None,
+    reference_predictions: pd.DataFrame | None,
     params: SemAdditivesParams,
 ) -> tuple[dict[str, Any], dict[str, Any], Figure, Figure, Figure]:
     """Score every condition beside what is known without it, and show where the network looks."""
-    known, problem = match_known(
-        classifier, known_frames, known_crops, known_predictions, params.device
+    known, problem = match_reference(
+        classifier, reference_frames, reference_crops, reference_predictions, params.device
     )
     report = report_conditions(
         predictions,
-        set_aside,
+        rejections,
         None if known is None else known.predictions,
         classifier.settings,
         params,
-    ) | {"known_problem": problem}
+    ) | {"reference_problem": problem}
     return (
         report,
         list_additive_metrics(report),

@@ -11,12 +11,17 @@ from ncm_kedro.datasets.frames.store import FrameStore
 from ncm_kedro.learning.models.classifier import SemClassifier
 from ncm_kedro.params.sem_classify import ClassifyParams, SurveyDrawParams, SurveyScoreParams
 from ncm_kedro.plotting.sem.survey import plot_survey, render_quiz
-from ncm_kedro.sem.survey.answers import AnswerFiles, ask_model, collect_answers, join_answers
+from ncm_kedro.sem.survey.answers import (
+    ResponseFiles,
+    collect_responses,
+    join_responses,
+    predict_responses,
+)
 from ncm_kedro.sem.survey.draw import Survey, draw_survey
 from ncm_kedro.sem.survey.scores import (
     compare_with_model,
-    mark_answers,
     score_raters,
+    score_responses,
     summarise_survey,
 )
 
@@ -29,7 +34,7 @@ def draw_expert_survey(
     return survey.key, survey.classes, render_quiz(frames, survey, params)
 
 
-def answer_survey_by_model(
+def predict_survey(
     *,
     frames: FrameStore,
     key: pd.DataFrame,
@@ -39,8 +44,8 @@ def answer_survey_by_model(
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Let the model answer, and say which it is; without a model there are no answers."""
     if classifier is None:
-        return join_answers([]), {}
-    answers = ask_model(frames, Survey(key, classes), classifier, params)
+        return join_responses([]), {}
+    answers = predict_responses(frames, Survey(key, classes), classifier, params)
     return answers, classifier.settings.model_dump(mode="json")
 
 
@@ -48,22 +53,22 @@ def score_expert_survey(
     *,
     key: pd.DataFrame,
     classes: pd.DataFrame,
-    returned: AnswerFiles,
-    model_answers: pd.DataFrame,
+    returned: ResponseFiles,
+    model_responses: pd.DataFrame,
     model: dict[str, Any],
     params: SurveyScoreParams,
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, dict[str, Any], Figure]:
     """Set experts against the key, the model and each other."""
     survey = Survey(key, classes)
-    answers, set_aside = collect_answers(returned, survey, params)
-    marked = mark_answers(join_answers([answers, model_answers]), survey)
+    answers, rejections = collect_responses(returned, survey, params)
+    marked = score_responses(join_responses([answers, model_responses]), survey)
     scores = score_raters(marked, survey, params)
     comparisons = compare_with_model(marked)
     summary = summarise_survey(
         survey=survey,
         scores=scores,
         comparisons=comparisons,
-        set_aside=set_aside,
+        rejections=rejections,
         model=model,
         params=params,
     )

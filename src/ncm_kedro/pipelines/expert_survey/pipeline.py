@@ -5,8 +5,8 @@ from __future__ import annotations
 from kedro.pipeline import Pipeline, node, pipeline
 
 from ncm_kedro.pipelines.expert_survey.nodes import (
-    answer_survey_by_model,
     draw_expert_survey,
+    predict_survey,
     score_expert_survey,
 )
 
@@ -22,7 +22,7 @@ def create_pipeline() -> Pipeline:
                 name="draw_expert_survey",
             ),
             node(
-                answer_survey_by_model,
+                predict_survey,
                 inputs={
                     "frames": "sem_frames",
                     "key": "survey_key",
@@ -30,21 +30,21 @@ def create_pipeline() -> Pipeline:
                     "classifier": "survey_classifier",
                     "params": "params:sem_classify",
                 },
-                outputs=["survey_model_answers", "survey_model"],
-                name="answer_survey_by_model",
+                outputs=["survey_model_responses", "survey_model"],
+                name="predict_survey",
             ),
             node(
                 score_expert_survey,
                 inputs={
                     "key": "survey_key",
                     "classes": "survey_classes",
-                    "returned": "raw_survey_answers",
-                    "model_answers": "survey_model_answers",
+                    "returned": "raw_survey_responses",
+                    "model_responses": "survey_model_responses",
                     "model": "survey_model",
                     "params": "params:expert_survey.score",
                 },
                 outputs=[
-                    "survey_answers",
+                    "survey_responses",
                     "survey_scores",
                     "survey_comparisons",
                     "survey_summary",

@@ -63,7 +63,9 @@ def tabulate_particles(
         tables[1][name] = tabulate_details(measurement, attributes)
         tables[2][name] = _name_sample(measurement.contacts, name)
         tables[3][name] = _name_sample(measurement.profiles, name)
-    first, second, third, fourth = (ParticleTables(part, measurements.set_aside) for part in tables)
+    first, second, third, fourth = (
+        ParticleTables(part, measurements.rejections) for part in tables
+    )
     return first, second, third, fourth
 
 
@@ -77,7 +79,7 @@ def compare_electrodes(
 def pair_particles_with_truth(
     attributes: ParticleTables, details: ParticleTables, truth: TomogramTruth, table: pd.DataFrame
 ) -> pd.DataFrame:
-    """Set what was measured beside what was planted, in the samples whose truth is known."""
+    """Set what was measured beside what was simulated, in the samples whose truth is known."""
     edges = table.set_index("sample")[["voxel_z_um", "voxel_y_um", "voxel_x_um"]]
     known = {name: truth.read_particles(name) for name in _select(attributes, table)}
     pairs = [
@@ -126,7 +128,7 @@ def report_particles(
     figures: ParticleFigureParams,
 ) -> tuple[dict[str, Figure], str]:
     """Draw the figures of all samples, and write the page that holds them."""
-    shown = ParticleTables(_select(attributes, table), attributes.set_aside)
+    shown = ParticleTables(_select(attributes, table), attributes.rejections)
     used = {name: choose_labels(labels[name], reviewed.get(name)) for name in shown}
     drawn = draw_particles(
         attributes=shown,

@@ -5,12 +5,12 @@ from __future__ import annotations
 from kedro.pipeline import Pipeline, node, pipeline
 
 from ncm_kedro.pipelines.sem_report.nodes import write_sem_report
-from ncm_kedro.plotting.sem.report import FURTHER_RESULTS, ROAD_RESULTS
+from ncm_kedro.plotting.sem.report import OPTIONAL_RESULTS, PIPELINE_RESULTS
 
 
 def create_pipeline() -> Pipeline:
     """Gather what ``sem`` found and what other pipelines found so far."""
-    results = {name: name for name in (*ROAD_RESULTS, *FURTHER_RESULTS)}
+    results = {name: name for name in (*PIPELINE_RESULTS, *OPTIONAL_RESULTS)}
     return pipeline(
         [
             node(

@@ -14,8 +14,8 @@ from ncm_kedro.params.sem_studies import SemStudiesParams
 from ncm_kedro.pipelines.sem_studies.tracking import log_study
 from ncm_kedro.plotting.sem.studies import plot_study
 from ncm_kedro.sem.experiments.studies import choose_studies, plan_study
-from ncm_kedro.sem.experiments.study_crops import StudyGround
-from ncm_kedro.sem.experiments.study_fits import StudyWork
+from ncm_kedro.sem.experiments.study_crops import StudyFrames
+from ncm_kedro.sem.experiments.study_fits import StudyContext
 from ncm_kedro.sem.experiments.study_scores import run_study
 
 
@@ -30,7 +30,7 @@ def run_sem_studies(
 ) -> tuple[dict[str, pd.DataFrame], dict[str, dict[str, Any]], dict[str, Figure]]:
     """Run studies one after the other; each is logged as soon as it is done."""
     names = choose_studies(study)
-    work = StudyWork(StudyGround(frames, manifest), crops, params, folder)
+    work = StudyContext(StudyFrames(frames, manifest), crops, params, folder)
     tables: dict[str, pd.DataFrame] = {}
     reports: dict[str, dict[str, Any]] = {}
     figures: dict[str, Figure] = {}

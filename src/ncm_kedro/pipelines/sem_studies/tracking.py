@@ -15,7 +15,7 @@ from mlflow.entities import Metric
 from ncm_kedro.sem.experiments.study_scores import list_study_metrics
 
 _SETTINGS = ("model", "epochs", "batch_size", "input_px", "learning_rate", "seed")
-_ABOUT = ("study", "point", "value", "model", "not_run")
+_ABOUT = ("study", "point", "value", "model", "skipped")
 
 
 def log_study(report: Mapping[str, Any], table: pd.DataFrame, figure: Figure) -> None:
@@ -54,8 +54,8 @@ def log_study(report: Mapping[str, Any], table: pd.DataFrame, figure: Figure) ->
 def _log_point(row: Mapping[str, Any], varied: str, epochs: list[Mapping[str, float]]) -> None:
     model = row["model"] or "not run"
     tags = {"study": row["study"], "purpose": "study point", "point": row["point"], "model": model}
-    if row["not_run"] is not None:
-        tags["not_run"] = row["not_run"]
+    if row["skipped"] is not None:
+        tags["skipped"] = row["skipped"]
     with mlflow.start_run(run_name=f"{row['point']}, {model}", nested=True, tags=tags) as run:
         mlflow.log_params({"varied": varied, "point": row["point"], "model": model})
         if row["value"] is not None:

@@ -12,7 +12,7 @@ from ncm_kedro.datasets.frames.store import FrameStore
 from ncm_kedro.params.sem_studies import SemTransferParams
 from ncm_kedro.plotting.sem.additives import plot_transfer
 from ncm_kedro.sem.crops.crop_set import build_crop_set
-from ncm_kedro.sem.experiments.transfer import TransferWork, list_crops
+from ncm_kedro.sem.experiments.transfer import TransferContext, list_crops
 from ncm_kedro.sem.experiments.transfer_scores import list_transfer_metrics, run_transfer_study
 
 
@@ -27,6 +27,6 @@ def study_sem_transfer(
 ) -> tuple[pd.DataFrame, dict[str, Any], dict[str, Any], Figure]:
     """Leave states, compositions and sessions out in turn; finished trainings are kept."""
     crop_set = build_crop_set(frames, crops, manifest)
-    work = TransferWork(crop_set, list_crops(crop_set, manifest), params, folder)
+    work = TransferContext(crop_set, list_crops(crop_set, manifest), params, folder)
     table, report = run_transfer_study(work, leaking=crop_report["leaking"])
     return table, report, list_transfer_metrics(report), plot_transfer(report)

@@ -33,5 +33,5 @@ def synthesise_tomograms(params: TomoPhantomParams) -> list[PhantomPlan]:
 
 
 def synthesise_cycling(params: SyntheticCyclingParams) -> SyntheticCells:
-    """Plan cells with a planted fade; the data set writes them as cyclers' exports."""
+    """Plan cells with a simulated fade; the data set writes them as cyclers' exports."""
     return make_cells(params)

@@ -11,7 +11,7 @@ from ncm_kedro.tomo.review.review import ReviewProject, plan_review
 from ncm_kedro.tomo.volumes.volume import VolumePlan, Volumes, list_samples
 
 
-def take_edits_back(
+def import_edits(
     labels: Volumes,
     table: pd.DataFrame,
     edits: dict[str, EditedLabels],

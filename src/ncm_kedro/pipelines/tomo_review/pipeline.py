@@ -12,7 +12,7 @@ def create_pipeline() -> Pipeline:
     return pipeline(
         [
             node(
-                nodes.take_edits_back,
+                nodes.import_edits,
                 inputs=[
                     "particle_labels",
                     "tomogram_table",
@@ -20,7 +20,7 @@ def create_pipeline() -> Pipeline:
                     "params:tomo_segment.compute",
                 ],
                 outputs=["particle_labels_reviewed", "tomo_review_log"],
-                name="take_edits_back",
+                name="import_edits",
             ),
             node(
                 nodes.plan_projects,

@@ -24,7 +24,7 @@ from ncm_kedro.tomo.detector.detector import Detector, describe_detector
 from ncm_kedro.tomo.fusion.fusion import plan_probability
 from ncm_kedro.tomo.instances.instances import plan_labels
 from ncm_kedro.tomo.instances.particle_list import list_particles
-from ncm_kedro.tomo.scoring.baselines import plan_other_methods
+from ncm_kedro.tomo.scoring.baselines import plan_baseline_methods
 from ncm_kedro.tomo.scoring.table import score_samples, select_methods
 from ncm_kedro.tomo.volumes.ingest import plan_tomogram
 from ncm_kedro.tomo.volumes.volume import (
@@ -94,7 +94,7 @@ def list_labelled_particles(
     return joined[["sample", *joined.columns.drop("sample")]]
 
 
-def label_by_other_methods(
+def label_by_baselines(
     *,
     tomograms: Volumes,
     table: pd.DataFrame,
@@ -110,7 +110,7 @@ def label_by_other_methods(
         plan
         for name in list_samples(table)
         if name in truth
-        for plan in plan_other_methods(
+        for plan in plan_baseline_methods(
             tomograms[name],
             probability[name],
             detector,
@@ -125,12 +125,12 @@ def score_methods(
     *,
     table: pd.DataFrame,
     labels: Volumes,
-    other_labels: Volumes,
+    baseline_labels: Volumes,
     truth: TomogramTruth,
     scoring: TomoScoringParams,
 ) -> tuple[pd.DataFrame, dict[str, dict[str, float]]]:
     """Score every method on the samples whose truth is known."""
-    scores = score_samples(list_samples(table), labels, other_labels, truth, scoring)
+    scores = score_samples(list_samples(table), labels, baseline_labels, truth, scoring)
     metrics = {
         f"{row['sample']}.{row['method']}.{name}": {"value": float(row[name]), "step": 0}
         for row in scores.to_dict("records")
@@ -166,7 +166,7 @@ def write_tomo_report(
     table: pd.DataFrame,
     probability: Volumes,
     labels: Volumes,
-    other_labels: Volumes,
+    baseline_labels: Volumes,
     particles: pd.DataFrame,
     scores: pd.DataFrame,
     truth: TomogramTruth,
@@ -182,7 +182,7 @@ def write_tomo_report(
         scores=scores,
         comparisons={
             name: compare_sections(
-                tomograms[name], select_methods(name, labels, other_labels), truth[name]
+                tomograms[name], select_methods(name, labels, baseline_labels), truth[name]
             )
             for name in list_samples(table)
             if name in truth and name in set(scores["sample"])

@@ -11,7 +11,7 @@ COMPUTE = "params:tomo_segment.compute"
 
 def create_pipeline() -> Pipeline:
     """Read, fuse three directions, label, list, score where the truth is known, report."""
-    return pipeline([*_segmenting(), *_judging()], tags="tomo")
+    return pipeline([*_segmenting(), *_evaluating()], tags="tomo")
 
 
 def _segmenting() -> list[Node]:
@@ -67,10 +67,10 @@ def _segmenting() -> list[Node]:
     ]
 
 
-def _judging() -> list[Node]:
+def _evaluating() -> list[Node]:
     return [
         node(
-            nodes.label_by_other_methods,
+            nodes.label_by_baselines,
             inputs={
                 "tomograms": "tomograms",
                 "table": "tomogram_table",
@@ -81,15 +81,15 @@ def _judging() -> list[Node]:
                 "scoring": "params:tomo_segment.scoring",
                 "compute": COMPUTE,
             },
-            outputs="tomo_other_labels",
-            name="label_by_other_methods",
+            outputs="tomo_baseline_labels",
+            name="label_by_baselines",
         ),
         node(
             nodes.score_methods,
             inputs={
                 "table": "tomogram_table",
                 "labels": "particle_labels",
-                "other_labels": "tomo_other_labels",
+                "baseline_labels": "tomo_baseline_labels",
                 "truth": "tomogram_truth",
                 "scoring": "params:tomo_segment.scoring",
             },
@@ -115,7 +115,7 @@ def _judging() -> list[Node]:
                 "table": "tomogram_table",
                 "probability": "particle_probability",
                 "labels": "particle_labels",
-                "other_labels": "tomo_other_labels",
+                "baseline_labels": "tomo_baseline_labels",
                 "particles": "tomo_particles",
                 "scores": "tomo_scores",
                 "truth": "tomogram_truth",

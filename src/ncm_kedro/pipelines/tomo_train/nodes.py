@@ -17,7 +17,7 @@ from ncm_kedro.params.tomo_train import TomoTrainParams
 from ncm_kedro.plotting.tomo.scores import plot_detector_curves, plot_detector_examples
 from ncm_kedro.sem.inference.classify import encode_png
 from ncm_kedro.tomo.detector.detector import Detector
-from ncm_kedro.tomo.training.thresholds import CANDIDATE, judge_detector, score_detectors
+from ncm_kedro.tomo.training.thresholds import CANDIDATE, decide_detector_promotion, score_detectors
 from ncm_kedro.tomo.training.training import load_held_out, train_detector
 
 Metrics = dict[str, Any]
@@ -51,7 +51,7 @@ def train_particle_detector(
     return result.folder, record, history, metrics, plot_detector_curves(history), examples
 
 
-def judge_particle_detector(
+def evaluate_particle_detector(
     *,
     detector: Detector,
     in_use: Detector,
@@ -60,14 +60,14 @@ def judge_particle_detector(
     sections: TomoSectionParams,
 ) -> tuple[pd.DataFrame, dict[str, Any], Metrics]:
     """Set the detector beside the one in use and the classical way."""
-    held_out = load_held_out(train, sections, folder, train.judged_images)
+    held_out = load_held_out(train, sections, folder, train.evaluation_images)
     scores = score_detectors(detector, in_use, held_out)
     metrics = {
         f"{row['method'].replace(' ', '_')}.{name}": {"value": float(row[name]), "step": 0}
         for row in scores.to_dict("records")
         for name in ("ap_50", "ap_70", "ap_90", "recall_50")
     }
-    return scores, judge_detector(scores).to_dict(), metrics
+    return scores, decide_detector_promotion(scores).to_dict(), metrics
 
 
 def release_particle_detector(

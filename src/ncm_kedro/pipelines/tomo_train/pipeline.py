@@ -11,7 +11,7 @@ SECTIONS = "params:tomo_train.sections"
 
 
 def create_pipeline() -> Pipeline:
-    """Train on phantom sections and the user's pairs, judge beside the one in use, register."""
+    """Train on phantom sections and the user's pairs, evaluate beside the one in use, register."""
     return pipeline(
         [
             node(
@@ -28,16 +28,16 @@ def create_pipeline() -> Pipeline:
                 name="train_particle_detector",
             ),
             node(
-                nodes.judge_particle_detector,
+                nodes.evaluate_particle_detector,
                 inputs={
                     "detector": "tomo_trained_detector",
-                    "in_use": "particle_detector_in_use",
+                    "in_use": "particle_production_detector",
                     "folder": "tomo_training_folder",
                     "train": TRAIN,
                     "sections": SECTIONS,
                 },
                 outputs=["tomo_detector_scores", "tomo_detector_promotion", "tomo_test_metrics"],
-                name="judge_particle_detector",
+                name="evaluate_particle_detector",
             ),
             node(
                 nodes.release_particle_detector,

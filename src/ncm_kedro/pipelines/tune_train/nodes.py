@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from ncm_kedro.datasets.frames.store import FrameStore
 from ncm_kedro.datasets.models.classifier import ClassifierRelease
 from ncm_kedro.learning.evaluation.metrics import evaluate_predictions
-from ncm_kedro.learning.evaluation.promotion import Contender, Promotion, decide_promotion
+from ncm_kedro.learning.evaluation.promotion import Candidate, Promotion, decide_promotion
 from ncm_kedro.learning.models.classifier import (
     ClassifierSettings,
     SemClassifier,
-    answer_crops,
     build_network,
     calibrate_classifier,
+    predict_crops,
     run_network,
 )
 from ncm_kedro.learning.search.search import SearchData, search_settings
@@ -34,7 +34,7 @@ from ncm_kedro.params.tune_train import (
     TrainParams,
 )
 from ncm_kedro.pipelines.tune_train.tracking import nest_trials
-from ncm_kedro.plotting.sem.classify import plot_prediction_sets, plot_unknown_scores
+from ncm_kedro.plotting.sem.classify import plot_ood_scores, plot_prediction_sets
 from ncm_kedro.plotting.sem.learning import (
     plot_class_report,
     plot_confusion,
@@ -46,11 +46,11 @@ from ncm_kedro.plotting.sem.learning import (
 from ncm_kedro.sem.crops.crop_set import CropSet, build_crop_set
 from ncm_kedro.sem.inference.classify import encode_png
 from ncm_kedro.sem.inference.evaluation import (
-    classify_foreign,
+    classify_ood,
     describe_crops,
     predict_by_texture,
     score_on_test,
-    score_safeguards,
+    score_uncertainty,
 )
 
 NETWORK, BASELINE, PRODUCTION = "network", "texture baseline", "production model"
@@ -140,7 +140,7 @@ def predict_sem_test(
 ) -> pd.DataFrame:
     """Predict the test split, once."""
     crop_set = build_crop_set(frames, crops, manifest)
-    answers = answer_crops(
+    answers = predict_crops(
         classifier,
         build_network(classifier),
         crop_set.bank,
@@ -152,11 +152,11 @@ def predict_sem_test(
     )
 
 
-def classify_foreign_material(
+def classify_ood_material(
     frames: FrameStore, manifest: pd.DataFrame, classifier: SemClassifier, device: DeviceName
 ) -> pd.DataFrame:
     """Classify the frames that ingest set aside as another material."""
-    return classify_foreign(frames, manifest, classifier, ClassifyParams(device=device))
+    return classify_ood(frames, manifest, classifier, ClassifyParams(device=device))
 
 
 def predict_sem_baseline(
@@ -171,7 +171,7 @@ def evaluate_sem_test(
     *,
     predictions: pd.DataFrame,
     baseline: pd.DataFrame,
-    foreign: pd.DataFrame,
+    ood: pd.DataFrame,
     crop_report: dict[str, Any],
     classifier: SemClassifier,
     evaluation: EvaluationParams,
@@ -188,23 +188,23 @@ def evaluate_sem_test(
         "model": classifier.settings.model,
         "temperature": classifier.settings.temperature,
         **scores,
-        **score_safeguards(predictions, foreign, classifier, evaluation),
+        **score_uncertainty(predictions, ood, classifier, evaluation),
     }
     network, title = scores[NETWORK], f"{classifier.settings.model}, test split"
     confusion, names = network["class"]["confusion"], network["class"]["names"]
     return (
         report,
-        _score_metrics(scores) | _safeguard_metrics(report),
+        _score_metrics(scores) | _uncertainty_metrics(report),
         plot_confusion(confusion, names, title),
         plot_reliability(network["calibration"], classifier.settings.temperature),
         plot_class_report(network["class"], title),
         plot_scores(scores, 1.0 / len(names)),
         plot_prediction_sets(report["sets"]),
-        plot_unknown_scores(report["flag"]),
+        plot_ood_scores(report["flag"]),
     )
 
 
-def judge_sem_promotion(
+def decide_sem_promotion(
     *,
     frames: FrameStore,
     crops: pd.DataFrame,
@@ -215,10 +215,10 @@ def judge_sem_promotion(
     device: str,
 ) -> dict[str, Any]:
     """Decide whether the classifier may take over production."""
-    rival = None
+    reference_model = None
     if production is not None:
         crop_set = build_crop_set(frames, crops, manifest)
-        rival = Contender(
+        reference_model = Candidate(
             PRODUCTION,
             score_on_test(crop_set, production, device=device),
             production.settings.split_hash,
@@ -227,9 +227,9 @@ def judge_sem_promotion(
         report[name]["class"]["balanced_accuracy"]["value"] for name in (NETWORK, BASELINE)
     )
     decision = decide_promotion(
-        Contender(NETWORK, network, classifier.settings.split_hash),
-        Contender(BASELINE, baseline),
-        rival,
+        Candidate(NETWORK, network, classifier.settings.split_hash),
+        Candidate(BASELINE, baseline),
+        reference_model,
         leaking=report["leaking"],
     )
     return decision.to_dict()
@@ -303,7 +303,7 @@ def _score_metrics(scores: dict[str, Any]) -> dict[str, Any]:
     return metrics
 
 
-def _safeguard_metrics(report: dict[str, Any]) -> dict[str, Any]:
+def _uncertainty_metrics(report: dict[str, Any]) -> dict[str, Any]:
     """Headline numbers of sets and flag; what could not be measured is left out."""
     named = {f"sets.{key}": report["sets"][key] for key in ("coverage", "mean_size", "singletons")}
     named["flag.false_alarms"] = report["flag"]["false_alarms"]

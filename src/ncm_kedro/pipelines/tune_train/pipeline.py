@@ -11,7 +11,7 @@ DEVICE = "params:tune_train.train.device"
 
 
 def create_pipeline() -> Pipeline:
-    """Search, train, calibrate, test beside the baseline, judge and register."""
+    """Search, train, calibrate, test beside the baseline, evaluate and register."""
     return pipeline([*_training(), *_testing(), *_releasing()], tags="sem")
 
 
@@ -79,15 +79,15 @@ def _testing() -> list[Node]:
             tags="testing",
         ),
         node(
-            nodes.classify_foreign_material,
+            nodes.classify_ood_material,
             inputs={
                 "frames": "sem_frames",
                 "manifest": "sem_manifest",
                 "classifier": "sem_calibrated_classifier",
                 "device": DEVICE,
             },
-            outputs="sem_foreign_predictions",
-            name="classify_foreign_material",
+            outputs="sem_ood_predictions",
+            name="classify_ood_material",
             tags="testing",
         ),
         node(
@@ -95,7 +95,7 @@ def _testing() -> list[Node]:
             inputs={
                 "predictions": "sem_test_predictions",
                 "baseline": "sem_baseline_predictions",
-                "foreign": "sem_foreign_predictions",
+                "ood": "sem_ood_predictions",
                 "crop_report": "sem_crop_report",
                 "classifier": "sem_calibrated_classifier",
                 "evaluation": "params:tune_train.evaluation",
@@ -109,7 +109,7 @@ def _testing() -> list[Node]:
                 "sem_test_figure_classes",
                 "sem_test_figure_scores",
                 "sem_test_figure_prediction_sets",
-                "sem_test_figure_unknown",
+                "sem_test_figure_ood",
             ],
             name="evaluate_sem_test",
             tags="testing",
@@ -120,7 +120,7 @@ def _testing() -> list[Node]:
 def _releasing() -> list[Node]:
     return [
         node(
-            nodes.judge_sem_promotion,
+            nodes.decide_sem_promotion,
             inputs={
                 **CROP_INPUTS,
                 "report": "sem_test_report",
@@ -129,7 +129,7 @@ def _releasing() -> list[Node]:
                 "device": DEVICE,
             },
             outputs="sem_promotion",
-            name="judge_sem_promotion",
+            name="decide_sem_promotion",
             tags="registry",
         ),
         node(

@@ -28,7 +28,7 @@ _LINE_IN = 0.13
 _ROW_IN = 0.21
 
 
-def name_on_paper(name: str) -> str:
+def get_paper_name(name: str) -> str:
     """Return an attribute's name in Table S1 of Li et al. (2022), or the name itself.
 
     Parameters
@@ -39,7 +39,7 @@ def name_on_paper(name: str) -> str:
     return _PAPER_NAMES.get(name, name)
 
 
-def name_with_unit(name: str, values: pd.DataFrame) -> str:
+def format_with_unit(name: str, values: pd.DataFrame) -> str:
     """Return an attribute's name in Table S1 and its unit.
 
     Parameters
@@ -54,7 +54,7 @@ def name_with_unit(name: str, values: pd.DataFrame) -> str:
     return write_unit(_PAPER_NAMES[name], find_unit(name, {"": values}))
 
 
-def break_name(label: str) -> str:
+def wrap_name(label: str) -> str:
     """Return the name of a group in lines that fit beside an axis.
 
     Parameters
@@ -65,7 +65,7 @@ def break_name(label: str) -> str:
     return "\n".join(textwrap.wrap(label, _NAME_WIDTH, max_lines=3, placeholder=" …")) or label
 
 
-def say_in_panel(axes: Axes, sentence: str) -> None:
+def annotate_panel(axes: Axes, sentence: str) -> None:
     """Write in a panel, in lines that fit, why nothing is drawn there.
 
     Parameters
@@ -90,7 +90,7 @@ def measure_rows(labels: Sequence[str]) -> float:
     Parameters
     ----------
     labels
-        Names as `break_name` returns them.
+        Names as `wrap_name` returns them.
     """
     breaks = max((label.count("\n") for label in labels), default=0)
     return len(labels) * (_ROW_IN + _LINE_IN * breaks)
@@ -169,7 +169,7 @@ def name_rows(axes: Axes, labels: Sequence[str]) -> None:
     axes
         The panel; row n is drawn at y = n.
     labels
-        Names, as `break_name` returns them.
+        Names, as `wrap_name` returns them.
     """
     axes.set_yticks(range(len(labels)), labels, fontsize=SMALL, linespacing=1.1)
     axes.set_ylim(len(labels) - 0.4, -0.6)

@@ -10,7 +10,7 @@ import pandas as pd
 from ncm_kedro.damage.preparation.groups import list_leaks
 from ncm_kedro.damage.preparation.preparation import DamageData
 from ncm_kedro.params.damage_attribution import AttributionParams
-from ncm_kedro.plotting.damage.axes import name_on_paper
+from ncm_kedro.plotting.damage.axes import get_paper_name
 from ncm_kedro.plotting.damage.words import LEAKS_IN, write_interval, write_number
 
 _FEW_PARTICLES = 200
@@ -30,7 +30,7 @@ def list_data_caveats(data: DamageData) -> list[str]:
     """
     found = [f"{_begin_sentence(note, data.samples)}." for note in data.notes]
     if leaking := [name for name in list_leaks(data.preset) if name in data.inputs]:
-        found.append(LEAKS_IN.format(names=", ".join(map(name_on_paper, leaking))))
+        found.append(LEAKS_IN.format(names=", ".join(map(get_paper_name, leaking))))
     counts = data.counts.set_index(["sample", "reason"])["particles"]
     for sample, rows in data.rows.groupby("sample", sort=False):
         blocks = rows["block"].nunique()

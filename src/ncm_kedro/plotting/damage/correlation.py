@@ -25,14 +25,14 @@ from ncm_kedro.plotting.damage.axes import (
     PAGE_WIDTH_IN,
     SMALL,
     add_legend,
-    break_name,
+    annotate_panel,
+    get_paper_name,
     measure_rows,
-    name_on_paper,
     name_rows,
     open_panels,
-    say_in_panel,
+    wrap_name,
 )
-from ncm_kedro.plotting.particles.distributions import quote_p
+from ncm_kedro.plotting.particles.distributions import format_p
 from ncm_kedro.plotting.style import BLUE, GREEN, GREY, ORANGE, RED
 
 
@@ -78,7 +78,7 @@ def plot_damage_correlations(
         axes.axhline(0.0, color=GREY, linewidth=0.8, zorder=0)
         axes.tick_params(labelsize=SMALL)
         axes.spines[["top", "right"]].set_visible(False)
-    labels = [name_on_paper(name) for name in names]
+    labels = [get_paper_name(name) for name in names]
     panels[-1, 0].set_xticks(range(len(names)), labels, rotation=90)
     panels[-1, 0].set_xlim(-0.6, len(names) - 0.4)
     return figure
@@ -127,7 +127,7 @@ def plot_autoencoder_errors(errors: pd.DataFrame, chosen: int) -> Figure:
     Parameters
     ----------
     errors
-        ``d, repeat, method, train_error, validation_error, hidden_error``, errors as mean squares
+        ``d, repeat, method, train_error, validation_error, masked_error``, errors as mean squares
         per value in standardised units.
     chosen
         Number of latent dimensions that was chosen.
@@ -155,14 +155,14 @@ def plot_autoencoder_errors(errors: pd.DataFrame, chosen: int) -> Figure:
 
 def _draw_choice(axes: Axes, errors: pd.DataFrame, chosen: int) -> None:
     for column, colour, marker, words in (
-        ("hidden_error", BLUE, "o", "hidden values"),
+        ("masked_error", BLUE, "o", "hidden values"),
         ("validation_error", GREY, "D", "whole validation rows"),
         ("train_error", GREY, "", "training rows"),
     ):
         line = "--" if column != "train_error" else ":"
         _draw_curve(
             axes, errors, ("regularised", column), colour=colour, marker=marker, label=words,
-            line="-" if column == "hidden_error" else line,
+            line="-" if column == "masked_error" else line,
         )  # fmt: skip
     axes.axvline(
         chosen, color=ORANGE, linewidth=1.4, zorder=0, label=f"chosen: {chosen}", gid="chosen"
@@ -170,10 +170,10 @@ def _draw_choice(axes: Axes, errors: pd.DataFrame, chosen: int) -> None:
 
 
 def _draw_methods(axes: Axes, errors: pd.DataFrame, methods: tuple[str, ...]) -> None:
-    for column, line in (("hidden_error", "-"), ("validation_error", "--")):
+    for column, line in (("masked_error", "-"), ("validation_error", "--")):
         for method in methods:
             colour, marker = _STYLES[method]
-            kind = "hidden" if column == "hidden_error" else "whole rows"
+            kind = "hidden" if column == "masked_error" else "whole rows"
             _draw_curve(
                 axes, errors, (method, column), colour=colour, marker=marker,
                 label=f"{_WORDS[method]}, {kind}", line=line,
@@ -228,13 +228,13 @@ def plot_synchrony(table: pd.DataFrame) -> Figure:
     tallest = max((measure_rows(_label(part)) for _, part in parts), default=0.0)
     figure, panels = open_panels(len(parts), columns, max(1.3 * tallest, 0.5) + 0.8)
     if not parts:
-        say_in_panel(panels[0], "No sample has damage to look at neighbours with.")
+        annotate_panel(panels[0], "No sample has damage to look at neighbours with.")
         return figure
     for axes, (quantity, part) in zip(panels, parts, strict=True):
         title = QUANTITIES.get(quantity, quantity.replace("_", " "))
         axes.set_title(textwrap.fill(title, _TITLE_WIDTH), fontsize=MEDIUM)
         if part.empty:
-            say_in_panel(axes, "Not known.")
+            annotate_panel(axes, "Not known.")
             continue
         _draw_rows(axes, part, colours)
     handles = [
@@ -256,7 +256,7 @@ def _label(part: pd.DataFrame) -> list[str]:
             name = f"{shorten(str(second))} minus {name}"
         if pd.notna(graph) and graph:
             name = f"{name} ({str(graph).replace('_', ' ')})"
-        labels.append(break_name(name))
+        labels.append(wrap_name(name))
     return labels
 
 
@@ -269,7 +269,7 @@ def _draw_rows(axes: Axes, part: pd.DataFrame, colours: dict[str, str]) -> None:
         if pd.notna(row["expected"]):
             axes.plot(row["expected"], place, "|", color=RED, markersize=11, markeredgewidth=1.8)
         if pd.notna(row["p_value"]):
-            axes.text(1.02, place, quote_p(float(row["p_value"])), transform=across,
+            axes.text(1.02, place, format_p(float(row["p_value"])), transform=across,
                       fontsize=SMALL, va="center", color=INK)  # fmt: skip
     name_rows(axes, _label(part))
     axes.margins(x=0.08)

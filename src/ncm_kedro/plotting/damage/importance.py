@@ -20,11 +20,11 @@ from ncm_kedro.plotting.damage.axes import (
     SMALL,
     add_legend,
     align_limits,
-    break_name,
+    annotate_panel,
     measure_rows,
     name_rows,
     open_panels,
-    say_in_panel,
+    wrap_name,
 )
 from ncm_kedro.plotting.style import BLUE, GREY, ORANGE
 
@@ -54,14 +54,14 @@ def plot_importance(importance: pd.DataFrame, scores: pd.DataFrame) -> Figure:
     tallest = max((measure_rows(_label(part)) for part in parts), default=1.0)
     figure, panels = open_panels(len(samples), 2, tallest + _FRAME_IN)
     if not samples:
-        say_in_panel(panels[0], "No attribute was explained with.")
+        annotate_panel(panels[0], "No attribute was explained with.")
         return figure
     ranked = []
     for axes, sample, part in zip(panels, samples, parts, strict=True):
         axes.set_title(shorten(sample), fontsize=MEDIUM, fontweight="bold")
         reason = _find_reason(scores, sample)
         if reason:
-            say_in_panel(axes, reason)
+            annotate_panel(axes, reason)
             continue
         _draw_bars(axes, part, colours[sample])
         ranked.append(axes)
@@ -96,7 +96,7 @@ def plot_importance_differences(differences: pd.DataFrame, false_discovery: floa
     tallest = max((measure_rows(_label(part)) for part in parts), default=1.0)
     figure, panels = open_panels(len(pairs), 2, tallest + _FRAME_IN)
     if not pairs:
-        say_in_panel(panels[0], "There are no two samples to set beside each other.")
+        annotate_panel(panels[0], "There are no two samples to set beside each other.")
         return figure
     for axes, (first, second), part in zip(panels, pairs, parts, strict=True):
         order = part["difference"].abs().sort_values(ascending=False).index
@@ -139,7 +139,7 @@ def plot_scores(scores: pd.DataFrame) -> Figure:
         panels, ("r2", "mae"), ("R² out of sample", "mean absolute error of damage"), strict=True
     ):
         if not samples:
-            say_in_panel(axes, "No model was scored.")
+            annotate_panel(axes, "No model was scored.")
             continue
         for number, (model, (colour, marker)) in enumerate(_MODELS.items()):
             rows = scores[scores["model"] == model]
@@ -174,7 +174,7 @@ def plot_uncertain_ranks(ranks: pd.DataFrame, importance: pd.DataFrame) -> Figur
                   default=1.0)  # fmt: skip
     figure, panels = open_panels(len(samples), 2, tallest + _FRAME_IN)
     if not samples:
-        say_in_panel(panels[0], "Attributes were not moved: their uncertainty is not known.")
+        annotate_panel(panels[0], "Attributes were not moved: their uncertainty is not known.")
         return figure
     for axes, sample, part in zip(panels, samples, parts, strict=True):
         own = importance[(importance["sample"] == sample) & (importance["kind"] == "group")]
@@ -195,7 +195,7 @@ def _label(part: pd.DataFrame) -> list[str]:
 
 
 def _name_groups(groups: Sequence[str] | pd.Series) -> list[str]:
-    return [break_name(str(group)) for group in groups]
+    return [wrap_name(str(group)) for group in groups]
 
 
 def _find_reason(scores: pd.DataFrame, sample: str) -> str:
@@ -229,7 +229,7 @@ def _draw_bars(axes: Axes, part: pd.DataFrame, colour: str) -> None:
         ink = INK if row["significant"] else GREY
         axes.text(1.05, place, _sign(row["direction"]), transform=across, fontsize=MEDIUM + 1,
                   ha="center", va="center", color=ink, fontweight="bold")  # fmt: skip
-        axes.text(1.11, place, _quote_rank(row),
+        axes.text(1.11, place, _format_rank(row),
                   transform=across, fontsize=SMALL, va="center", color=ink)  # fmt: skip
     name_rows(axes, _label(groups))
     axes.axvline(0.0, color=GREY, linewidth=0.8)
@@ -257,7 +257,7 @@ def _draw_ranks(axes: Axes, moved: pd.DataFrame, measured: pd.Series) -> None:
     axes.set_xlabel("rank", fontsize=MEDIUM)
 
 
-def _quote_rank(row: Mapping[Hashable, Any]) -> str:
+def _format_rank(row: Mapping[Hashable, Any]) -> str:
     return f"{row['rank']:.0f} ({row['rank_low']:.0f}-{row['rank_high']:.0f})"
 
 

@@ -15,7 +15,7 @@ from matplotlib.projections.polar import PolarAxes
 from numpy.typing import NDArray
 
 from ncm_kedro.plotting.axes import shorten
-from ncm_kedro.plotting.damage.axes import INK, MEDIUM, PAGE_WIDTH_IN, SMALL, name_on_paper
+from ncm_kedro.plotting.damage.axes import INK, MEDIUM, PAGE_WIDTH_IN, SMALL, get_paper_name
 from ncm_kedro.plotting.style import BLUE, RED
 
 with matplotlib.rc_context():  # its import changes how every figure of the process is saved
@@ -137,7 +137,7 @@ def _draw_matrix(
             column, row, text, ha="center", va="center", fontsize=SMALL,
             color=strong if linked else "#7a828c",
         )  # fmt: skip
-    labels = [name_on_paper(name) for name in names]
+    labels = [get_paper_name(name) for name in names]
     axes.set_xticks(range(len(names)), labels, rotation=90 if len(names) > 4 else 0, fontsize=SMALL)
     axes.set_yticks(range(len(names)), labels, fontsize=SMALL)
     axes.tick_params(length=0)
@@ -149,7 +149,7 @@ def _draw_circle(axes: PolarAxes, links: pd.DataFrame, names: Sequence[str], ful
     circle = Circos({name: 1.0 for name in names}, space=_GAP_DEGREE)
     for sector in circle.sectors:
         sector.add_track(_RIM).axis(fc="#dfe3e8", ec="#8a94a0", lw=0.5)
-        sector.text(name_on_paper(sector.name), r=104, size=SMALL, orientation="vertical")
+        sector.text(get_paper_name(sector.name), r=104, size=SMALL, orientation="vertical")
     slots = _assign_slots(links, names, full)
     signs = dict.fromkeys(names, 0)
     busy = {name: sum(name in pair for pair in slots) for name in names}

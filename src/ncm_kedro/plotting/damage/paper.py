@@ -19,12 +19,12 @@ from ncm_kedro.plotting.damage.axes import (
     MEDIUM,
     add_legend,
     align_limits,
-    break_name,
+    annotate_panel,
+    get_paper_name,
     measure_rows,
-    name_on_paper,
     name_rows,
     open_panels,
-    say_in_panel,
+    wrap_name,
 )
 from ncm_kedro.plotting.style import GREY, RED
 
@@ -53,11 +53,11 @@ def plot_paper_robustness(paper_table: pd.DataFrame) -> Figure:
     order = list(
         paper_table.groupby("attribute")["share"].mean().sort_values(ascending=False).index
     )
-    labels = [name_on_paper(name) for name in order]
+    labels = [get_paper_name(name) for name in order]
     height = measure_rows(labels) + 0.75 if labels else 1.5
     figure, panels = open_panels(len(samples) + len(pairs), 3, height, share_y=True)
     if not samples:
-        say_in_panel(panels[0], "No forest of the paper was grown.")
+        annotate_panel(panels[0], "No forest of the paper was grown.")
         return figure
     colours = colour_samples(samples)
     differences = take_differences(paper_table)
@@ -111,14 +111,14 @@ def plot_leaks(importance_free: pd.DataFrame, importance_leaking: pd.DataFrame) 
     tallest = max((measure_rows(_label(part)) for _, part in chosen), default=0.0)
     figure, panels = open_panels(len(chosen), 2, max(tallest, 0.8) + 0.7)
     if not chosen:
-        say_in_panel(panels[0], "No leaking attributes were explained with.")
+        annotate_panel(panels[0], "No leaking attributes were explained with.")
         return figure
     clean = {name for members in importance_free["members"] for name in _split(members)}
     colours = colour_samples(list(importance_free["sample"].unique()))
     for number, (axes, (title, part)) in enumerate(zip(panels, chosen, strict=True)):
         axes.set_title(title, fontsize=MEDIUM)
         if part.empty:
-            say_in_panel(axes, "No attribute is left.")
+            annotate_panel(axes, "No attribute is left.")
             continue
         _draw_leaks(axes, part, clean, colours[samples[number // 2]])
     handles = [
@@ -160,7 +160,7 @@ def _choose_top(table: pd.DataFrame, sample: str) -> pd.DataFrame:
 
 
 def _label(part: pd.DataFrame) -> list[str]:
-    return [break_name(str(group)) for group in part["group"]]
+    return [wrap_name(str(group)) for group in part["group"]]
 
 
 def _split(members: str | Iterable[str]) -> list[str]:

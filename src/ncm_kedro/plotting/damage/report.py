@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from ncm_kedro.damage.preparation.preparation import DamageData
 from ncm_kedro.errors import TableError
 from ncm_kedro.params.damage_attribution import AttributionParams, DamageForestParams
-from ncm_kedro.plotting.damage.axes import open_panels, say_in_panel
+from ncm_kedro.plotting.damage.axes import annotate_panel, open_panels
 from ncm_kedro.plotting.damage.correlation import (
     plot_autoencoder_errors,
     plot_damage_correlations,
@@ -162,7 +162,7 @@ def choose_dependences(importance: pd.DataFrame) -> list[str]:
 
 def _say(sentence: str) -> Figure:
     figure, panels = open_panels(1, 1, _EMPTY_IN)
-    say_in_panel(panels[0], sentence)
+    annotate_panel(panels[0], sentence)
     return figure
 
 

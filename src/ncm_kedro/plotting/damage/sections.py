@@ -7,13 +7,13 @@ from dataclasses import replace
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ncm_kedro.damage.attribution.synchrony import QUANTITIES, judge_synchrony
+from ncm_kedro.damage.attribution.synchrony import QUANTITIES, evaluate_synchrony
 from ncm_kedro.damage.latent.correlation import INDEPENDENCE_CAVEAT
 from ncm_kedro.damage.latent.dimension_search import choose_dimensions
 from ncm_kedro.damage.latent.latent import DECODED_CAVEAT, LATENT_CAVEAT
 from ncm_kedro.damage.preparation.groups import label_group
 from ncm_kedro.particles.statistics.compare import REPLICATE_CAVEAT
-from ncm_kedro.plotting.damage.axes import name_on_paper
+from ncm_kedro.plotting.damage.axes import get_paper_name
 from ncm_kedro.plotting.damage.caveats import (
     list_chance_caveats,
     list_data_caveats,
@@ -50,6 +50,7 @@ from ncm_kedro.plotting.damage.words import (
     ASSOCIATION,
     AUTOENCODER,
     CAPTIONS,
+    CONFIDENCE,
     DEFINITIONS,
     DIFFERENCES,
     GREY,
@@ -62,7 +63,6 @@ from ncm_kedro.plotting.damage.words import (
     PAPER_NOT_COMPARABLE,
     PAPER_UNEXPLAINED,
     SHARING,
-    SURE,
     SYNCHRONY,
     TRUTH,
     write_number,
@@ -86,7 +86,7 @@ def list_sections(page: Page) -> list[Section]:
         _describe_drivers(page),
         _describe_comparison(page),
         _describe_synchrony(page),
-        _describe_sureness(page),
+        _describe_confidence(page),
         _describe_leaks(page),
         _describe_paper(page),
         *([_describe_truth(page)] if len(page.tables.truth) else []),
@@ -100,20 +100,22 @@ def list_sections(page: Page) -> list[Section]:
 
 def _describe_used(page: Page) -> Section:
     aside = pd.DataFrame(
-        {"sample": list(page.data.set_aside), "reason": list(page.data.set_aside.values())}
+        {"sample": list(page.data.rejections), "reason": list(page.data.rejections.values())}
     )
-    left_out = page.data.left_out.rename(columns={"paper_name": "name in the paper"})
+    excluded_attributes = page.data.excluded_attributes.rename(
+        columns={"paper_name": "name in the paper"}
+    )
     together = [label_group(group) for group in page.data.groups if len(group) > 1]
     text = [
         f"{len(page.data.inputs)} attributes in {len(page.data.groups)} groups may explain damage: "
-        f"{', '.join(map(name_on_paper, page.data.inputs))}. "
+        f"{', '.join(map(get_paper_name, page.data.inputs))}. "
         f"Measured with preset {page.data.preset}."
     ]
     if together:
         text.append(f"Explained as one, because they are much alike: {'; '.join(together)}.")
     tables = [
         ("Particles by what became of them", tabulate_counts(page.data.counts)),
-        ("Attributes that do not explain, and why", left_out),
+        ("Attributes that do not explain, and why", excluded_attributes),
         ("Samples that were set aside, and why", aside),
     ]
     return Section(
@@ -186,7 +188,11 @@ def _describe_synchrony(page: Page) -> Section:
     return Section(
         "Do neighbours share their damage",
         warnings=list_residual_caveats(page.tables.synchrony, page.params.false_discovery),
-        text=[*judge_synchrony(page.tables.synchrony).split("\n"), _count_pairs(page), SYNCHRONY],
+        text=[
+            *evaluate_synchrony(page.tables.synchrony).split("\n"),
+            _count_pairs(page),
+            SYNCHRONY,
+        ],
         tables=[
             (
                 "Value, its interval, and p; by chance: of damage dealt out at random",
@@ -207,7 +213,7 @@ def _count_pairs(page: Page) -> str:
     return f"Neighbours by {rows['graph'].iloc[0]}. {'; '.join(counts)}."
 
 
-def _describe_sureness(page: Page) -> Section:
+def _describe_confidence(page: Page) -> Section:
     known, moved = (
         page.keep_explained(table) for table in (page.tables.importance, page.tables.ranks)
     )
@@ -218,7 +224,7 @@ def _describe_sureness(page: Page) -> Section:
             *list_rank_caveats(moved, known),
             *([GREY] if _GREY & {*page.data.leaking, *page.data.inputs} else []),
         ],
-        text=[SURE, MOVED if len(page.tables.ranks) else NOT_MOVED],
+        text=[CONFIDENCE, MOVED if len(page.tables.ranks) else NOT_MOVED],
         figures=_show(page, "uncertain_ranks") if len(moved) else [],
     )
 
@@ -278,10 +284,10 @@ def _describe_truth(page: Page) -> Section:
     found = page.tables.truth
     right = found["significant"].astype(bool) & found["direction_agrees"].astype(bool)
     right &= found["sample"].isin(page.explained)
-    planted = f"{len(found)} driver{'s' * (len(found) != 1)} planted, {int(right.sum())} found."
+    simulated = f"{len(found)} driver{'s' * (len(found) != 1)} simulated, {int(right.sum())} found."
     return Section(
-        "Against what was planted",
-        text=[TRUTH, planted],
+        "Against what was simulated",
+        text=[TRUTH, simulated],
         tables=[("Planted drivers and what was found", format_truth(found, page.explained))],
     )
 

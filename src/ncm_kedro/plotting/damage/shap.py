@@ -27,12 +27,12 @@ from ncm_kedro.plotting.damage.axes import (
     SMALL,
     add_legend,
     align_limits,
+    annotate_panel,
+    format_with_unit,
+    get_paper_name,
     measure_rows,
-    name_on_paper,
     name_rows,
-    name_with_unit,
     open_panels,
-    say_in_panel,
 )
 from ncm_kedro.plotting.particles.distributions import run_median
 from ncm_kedro.plotting.style import GREY
@@ -69,12 +69,12 @@ def plot_beeswarm(shap: pd.DataFrame, values: pd.DataFrame, names: Sequence[str]
     samples = list(shap["sample"].unique())
     worth = shap.groupby("sample", sort=False)[list(names)].agg(_mean_amount).mean()
     shown = list(worth.sort_values(ascending=False).index[:SHOWN_ATTRIBUTES])
-    labels = [name_on_paper(name) for name in shown]
+    labels = [get_paper_name(name) for name in shown]
     height = 1.35 * measure_rows(labels) + 0.7 if shown else 1.5
     figure, panels = open_panels(len(samples), 2, height, share_y=True)
     if not samples or not shown:
         for axes in panels:
-            say_in_panel(axes, _NOTHING)
+            annotate_panel(axes, _NOTHING)
         return figure
     for axes, sample in zip(panels, samples, strict=True):
         rows = (shap["sample"] == sample).to_numpy()
@@ -109,7 +109,7 @@ def plot_dependence(shap: pd.DataFrame, values: pd.DataFrame, names: Sequence[st
     figure, panels = open_panels(len(shown), 3, 2.1)
     if not samples or not shown:
         for axes in panels:
-            say_in_panel(axes, _NOTHING)
+            annotate_panel(axes, _NOTHING)
         return figure
     for number, (axes, name) in enumerate(zip(panels, shown, strict=True)):
         axes.axhline(0.0, color=GREY, linewidth=0.8, zorder=0)
@@ -119,7 +119,7 @@ def plot_dependence(shap: pd.DataFrame, values: pd.DataFrame, names: Sequence[st
         if name in LOG_ATTRIBUTES and axes.dataLim.width > 0:
             axes.set_xscale("log")
             tick_decades(axes.xaxis, *axes.dataLim.intervalx)
-        axes.set_xlabel(name_with_unit(name, values), fontsize=MEDIUM)
+        axes.set_xlabel(format_with_unit(name, values), fontsize=MEDIUM)
         if number % 3 == 0:
             axes.set_ylabel("SHAP value of damage", fontsize=MEDIUM)
     known = set(shap.loc[shap[shown].notna().any(axis=1), "sample"])

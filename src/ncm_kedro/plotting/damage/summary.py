@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from ncm_kedro.damage.attribution.synchrony import judge_synchrony
+from ncm_kedro.damage.attribution.synchrony import evaluate_synchrony
 from ncm_kedro.damage.preparation.preparation import DamageData
 from ncm_kedro.params.damage_attribution import AttributionParams
 from ncm_kedro.plotting.damage.words import (
@@ -46,7 +46,7 @@ class DamageTables:
     correlations, correlation_differences
         As in `ncm_kedro.damage.latent.correlation.DamageCorrelations`.
     truth
-        Planted drivers: ``sample, driver, attribute, planted_weight, group, rank, explained,
+        Planted drivers: ``sample, driver, attribute, simulated_weight, group, rank, explained,
         significant, direction, direction_agrees``; empty where nothing is known.
     """
 
@@ -100,7 +100,7 @@ def summarise_damage(data: DamageData, tables: DamageTables, params: Attribution
     if explained:
         sentences.append("(+: more damage where the attribute is larger; ~: no one direction.)")
     sentences += describe_changes(data, tables, params)
-    sentences.append(judge_synchrony(tables.synchrony).replace("\n", " "))
+    sentences.append(evaluate_synchrony(tables.synchrony).replace("\n", " "))
     return " ".join(sentences)
 
 
@@ -128,7 +128,7 @@ def describe_changes(
         span = f"From {first} to {second}"
         beyond = rows[(rows["low"] > 0) | (rows["high"] < 0)].to_dict("records")
         beyond.sort(key=lambda row: -abs(row["difference"]))
-        named = [_quote_change(row, params.false_discovery) for row in beyond]
+        named = [_format_change(row, params.false_discovery) for row in beyond]
         told.append(
             f"{span} these shares change, in percentage points, with a {level} that leaves out 0: "
             f"{'; '.join(named)}."
@@ -186,7 +186,7 @@ def _name_drivers(importance: pd.DataFrame) -> str:
     return f"With damage go, the most telling first: {', '.join(named)}."
 
 
-def _quote_change(row: Mapping[Hashable, Any], false_discovery: float) -> str:
+def _format_change(row: Mapping[Hashable, Any], false_discovery: float) -> str:
     change = write_percent(row["difference"], row["low"], row["high"], signed=True)
     doubt = f", perhaps by chance, q = {row['q_value']:.2g}"
     return f"{row['group']} {change}{doubt * (row['q_value'] > false_discovery)}"

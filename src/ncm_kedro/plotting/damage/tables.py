@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from ncm_kedro.plotting.damage.axes import name_on_paper
+from ncm_kedro.plotting.damage.axes import get_paper_name
 from ncm_kedro.plotting.damage.words import (
     trim_number,
     write_interval,
@@ -101,7 +101,7 @@ def format_alone(attributes: pd.DataFrame, samples: Sequence[str]) -> pd.DataFra
     own = attributes[attributes["sample"].isin(samples)]
     order = own.groupby("attribute", sort=False)["explained"].max()
     order = order.sort_values(ascending=False, kind="stable")
-    table = pd.DataFrame({"attribute": [name_on_paper(name) for name in order.index]})
+    table = pd.DataFrame({"attribute": [get_paper_name(name) for name in order.index]})
     for sample in samples:
         part = own[own["sample"] == sample].set_index("attribute").reindex(order.index)
         table[f"{sample}: explained / %"] = [
@@ -155,7 +155,7 @@ def format_correlations(differences: pd.DataFrame, by_sample: pd.DataFrame) -> p
     first, second = rows[0]["sample_a"], rows[0]["sample_b"]
     return pd.DataFrame(
         {
-            "attribute": table["attribute"].map(name_on_paper),
+            "attribute": table["attribute"].map(get_paper_name),
             f"r in {first}": [write_number(r[first, row["attribute"]]) for row in rows],
             f"r in {second}": [write_number(r[second, row["attribute"]]) for row in rows],
             "difference (interval)": _join_interval(table, "difference", 2),
@@ -237,7 +237,7 @@ def format_paper_shares(paper: pd.DataFrame) -> pd.DataFrame:
     found = paper.groupby(["attribute", "sample"], sort=False)["share"].agg(["mean", "std"])
     mean, spread = found["mean"].unstack(sort=False), found["std"].unstack(sort=False)
     order = mean.mean(axis=1).sort_values(ascending=False, kind="stable").index[:SHOWN_ROWS]
-    table = pd.DataFrame({"attribute": [name_on_paper(str(name)) for name in order]})
+    table = pd.DataFrame({"attribute": [get_paper_name(str(name)) for name in order]})
     for sample in mean.columns:
         shares = zip(mean.loc[order, sample], spread.loc[order, sample], strict=True)
         table[f"{sample}: share / % ± sd over forests"] = [
@@ -247,12 +247,12 @@ def format_paper_shares(paper: pd.DataFrame) -> pd.DataFrame:
 
 
 def format_truth(truth: pd.DataFrame, explained: Sequence[str]) -> pd.DataFrame:
-    """Return the planted drivers beside what was found; no rank where nothing is explained.
+    """Return the simulated drivers beside what was found; no rank where nothing is explained.
 
     Parameters
     ----------
     truth
-        ``sample, driver, attribute, planted_weight, group, rank, explained, significant,
+        ``sample, driver, attribute, simulated_weight, group, rank, explained, significant,
         direction, direction_agrees``.
     explained
         Samples whose damage is explained.
@@ -263,8 +263,8 @@ def format_truth(truth: pd.DataFrame, explained: Sequence[str]) -> pd.DataFrame:
         {
             "sample": truth["sample"],
             "driver": truth["driver"],
-            "attribute": truth["attribute"].map(name_on_paper),
-            "weight": [trim_number(f"{row['planted_weight']:+.2f}") for row in rows],
+            "attribute": truth["attribute"].map(get_paper_name),
+            "weight": [trim_number(f"{row['simulated_weight']:+.2f}") for row in rows],
             "group": truth["group"],
             "rank": truth["rank"].where(ranked).map(say),
             "explained / %": [
@@ -273,7 +273,7 @@ def format_truth(truth: pd.DataFrame, explained: Sequence[str]) -> pd.DataFrame:
             ],
             "significant": truth["significant"].astype(bool).map(say).where(ranked, ""),
             "sign": truth["direction"].map(write_sign).where(ranked, ""),
-            "sign as planted": truth["direction_agrees"].astype(bool).map(say).where(ranked, ""),
+            "sign as simulated": truth["direction_agrees"].astype(bool).map(say).where(ranked, ""),
         }
     )
 

@@ -124,7 +124,7 @@ SYNCHRONY = (
     "towards 0. Synchronous in the sense of Li et al. would also be a damage that varies less "
     "between particles; the spread is given beside it."
 )
-SURE = (
+CONFIDENCE = (
     "Every forest was also given a column of pure noise. What falls to it is the floor: a group "
     "that is not above it says nothing."
 )
@@ -178,8 +178,8 @@ NO_LINKS = "No two {things} are correlated enough to count as a link."
 NO_CORRELATIONS = "No correlations were computed."
 NO_ERRORS = "No auto-encoder was trained."
 TRUTH = (
-    "The damage of these samples was planted by a known law. Weight: change of the logit of damage "
-    "for one standard deviation of the driver. Found: significant, with the planted sign."
+    "The damage of these samples was simulated. Weight: change of the logit of damage "
+    "for one standard deviation of the driver. Found: significant, with the simulated sign."
 )
 DEFINITIONS = (
     "Damage of a particle is predicted by random forests (Breiman 2001) that never saw it nor its "

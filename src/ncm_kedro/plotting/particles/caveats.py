@@ -53,12 +53,12 @@ def list_sample_caveats(
         )
     if attributes["electron_density"].isna().all():
         found.append("no grey values: electron density and homogeneity are null.")
-    if pd.isna(facts.get("field_of_view_share")):
+    if pd.isna(facts.get("field_of_view_fraction")):
         found.append(
             "no field of view is known: all of the volume counts as seen. If it is a cylinder in a "
             "box, packing densities near its edge are too low and particles there count as whole."
         )
-    return found + _judge_flags(details)
+    return found + _evaluate_flags(details)
 
 
 def list_pair_caveats(samples: Sequence[str], table: pd.DataFrame) -> list[str]:
@@ -137,7 +137,7 @@ def list_uncertain(sample: str, weighed: pd.DataFrame) -> list[str]:
     ]
 
 
-def _judge_flags(details: pd.DataFrame) -> list[str]:
+def _evaluate_flags(details: pd.DataFrame) -> list[str]:
     marked = {
         flag: float(details["flags"].str.split(",").map(lambda names, f=flag: f in names).mean())
         for flag in ("too_large", "pieces")

@@ -18,10 +18,10 @@ from ncm_kedro.particles.columns import ATTRIBUTE_NAMES
 from ncm_kedro.particles.measure.uncertainty import SUFFIX
 from ncm_kedro.plotting.axes import (
     add_sample_legend,
+    annotate_empty,
     colour_samples,
     draw_violins,
     name_attribute,
-    say_nothing,
     shorten,
     tick_decades,
 )
@@ -31,8 +31,8 @@ STAGE_ATTRIBUTES = ("z_um", "sphericity", "volume_um3", "damage")
 _COLUMNS = 6
 _SHOWN_POINTS = 3000
 _SHOWN_PAIRS = 4
-_FEWEST_RUNNING = 20
-_MOST_BARS = 300
+_MIN_RUNNING = 20
+_MAX_BARS = 300
 
 
 def plot_distributions(attributes: Mapping[str, pd.DataFrame]) -> Figure:
@@ -71,7 +71,7 @@ def plot_stages(attributes: Mapping[str, pd.DataFrame], comparison: pd.DataFrame
     panels = figure.subplot_mosaic([list("abcd"), list("eeee")], height_ratios=[1.0, 1.15])
     for letter, name in zip("abcd", STAGE_ATTRIBUTES, strict=True):
         draw_violins(panels[letter], attributes, name, colours)
-        lines = _quote_statistics(comparison, samples, name)
+        lines = _format_statistics(comparison, samples, name)
         panels[letter].set_title(
             "\n".join([name_attribute(name, attributes), *lines]),
             fontsize=9 if len(lines) < 2 else 8,
@@ -81,7 +81,7 @@ def plot_stages(attributes: Mapping[str, pd.DataFrame], comparison: pd.DataFrame
     return figure
 
 
-def quote_p(value: float) -> str:
+def format_p(value: float) -> str:
     """Return a p-value as text.
 
     Parameters
@@ -108,8 +108,8 @@ def run_median(places: NDArray[np.float64], values: NDArray[np.float64]) -> NDAr
         (4, M): median place of the window, lower quartile, median and upper quartile of its
         values; windows overlap by half. M is 0 for few particles.
     """
-    width = max(len(places) // 8, _FEWEST_RUNNING // 2)
-    if len(places) < _FEWEST_RUNNING:
+    width = max(len(places) // 8, _MIN_RUNNING // 2)
+    if len(places) < _MIN_RUNNING:
         return np.zeros((4, 0))
     order = np.argsort(places)
     starts = np.unique(np.linspace(0, len(places) - width, 15).astype(np.int64))
@@ -122,7 +122,7 @@ def run_median(places: NDArray[np.float64], values: NDArray[np.float64]) -> NDAr
     ).T
 
 
-def _quote_statistics(comparison: pd.DataFrame, samples: Sequence[str], name: str) -> list[str]:
+def _format_statistics(comparison: pd.DataFrame, samples: Sequence[str], name: str) -> list[str]:
     lines = []
     for number, (first, second) in enumerate(list(pairwise(samples))[:_SHOWN_PAIRS], start=1):
         match = comparison[
@@ -135,7 +135,7 @@ def _quote_statistics(comparison: pd.DataFrame, samples: Sequence[str], name: st
         row = match.iloc[0]
         pair = "" if len(samples) == 2 else f"{number} → {number + 1}: "
         lines.append(
-            f"{pair}{quote_p(row['p_holm'])}, δ = {row['cliffs_delta']:+.2f} ({row['effect']})"
+            f"{pair}{format_p(row['p_holm'])}, δ = {row['cliffs_delta']:+.2f} ({row['effect']})"
         )
     return lines
 
@@ -144,7 +144,7 @@ def _draw_bars(
     axes: Axes, whole: pd.DataFrame, volume: NDArray[np.float64], damage: NDArray[np.float64]
 ) -> None:
     """Draw how far the segmentation could move the damage, where few enough are drawn."""
-    if f"damage{SUFFIX}" not in whole or not 0 < len(whole) <= _MOST_BARS:
+    if f"damage{SUFFIX}" not in whole or not 0 < len(whole) <= _MAX_BARS:
         return
     moved = whole[f"damage{SUFFIX}"].to_numpy(dtype=np.float64, na_value=np.nan)
     low, high = np.minimum(moved, damage), np.minimum(moved, 1.0 - damage)
@@ -182,7 +182,7 @@ def _draw_damage(
     else:
         axes.set_xticks([])
         axes.set_yticks([])
-        say_nothing(axes, "no whole particle")
+        annotate_empty(axes, "no whole particle")
     axes.set_xlabel(name_attribute("volume_um3", attributes))
     axes.set_ylabel("damage")
     axes.set_title("damage against volume; line: running median, band: quartiles", fontsize=9)
@@ -245,7 +245,7 @@ def plot_crack_profiles(
         axes.legend(frameon=False, fontsize=9)
     else:
         axes.set_yticks([])
-        say_nothing(axes, "no whole particle with a profile")
+        annotate_empty(axes, "no whole particle with a profile")
     axes.set_xlim(0, 1)
     axes.set_xlabel("normalised depth: 0 surface, 1 core")
     axes.set_ylabel("damage: share of voxels in cracks and voids")

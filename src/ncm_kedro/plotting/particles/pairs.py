@@ -15,10 +15,10 @@ from scipy import stats
 from ncm_kedro.plotting.axes import (
     LOG_ATTRIBUTES,
     add_sample_legend,
+    annotate_empty,
     colour_samples,
     estimate_density,
     name_attribute,
-    say_nothing,
     shorten,
     tick_decades,
 )
@@ -28,7 +28,7 @@ FloatArray = NDArray[np.float64]
 
 _SHOWN_POINTS = 1500
 _FEW_POINTS = 300
-_FEWEST = 5
+_MIN_COUNT = 5
 _TRUTH_PANELS = {
     "volume_um3": "volume / µm³",
     "equivalent_diameter_um": "equivalent diameter / µm",
@@ -94,7 +94,7 @@ def plot_truth_scatter(pairs: pd.DataFrame) -> Figure:
     )
     for axes, (name, label) in zip(panels, _TRUTH_PANELS.items(), strict=False):
         if not len(pairs):
-            say_nothing(axes, "no particle of known truth")
+            annotate_empty(axes, "no particle of known truth")
             continue
         _draw_truth(axes, pairs, name, border)
         axes.set_xlabel(f"true {label}", fontsize=9)
@@ -102,7 +102,7 @@ def plot_truth_scatter(pairs: pd.DataFrame) -> Figure:
     if len(pairs):
         _draw_offsets(panels[-1], pairs[~border])
     else:
-        say_nothing(panels[-1], "no particle of known truth")
+        annotate_empty(panels[-1], "no particle of known truth")
     for axes in panels:
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize=8)
@@ -118,7 +118,7 @@ def _draw_densities(
 ) -> None:
     for sample, colour in colours.items():
         values = _take(whole[sample], index, name)
-        if len(values) >= _FEWEST and np.ptp(values) > 0:
+        if len(values) >= _MIN_COUNT and np.ptp(values) > 0:
             places, density = estimate_density(values)
             places = 10.0**places if name in LOG_ATTRIBUTES else places
             axes.fill_between(places, 0, density, color=colour, alpha=0.3, linewidth=0)
@@ -165,7 +165,7 @@ def _write_correlations(
     for number, (sample, colour) in enumerate(colours.items()):
         both = whole[sample][:, list(places)]
         both = both[np.isfinite(both).all(axis=1)]
-        known = len(both) >= _FEWEST and bool((np.ptp(both, axis=0) > 0).all())
+        known = len(both) >= _MIN_COUNT and bool((np.ptp(both, axis=0) > 0).all())
         text = f"{stats.spearmanr(both[:, 0], both[:, 1]).statistic:+.2f}" if known else "n/a"
         axes.text(
             0.5, top - step * number, text, transform=axes.transAxes, ha="center", va="center",
@@ -217,17 +217,17 @@ def _draw_truth(axes: Axes, pairs: pd.DataFrame, name: str, border: NDArray[np.b
                 measured[known].max())]  # fmt: skip
         axes.plot(ends, ends, color=ORANGE, linewidth=1.2, gid="identity")
     whole = known & ~border
-    axes.set_title(_judge(true[whole], measured[whole], relative=name in _RELATIVE), fontsize=9)
+    axes.set_title(_evaluate(true[whole], measured[whole], relative=name in _RELATIVE), fontsize=9)
 
 
-def _judge(true: FloatArray, measured: FloatArray, *, relative: bool) -> str:
+def _evaluate(true: FloatArray, measured: FloatArray, *, relative: bool) -> str:
     if not len(true):
         return "no whole particle"
     error = measured / true - 1.0 if relative else measured - true
     bias = f"{error.mean():+.1%}" if relative else f"{error.mean():+.3g}"
     spread = f"{error.std():.1%}" if relative else f"{error.std():.2g}"
     text = f"n = {len(true)}, bias {bias} ± {spread}"
-    if len(true) >= _FEWEST and np.ptp(true) > 0 and np.ptp(measured) > 0:
+    if len(true) >= _MIN_COUNT and np.ptp(true) > 0 and np.ptp(measured) > 0:
         text += f", r = {np.corrcoef(true, measured)[0, 1]:.3f}"
     return text
 
@@ -239,7 +239,7 @@ def _draw_offsets(axes: Axes, whole: pd.DataFrame) -> None:
     }
     everything = np.concatenate(list(offsets.values()))
     if not len(everything):
-        say_nothing(axes, "no whole particle")
+        annotate_empty(axes, "no whole particle")
         return
     reach = max(float(np.abs(everything).max()), 1e-6)
     edges = np.linspace(-reach, reach, 32).tolist()

@@ -117,7 +117,7 @@ def render_particle_report(
     figures: Mapping[str, Figure],
     params: AttributeParams,
     confidence: float,
-    set_aside: Mapping[str, str] | None = None,
+    rejections: Mapping[str, str] | None = None,
 ) -> str:
     """Render what was measured of the particles as one self-contained HTML page.
 
@@ -137,8 +137,8 @@ def render_particle_report(
         How it was measured.
     confidence
         Level of the intervals in ``comparison``, in [0, 1].
-    set_aside
-        Reason by sample that could not be measured; by default the ``set_aside`` that
+    rejections
+        Reason by sample that could not be measured; by default the ``rejections`` that
         ``attributes`` carries.
     """
     ordered = order_samples(attributes, table)
@@ -146,7 +146,7 @@ def render_particle_report(
     total = sum(len(rows) for rows in measured.values())
     whole = sum(_count_whole(rows) for rows in measured.values())
     caveats = [*list_pair_caveats(ordered, table), *list_setting_caveats(measured)]
-    missing = dict(getattr(attributes, "set_aside", {}) if set_aside is None else set_aside)
+    missing = dict(getattr(attributes, "rejections", {}) if rejections is None else rejections)
     summary = (
         f"{len(ordered)} sample{'s' * (len(ordered) != 1)} with {total} measured "
         f"particle{'s' * (total != 1)}, {whole} of them whole; preset {params.preset}; "

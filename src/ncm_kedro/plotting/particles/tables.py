@@ -67,10 +67,10 @@ def format_comparison(rows: pd.DataFrame) -> pd.DataFrame:
                          strict=True)],
             "median a": table["median_a"].map(say),
             "median b": table["median_b"].map(say),
-            "b - a (interval)": _say_interval(table, "difference", "difference"),
+            "b - a (interval)": _format_interval(table, "difference", "difference"),
             "p": table["p_value"].map(say),
             "p (Holm)": table["p_holm"].map(say),
-            "Cliff's delta (interval)": _say_interval(table, "cliffs_delta", "delta"),
+            "Cliff's delta (interval)": _format_interval(table, "cliffs_delta", "delta"),
             "size": table["effect"],
             "note": table["note"],
         }
@@ -114,7 +114,7 @@ def say(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, int | float | np.number) else str(value)
 
 
-def _say_interval(table: pd.DataFrame, value: str, bounds: str) -> list[str]:
+def _format_interval(table: pd.DataFrame, value: str, bounds: str) -> list[str]:
     return [
         "" if pd.isna(middle) else f"{_sign(middle)} ({_sign(low)} to {_sign(high)})"
         for middle, low, high in zip(

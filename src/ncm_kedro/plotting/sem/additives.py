@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ncm_kedro.plotting.axes import say_nothing
+from ncm_kedro.plotting.axes import annotate_empty
 from ncm_kedro.plotting.sem.explain import scale_map
 from ncm_kedro.plotting.style import BLUE, GREY, ORANGE, draw_scale_bar
 from ncm_kedro.sem.additives.maps import MapPair, MappedCrop
@@ -117,7 +117,7 @@ def plot_additive_maps(pairs: Sequence[MapPair]) -> Figure:
         name = f"{pair.class_name}\n+ {pair.additive}" if pair.additive else pair.class_name
         axes[0].set_ylabel(name, fontsize=8)
         if pair.without is None:
-            say_nothing(axes[0], "none")
+            annotate_empty(axes[0], "none")
         else:
             _draw_pair(axes[0], axes[1], pair.without)
         _draw_pair(axes[2], axes[3], pair.within)

@@ -44,7 +44,7 @@ def plot_mosaic_splits(manifest: pd.DataFrame, crops: pd.DataFrame) -> Figure:
     figure, axes = _grid(len(classes), (3.4, 3.2))
     for name, axis in zip(classes, axes, strict=True):
         group = manifest[manifest["class"] == name]
-        offset = _lay_out_mosaics(group)
+        offset = _layout_mosaics(group)
         _draw_frames(axis, group, offset)
         mine = crops[crops["class"] == name]
         if len(mine):
@@ -214,7 +214,7 @@ def _grid(
     return figure, list(axes[:n_panels])
 
 
-def _lay_out_mosaics(group: pd.DataFrame) -> dict[str, float]:
+def _layout_mosaics(group: pd.DataFrame) -> dict[str, float]:
     """Give each mosaic of a class the x at which it is drawn, side by side (px)."""
     offset, start = {}, 0.0
     for mosaic, part in group.groupby("mosaic", sort=True):

@@ -58,11 +58,11 @@ def _draw_frame(axis: Axes, frame: ShownFrame, classes: Sequence[str], colours: 
     answer = frame.answer
     axis.imshow(frame.small_yx, cmap="gray", vmin=0, vmax=255)
     side = answer.tile_px * frame.scale
-    strangeness = answer.tiles.strangeness
+    ood_score = answer.tiles.ood_score
     count = len(answer.tile_xy_px)
-    strange = np.zeros(count, np.bool_) if strangeness is None else strangeness.unknown
+    strange = np.zeros(count, np.bool_) if ood_score is None else ood_score.unknown
     tiles = zip(answer.tile_xy_px * frame.scale, answer.tile_probabilities, strange, strict=True)
-    for (x, y), probabilities, is_strange in tiles:
+    for (x, y), probabilities, is_ood in tiles:
         best = int(probabilities.argmax())
         colour = colours[best]
         box = Rectangle(
@@ -71,7 +71,7 @@ def _draw_frame(axis: Axes, frame: ShownFrame, classes: Sequence[str], colours: 
             side,
             facecolor=(*colour[:3], 0.18),
             edgecolor=colour,
-            hatch="///" if is_strange else None,
+            hatch="///" if is_ood else None,
         )
         axis.add_patch(box)
         axis.text(
@@ -84,15 +84,15 @@ def _draw_frame(axis: Axes, frame: ShownFrame, classes: Sequence[str], colours: 
             va="center",
         )
     name = frame.file if len(frame.file) <= 44 else f"…{frame.file[-43:]}"
-    axis.set_title(f"{_say_verdict(frame, classes)}\n{name}", fontsize=8)
+    axis.set_title(f"{_format_verdict(frame, classes)}\n{name}", fontsize=8)
 
 
-def _say_verdict(frame: ShownFrame, classes: Sequence[str]) -> str:
+def _format_verdict(frame: ShownFrame, classes: Sequence[str]) -> str:
     """Class and probability, the size of the set, or that the frame is like nothing known."""
     best = int(frame.answer.probabilities.argmax())
     probability = frame.answer.probabilities[best]
     if frame.row["unknown"]:
-        return f"UNKNOWN (p = {frame.row['unknown_p']:.3f}); nearest {classes[best]}"
+        return f"UNKNOWN (p = {frame.row['ood_p_value']:.3f}); nearest {classes[best]}"
     size = frame.row["set_size"]
     others = f"  or {size - 1} more" if size is not None and size > 1 else ""
     return f"{classes[best]}  p = {probability:.2f}{others}"
@@ -103,7 +103,7 @@ _ALL = "all"
 _GROUPS = {
     "validation": ("validation (known)", _GREY, ":"),
     "test": ("test (known)", _BLUE, "-"),
-    "foreign": ("another material", _ORANGE, "-"),
+    "ood": ("another material", _ORANGE, "-"),
 }
 
 
@@ -135,8 +135,8 @@ def plot_prediction_sets(sets: Mapping[str, Any]) -> Figure:
     return figure
 
 
-def plot_unknown_scores(flag: Mapping[str, Any]) -> Figure:
-    """Strangeness of validation, test and foreign crops, with the threshold of the flag.
+def plot_ood_scores(flag: Mapping[str, Any]) -> Figure:
+    """OODScores of validation, test and ood crops, with the threshold of the flag.
 
     Parameters
     ----------
@@ -162,7 +162,7 @@ def plot_unknown_scores(flag: Mapping[str, Any]) -> Figure:
             axes.stairs(share, edges, color=colour, alpha=0.18, fill=True)
     axes.axvline(histogram["threshold"], color="black", linewidth=1.0, label="flagged above")
     axes.set_xlim(edges[0], edges[-1])
-    axes.set_xlabel("strangeness (spreads above the validation median; last bin: and more)")
+    axes.set_xlabel("ood_score (spreads above the validation median; last bin: and more)")
     axes.set_ylabel("share of crops, areas alike")
     auroc = flag["auroc"]
     told = "no frames of another material" if auroc is None else f"AUROC {_say(auroc['score'])}"

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ncm_kedro.learning.models.classifier import ClassifierSettings
-from ncm_kedro.plotting.axes import say_nothing
+from ncm_kedro.plotting.axes import annotate_empty
 from ncm_kedro.plotting.style import BLUE, ORANGE
 from ncm_kedro.sem.explain.crops import CONFIDENT, KINDS, MISCLASSIFIED
 from ncm_kedro.sem.explain.explaining import ExplainedCrops
@@ -120,7 +120,7 @@ def plot_error_maps(
         figure = Figure(figsize=(6.4, 1.6), layout="constrained")
         axes = figure.subplots()
         axes.set_axis_off()
-        say_nothing(axes, "no error to explain among the test crops")
+        annotate_empty(axes, "no error to explain among the test crops")
         return figure
     figure = Figure(figsize=(8.6, 0.6 + 2.2 * len(wrong)), layout="constrained")
     panels = figure.subplots(len(wrong), 4, squeeze=False, width_ratios=[1, 1, 1, 1.35])

@@ -1,4 +1,4 @@
-"""What the page of the SEM road is made of."""
+"""What the page of the SEM pipeline is made of."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class SemPage:
         return [f"Made before the present {than} ({cite_run(other)}): {meaning}"]
 
 
-def say_command(pipeline: str, what: str) -> str:
+def format_command(pipeline: str, what: str) -> str:
     """Say what makes a part of the page that is not there.
 
     Parameters

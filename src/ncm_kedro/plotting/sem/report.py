@@ -1,4 +1,4 @@
-"""The report page of the SEM road."""
+"""The report page of the SEM pipeline."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ncm_kedro.plotting.sem.sections import (
     describe_reliability,
     describe_scores,
     describe_training,
-    list_rivals,
+    list_compared_models,
 )
 from ncm_kedro.plotting.sem.sections_beyond import (
     describe_additives,
@@ -22,12 +22,12 @@ from ncm_kedro.plotting.sem.sections_beyond import (
     describe_errors,
     describe_experts,
     describe_transfer,
-    sum_up_transfer,
+    summarise_transfer,
 )
 from ncm_kedro.plotting.sem.sections_studies import describe_runs, describe_studies
 from ncm_kedro.provenance import RunRecord
 
-ROAD_RESULTS = (
+PIPELINE_RESULTS = (
     "sem_audit",
     "sem_audit_figure_areas",
     "sem_audit_figure_confounding",
@@ -43,12 +43,12 @@ ROAD_RESULTS = (
     "sem_test_figure_classes",
     "sem_test_figure_reliability",
     "sem_test_figure_prediction_sets",
-    "sem_test_figure_unknown",
+    "sem_test_figure_ood",
     "sem_promotion",
     "sem_test_predictions",
 )
 """What the page needs."""
-FURTHER_RESULTS = (
+OPTIONAL_RESULTS = (
     "sem_explain_figure_classes",
     "sem_explain_figure_errors",
     "sem_attention_report",
@@ -75,7 +75,7 @@ def render_sem_report(results: Mapping[str, Any], lineage: Mapping[str, RunRecor
     Parameters
     ----------
     results
-        By name, all of `ROAD_RESULTS` and any of `FURTHER_RESULTS`: reports as they are stored,
+        By name, all of `PIPELINE_RESULTS`, any of `OPTIONAL_RESULTS`: reports as they are stored,
         tables, and figures as the bytes of their PNG files; the studies are two mappings from
         study to report and to figure.
     lineage
@@ -83,7 +83,7 @@ def render_sem_report(results: Mapping[str, Any], lineage: Mapping[str, RunRecor
     """
     page = SemPage(results, lineage)
     frames, report = results["sem_audit"]["frames"], results["sem_test_report"]
-    level = report[list_rivals(report)[0]]["confidence_level"]
+    level = report[list_compared_models(report)[0]]["confidence_level"]
     return render_report(
         "Composition and ageing state from SEM frames",
         f"{report['model']} on {frames['kept']} frames of "
@@ -111,10 +111,10 @@ def render_sem_report(results: Mapping[str, Any], lineage: Mapping[str, RunRecor
 
 def _list_headline(page: SemPage) -> list[tuple[str, str]]:
     report, promotion = page.results["sem_test_report"], page.results["sem_promotion"]
-    rivals = list_rivals(report)
+    compared_models = list_compared_models(report)
     sets, flag = report["sets"], report["flag"]
     auroc = None if flag["auroc"] is None else flag["auroc"]["score"]
-    error = report[rivals[0]]["calibration"]["expected_error"]
+    error = report[compared_models[0]]["calibration"]["expected_error"]
     transfer = page.results.get("sem_transfer_report")
     return [
         *(
@@ -123,7 +123,7 @@ def _list_headline(page: SemPage) -> list[tuple[str, str]]:
                 f"{write_interval(report[name]['class']['balanced_accuracy'])}; guessing: "
                 f"{1.0 / len(report[name]['class']['names']):.3f}",
             )
-            for name in rivals
+            for name in compared_models
         ),
         (
             "Production",
@@ -141,6 +141,6 @@ def _list_headline(page: SemPage) -> list[tuple[str, str]]:
         ),
         (
             "On what training never saw",
-            "not measured" if transfer is None else sum_up_transfer(transfer),
+            "not measured" if transfer is None else summarise_transfer(transfer),
         ),
     ]

@@ -34,7 +34,7 @@ _LEAK = (
 )
 
 
-def list_rivals(test_report: Mapping[str, Any]) -> list[str]:
+def list_compared_models(test_report: Mapping[str, Any]) -> list[str]:
     """List who was scored on the test split, the network first.
 
     Parameters
@@ -62,7 +62,7 @@ def describe_frames(page: SemPage) -> Section:
     areas = pd.DataFrame(audit["areas"]["classes"])[list(_AREA_COLUMNS)].rename(
         columns=_AREA_COLUMNS
     )
-    left_out = reasons.rename_axis("reason").reset_index(name="frames")
+    excluded_frames = reasons.rename_axis("reason").reset_index(name="frames")
     return Section(
         "Frames and unique ground",
         text=[
@@ -72,7 +72,7 @@ def describe_frames(page: SemPage) -> Section:
         warnings=audit["warnings"],
         tables=[
             *page.table("Unique ground per class", areas, "sem_audit"),
-            *page.table("Excluded frames by reason", left_out, "sem_audit"),
+            *page.table("Excluded frames by reason", excluded_frames, "sem_audit"),
         ],
         figures=page.figure("Frames and unique ground per class", "sem_audit_figure_areas"),
     )
@@ -161,15 +161,15 @@ def describe_scores(page: SemPage) -> Section:
         What the page is made of.
     """
     report, promotion = page.results["sem_test_report"], page.results["sem_promotion"]
-    rivals = list_rivals(report)
-    network = report[rivals[0]]
+    compared_models = list_compared_models(report)
+    network = report[compared_models[0]]
     rows = [
         {
             "model": name,
             "of": role,
             **{label: write_interval(report[name][role][key]) for key, label in _SCORES.items()},
         }
-        for name in rivals
+        for name in compared_models
         for role in _ROLES
     ]
     verdict = "promoted to production" if promotion["promoted"] else "refused production"
@@ -203,7 +203,7 @@ def describe_reliability(page: SemPage) -> Section:
     """
     report = page.results["sem_test_report"]
     sets, flag = report["sets"], report["flag"]
-    error = report[list_rivals(report)[0]]["calibration"]["expected_error"]
+    error = report[list_compared_models(report)[0]]["calibration"]["expected_error"]
     calibrated = (
         f"Probabilities were calibrated by one temperature ({report['temperature']:.2f}); on the "
         f"test split they are off by {error:.3f} on average (expected calibration error)."
@@ -217,7 +217,7 @@ def describe_reliability(page: SemPage) -> Section:
             *page.figure(
                 "Coverage and size of the prediction sets", "sem_test_figure_prediction_sets"
             ),
-            *page.figure("Strangeness of known and foreign crops", "sem_test_figure_unknown"),
+            *page.figure("OODScores of known and out-of-distribution crops", "sem_test_figure_ood"),
         ],
     )
 
@@ -243,8 +243,10 @@ def _describe_sets(sets: Mapping[str, Any]) -> str:
 
 def _describe_flag(flag: Mapping[str, Any]) -> list[str]:
     promise = (
-        f"The unknown-sample flag is set to alarm on {flag['asked']:.1%} of the validation crops; "
-        f"on new ground of known classes it alarms on no more than {flag['promised']:.1%}, and on "
+        f"The OOD flag is set to alarm on {flag['nominal_false_alarm_rate']:.1%} of the "
+        "validation crops; "
+        "on unseen regions of known classes it alarms on no more than "
+        f"{flag['guaranteed_false_alarm_rate']:.1%}, and on "
         f"the test areas on {write_interval(flag['false_alarms'])}."
     )
     if flag["auroc"] is None:
@@ -255,8 +257,8 @@ def _describe_flag(flag: Mapping[str, Any]) -> list[str]:
         ]
     return [
         promise,
-        f"{flag['foreign_frames']} frames set aside on ingest as another material "
-        f"({flag['n_foreign']} crops, {flag['n_foreign_areas']} areas): AUROC "
+        f"{flag['n_ood_frames']} frames set aside on ingest as another material "
+        f"({flag['n_ood']} crops, {flag['n_ood_areas']} areas): AUROC "
         f"{write_interval(flag['auroc']['score'])}; {flag['detected']:.0%} of their crops and "
-        f"{flag['foreign_frames_flagged']} of the frames are flagged.",
+        f"{flag['n_ood_frames_flagged']} of the frames are flagged.",
     ]

@@ -7,7 +7,7 @@ from typing import Any
 
 from ncm_kedro.plotting.report import Section
 from ncm_kedro.plotting.sem.attention import MAP_NAMES
-from ncm_kedro.plotting.sem.page import OTHER_CROPS, SemPage, say_command, write_interval
+from ncm_kedro.plotting.sem.page import OTHER_CROPS, SemPage, format_command, write_interval
 
 _SHOWN_ERRORS = 10
 _OTHER_NETWORK = "unless nothing has changed since, they explain another network"
@@ -36,7 +36,7 @@ def describe_errors(page: SemPage) -> Section:
     ]
     text = [f"{len(wrong)} of {len(predictions)} test crops are classified wrongly."]
     if not page.has(figure):
-        text.append(say_command("sem_explain", "Grad-CAM of errors"))
+        text.append(format_command("sem_explain", "Grad-CAM of errors"))
     return Section(
         "Errors and where the network looked",
         text=text,
@@ -58,7 +58,7 @@ def describe_attention(page: SemPage) -> Section:
     """
     heading = "Does the network look at particle boundaries?"
     if not page.has("sem_attention_report"):
-        return Section(heading, text=[say_command("sem_explain", "Maps against controls")])
+        return Section(heading, text=[format_command("sem_explain", "Maps against controls")])
     report = page.results["sem_attention_report"]
     check = page.results.get("sem_map_check") or {"maps": {}}
     rows = [
@@ -77,7 +77,7 @@ def describe_attention(page: SemPage) -> Section:
         text=[
             f"{report['crops']} random test crops of {report['areas']} areas; the band that counts "
             f"as boundary is {report['band_um']:g} µm wide and covers "
-            f"{report['boundary_share']:.0%} of the ground. 1 is no preference; p is for a larger "
+            f"{report['boundary_fraction']:.0%} of the area. 1 is no preference; p is for a larger "
             "ratio than that of the same map placed at random."
         ],
         warnings=[
@@ -109,7 +109,7 @@ def describe_attention(page: SemPage) -> Section:
     )
 
 
-def sum_up_transfer(report: Mapping[str, Any]) -> str:
+def summarise_transfer(report: Mapping[str, Any]) -> str:
     """Say in one line what is left of the score.
 
     Parameters
@@ -119,7 +119,7 @@ def sum_up_transfer(report: Mapping[str, Any]) -> str:
     """
     return "; ".join(
         f"{row['head']} with a {row['kind']} left out {row['balanced_accuracy']:.2f} "
-        f"(seen: {_say_share(row['in_session'])}, guessing: {row['chance']:.2f}, {row['model']})"
+        f"(seen: {_format_share(row['in_session'])}, guessing: {row['chance']:.2f}, {row['model']})"
         for row in report["summary"]
     )
 
@@ -135,13 +135,13 @@ def describe_transfer(page: SemPage) -> Section:
     heading = "On what training never saw"
     if not page.has("sem_transfer_report"):
         return Section(
-            heading, text=[say_command("sem_transfer", "The honest proxy for a new electrode")]
+            heading, text=[format_command("sem_transfer", "The honest proxy for a new electrode")]
         )
     report = page.results["sem_transfer_report"]
     rows = [
         {
             "left out": f"{row['kind']} {row['held_out'].removeprefix(row['kind']).strip()}",
-            "asked": row["head"],
+            "target": row["head"],
             "model": row["model"],
             "balanced accuracy": write_interval({**row, "value": row["balanced_accuracy"]}),
             "where training saw it": row["in_session"],
@@ -154,7 +154,7 @@ def describe_transfer(page: SemPage) -> Section:
         heading,
         text=[
             *report["notes"],
-            *(f"Not left out: {row['held_out']}: {row['reason']}." for row in report["not_run"]),
+            *(f"Not left out: {row['held_out']}: {row['reason']}." for row in report["skipped"]),
         ],
         warnings=page.warn_older("sem_transfer_report", "sem_crop_report", OTHER_CROPS),
         tables=page.table("Scores of what was left out", rows, "sem_transfer_report"),
@@ -177,7 +177,7 @@ def describe_additives(page: SemPage) -> Section:
     if not page.has("additive_report"):
         return Section(
             heading,
-            text=[say_command("evaluate_additives", "The production model on new electrodes")],
+            text=[format_command("evaluate_additives", "The production model on new electrodes")],
         )
     report = page.results["additive_report"]
     scored = {"overall": "both", "composition_accuracy": "composition", "state_accuracy": "state"}
@@ -191,8 +191,10 @@ def describe_additives(page: SemPage) -> Section:
         }
         for name, part in report["pooled"].items()
     ]
-    aside = [f"{len(report['set_aside'])} frames could not be used."] if report["set_aside"] else []
-    problem = [report["known_problem"]] if report["known_problem"] else []
+    aside = (
+        [f"{len(report['rejections'])} frames could not be used."] if report["rejections"] else []
+    )
+    problem = [report["reference_problem"]] if report["reference_problem"] else []
     return Section(
         heading,
         text=[f"Model: {report['model']}, crops of {report['crop_px']} px.", *aside],
@@ -222,7 +224,7 @@ def describe_experts(page: SemPage) -> Section:
     """
     heading = "Experts on the same frames"
     if not page.has("survey_summary"):
-        return Section(heading, text=[say_command("expert_survey", "A quiz for experts")])
+        return Section(heading, text=[format_command("expert_survey", "A quiz for experts")])
     summary = page.results["survey_summary"]
     scored = {
         f"best of {summary['experts']} experts": summary["best_expert"],
@@ -252,5 +254,5 @@ def describe_experts(page: SemPage) -> Section:
     )
 
 
-def _say_share(value: float | None) -> str:
+def _format_share(value: float | None) -> str:
     return "not measured" if value is None else f"{value:.2f}"

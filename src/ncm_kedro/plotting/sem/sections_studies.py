@@ -13,7 +13,7 @@ from ncm_kedro.plotting.sem.page import (
     STUDIES,
     STUDY_FIGURES,
     SemPage,
-    say_command,
+    format_command,
     write_interval,
 )
 from ncm_kedro.provenance import list_runs
@@ -28,7 +28,7 @@ def describe_studies(page: SemPage) -> list[Section]:
         What the page is made of.
     """
     if not page.has(STUDIES):
-        return [Section("Studies", text=[say_command("sem_studies", "What settings are worth")])]
+        return [Section("Studies", text=[format_command("sem_studies", "What settings are worth")])]
     return [_describe_study(page, name) for name in page.results[STUDIES]]
 
 
@@ -58,7 +58,7 @@ def describe_runs(page: SemPage) -> Section:
 def _describe_study(page: SemPage, name: str) -> Section:
     report = page.results[STUDIES][name]
     heading, answer = f"Study: {report['title']}", page.cite(report["answer"], f"{STUDIES}/{name}")
-    if all(row.get("not_run") for row in report["rows"]):
+    if all(row.get("skipped") for row in report["rows"]):
         return Section(heading, text=[report["question"], answer])
     picture = (page.results.get(STUDY_FIGURES) or {}).get(name)
     source = f"{STUDY_FIGURES}/{name}"
@@ -78,7 +78,7 @@ def _describe_study(page: SemPage, name: str) -> Section:
         text=[
             report["question"],
             answer,
-            *(f"Not run: {_say_reason(row)}" for row in report["not_run"]),
+            *(f"Not run: {_format_reason(row)}" for row in report["skipped"]),
             *report["notes"],
         ],
         warnings=page.warn_older(f"{STUDIES}/{name}", "sem_crop_report", OTHER_CROPS),
@@ -87,5 +87,5 @@ def _describe_study(page: SemPage, name: str) -> Section:
     )
 
 
-def _say_reason(row: Mapping[str, Any]) -> str:
+def _format_reason(row: Mapping[str, Any]) -> str:
     return ": ".join(str(value) for value in row.values() if value)

@@ -49,7 +49,7 @@ def plot_study(report: Mapping[str, Any]) -> Figure:
 
 def _plot_statement(report: Mapping[str, Any]) -> Figure:
     """Say in words why nothing was run."""
-    reasons = dict.fromkeys(gap["reason"] for gap in report["not_run"])
+    reasons = dict.fromkeys(gap["reason"] for gap in report["skipped"])
     lines = [line for text in reasons for line in textwrap.wrap(text, _LINE_CHARACTERS)]
     figure = Figure(figsize=(_WIDTH_IN, 0.5 + 0.15 * len(lines)), layout="constrained")
     axes = figure.subplots()
@@ -198,7 +198,7 @@ def _draw_scores_by_name(
             color=_COLOURS[model],
             label=_NAMES[model],
         )
-    for gap in report["not_run"]:
+    for gap in report["skipped"]:
         axes.text(0.2, names.index(gap["point"]), "not run", fontsize=7, va="center", color=GREY)
     axes.axvline(1.0 / report["classes"], color=GREY, linestyle=":", label="guessing")
     wrapped = [textwrap.fill(name, 18) for name in names]

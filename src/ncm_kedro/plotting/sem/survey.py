@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ncm_kedro.params.sem_classify import SurveyDrawParams
-from ncm_kedro.plotting.axes import say_nothing
+from ncm_kedro.plotting.axes import annotate_empty
 from ncm_kedro.plotting.style import BLUE, GREEN, GREY, ORANGE
 from ncm_kedro.sem.inference.classify import resample_frame
 from ncm_kedro.sem.survey.answers import CSV_COLUMNS, EXPERT, MODEL
@@ -51,7 +51,7 @@ def render_quiz(
     return environment.from_string(template).render(
         survey_id=survey.survey_id,
         pictures=[
-            _prepare_picture(cut_view(frames, row), float(row["pixel_size_um"]), params)
+            _prepare_image(cut_view(frames, row), float(row["pixel_size_um"]), params)
             for row in survey.key.to_dict("records")
         ],
         choices=_list_choices(survey),
@@ -81,7 +81,7 @@ def plot_survey(scores: pd.DataFrame, summary: Mapping[str, Any]) -> Figure:
     _draw_classes(by_class, scores[scores["of_class"] != ALL_CLASSES])
     if scores.empty:
         for axes in (by_aspect, by_class):
-            say_nothing(axes, "no answers yet")
+            annotate_empty(axes, "no answers yet")
     for axes in (raters, by_aspect, by_class):
         axes.set_ylim(0.0, 1.03)
         axes.set_ylabel("accuracy")
@@ -94,7 +94,7 @@ def plot_survey(scores: pd.DataFrame, summary: Mapping[str, Any]) -> Figure:
     return figure
 
 
-def _prepare_picture(
+def _prepare_image(
     view_yx: NDArray[np.uint8], pixel_size_um: float, params: SurveyDrawParams
 ) -> dict[str, str]:
     scale = min(1.0, params.max_side_px / max(view_yx.shape))
@@ -142,7 +142,7 @@ def _draw_raters(axes: Axes, rows: pd.DataFrame, summary: Mapping[str, Any]) -> 
     experts = rows[rows["kind"] == EXPERT].sort_values(["right", "rater"], ascending=False)
     places = np.arange(len(experts), dtype=np.float64)
     if experts.empty:
-        say_nothing(
+        annotate_empty(
             axes,
             "no answers yet: send quiz.html to experts and put the CSV files that\n"
             "come back into the folder of returned answers",

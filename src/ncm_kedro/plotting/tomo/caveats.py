@@ -23,8 +23,8 @@ def list_caveats(
     Parameters
     ----------
     facts
-        ``shape_zyx``, ``voxel_size_um`` and, where known, ``field_of_view_share`` (0 to 1),
-        ``working_edge_um``, ``edited_from``.
+        ``shape_zyx``, ``voxel_size_um`` and, where known, ``field_of_view_fraction`` (0 to 1),
+        ``detection_voxel_um``, ``edited_from``.
     particles
         Particle list.
     detector
@@ -43,18 +43,18 @@ def list_caveats(
             "material."
         ]
     found = [
-        _judge_border(particles),
-        _judge_count(particles),
-        _judge_disagreement(particles),
-        _judge_scale(facts, particles, detector),
-        _judge_field(facts),
-        _judge_anisotropy(facts),
-        _judge_edits(facts),
+        _evaluate_border(particles),
+        _evaluate_count(particles),
+        _evaluate_disagreement(particles),
+        _evaluate_scale(facts, particles, detector),
+        _evaluate_field(facts),
+        _evaluate_anisotropy(facts),
+        _evaluate_edits(facts),
     ]
     return [caveat for caveat in found if caveat]
 
 
-def _judge_border(particles: pd.DataFrame) -> str:
+def _evaluate_border(particles: pd.DataFrame) -> str:
     border = particles["touches_border"].astype(bool)
     share = float(border.mean())
     if share < _BORDER_SHARE:
@@ -67,14 +67,14 @@ def _judge_border(particles: pd.DataFrame) -> str:
     )
 
 
-def _judge_count(particles: pd.DataFrame) -> str:
+def _evaluate_count(particles: pd.DataFrame) -> str:
     whole = int((~particles["touches_border"].astype(bool)).sum())
     if whole >= _FEW:
         return ""
     return f"only {whole} particles are whole: distributions over them are rough."
 
 
-def _judge_disagreement(particles: pd.DataFrame) -> str:
+def _evaluate_disagreement(particles: pd.DataFrame) -> str:
     mean = float(np.average(particles["disagreement"], weights=particles["volume_um3"]))
     if mean < _DISAGREEMENT:
         return ""
@@ -84,10 +84,10 @@ def _judge_disagreement(particles: pd.DataFrame) -> str:
     )
 
 
-def _judge_scale(
+def _evaluate_scale(
     facts: Mapping[str, Any], particles: pd.DataFrame, detector: Mapping[str, Any]
 ) -> str:
-    bounds, edge = detector.get("diameter_range_px"), facts.get("working_edge_um")
+    bounds, edge = detector.get("diameter_range_px"), facts.get("detection_voxel_um")
     if bounds is None or edge is None:
         return ""
     whole = particles[~particles["touches_border"].astype(bool)]
@@ -102,8 +102,8 @@ def _judge_scale(
     )
 
 
-def _judge_field(facts: Mapping[str, Any]) -> str:
-    share = facts.get("field_of_view_share")
+def _evaluate_field(facts: Mapping[str, Any]) -> str:
+    share = facts.get("field_of_view_fraction")
     if share is None or share >= _FIELD_SHARE:
         return ""
     return (
@@ -112,7 +112,7 @@ def _judge_field(facts: Mapping[str, Any]) -> str:
     )
 
 
-def _judge_anisotropy(facts: Mapping[str, Any]) -> str:
+def _evaluate_anisotropy(facts: Mapping[str, Any]) -> str:
     sizes = facts["voxel_size_um"]
     ratio = max(sizes) / min(sizes)
     if ratio < 1.5:
@@ -123,7 +123,7 @@ def _judge_anisotropy(facts: Mapping[str, Any]) -> str:
     )
 
 
-def _judge_edits(facts: Mapping[str, Any]) -> str:
+def _evaluate_edits(facts: Mapping[str, Any]) -> str:
     if "edited_from" not in facts:
         return ""
     return "the labels were edited by hand; the log of changes lists what and by whom."

@@ -243,7 +243,7 @@ def _shade(
     z, y, x = np.clip(hits.point_vx.astype(np.int64), 0, last).T
     label = shown[z, y, x]
     normal = _estimate_normals(shown, label, hits.point_vx, np.array(solid.voxel_um))
-    on_cut = _mend_cut_faces(normal, hits, corner, np.array(solid.voxel_um))
+    on_cut = _close_cut_faces(normal, hits, corner, np.array(solid.voxel_um))
     forward, right, up = frame.camera.axes
     light = _LIGHT_FROM[0] * up + _LIGHT_FROM[1] * right - _LIGHT_FROM[2] * forward
     light = light / np.linalg.norm(light)
@@ -289,7 +289,7 @@ def _estimate_normals(
     return unit
 
 
-def _mend_cut_faces(
+def _close_cut_faces(
     normal: Vectors, hits: _Hits, corner: tuple[slice, slice, slice], spacing: Vectors
 ) -> NDArray[np.bool_]:
     """Give hits on the cut faces the face's normal; return which they are."""

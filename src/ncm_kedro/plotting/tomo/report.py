@@ -1,4 +1,4 @@
-"""The report page of the tomography road."""
+"""The report page of the tomography pipeline."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from ncm_kedro.plotting.tomo.sections import (
     plot_solids,
     weighted_median,
 )
-from ncm_kedro.tomo.review.review import rank_doubtful
+from ncm_kedro.tomo.review.review import rank_suspects
 from ncm_kedro.tomo.volumes.volume import Volume
 
 Comparison = tuple[SectionCut, Mapping[str, LabelArray]]
 
 _CORNER = 0.5
-_DOUBTFUL_SHOWN = 12
-_DOUBTFUL_COLUMNS = (
+_SUSPECT_SHOWN = 12
+_SUSPECT_COLUMNS = (
     "rank", "particle_id", "reasons", "doubt", "disagreement", "probability",
     "equivalent_diameter_um", "z_um", "y_um", "x_um",
 )  # fmt: skip
@@ -108,7 +108,7 @@ def render_tomo_report(
     comparisons: Mapping[str, Sequence[Comparison]] | None = None,
     review: TomoReviewParams | None = None,
 ) -> str:
-    """Render what the tomography road found as one self-contained HTML page.
+    """Render what the tomography pipeline found as one self-contained HTML page.
 
     Parameters
     ----------
@@ -126,7 +126,7 @@ def render_tomo_report(
         Sections of a sample with the labels of several methods; the method ``truth`` is laid
         over the others.
     review
-        Limits of what is doubtful.
+        Limits of what is suspect.
     """
     total = sum(len(view.particles) for view in samples)
     whole = sum(int((~view.particles["touches_border"]).sum()) for view in samples)
@@ -184,7 +184,7 @@ def _tabulate_sample(view: SampleView) -> dict[str, Any]:
     border = particles["touches_border"].to_numpy(dtype=bool)
     size = particles["equivalent_diameter_um"].to_numpy(dtype=np.float64)[~border]
     diameter = weighted_median(size, np.ones_like(size)) if len(size) else None
-    edge = facts.get("working_edge_um")
+    edge = facts.get("detection_voxel_um")
     return {
         "sample": view.sample,
         "voxels (z, y, x)": " x ".join(str(n) for n in facts["shape_zyx"]),
@@ -204,7 +204,7 @@ def _tabulate_sample(view: SampleView) -> dict[str, Any]:
 def _fill_share(view: SampleView) -> float:
     voxels = float(np.prod(view.facts["shape_zyx"], dtype=np.float64))
     whole_um3 = voxels * float(np.prod(view.facts["voxel_size_um"]))
-    inside = float(view.facts.get("field_of_view_share") or 1.0)
+    inside = float(view.facts.get("field_of_view_fraction") or 1.0)
     return float(view.particles["volume_um3"].sum()) / max(whole_um3 * inside, 1e-12)
 
 
@@ -223,18 +223,18 @@ def _describe_scores(scores: pd.DataFrame) -> Section:
 def _describe_sample(view: SampleView, limits: TomoReviewParams) -> Section:
     particles = view.particles
     border = particles.loc[particles["touches_border"].astype(bool), "particle_id"]
-    doubtful = rank_doubtful(particles, limits)
-    shown = doubtful.head(_DOUBTFUL_SHOWN)[list(_DOUBTFUL_COLUMNS)]
+    suspect = rank_suspects(particles, limits)
+    shown = suspect.head(_SUSPECT_SHOWN)[list(_SUSPECT_COLUMNS)]
     text = [
         f"{len(particles)} particles, {len(border)} cut by the border of the volume or of the "
-        f"field of view, {len(doubtful)} doubtful (limits: disagreement from "
+        f"field of view, {len(suspect)} suspect (limits: disagreement from "
         f"{limits.max_disagreement:g}, probability below {limits.min_probability:g}, diameter "
         f"{limits.max_size_factor:g} times the median or its inverse)."
     ]
     return Section(
         f"Sample {view.sample}",
         text=text,
-        tables=[("The most doubtful particles; tomo_review lists all", shown)]
+        tables=[("The most suspect particles; tomo_review lists all", shown)]
         if len(shown)
         else [],
         figures=[

@@ -31,9 +31,9 @@ from ncm_kedro.learning.models.classifier import (
 from ncm_kedro.params.sem_classify import SemAdditivesParams
 from ncm_kedro.sem.crops.crop_set import hash_split, index_crops
 from ncm_kedro.sem.inference.classify import (
-    SAFEGUARD_COLUMNS,
-    FrameAnswer,
+    UNCERTAINTY_COLUMNS,
     FrameClassifier,
+    FramePrediction,
     build_frame_classifier,
 )
 from ncm_kedro.sem.io.frames import FrameRecord, RawFrames
@@ -46,7 +46,7 @@ _TYPES = {
     "prediction_set": "str",
     "set_size": "Int64",
     "unknown": "boolean",
-    "unknown_p": "float64",
+    "ood_p_value": "float64",
     "energy": "float64",
     "feature_distance": "float64",
 }
@@ -84,7 +84,7 @@ def predict_new_electrodes(
     conditions
         Result of `name_conditions`.
     classifier
-        What is judged; it has seen none of these frames.
+        What is evaluated; it has seen none of these frames.
     params
         Tiling and device.
 
@@ -95,7 +95,7 @@ def predict_new_electrodes(
         (the condition), `predicted`, `predicted_composition`, `predicted_state` (each the most
         probable by itself), `probability`, set of classes, unknown or not, ``p_<class>``. The last
         two groups are null where the classifier lacks them.
-    set_aside
+    rejections
         `file`, `reason` of frames that were left out.
 
     Raises
@@ -127,7 +127,7 @@ def predict_new_electrodes(
     return _join(tables), pd.DataFrame(aside, columns=["file", "reason"], dtype="str")
 
 
-def describe_known(predictions: pd.DataFrame, settings: ClassifierSettings) -> pd.DataFrame:
+def describe_reference(predictions: pd.DataFrame, settings: ClassifierSettings) -> pd.DataFrame:
     """Give test predictions the columns of `predict_new_electrodes`, without condition.
 
     Parameters
@@ -198,7 +198,7 @@ def _predict_frame(
 
 
 def _describe_tiles(
-    answer: FrameAnswer, classifier: SemClassifier, frame_id: str
+    answer: FramePrediction, classifier: SemClassifier, frame_id: str
 ) -> dict[str, Any]:
     settings, tiles = classifier.settings, answer.tiles
     best = tiles.probabilities.argmax(axis=1)
@@ -211,16 +211,16 @@ def _describe_tiles(
         "predicted": np.array(settings.classes)[best],
         **_name_parts(tiles.probabilities, settings),
         "probability": tiles.probabilities.max(axis=1),
-        **dict.fromkeys(SAFEGUARD_COLUMNS),
+        **dict.fromkeys(UNCERTAINTY_COLUMNS),
     }
     if tiles.sets is not None:
         columns["prediction_set"] = name_sets(tiles.sets, settings.classes)
         columns["set_size"] = tiles.sets.sum(axis=1)
-    if tiles.strangeness is not None:
-        columns["unknown"] = tiles.strangeness.unknown
-        columns["unknown_p"] = tiles.strangeness.p
-        columns["energy"] = tiles.strangeness.energy
-        columns["feature_distance"] = tiles.strangeness.feature_distance
+    if tiles.ood_score is not None:
+        columns["unknown"] = tiles.ood_score.unknown
+        columns["ood_p_value"] = tiles.ood_score.p
+        columns["energy"] = tiles.ood_score.energy
+        columns["feature_distance"] = tiles.ood_score.feature_distance
     shares = zip(settings.classes, tiles.probabilities.T, strict=True)
     return columns | {f"p_{name}": share for name, share in shares}
 
@@ -251,7 +251,7 @@ _TOLERANCE = 0.02
 
 
 @dataclass(frozen=True)
-class KnownCrops:
+class ReferenceCrops:
     """Test crops of electrodes that the classifier was trained on.
 
     Attributes
@@ -269,13 +269,13 @@ class KnownCrops:
     frames: Mapping[str, NDArray[np.uint8]]
 
 
-def match_known(
+def match_reference(
     classifier: SemClassifier,
     frames: Mapping[str, NDArray[np.uint8]] | None,
     crops: pd.DataFrame | None,
     predictions: pd.DataFrame | None,
     device: str,
-) -> tuple[KnownCrops | None, str | None]:
+) -> tuple[ReferenceCrops | None, str | None]:
     """Take the test predictions if they are this classifier's own.
 
     A few of them are predicted again; another model's numbers would differ.
@@ -283,7 +283,7 @@ def match_known(
     Parameters
     ----------
     classifier
-        What is judged.
+        What is evaluated.
     frames, crops, predictions
         What training left behind; any of them may be missing.
     device
@@ -310,5 +310,5 @@ def match_known(
     again = classify_crops(classifier, build_network(classifier), bank, index, device=device)
     if np.abs(again - some[columns].to_numpy(np.float64)).max() > _TOLERANCE:
         return None, "the test predictions at hand are those of another model"
-    known = KnownCrops(describe_known(predictions, settings), crops, frames)
+    known = ReferenceCrops(describe_reference(predictions, settings), crops, frames)
     return known, None

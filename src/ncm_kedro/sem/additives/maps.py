@@ -15,7 +15,7 @@ from ncm_kedro.learning.data.frame_bank import build_frame_bank
 from ncm_kedro.learning.explain.gradcam import explain_crops
 from ncm_kedro.learning.models.classifier import SemClassifier, build_network, open_loader
 from ncm_kedro.params.sem_classify import SemAdditivesParams
-from ncm_kedro.sem.additives.additives import KnownCrops
+from ncm_kedro.sem.additives.additives import ReferenceCrops
 from ncm_kedro.sem.additives.scores import CONDITION
 from ncm_kedro.sem.inference.classify import resample_frame
 
@@ -80,7 +80,7 @@ class _Case:
 def map_pairs(
     predictions: pd.DataFrame,
     frames: Mapping[str, NDArray[np.uint8]],
-    known: KnownCrops | None,
+    known: ReferenceCrops | None,
     classifier: SemClassifier,
     params: SemAdditivesParams,
 ) -> list[MapPair]:
@@ -143,7 +143,7 @@ def _plan_pair(
     row: pd.Series,
     predictions: pd.DataFrame,
     frames: Mapping[str, NDArray[np.uint8]],
-    known: KnownCrops | None,
+    known: ReferenceCrops | None,
     classifier: SemClassifier,
 ) -> dict[str, _Case]:
     """Say what is mapped for one condition, by the part of `MapPair` that it fills."""
@@ -158,7 +158,7 @@ def _find_without(
     row: pd.Series,
     predictions: pd.DataFrame,
     frames: Mapping[str, NDArray[np.uint8]],
-    known: KnownCrops | None,
+    known: ReferenceCrops | None,
 ) -> _Case | None:
     if row["additive"]:
         bare = predictions[(predictions["additive"] == "") & (predictions["class"] == row["class"])]
@@ -189,7 +189,7 @@ def _map_cases(
 ) -> list[MappedCrop]:
     settings = classifier.settings
     side = settings.crop_px
-    crops = [_bring_to_size(case.crop_yx, side) for case in cases]
+    crops = [_rescale_crop(case.crop_yx, side) for case in cases]
     count = len(crops)
     bank = build_frame_bank({f"{number:04d}": crop for number, crop in enumerate(crops)})
     index = CropIndex(
@@ -215,6 +215,6 @@ def _map_cases(
     ]
 
 
-def _bring_to_size(crop_yx: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
+def _rescale_crop(crop_yx: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
     resized = resample_frame(crop_yx, side_px / min(crop_yx.shape))
     return np.ascontiguousarray(resized[:side_px, :side_px])

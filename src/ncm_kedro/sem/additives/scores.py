@@ -30,7 +30,7 @@ _CAVEATS = (
 
 def report_conditions(
     predictions: pd.DataFrame,
-    set_aside: pd.DataFrame,
+    rejections: pd.DataFrame,
     known: pd.DataFrame | None,
     settings: ClassifierSettings,
     params: SemAdditivesParams,
@@ -39,10 +39,10 @@ def report_conditions(
 
     Parameters
     ----------
-    predictions, set_aside
+    predictions, rejections
         Results of `predict_new_electrodes`.
     known
-        Test predictions described by `describe_known`; None without any.
+        Test predictions described by `describe_reference`; None without any.
     settings
         Classes of the classifier.
     params
@@ -52,7 +52,7 @@ def report_conditions(
     -------
     dict
         Ready for JSON: `conditions` and `known`, lists of results of `score_condition`; `pooled`,
-        the same over all conditions of an additive; `chance` by role; `set_aside`; `notes`.
+        the same over all conditions of an additive; `chance` by role; `rejections`; `notes`.
     """
     conditions = list(_score_groups(predictions, settings, params))
     matching = predictions[["composition", "state"]].drop_duplicates()
@@ -77,7 +77,7 @@ def report_conditions(
         "conditions": conditions,
         "known": [] if beside is None else list(_score_groups(beside, settings, params)),
         "pooled": pooled,
-        "set_aside": set_aside.to_dict("records"),
+        "rejections": rejections.to_dict("records"),
         "notes": [
             *_list_notes(conditions, settings),
             *(() if sets is None else sets.notes),
@@ -172,11 +172,11 @@ def _mark_rows(rows: pd.DataFrame, settings: ClassifierSettings) -> dict[str, ND
         for name, text in sets
     ]
     hits = {"overall": (rows["predicted"] == true).to_numpy(np.float64)}
-    can_tell = {"overall": np.array([name is not None for name in true])}
+    has_truth = {"overall": np.array([name is not None for name in true])}
     for role, names in (("composition", settings.compositions), ("state", settings.states)):
         hits[role] = (rows[f"predicted_{role}"] == rows[role]).to_numpy(np.float64)
-        can_tell[role] = rows[role].isin(names).to_numpy()
-    marks = {role: np.where(can_tell[role], hits[role], np.nan) for role in ROLES}
+        has_truth[role] = rows[role].isin(names).to_numpy()
+    marks = {role: np.where(has_truth[role], hits[role], np.nan) for role in ROLES}
     return {
         "overall": marks["overall"],
         "composition_accuracy": marks["composition"],

@@ -25,7 +25,7 @@ from ncm_kedro.sem.audit.areas import frame_boxes, measure_areas
 from ncm_kedro.sem.audit.confounding import summarise_confounding, tabulate_confounding
 from ncm_kedro.sem.io.frames import FrameSource
 
-_LEAST_PART = 0.5
+_MIN_PART = 0.5
 
 
 def plan_bands(manifest: pd.DataFrame, params: AuditParams) -> pd.DataFrame:
@@ -106,7 +106,7 @@ def _cut(group: pd.DataFrame, params: AuditParams) -> Iterator[tuple[object, ...
             window = [0, 0, int(frame["width_px"]), int(frame["height_px"])]
             window[axis] = max(0, int(np.ceil(start - box[axis])))
             window[axis + 2] = min(window[axis + 2], int(np.floor(stop - box[axis])))
-            if window[axis + 2] - window[axis] >= _LEAST_PART * (stop - start):
+            if window[axis + 2] - window[axis] >= _MIN_PART * (stop - start):
                 names = [frame[key] for key in ("frame_id", "class", "composition", "state")]
                 mosaic = frame["mosaic"]
                 yield (*names, frame["session"], mosaic, f"{mosaic}/b{number:02d}", *window)

@@ -208,7 +208,7 @@ def _fill_row(
         independent = bands["band"] if scheme == "by_file" else bands[column]
         guess = float(binom.ppf(level, independent.nunique(), chance)) / independent.nunique()
         bounds[scheme] = guess if best[scheme] is not None else None
-    verdict, strictest = _judge(best, bounds, chance, params.strong_fraction)
+    verdict, strictest = _evaluate(best, bounds, chance, params.strong_fraction)
     return ConfoundingRow(
         features=kind,
         target=target,
@@ -225,7 +225,7 @@ def _fill_row(
     )
 
 
-def _judge(
+def _evaluate(
     best: dict[str, float | None],
     bounds: dict[str, float | None],
     chance: float,

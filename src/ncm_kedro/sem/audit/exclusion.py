@@ -64,7 +64,7 @@ def decide_exclusions(table: pd.DataFrame, params: QualityParams) -> pd.DataFram
     """
     tokens = pd.Series(
         [
-            find_contradiction(*row, foreign_materials=params.foreign_materials)
+            find_contradiction(*row, ood_materials=params.ood_materials)
             for row in table[["composition", "state", "sidecar_json"]].itertuples(index=False)
         ],
         dtype="str",
@@ -98,7 +98,7 @@ def decide_exclusions(table: pd.DataFrame, params: QualityParams) -> pd.DataFram
         },
     )
     findings.exclude(DUPLICATE, find_copies(table))
-    findings.exclude(QUARANTINED, find_foreign_frames(table, tokens, params))
+    findings.exclude(QUARANTINED, find_ood_frames(table, tokens, params))
     return findings.write_to(table)
 
 
@@ -129,7 +129,7 @@ class _Findings:
 
 
 def find_contradiction(
-    composition: str, state: str, sidecar_json: str, *, foreign_materials: Iterable[str]
+    composition: str, state: str, sidecar_json: str, *, ood_materials: Iterable[str]
 ) -> str | None:
     """Find a word in a sidecar's path that contradicts the frame's class.
 
@@ -139,18 +139,18 @@ def find_contradiction(
         Parts of the frame's class.
     sidecar_json
         All fields of its sidecar.
-    foreign_materials
+    ood_materials
         Words that name another material.
 
     Returns
     -------
     str or None
-        The word: a foreign material, another composition (``ncm622``), or an ageing state where
+        The word: another material, another composition (``ncm622``), or an ageing state where
         the frame's own is not named.
     """
     parts = Sidecar(json.loads(sidecar_json)).path_parts
     words = [word for part in parts[:-1] for word in _WORD.split(part) if word]
-    materials = {name.casefold() for name in foreign_materials}
+    materials = {name.casefold() for name in ood_materials}
     for word in words:
         named = _COMPOSITION_WORD.fullmatch(word)
         if word.casefold() in materials or (named and named[1] != composition):
@@ -159,15 +159,16 @@ def find_contradiction(
     return next(iter(states.values())) if states and state not in states else None
 
 
-def find_foreign_frames(
+def find_ood_frames(
     table: pd.DataFrame, tokens: pd.Series[str], params: QualityParams
 ) -> dict[int, str]:
     """Find frames that contradict their class by path and by texture.
 
     Within each class that has contradicting paths, the texture densities are parted in two. If
-    the parts stand clearly apart, the one that is farther from the undoubted frames (those of the
-    same composition first) is foreign, and its frames with a contradicting path are returned.
-    Without undoubted frames the smaller part is taken to be foreign.
+    the parts stand clearly apart, the one that is farther from the trusted frames (those of the
+    same composition first) is another material, and its frames with a contradicting path
+    are returned.
+    Without trusted frames the smaller part is taken to be out-of-distribution.
 
     Parameters
     ----------
@@ -185,9 +186,9 @@ def find_foreign_frames(
     """
     density = table["texture_density"].to_numpy()
     usable = (table["flat_fraction"] <= _usable_flat(params)).to_numpy() & (density > 0)
-    doubted = tokens.notna().to_numpy()
+    suspected = tokens.notna().to_numpy()
     reasons: dict[int, str] = {}
-    for class_name in table["class"][doubted].unique():
+    for class_name in table["class"][suspected].unique():
         member = (table["class"] == class_name).to_numpy()
         if (member & usable).sum() < 2:
             continue
@@ -196,10 +197,10 @@ def find_foreign_frames(
             continue
         composition = table.loc[member, "composition"].iloc[0]
         kin = (table["composition"] == composition).to_numpy()
-        reference = _pick_reference(density, usable & ~doubted, kin)
-        low_is_foreign = _is_low_foreign(density[member & usable], split, reference)
-        is_foreign = (density < split.threshold) == low_is_foreign
-        for row in _rows(member & doubted & is_foreign & (density > 0)):
+        reference = _pick_reference(density, usable & ~suspected, kin)
+        low_is_ood = _is_low_ood(density[member & usable], split, reference)
+        is_ood = (density < split.threshold) == low_is_ood
+        for row in _rows(member & suspected & is_ood & (density > 0)):
             reasons[int(row)] = (
                 f"quarantined: path names '{tokens.iloc[row]}' and texture density "
                 f"{density[row]:.3f} is on the far side of {split.threshold:.3f} "
@@ -265,13 +266,13 @@ def find_copies(table: pd.DataFrame) -> dict[int, str]:
 
 
 def _pick_reference(
-    density: NDArray[np.float64], undoubted: NDArray[np.bool_], kin: NDArray[np.bool_]
+    density: NDArray[np.float64], trusted: NDArray[np.bool_], kin: NDArray[np.bool_]
 ) -> float | None:
-    chosen = undoubted & kin if (undoubted & kin).any() else undoubted
+    chosen = trusted & kin if (trusted & kin).any() else trusted
     return float(np.median(density[chosen])) if chosen.any() else None
 
 
-def _is_low_foreign(values: NDArray[np.float64], split: Split, reference: float | None) -> bool:
+def _is_low_ood(values: NDArray[np.float64], split: Split, reference: float | None) -> bool:
     low, high = values[values < split.threshold], values[values >= split.threshold]
     if reference is None:
         return len(low) <= len(high)

@@ -19,8 +19,8 @@ from ncm_kedro.sem.audit.areas import frame_boxes, name_cells
 from ncm_kedro.sem.crops.regions import (
     Strip,
     class_generator,
-    share_out_folds,
-    share_out_ground,
+    split_folds,
+    split_regions,
 )
 from ncm_kedro.sem.crops.sampling import (
     Windows,
@@ -29,7 +29,7 @@ from ncm_kedro.sem.crops.sampling import (
     draw_positions,
     most_distant,
     report_class,
-    warn_of_scarcity,
+    warn_low_counts,
 )
 
 _LOG = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ def plan_crops(manifest: pd.DataFrame, params: CropParams) -> tuple[pd.DataFrame
     classes: dict[str, dict[str, Any]] = {}
     wanted = _count_wanted(params)
     for class_name, group in frames.groupby("class", sort=True):
-        strips = [] if leaking else share_out_ground(group, params)
+        strips = [] if leaking else split_regions(group, params)
         parts = _split_frames(group, params) if leaking else _split_strips(group, strips, params)
         crops = {
             name: _draw(windows, name, strips, wanted=wanted[name], params=params)
@@ -81,7 +81,7 @@ def plan_crops(manifest: pd.DataFrame, params: CropParams) -> tuple[pd.DataFrame
         tables += list(crops.values())
         classes[str(class_name)] = report_class(group, parts, crops, wanted, params.size_px)
     warnings = [
-        text for name, entry in classes.items() for text in warn_of_scarcity(name, entry, leaking)
+        text for name, entry in classes.items() for text in warn_low_counts(name, entry, leaking)
     ]
     for text in warnings:
         _LOG.warning(text)
@@ -117,7 +117,7 @@ def plan_folds(manifest: pd.DataFrame, params: CropParams, n_folds: int) -> pd.D
     per_fold = max(1, params.images_per_class // n_folds)
     tables = []
     for _, group in frames.groupby("class", sort=True):
-        strips = share_out_folds(group, params, n_folds)
+        strips = split_folds(group, params, n_folds)
         for fold in range(n_folds):
             name = str(fold)
             windows = cut_windows(group, strips, name, params.size_px)

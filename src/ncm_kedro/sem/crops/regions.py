@@ -1,4 +1,4 @@
-"""Sharing out the ground of a class among splits or folds, as strips that never overlap."""
+"""Sharing out the region of a class among splits or folds, as strips that never overlap."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Strip:
 
 
 @dataclass
-class _Ground:
+class _MosaicRegion:
     """What is still to be shared out of one mosaic."""
 
     rest: Strip
@@ -85,8 +85,8 @@ def class_generator(seed: int, class_name: str, purpose: str) -> np.random.Gener
     return np.random.default_rng(np.random.SeedSequence(key))
 
 
-def share_out_ground(frames: pd.DataFrame, params: CropParams) -> list[Strip]:
-    """Share out the ground of one class among `test`, `validate` and `train`.
+def split_regions(frames: pd.DataFrame, params: CropParams) -> list[Strip]:
+    """Share out the region of one class among `test`, `validate` and `train`.
 
     Whole mosaics are given away where their area fits the asked shares. Otherwise strips are cut
     off the ends of mosaics, of as many mosaics as leaves each strip wide enough for crops: the
@@ -102,12 +102,12 @@ def share_out_ground(frames: pd.DataFrame, params: CropParams) -> list[Strip]:
     Returns
     -------
     list of Strip
-        Disjoint strips; a split that there is too little ground for has none.
+        Disjoint strips; a split that there is too little region for has none.
     """
     rng = class_generator(params.seed, str(frames["class"].iloc[0]), "ground")
-    grounds = list(_grounds_of(frames))
-    total_px2 = sum(ground.area_px2 for ground in grounds)
-    ends = {ground.rest.mosaic: str(rng.choice(["start", "stop"])) for ground in grounds}
+    regions = list(_list_regions(frames))
+    total_px2 = sum(region.area_px2 for region in regions)
+    ends = {region.rest.mosaic: str(rng.choice(["start", "stop"])) for region in regions}
     split = params.split
     wanted_px2 = {
         "test": split.test_fraction * total_px2,
@@ -115,14 +115,14 @@ def share_out_ground(frames: pd.DataFrame, params: CropParams) -> list[Strip]:
     }
     strips: list[Strip] = []
     for name, area_px2 in wanted_px2.items():
-        taken = _take_whole(grounds, area_px2, split.whole_tolerance, name, rng)
-        strips += taken or _take_strips(grounds, area_px2, params, name, ends)
+        taken = _take_whole(regions, area_px2, split.whole_mosaic_tolerance, name, rng)
+        strips += taken or _take_strips(regions, area_px2, params, name, ends)
         ends = {mosaic: "stop" if end == "start" else "start" for mosaic, end in ends.items()}
-    return [*strips, *(replace(ground.rest, split="train") for ground in grounds)]
+    return [*strips, *(replace(region.rest, split="train") for region in regions)]
 
 
-def share_out_folds(frames: pd.DataFrame, params: CropParams, n_folds: int) -> list[Strip]:
-    """Cut the ground of one class into folds of equal area.
+def split_folds(frames: pd.DataFrame, params: CropParams, n_folds: int) -> list[Strip]:
+    """Cut the region of one class into folds of equal area.
 
     Parameters
     ----------
@@ -138,59 +138,59 @@ def share_out_folds(frames: pd.DataFrame, params: CropParams, n_folds: int) -> l
     list of Strip
         Disjoint strips; remainders narrower than a crop are left out.
     """
-    grounds = list(_grounds_of(frames))
-    per_fold_px2 = sum(ground.area_px2 for ground in grounds) / n_folds
+    regions = list(_list_regions(frames))
+    per_fold_px2 = sum(region.area_px2 for region in regions) / n_folds
     guard_px = float(params.split.guard_px)
     strips: list[Strip] = []
     fold, missing_px2 = 0, per_fold_px2
-    for ground in grounds:
-        while fold < n_folds - 1 and ground.area_px2 > missing_px2:
-            if ground.length_of(missing_px2, "start") >= params.size_px:
-                strips.append(ground.cut(missing_px2, 0, guard_px, str(fold), "start"))
+    for region in regions:
+        while fold < n_folds - 1 and region.area_px2 > missing_px2:
+            if region.length_of(missing_px2, "start") >= params.size_px:
+                strips.append(region.cut(missing_px2, 0, guard_px, str(fold), "start"))
             fold, missing_px2 = fold + 1, per_fold_px2
-        strips.append(replace(ground.rest, split=str(fold)))
-        missing_px2 -= ground.area_px2
+        strips.append(replace(region.rest, split=str(fold)))
+        missing_px2 -= region.area_px2
     return [strip for strip in strips if strip.length_px >= params.size_px]
 
 
-def _grounds_of(frames: pd.DataFrame) -> Iterator[_Ground]:
-    """One ground per mosaic, in order of name, along its longer side."""
+def _list_regions(frames: pd.DataFrame) -> Iterator[_MosaicRegion]:
+    """One region per mosaic, in order of name, along its longer side."""
     for mosaic, group in frames.groupby("mosaic", sort=True):
         boxes: FloatArray = frame_boxes(group)
         low, high = boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)
         axis = int(np.argmax(high - low))
         rest = Strip(str(mosaic), axis, float(low[axis]), float(high[axis]), "")
-        yield _Ground(rest, profile_area(boxes, axis))
+        yield _MosaicRegion(rest, profile_area(boxes, axis))
 
 
 def _take_whole(
-    grounds: list[_Ground],
+    regions: list[_MosaicRegion],
     area_px2: float,
     tolerance: float,
     split: str,
     rng: np.random.Generator,
 ) -> list[Strip]:
     """Take whole mosaics whose area together fits best; none if no attempt comes near enough."""
-    best: list[_Ground] = []
+    best: list[_MosaicRegion] = []
     best_miss_px2 = tolerance * area_px2
     for _ in range(_ATTEMPTS):
-        taken: list[_Ground] = []
+        taken: list[_MosaicRegion] = []
         miss_px2 = area_px2
-        for index in rng.permutation(len(grounds)):
-            ground = grounds[index]
-            left_px2 = area_px2 - sum(other.area_px2 for other in taken) - ground.area_px2
-            if ground.untouched and abs(left_px2) < miss_px2 and len(taken) < len(grounds) - 1:
-                taken.append(ground)
+        for index in rng.permutation(len(regions)):
+            region = regions[index]
+            left_px2 = area_px2 - sum(other.area_px2 for other in taken) - region.area_px2
+            if region.untouched and abs(left_px2) < miss_px2 and len(taken) < len(regions) - 1:
+                taken.append(region)
                 miss_px2 = abs(left_px2)
         if taken and miss_px2 <= best_miss_px2:
             best, best_miss_px2 = taken, miss_px2
-    for ground in best:
-        grounds.remove(ground)
-    return [replace(ground.rest, split=split) for ground in best]
+    for region in best:
+        regions.remove(region)
+    return [replace(region.rest, split=split) for region in best]
 
 
 def _take_strips(
-    grounds: list[_Ground],
+    regions: list[_MosaicRegion],
     area_px2: float,
     params: CropParams,
     split: str,
@@ -201,26 +201,26 @@ def _take_strips(
     parts_left = 3 if split == "test" else 2
     for min_px in (params.split.min_strip_crops * params.size_px, float(params.size_px)):
         needed_px = parts_left * (min_px + guard_px)
-        roomy = [ground for ground in grounds if ground.rest.length_px >= needed_px]
-        if not roomy and len(grounds) > 1:
+        roomy = [region for region in regions if region.rest.length_px >= needed_px]
+        if not roomy and len(regions) > 1:
             needed_px = 2 * (min_px + guard_px)
-            roomy = [ground for ground in grounds if ground.rest.length_px >= needed_px]
-        roomy.sort(key=lambda ground: (-ground.area_px2, ground.rest.mosaic))
+            roomy = [region for region in regions if region.rest.length_px >= needed_px]
+        roomy.sort(key=lambda region: (-region.area_px2, region.rest.mosaic))
         for n_strips in range(len(roomy), 0, -1):
             share_px2 = area_px2 / n_strips
             chosen = roomy[:n_strips]
             wide = all(
-                min_px <= ground.length_of(share_px2, ends[ground.rest.mosaic])
-                and ground.area_px2 > 2 * share_px2
-                for ground in chosen
+                min_px <= region.length_of(share_px2, ends[region.rest.mosaic])
+                and region.area_px2 > 2 * share_px2
+                for region in chosen
             )
             if wide or n_strips == 1:
                 return [
-                    ground.cut(share_px2, min_px, guard_px, split, ends[ground.rest.mosaic])
-                    for ground in chosen
+                    region.cut(share_px2, min_px, guard_px, split, ends[region.rest.mosaic])
+                    for region in chosen
                 ]
-    if len(grounds) <= 1:
+    if len(regions) <= 1:
         return []
-    smallest = min(grounds, key=lambda ground: (ground.area_px2, ground.rest.mosaic))
-    grounds.remove(smallest)
+    smallest = min(regions, key=lambda region: (region.area_px2, region.rest.mosaic))
+    regions.remove(smallest)
     return [replace(smallest.rest, split=split)]

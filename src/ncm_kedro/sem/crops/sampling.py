@@ -4,7 +4,7 @@ Positions are drawn uniformly over the unique ground of a split and thinned to t
 ones (Gonzalez, T. F. (1985), "Clustering to minimize the maximum intercluster distance", Theor.
 Comput. Sci. 38, 293-306).
 
-What was asked of the ground of a class, and what it holds.
+What was requested of the ground of a class, and what it holds.
 """
 
 from __future__ import annotations
@@ -179,7 +179,7 @@ def report_class(
     group: pd.DataFrame,
     parts: Mapping[str, Windows],
     crops: Mapping[str, pd.DataFrame],
-    asked: Mapping[str, int],
+    requested: Mapping[str, int],
     size_px: int,
 ) -> dict[str, Any]:
     """Report the splits of one class.
@@ -192,15 +192,15 @@ def report_class(
         Ground of each split.
     crops
         Crops of each split.
-    asked
-        Number of crops asked of each split.
+    requested
+        Number of crops requested of each split.
     size_px
         Edge of a crop (px).
 
     Returns
     -------
     dict
-        `frames`, `mosaics` and per split: crops `asked` and `drawn`, unique ground (`area_px2`,
+        `frames`, `mosaics` and per split: crops `requested` and `drawn`, unique ground (`area_px2`,
         `area_mm2`), `disjoint_crops` (crops' worth of that ground), `effective_crops` (crops'
         worth of the ground that the drawn ones cover), and numbers of `mosaics` and `areas`.
     """
@@ -208,14 +208,14 @@ def report_class(
     splits = {}
     for name, windows in parts.items():
         table = crops[name]
-        ground_px2 = _union_by_mosaic(windows.table["mosaic"], _region_boxes(windows))
+        region_px2 = _union_by_mosaic(windows.table["mosaic"], _region_boxes(windows))
         covered_px2 = _union_by_mosaic(table["mosaic"], crop_boxes(table, group))
         splits[name] = {
-            "asked": asked[name],
+            "requested": requested[name],
             "drawn": len(table),
-            "area_px2": ground_px2,
-            "area_mm2": area_px_to_mm2(ground_px2, pixel_size_um),
-            "disjoint_crops": ground_px2 / size_px**2,
+            "area_px2": region_px2,
+            "area_mm2": area_px_to_mm2(region_px2, pixel_size_um),
+            "disjoint_crops": region_px2 / size_px**2,
             "effective_crops": min(len(table), covered_px2 / size_px**2),
             "mosaics": int(table["mosaic"].nunique()),
             "areas": int(table["area"].nunique()),
@@ -223,7 +223,7 @@ def report_class(
     return {"frames": len(group), "mosaics": int(group["mosaic"].nunique()), "splits": splits}
 
 
-def warn_of_scarcity(class_name: str, entry: Mapping[str, Any], leaking: bool) -> list[str]:
+def warn_low_counts(class_name: str, entry: Mapping[str, Any], leaking: bool) -> list[str]:
     """Say in one line per problem where the ground falls short, and what is done about it.
 
     Parameters
@@ -236,18 +236,20 @@ def warn_of_scarcity(class_name: str, entry: Mapping[str, Any], leaking: bool) -
         Whether splits share ground.
     """
     texts = []
-    short = {name: part for name, part in entry["splits"].items() if part["drawn"] < part["asked"]}
+    short = {
+        name: part for name, part in entry["splits"].items() if part["drawn"] < part["requested"]
+    }
     tight = {
         name: part
         for name, part in entry["splits"].items()
-        if name not in short and part["disjoint_crops"] < part["asked"]
+        if name not in short and part["disjoint_crops"] < part["requested"]
     }
     if short:
-        counts = ", ".join(f"{p['drawn']} of {p['asked']} {n}" for n, p in short.items())
+        counts = ", ".join(f"{p['drawn']} of {p['requested']} {n}" for n, p in short.items())
         texts.append(f"{class_name}: the ground holds no more crops than {counts}")
     if tight:
         counts = ", ".join(
-            f"{n} {p['area_mm2']:.3f} mm2 = {p['disjoint_crops']:.1f} for {p['asked']}"
+            f"{n} {p['area_mm2']:.3f} mm2 = {p['disjoint_crops']:.1f} for {p['requested']}"
             for n, p in tight.items()
         )
         other = "and those of other splits" if leaking else "of their split, none of another"

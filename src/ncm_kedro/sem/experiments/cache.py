@@ -15,16 +15,16 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ncm_kedro.atomic_write import write_atomic
 from ncm_kedro.errors import StoreError
 from ncm_kedro.sem.crops.crop_set import SPLITS, CropSet
 from ncm_kedro.sem.inference.evaluation import measure_textures
-from ncm_kedro.whole_files import write_whole
 
 _LOG = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 
-def read_kept(path: Path, parse: Callable[[dict[str, Any]], _T]) -> _T | None:
+def read_cached(path: Path, parse: Callable[[dict[str, Any]], _T]) -> _T | None:
     """Return a result that is kept; None where there is none that can be read.
 
     Parameters
@@ -43,7 +43,7 @@ def read_kept(path: Path, parse: Callable[[dict[str, Any]], _T]) -> _T | None:
         return None
 
 
-def write_kept(path: Path, result: Mapping[str, Any]) -> None:
+def write_cached(path: Path, result: Mapping[str, Any]) -> None:
     """Keep a result, whole or not at all.
 
     Parameters
@@ -61,7 +61,7 @@ def write_kept(path: Path, result: Mapping[str, Any]) -> None:
     _write_store(path, json.dumps(result).encode())
 
 
-def keep_textures(crop_set: CropSet, path: Path) -> NDArray[np.float32]:
+def cache_textures(crop_set: CropSet, path: Path) -> NDArray[np.float32]:
     """Measure the texture of all crops once, and keep it.
 
     Parameters
@@ -93,7 +93,7 @@ def keep_textures(crop_set: CropSet, path: Path) -> NDArray[np.float32]:
 def _write_store(path: Path, content: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, content)
+        write_atomic(path, content)
     except OSError as error:
         raise StoreError(
             path,

@@ -52,7 +52,7 @@ class StudyPoint:
         Crops per class (training and validation) that are kept of the table; all without it.
     frame_ids
         Frames that crops are cut from; all that are not excluded without it.
-    shown_as
+    display_normalise
         Another normalisation that the same network is tested with, without training it for that.
     needs_weights
         Whether it cannot be run without weights from elsewhere.
@@ -65,12 +65,12 @@ class StudyPoint:
     value: float | None = None
     per_class: int | None = None
     frame_ids: tuple[str, ...] | None = None
-    shown_as: NormaliseParams | None = None
+    display_normalise: NormaliseParams | None = None
     needs_weights: bool = False
 
 
 @dataclass(frozen=True)
-class MissingPoint:
+class SkippedPoint:
     """A point that cannot be run, and why."""
 
     point: str
@@ -97,7 +97,7 @@ class StudyPlan:
     varied: str
     reference: str | None
     points: tuple[StudyPoint, ...]
-    missing: tuple[MissingPoint, ...] = ()
+    missing: tuple[SkippedPoint, ...] = ()
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -163,7 +163,7 @@ def plan_study(
     if plan.points or plan.missing:
         return plan
     reason = "it needs a network: let sem_studies.models hold `network`"
-    return StudyPlan(name, plan.varied, None, (), (MissingPoint("every point", reason),))
+    return StudyPlan(name, plan.varied, None, (), (SkippedPoint("every point", reason),))
 
 
 def _start_from(crops: CropParams, params: SemStudiesParams) -> CropParams:
@@ -227,7 +227,7 @@ def _plan_normalisation(base: CropParams, params: SemStudiesParams) -> StudyPlan
             crops=base,
             train=params.train.model_copy(update={"normalise": _normalise(method)}),
             models=_choose_models(params, (NETWORK,)),
-            shown_as=NormaliseParams(method="per_image") if method == "none" else None,
+            display_normalise=NormaliseParams(method="per_image") if method == "none" else None,
         )
         for method in params.normalisations
     ]
@@ -285,7 +285,7 @@ def _plan_groups(
     column = _COLUMNS[name]
     groups, reason = group_frames(manifest, column)
     if reason is not None:
-        return StudyPlan(name, column, None, (), (MissingPoint("every point", reason),))
+        return StudyPlan(name, column, None, (), (SkippedPoint("every point", reason),))
     points = [
         StudyPoint(
             name=group.name,

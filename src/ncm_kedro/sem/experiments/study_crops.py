@@ -20,7 +20,7 @@ from ncm_kedro.learning.data.frame_bank import FrameBank, build_frame_bank
 from ncm_kedro.params.crop_augment import CropParams
 from ncm_kedro.sem.crops.crop_set import SPLITS, CropSet, hash_split, index_crops, join_crop_set
 from ncm_kedro.sem.crops.crops import plan_crops
-from ncm_kedro.sem.experiments.studies import MissingPoint, StudyPoint
+from ncm_kedro.sem.experiments.studies import SkippedPoint, StudyPoint
 
 _TableKey = tuple[CropParams, tuple[str, ...] | None]
 
@@ -45,13 +45,13 @@ class StudyCrops:
         """Digest of frames, crops and splits."""
         return digest_crops(self.crop_set)
 
-    def sum_ground(self, split: str, measure: str) -> float:
+    def sum_region_area(self, split: str, measure: str) -> float:
         """Add up a measure of a split's unique ground over classes (`area_mm2`, ...)."""
         classes = self.report["classes"].values()
         return float(sum(entry["splits"][split][measure] for entry in classes))
 
 
-class StudyGround:
+class StudyFrames:
     """Frames in memory, and the crop tables that were cut from them.
 
     Parameters
@@ -66,40 +66,40 @@ class StudyGround:
         self.manifest = manifest[~manifest["excluded"].astype(bool)]
         self._frames = frames
         self._key: _TableKey | None = None
-        self._found: StudyCrops | MissingPoint | None = None
+        self._found: StudyCrops | SkippedPoint | None = None
 
     @cached_property
     def bank(self) -> FrameBank:
         """All frames that are not excluded."""
         return build_frame_bank(self._frames, sorted(self.manifest["frame_id"]))
 
-    def cut(self, point: StudyPoint) -> StudyCrops | MissingPoint:
+    def cut(self, point: StudyPoint) -> StudyCrops | SkippedPoint:
         """Draw the crop table of a point; the last table is kept.
 
         Returns
         -------
-        StudyCrops or MissingPoint
+        StudyCrops or SkippedPoint
             What was cut, or which class the ground is too small for.
         """
         key = (point.crops, point.frame_ids)
         if self._found is None or key != self._key:
             self._key, self._found = key, self._cut(point)
-        if isinstance(self._found, MissingPoint):
-            return MissingPoint(point.name, self._found.reason)
+        if isinstance(self._found, SkippedPoint):
+            return SkippedPoint(point.name, self._found.reason)
         return self._found
 
-    def _cut(self, point: StudyPoint) -> StudyCrops | MissingPoint:
+    def _cut(self, point: StudyPoint) -> StudyCrops | SkippedPoint:
         manifest, wanted = self.manifest, point.frame_ids
         if wanted is not None:
             manifest = manifest[manifest["frame_id"].isin(wanted)]
         try:
             table, report = plan_crops(manifest, point.crops)
         except TableError as error:
-            return MissingPoint(point.name, str(error))
+            return SkippedPoint(point.name, str(error))
         described = manifest.groupby("class", sort=True)[["composition", "state"]].first()
         reason = _find_gap(table, tuple(described.index), point.crops.size_px)
         if reason is not None:
-            return MissingPoint(point.name, reason)
+            return SkippedPoint(point.name, reason)
         pixel_size_um = float(manifest["pixel_size_um"].median())
         return StudyCrops(join_crop_set(self.bank, table, described, pixel_size_um), report)
 
@@ -248,7 +248,7 @@ def tabulate_grey_levels(histograms: Histograms, crop_set: CropSet) -> list[dict
     return rows
 
 
-def answer_grey_levels(rows: list[dict[str, Any]]) -> str:
+def summarise_grey_levels(rows: list[dict[str, Any]]) -> str:
     """Set the distances between splits of a class beside those between classes."""
     held = [row for row in rows if row["split"] != "train"]
     own = float(np.median([row["distance_to_train"] for row in held]))

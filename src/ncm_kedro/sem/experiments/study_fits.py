@@ -31,11 +31,11 @@ from ncm_kedro.learning.training.train import FitResult
 from ncm_kedro.params.crop_augment import CropParams
 from ncm_kedro.params.sem_studies import TEXTURE, SemStudiesParams, TransferModel
 from ncm_kedro.sem.crops.crop_set import CropSet
-from ncm_kedro.sem.experiments.cache import keep_textures, read_kept, write_kept
-from ncm_kedro.sem.experiments.studies import MissingPoint, StudyPoint
+from ncm_kedro.sem.experiments.cache import cache_textures, read_cached, write_cached
+from ncm_kedro.sem.experiments.studies import SkippedPoint, StudyPoint
 from ncm_kedro.sem.experiments.study_crops import (
     StudyCrops,
-    StudyGround,
+    StudyFrames,
     digest_crops,
     select_crops,
 )
@@ -76,7 +76,7 @@ class StudyFit:
 
 
 @dataclass(frozen=True)
-class StudyWork:
+class StudyContext:
     """All that trainings need, and the folder where results are kept.
 
     Attributes
@@ -91,7 +91,7 @@ class StudyWork:
         Where results and unfinished trainings lie.
     """
 
-    ground: StudyGround
+    ground: StudyFrames
     crops: CropParams
     params: SemStudiesParams
     folder: Path
@@ -113,7 +113,7 @@ class StudyWork:
         crop_set, rows = select_crops(whole.crop_set, point, self.params.seed)
         key = self._name_result(point, crop_set, model)
         path = self.folder / f"{key}.json"
-        kept = read_kept(path, _parse_fit)
+        kept = read_cached(path, _parse_fit)
         if kept is not None and len(kept.predicted) == len(crop_set.indices["test"]):
             return kept
         _LOG.info("%s, %s: %d crops", point.name, model, len(crop_set.indices["train"]))
@@ -121,26 +121,26 @@ class StudyWork:
             fit = self._fit_texture(whole, crop_set, rows)
         else:
             fit = _fit_network(point, crop_set, self.folder / key)
-        write_kept(path, _to_json(fit) | {"point": point.name, "model": model})
+        write_cached(path, _to_json(fit) | {"point": point.name, "model": model})
         shutil.rmtree(self.folder / key, ignore_errors=True)
         return fit
 
-    def find_obstacle(self, point: StudyPoint) -> MissingPoint | None:
+    def find_obstacle(self, point: StudyPoint) -> SkippedPoint | None:
         """Say why a point that needs weights from elsewhere cannot be run; none where it can."""
         if not point.needs_weights:
             return None
         try:
             build_network_for(point.train, 2)
         except ModelError as error:
-            return MissingPoint(point.name, _say_what_to_put_where(error))
+            return SkippedPoint(point.name, _describe_remedy(error))
         return None
 
     def _name_result(self, point: StudyPoint, crop_set: CropSet, model: TransferModel) -> str:
         settings: dict[str, Any] = {"seed": self.params.seed}
         if model != TEXTURE:
             settings = point.train.model_dump(mode="json", exclude={"device", "loader_threads"})
-            shown = point.shown_as
-            settings["shown_as"] = None if shown is None else shown.model_dump(mode="json")
+            shown = point.display_normalise
+            settings["display_normalise"] = None if shown is None else shown.model_dump(mode="json")
         about = [_VERSION, model, settings, digest_crops(crop_set)]
         return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:24]
 
@@ -148,7 +148,7 @@ class StudyWork:
         self, whole: StudyCrops, crop_set: CropSet, rows: NDArray[np.int64]
     ) -> StudyFit:
         key = hashlib.sha256(f"{_VERSION}{whole.digest}".encode()).hexdigest()[:24]
-        features = keep_textures(whole.crop_set, self.folder / f"textures_{key}.npy")[rows]
+        features = cache_textures(whole.crop_set, self.folder / f"textures_{key}.npy")[rows]
         labels = [crop_set.indices[split].label for split in ("train", "validate")]
         ends = np.cumsum([len(part) for part in labels])
         train, validate, test = np.split(features, ends)
@@ -172,8 +172,8 @@ def _fit_network(point: StudyPoint, crop_set: CropSet, folder: Path) -> StudyFit
     data = SearchData(crop_set.bank, crop_set.indices["train"], crop_set.indices["validate"])
     classifier, result = train_classifier(data, settings, train, folder)
     shown = None
-    if point.shown_as is not None:
-        otherwise = settings.model_copy(update={"normalise": point.shown_as})
+    if point.display_normalise is not None:
+        otherwise = settings.model_copy(update={"normalise": point.display_normalise})
         shown = _predict_test(replace(classifier, settings=otherwise), crop_set, train.device)
     return StudyFit(
         predicted=_predict_test(classifier, crop_set, train.device),
@@ -199,7 +199,7 @@ def _list_epochs(result: FitResult) -> tuple[dict[str, float], ...]:
     return tuple({field: record[field] for field in _EPOCH_FIELDS} for record in records)
 
 
-def _say_what_to_put_where(error: ModelError) -> str:
+def _describe_remedy(error: ModelError) -> str:
     return (
         f"{error.where}: {error.found}. Put a .safetensors or .pth file with weights of this "
         "architecture (sem_studies.weights_model) on this machine and name it in "

@@ -55,7 +55,7 @@ def group_frames(manifest: pd.DataFrame, column: str) -> tuple[list[FrameGroup],
     usable = classes[classes.map(len) >= _CLASSES_NEEDED]
     common = frozenset.intersection(*usable) if len(usable) else frozenset()
     if len(usable) < 2 or len(common) < _CLASSES_NEEDED:
-        return [], _say_what_is_missing(frames, known, column)
+        return [], _describe_missing(frames, known, column)
     shown = known[known["class"].isin(common)]
     groups = []
     for value in usable.index:
@@ -65,7 +65,7 @@ def group_frames(manifest: pd.DataFrame, column: str) -> tuple[list[FrameGroup],
     return groups, None
 
 
-def _say_what_is_missing(frames: pd.DataFrame, known: pd.DataFrame, column: str) -> str:
+def _describe_missing(frames: pd.DataFrame, known: pd.DataFrame, column: str) -> str:
     held = [
         f"{_name_value(value, column)} ({len(part)} frames of {part['class'].nunique()} classes)"
         for value, part in known.groupby(column, sort=True)

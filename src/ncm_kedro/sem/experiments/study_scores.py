@@ -7,14 +7,14 @@ The report of a study is a mapping with
   (count);
 - ``rows``: one per point and model with ``study, point, value, model, balanced_accuracy, low,
   high, accuracy, composition_accuracy, state_accuracy, best_epoch, seconds_per_epoch,
-  n_train_crops, n_test_crops, n_test_areas, train_ground_mm2, test_disjoint_crops, leaking,
-  not_run``; where a point was not run all scores are null and ``not_run`` says why. The rows of
+  n_train_crops, n_test_crops, n_test_areas, train_area_mm2, test_disjoint_crops, leaking,
+  skipped``; where a point was not run all scores are null and ``skipped`` says why. The rows of
   ``grey_levels`` are those of `ncm_kedro.sem.experiments.study_crops`;
-- ``comparisons``: ``model, point, reference, difference, low, high, paired, beyond_noise``;
+- ``comparisons``: ``model, point, reference, difference, low, high, paired, significant``;
 - ``history``: one per trained network, ``point, value`` and ``epochs``, a list of ``epoch,
   train_loss, train_accuracy, validation_loss, validation_accuracy, validation_balanced_accuracy,
   seconds``;
-- ``not_run``: ``point, reason``; ``notes``: what to distrust; ``settings``: what did not vary.
+- ``skipped``: ``point, reason``; ``notes``: what to distrust; ``settings``: what did not vary.
 
 `grey_levels` adds ``histograms``: class, then split, then shares of 64 equal bins of 0-255.
 """
@@ -34,25 +34,29 @@ from tqdm import tqdm
 from ncm_kedro.learning.evaluation.metrics import score_with_intervals
 from ncm_kedro.params.sem_studies import TransferModel
 from ncm_kedro.sem.crops.crop_set import CropSet
-from ncm_kedro.sem.experiments.studies import MissingPoint, StudyPlan, StudyPoint
-from ncm_kedro.sem.experiments.study_answers import Answers, answer_study, compare_points
+from ncm_kedro.sem.experiments.studies import SkippedPoint, StudyPlan, StudyPoint
 from ncm_kedro.sem.experiments.study_crops import (
     StudyCrops,
-    answer_grey_levels,
     count_grey_levels,
     shorten_histograms,
+    summarise_grey_levels,
     tabulate_grey_levels,
 )
-from ncm_kedro.sem.experiments.study_fits import StudyFit, StudyWork
+from ncm_kedro.sem.experiments.study_fits import StudyContext, StudyFit
+from ncm_kedro.sem.experiments.study_summary import (
+    StudyPredictions,
+    compare_points,
+    summarise_study,
+)
 
 _LOG = logging.getLogger(__name__)
 _SCORES = ("balanced_accuracy", "low", "high", "accuracy", "composition_accuracy", "state_accuracy")
 _COUNTS = ("best_epoch", "n_train_crops", "n_test_crops", "n_test_areas")
-_NUMBERS = ("value", *_SCORES, "seconds_per_epoch", "train_ground_mm2", "test_disjoint_crops")
+_NUMBERS = ("value", *_SCORES, "seconds_per_epoch", "train_area_mm2", "test_disjoint_crops")
 _COLUMNS = (
     "study", "point", "value", "model", *_SCORES, "best_epoch", "seconds_per_epoch",
-    "n_train_crops", "n_test_crops", "n_test_areas", "train_ground_mm2", "test_disjoint_crops",
-    "leaking", "not_run",
+    "n_train_crops", "n_test_crops", "n_test_areas", "train_area_mm2", "test_disjoint_crops",
+    "leaking", "skipped",
 )  # fmt: skip
 
 
@@ -61,10 +65,10 @@ class _Scored:
     """A row of the table, and the answers behind it."""
 
     row: dict[str, Any]
-    answers: Answers
+    answers: StudyPredictions
 
 
-def run_study(work: StudyWork, plan: StudyPlan) -> tuple[pd.DataFrame, dict[str, Any]]:
+def run_study(work: StudyContext, plan: StudyPlan) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Train and score the points of a study; finished trainings are taken as they are.
 
     Parameters
@@ -95,7 +99,7 @@ def run_study(work: StudyWork, plan: StudyPlan) -> tuple[pd.DataFrame, dict[str,
     history: list[dict[str, Any]] = []
     for point in tqdm(plan.points, plan.name, disable=None):
         whole = work.find_obstacle(point) or work.ground.cut(point)
-        if isinstance(whole, MissingPoint):
+        if isinstance(whole, SkippedPoint):
             missing.append(whole)
             continue
         for model in point.models:
@@ -108,7 +112,7 @@ def run_study(work: StudyWork, plan: StudyPlan) -> tuple[pd.DataFrame, dict[str,
     rows = [item.row for item in scored] + [_name_gap(plan, gap) for gap in missing]
     comparisons = compare_points([s.answers for s in scored], plan.reference, work.params)
     report = _describe(work, plan, missing) | {
-        "answer": answer_study([item.row for item in scored], comparisons, missing),
+        "answer": summarise_study([item.row for item in scored], comparisons, missing),
         "classes": max((item.answers.n_classes for item in scored), default=0),
         "rows": rows,
         "comparisons": comparisons,
@@ -126,7 +130,7 @@ def list_study_metrics(report: Mapping[str, Any]) -> dict[str, float]:
         Part of the result of `run_study`.
     """
     scored = [row for row in report["rows"] if row.get("balanced_accuracy") is not None]
-    metrics = {"points_run": float(len(scored)), "points_not_run": float(len(report["not_run"]))}
+    metrics = {"points_run": float(len(scored)), "points_skipped": float(len(report["skipped"]))}
     for model in dict.fromkeys(row["model"] for row in scored):
         values = [row["balanced_accuracy"] for row in scored if row["model"] == model]
         metrics[f"{model}.best_balanced_accuracy"] = max(values)
@@ -134,16 +138,16 @@ def list_study_metrics(report: Mapping[str, Any]) -> dict[str, float]:
     return metrics
 
 
-def _study_grey_levels(work: StudyWork, plan: StudyPlan) -> tuple[pd.DataFrame, dict[str, Any]]:
+def _study_grey_levels(work: StudyContext, plan: StudyPlan) -> tuple[pd.DataFrame, dict[str, Any]]:
     whole = work.ground.cut(plan.points[0])
-    if isinstance(whole, MissingPoint):
+    if isinstance(whole, SkippedPoint):
         rows = [_name_gap(plan, whole)]
         report = _describe(work, plan, [whole]) | {"rows": rows}
-        return _tabulate(rows), report | {"answer": answer_study([], [], [whole])}
+        return _tabulate(rows), report | {"answer": summarise_study([], [], [whole])}
     histograms = count_grey_levels(whole.crop_set)
     rows = tabulate_grey_levels(histograms, whole.crop_set)
     report = _describe(work, plan, []) | {
-        "answer": answer_grey_levels(rows),
+        "answer": summarise_grey_levels(rows),
         "classes": len(histograms),
         "rows": rows,
         "histograms": shorten_histograms(histograms),
@@ -152,7 +156,7 @@ def _study_grey_levels(work: StudyWork, plan: StudyPlan) -> tuple[pd.DataFrame, 
 
 
 def _score_fit(
-    work: StudyWork,
+    work: StudyContext,
     plan: StudyPlan,
     point: StudyPoint,
     whole: StudyCrops,
@@ -162,8 +166,8 @@ def _score_fit(
     fit = work.fit(point, whole, model)
     crop_set = work.select(whole, point)
     cases = [(point.name, fit.predicted)]
-    if fit.shown is not None and point.shown_as is not None:
-        name = f"{point.name}, tested {point.shown_as.method.replace('_', ' ')}"
+    if fit.shown is not None and point.display_normalise is not None:
+        name = f"{point.name}, tested {point.display_normalise.method.replace('_', ' ')}"
         cases.append((name, fit.shown))
     about = {
         "study": plan.name,
@@ -172,24 +176,24 @@ def _score_fit(
         "best_epoch": fit.best_epoch,
         "seconds_per_epoch": _time_epochs(fit),
         "n_train_crops": len(crop_set.indices["train"]),
-        "train_ground_mm2": whole.sum_ground("train", "area_mm2"),
-        "test_disjoint_crops": whole.sum_ground("test", "disjoint_crops"),
+        "train_area_mm2": whole.sum_region_area("train", "area_mm2"),
+        "test_disjoint_crops": whole.sum_region_area("test", "disjoint_crops"),
         "leaking": bool(whole.report["leaking"]),
-        "not_run": None,
+        "skipped": None,
     }
     scored = []
     for name, predicted in cases:
-        answers = _collect_answers(name, model, crop_set, predicted)
-        scores = _score_answers(answers, crop_set, work)
+        answers = _collect_predictions(name, model, crop_set, predicted)
+        scores = _score_predictions(answers, crop_set, work)
         scored.append(_Scored({**about, "point": name, **scores}, answers))
     return scored, fit
 
 
-def _collect_answers(
+def _collect_predictions(
     name: str, model: str, crop_set: CropSet, predicted: NDArray[np.int64]
-) -> Answers:
+) -> StudyPredictions:
     table = crop_set.tables["test"]
-    return Answers(
+    return StudyPredictions(
         point=name,
         model=model,
         crop_ids=tuple(table["crop_id"]),
@@ -200,7 +204,9 @@ def _collect_answers(
     )
 
 
-def _score_answers(answers: Answers, crop_set: CropSet, work: StudyWork) -> dict[str, Any]:
+def _score_predictions(
+    answers: StudyPredictions, crop_set: CropSet, work: StudyContext
+) -> dict[str, Any]:
     labels, predicted = answers.labels, answers.predicted
     scores = score_with_intervals(
         labels, predicted, answers.areas, answers.n_classes, work.params.resampling
@@ -229,13 +235,13 @@ def _time_epochs(fit: StudyFit) -> float | None:
     return float(np.median(seconds)) if seconds else None
 
 
-def _name_gap(plan: StudyPlan, gap: MissingPoint) -> dict[str, Any]:
+def _name_gap(plan: StudyPlan, gap: SkippedPoint) -> dict[str, Any]:
     empty = dict.fromkeys((*_NUMBERS, *_COUNTS))
     about = {"study": plan.name, "point": gap.point, "model": None, "leaking": None}
-    return {**empty, **about, "not_run": gap.reason}
+    return {**empty, **about, "skipped": gap.reason}
 
 
-def _describe(work: StudyWork, plan: StudyPlan, missing: list[MissingPoint]) -> dict[str, Any]:
+def _describe(work: StudyContext, plan: StudyPlan, missing: list[SkippedPoint]) -> dict[str, Any]:
     """Return what a report says whatever was run."""
     settings = {
         "models": list(work.params.models),
@@ -252,7 +258,7 @@ def _describe(work: StudyWork, plan: StudyPlan, missing: list[MissingPoint]) -> 
         "classes": 0,
         "comparisons": [],
         "history": [],
-        "not_run": [asdict(gap) for gap in missing],
+        "skipped": [asdict(gap) for gap in missing],
         "notes": list(plan.notes),
         "settings": settings,
     }
@@ -261,4 +267,4 @@ def _describe(work: StudyWork, plan: StudyPlan, missing: list[MissingPoint]) -> 
 def _tabulate(rows: list[dict[str, Any]]) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=list(_COLUMNS))
     kinds = dict.fromkeys(_NUMBERS, "float64") | dict.fromkeys(_COUNTS, "Int64")
-    return table.astype({**kinds, "leaking": "boolean", "model": "object", "not_run": "object"})
+    return table.astype({**kinds, "leaking": "boolean", "model": "object", "skipped": "object"})

@@ -31,7 +31,7 @@ from ncm_kedro.learning.search.search import SearchData
 from ncm_kedro.learning.training.fitting import train_classifier
 from ncm_kedro.params.sem_studies import TEXTURE, HoldOutKind, SemTransferParams, TransferModel
 from ncm_kedro.sem.crops.crop_set import REGION_COLUMNS, SPLITS, CropSet
-from ncm_kedro.sem.experiments.cache import keep_textures, read_kept, write_kept
+from ncm_kedro.sem.experiments.cache import cache_textures, read_cached, write_cached
 
 IN_SESSION = "nothing"
 """Name of what is left out where training sees every class: the score beside."""
@@ -104,7 +104,7 @@ class HoldOut:
 
 
 @dataclass(frozen=True)
-class NotRun:
+class SkippedHoldOut:
     """A hold-out that the data do not allow, and why."""
 
     kind: str
@@ -149,7 +149,7 @@ def list_crops(crop_set: CropSet, manifest: pd.DataFrame) -> TransferCrops:
 
 def plan_hold_outs(
     crops: TransferCrops, kinds: tuple[HoldOutKind, ...]
-) -> tuple[list[HoldOut], list[NotRun]]:
+) -> tuple[list[HoldOut], list[SkippedHoldOut]]:
     """Plan what is left out in turn; every crop of it is a test.
 
     Of sessions the first of each class that has several is left out, then the second, and so on;
@@ -164,23 +164,23 @@ def plan_hold_outs(
 
     Returns
     -------
-    hold_outs, not_run
+    hold_outs, skipped
         What can be tried, and what cannot with the reason.
     """
     planned: list[HoldOut] = []
-    not_run: list[NotRun] = []
+    skipped: list[SkippedHoldOut] = []
     for kind in kinds:
         groups = list(_list_groups(crops.table, kind))
         if not groups:
             reason = "no class has crops of several sessions"
-            not_run.append(NotRun(kind, "every session", reason))
+            skipped.append(SkippedHoldOut(kind, "every session", reason))
         for held_out, held in groups:
             found = _plan_one(crops.table, kind, held_out, held)
             if isinstance(found, HoldOut):
                 planned.append(found)
             else:
-                not_run.append(found)
-    return planned, not_run
+                skipped.append(found)
+    return planned, skipped
 
 
 def plan_in_session(crops: TransferCrops, head: str) -> HoldOut:
@@ -194,7 +194,7 @@ def plan_in_session(crops: TransferCrops, head: str) -> HoldOut:
         What is asked.
     """
     table = crops.table
-    names, labels = _number_answers(table, head, np.ones(len(table), dtype=bool))
+    names, labels = _encode_predictions(table, head, np.ones(len(table), dtype=bool))
     train, validate, test = ((table["split"] == split).to_numpy() for split in SPLITS)
     return HoldOut(IN_SESSION, IN_SESSION, head, names, labels, train, validate, test)
 
@@ -211,25 +211,27 @@ def _list_groups(table: pd.DataFrame, kind: HoldOutKind) -> Iterator[tuple[str, 
 
 def _plan_one(
     table: pd.DataFrame, kind: HoldOutKind, held_out: str, held: NDArray[np.bool_]
-) -> HoldOut | NotRun:
+) -> HoldOut | SkippedHoldOut:
     head = HEADS[kind]
     shared = table["mosaic"].isin(set(table.loc[held, "mosaic"])).to_numpy()
     free = ~held & ~shared
     train, validate = (free & (table["split"] == split).to_numpy() for split in SPLITS[:2])
-    names, labels = _number_answers(table, head, train)
+    names, labels = _encode_predictions(table, head, train)
     test = held & (labels >= 0)
     if len(names) < 2:
-        return NotRun(kind, held_out, f"the rest shows {len(names)} {head}(s), two are needed")
+        return SkippedHoldOut(
+            kind, held_out, f"the rest shows {len(names)} {head}(s), two are needed"
+        )
     if not test.any():
-        return NotRun(kind, held_out, f"the rest shows no {head} that {held_out} has")
+        return SkippedHoldOut(kind, held_out, f"the rest shows no {head} that {held_out} has")
     validate &= labels >= 0
     missing = [name for k, name in enumerate(names) if not (labels[validate] == k).any()]
     if missing:
-        return NotRun(kind, held_out, f"no validation crop of {', '.join(missing)} is left")
+        return SkippedHoldOut(kind, held_out, f"no validation crop of {', '.join(missing)} is left")
     return HoldOut(kind, held_out, head, names, labels, train, validate, test)
 
 
-def _number_answers(
+def _encode_predictions(
     table: pd.DataFrame, head: str, train: NDArray[np.bool_]
 ) -> tuple[tuple[str, ...], NDArray[np.int64]]:
     names = tuple(sorted(str(name) for name in table.loc[train, head].unique()))
@@ -243,7 +245,7 @@ _VERSION = 1  # raise it when the same crops and settings would give another res
 
 
 @dataclass(frozen=True)
-class TransferWork:
+class TransferContext:
     """All that trainings need, and the folder where results are kept.
 
     Attributes
@@ -276,7 +278,7 @@ class TransferWork:
         """
         key = self._name_result(hold_out, model)
         path = self.folder / f"{key}.json"
-        kept = read_kept(path, _parse_answers)
+        kept = read_cached(path, _parse_predictions)
         if kept is not None and len(kept) == int(hold_out.test.sum()):
             return kept
         _LOG.info(
@@ -288,7 +290,7 @@ class TransferWork:
         else:
             predicted = self._fit_network(hold_out, self.folder / key)
         about = {"held_out": hold_out.held_out, "model": model}
-        write_kept(path, {**about, "predicted": predicted.tolist()})
+        write_cached(path, {**about, "predicted": predicted.tolist()})
         shutil.rmtree(self.folder / key, ignore_errors=True)
         return predicted
 
@@ -322,7 +324,7 @@ class TransferWork:
     def _measure_textures(self) -> NDArray[np.float32]:
         """Measure the texture of all crops once, (N, F), and keep it."""
         key = hashlib.sha256(f"{_VERSION}".encode() + self._data_key).hexdigest()[:24]
-        return keep_textures(self.crop_set, self.folder / f"textures_{key}.npy")
+        return cache_textures(self.crop_set, self.folder / f"textures_{key}.npy")
 
     def _fit_network(self, hold_out: HoldOut, folder: Path) -> NDArray[np.int64]:
         crop_set, params = self.crop_set, self.params
@@ -348,5 +350,5 @@ class TransferWork:
         return np.asarray(probabilities.argmax(axis=1), dtype=np.int64)
 
 
-def _parse_answers(kept: dict[str, Any]) -> NDArray[np.int64]:
+def _parse_predictions(kept: dict[str, Any]) -> NDArray[np.int64]:
     return np.array(kept["predicted"], dtype=np.int64)

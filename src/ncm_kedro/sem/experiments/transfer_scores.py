@@ -16,8 +16,8 @@ from ncm_kedro.learning.evaluation.metrics import score_with_intervals
 from ncm_kedro.params.sem_studies import TransferModel
 from ncm_kedro.sem.experiments.transfer import (
     HoldOut,
-    NotRun,
-    TransferWork,
+    SkippedHoldOut,
+    TransferContext,
     plan_hold_outs,
     plan_in_session,
 )
@@ -33,7 +33,9 @@ _CAVEATS = (
 )
 
 
-def run_transfer_study(work: TransferWork, *, leaking: bool) -> tuple[pd.DataFrame, dict[str, Any]]:
+def run_transfer_study(
+    work: TransferContext, *, leaking: bool
+) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Train with something left out, in turn, and score on that.
 
     Parameters
@@ -51,20 +53,20 @@ def run_transfer_study(work: TransferWork, *, leaking: bool) -> tuple[pd.DataFra
         `in_session_low`, `in_session_high`, `chance`, `above_chance`, `n_train_crops`,
         `n_test_crops`, `n_test_areas`.
     report
-        The same ready for JSON, with `summary`, `not_run` and `notes`.
+        The same ready for JSON, with `summary`, `skipped` and `notes`.
 
     Raises
     ------
     SettingsError
         Nothing can be held out.
     """
-    hold_outs, not_run = plan_hold_outs(work.crops, work.params.kinds)
-    for missing in not_run:
+    hold_outs, skipped = plan_hold_outs(work.crops, work.params.kinds)
+    for missing in skipped:
         _LOG.warning("%s is not held out: %s", missing.held_out, missing.reason)
     if not hold_outs:
         raise SettingsError(
             "sem_transfer",
-            found="; ".join(f"{missing.held_out}: {missing.reason}" for missing in not_run),
+            found="; ".join(f"{missing.held_out}: {missing.reason}" for missing in skipped),
             expected="at least two compositions in two states each, or several sessions of a class",
             action="add frames of other compositions, states or sessions",
         )
@@ -77,7 +79,7 @@ def run_transfer_study(work: TransferWork, *, leaking: bool) -> tuple[pd.DataFra
         for model in work.params.models
     ]
     table = pd.DataFrame(rows)
-    return table, _report(table, not_run, work, leaking)
+    return table, _report(table, skipped, work, leaking)
 
 
 def list_transfer_metrics(report: dict[str, Any]) -> dict[str, Any]:
@@ -97,7 +99,9 @@ def list_transfer_metrics(report: dict[str, Any]) -> dict[str, Any]:
     return metrics
 
 
-def _score_hold_out(work: TransferWork, hold_out: HoldOut, model: TransferModel) -> dict[str, Any]:
+def _score_hold_out(
+    work: TransferContext, hold_out: HoldOut, model: TransferModel
+) -> dict[str, Any]:
     """Score a hold-out, and beside it the test split of the same crops where training saw them."""
     score = _score(work, hold_out, hold_out.test, work.predict(hold_out, model))
     beside = plan_in_session(work.crops, hold_out.head)
@@ -126,7 +130,7 @@ def _score_hold_out(work: TransferWork, hold_out: HoldOut, model: TransferModel)
 
 
 def _score(
-    work: TransferWork,
+    work: TransferContext,
     hold_out: HoldOut,
     rows: NDArray[np.bool_],
     predicted: NDArray[np.int64],
@@ -147,7 +151,7 @@ def _score(
 
 
 def _report(
-    table: pd.DataFrame, not_run: list[NotRun], work: TransferWork, leaking: bool
+    table: pd.DataFrame, skipped: list[SkippedHoldOut], work: TransferContext, leaking: bool
 ) -> dict[str, Any]:
     rows = table.astype(object).where(table.notna(), None).to_dict("records")
     summary = [
@@ -172,7 +176,7 @@ def _report(
         "leaking": leaking,
         "summary": summary,
         "rows": rows,
-        "not_run": [asdict(missing) for missing in not_run],
+        "skipped": [asdict(missing) for missing in skipped],
         "notes": notes,
     }
 

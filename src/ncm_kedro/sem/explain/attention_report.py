@@ -37,7 +37,7 @@ class MapScores:
     plain
         Maps that are shown beside, by name: those of the `untrained` network and, for coarse maps,
         the `ceiling`, which is the boundary itself at the map's resolution.
-    foreign
+    other_crops
         The maps of other areas' crops, on the crops drawn at random only.
     regions
         (N,) mean attribution in each region, in units of the crop's mean, by name.
@@ -45,7 +45,7 @@ class MapScores:
 
     placed: BoundaryScores
     plain: Mapping[str, OnOff]
-    foreign: OnOff
+    other_crops: OnOff
     regions: Mapping[str, NDArray[np.float64]]
 
     def list_columns(self, prefix: str) -> dict[str, NDArray[np.float64]]:
@@ -86,7 +86,7 @@ def pool_scores(scores: MapScores, chosen: pd.DataFrame, params: AttentionParams
     pairs: dict[str, OnOff] = {
         "ratio": (drawn.on, drawn.off),
         "control": (drawn.placed_on.mean(axis=1), drawn.placed_off.mean(axis=1)),
-        "other_crops": scores.foreign,
+        "other_crops": scores.other_crops,
         **{name: (on[mine], off[mine]) for name, (on, off) in scores.plain.items()},
     }
     pooled: dict[str, Any] = {
@@ -105,7 +105,7 @@ def pool_scores(scores: MapScores, chosen: pd.DataFrame, params: AttentionParams
     return pooled
 
 
-def judge_cascade(steps: list[CascadeStep], max_correlation: float) -> dict[str, Any]:
+def evaluate_cascade(steps: list[CascadeStep], max_correlation: float) -> dict[str, Any]:
     """Return mean correlations step by step, and a warning for maps that hardly change.
 
     Parameters
@@ -126,7 +126,7 @@ def judge_cascade(steps: list[CascadeStep], max_correlation: float) -> dict[str,
         changed = means[-1] is None or means[-1] < max_correlation
         report["maps"][kind] = {
             "correlations": means,
-            "empty_share": float(np.isnan(last).mean()),
+            "empty_fraction": float(np.isnan(last).mean()),
             "changed": changed,
             "warning": None
             if changed

@@ -289,13 +289,13 @@ def load_inputs(
 
 def _check_fit(classifier: SemClassifier, crops: pd.DataFrame, chosen: pd.DataFrame) -> None:
     settings = classifier.settings
-    foreign = sorted((set(chosen["target"]) | set(chosen["class"])) - set(settings.classes))
+    unknown_classes = sorted((set(chosen["target"]) | set(chosen["class"])) - set(settings.classes))
     other_split = settings.split_hash is not None and settings.split_hash != hash_split(crops)
-    if not foreign and not other_split:
+    if not unknown_classes and not other_split:
         return
     found = (
-        f"predictions with the class {foreign[0]}, which the classifier does not know"
-        if foreign
+        f"predictions with the class {unknown_classes[0]}, which the classifier does not know"
+        if unknown_classes
         else "a classifier that was trained with another crop table"
     )
     raise ModelError(

@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from ncm_kedro.learning.explain.attention import (
     blur_to_cells,
     score_boundaries,
-    score_foreign_maps,
+    score_other_maps,
     score_plainly,
 )
 from ncm_kedro.learning.explain.gradcam import GRAD_CAM, GUIDED, MAP_KINDS, AttributionMaps
 from ncm_kedro.learning.explain.gradcam_check import CascadeStep, compare_cascade, shuffle_all
 from ncm_kedro.learning.models.classifier import SemClassifier, build_network
 from ncm_kedro.params.sem_explain import AttentionParams, SemExplainParams
-from ncm_kedro.sem.explain.attention_report import MapScores, judge_cascade, pool_scores
+from ncm_kedro.sem.explain.attention_report import MapScores, evaluate_cascade, pool_scores
 from ncm_kedro.sem.explain.crops import BETWEEN, BOUNDARY, INSIDE, RANDOM, CropInputs
 
 REGIONS = {"boundary": BOUNDARY, "inside": INSIDE, "between": BETWEEN}
@@ -70,7 +70,7 @@ def explain_chosen_crops(
     Returns
     -------
     ExplainedCrops
-        Its table adds to ``chosen``: `boundary_share` (of the crop's area) and, for Grad-CAM
+        Its table adds to ``chosen``: `boundary_fraction` (of the crop's area) and, for Grad-CAM
         (`cam`) and guided Grad-CAM (`guided`), `<map>_ratio` (mean on boundaries over mean off),
         `<map>_control` (the same map placed at random), `<map>_p` (share of placements that lie on
         boundaries as much), `<map>_untrained` (ratio of the network with shuffled weights),
@@ -82,7 +82,7 @@ def explain_chosen_crops(
     maps = inputs.explain(network, params)
     untrained = inputs.explain(shuffle_all(network, seed=params.attention.seed), params)
     regions = inputs.mark_regions(params.boundary)
-    table = chosen.assign(boundary_share=(regions == BOUNDARY).mean(axis=(1, 2)))
+    table = chosen.assign(boundary_fraction=(regions == BOUNDARY).mean(axis=(1, 2)))
     report = _describe(table, inputs, params)
     for kind in MAP_KINDS:
         cell_px = maps.cell_px if kind == GRAD_CAM else 1.0
@@ -127,7 +127,7 @@ def check_maps(
         lambda network: some.explain(network, params).list_strengths(),
         seed=params.attention.seed,
     )
-    report = judge_cascade(steps, params.check.max_correlation)
+    report = evaluate_cascade(steps, params.check.max_correlation)
     for kind, found in report["maps"].items():
         if found["warning"]:
             _LOG.warning("%s: %s", kind, found["warning"])
@@ -152,7 +152,7 @@ def _score_kind(
     return MapScores(
         placed=score_boundaries(strength_nyx, masks, areas, params),
         plain=plain,
-        foreign=score_foreign_maps(
+        other_crops=score_other_maps(
             strength_nyx[drawn], masks[drawn], chosen["area"][drawn].tolist()
         ),
         regions={
@@ -167,8 +167,8 @@ def _describe(table: pd.DataFrame, inputs: CropInputs, params: SemExplainParams)
     return {
         "crops": len(drawn),
         "areas": int(drawn["area"].nunique()),
-        "boundary_share": float(drawn["boundary_share"].mean()),
-        "without_boundary": int((drawn["boundary_share"] == 0.0).sum()),
+        "boundary_fraction": float(drawn["boundary_fraction"].mean()),
+        "without_boundary": int((drawn["boundary_fraction"] == 0.0).sum()),
         "band_um": params.boundary.band_um,
         "pixel_size_um": inputs.pixel_size_um,
         "weighting": params.weighting,

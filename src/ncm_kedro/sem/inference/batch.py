@@ -16,10 +16,10 @@ from ncm_kedro.learning.models.classifier import SemClassifier
 from ncm_kedro.params.sem_classify import ClassifyParams
 from ncm_kedro.params.sem_ingest import ReadingParams
 from ncm_kedro.sem.inference.classify import (
-    FrameAnswer,
     FrameClassifier,
+    FramePrediction,
     build_frame_classifier,
-    describe_answer,
+    describe_prediction,
     describe_problem,
     resample_frame,
 )
@@ -32,7 +32,7 @@ _NULLABLE = {
     "prediction_set": "str",
     "set_size": "Int64",
     "unknown": "boolean",
-    "unknown_p": "float64",
+    "ood_p_value": "float64",
     "energy": "float64",
     "feature_distance": "float64",
 }
@@ -59,7 +59,7 @@ class ShownFrame:
     file: str
     small_yx: NDArray[np.uint8]
     scale: float
-    answer: FrameAnswer
+    answer: FramePrediction
     row: dict[str, Any]
 
 
@@ -98,7 +98,7 @@ def classify_folder(
     shown: list[ShownFrame] = []
     for record in tqdm(raw.records, "frames", disable=None):
         try:
-            frame, pixel_size_um = _answer_record(record, frame_classifier, reading)
+            frame, pixel_size_um = _prediction_record(record, frame_classifier, reading)
         except FrameError as error:
             _LOG.warning("set aside: %s", error)
             rows.append({"file": record.file, **describe_problem(classifier, str(error))})
@@ -117,7 +117,7 @@ def classify_folder(
     return table.sort_values("file", ignore_index=True), shown
 
 
-def _answer_record(
+def _prediction_record(
     record: FrameRecord, frame_classifier: FrameClassifier, reading: ReadingParams
 ) -> tuple[ShownFrame, float]:
     frame = read_micrograph(
@@ -126,7 +126,7 @@ def _answer_record(
     answer = frame_classifier.classify_frame(frame.image_yx, frame.pixel_size.value_um, record.file)
     scale = min(1.0, _SHEET_WIDTH_PX / frame.image_yx.shape[1])
     small_yx = resample_frame(frame.image_yx, scale)
-    row = describe_answer(frame_classifier.classifier, answer)
+    row = describe_prediction(frame_classifier.classifier, answer)
     return ShownFrame(record.file, small_yx, scale, answer, row), frame.pixel_size.value_um
 
 

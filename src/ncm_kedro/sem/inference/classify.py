@@ -22,22 +22,24 @@ from ncm_kedro.learning.data.crop_index import CropIndex
 from ncm_kedro.learning.data.frame_bank import build_frame_bank
 from ncm_kedro.learning.evaluation.calibration import name_sets
 from ncm_kedro.learning.models.classifier import (
-    CropAnswers,
+    CropPredictions,
     SemClassifier,
-    answer_crops,
     build_network,
+    predict_crops,
 )
 from ncm_kedro.params.sem_classify import ClassifyParams
 from ncm_kedro.params.sem_ingest import ReadingParams
 from ncm_kedro.sem.io.reading import read_micrograph
 
-SAFEGUARD_COLUMNS = (
-    "prediction_set", "set_size", "unknown", "unknown_p", "energy", "feature_distance",
+UNCERTAINTY_COLUMNS = (
+    "prediction_set", "set_size", "unknown", "ood_p_value", "energy", "feature_distance",
 )  # fmt: skip
 _MAJORITY = 0.5
 
 
-def vote_set(members: NDArray[np.bool_], probabilities: NDArray[np.floating]) -> NDArray[np.bool_]:
+def aggregate_sets(
+    members: NDArray[np.bool_], probabilities: NDArray[np.floating]
+) -> NDArray[np.bool_]:
     """Classes that are in the sets of at least half of the tiles, and the most probable one.
 
     If a tile's set misses the true class with probability a, this one does with at most 2 a
@@ -61,10 +63,10 @@ def find_frame_p(tile_p: NDArray[np.floating]) -> float:
     return float(np.sort(tile_p)[-(-len(tile_p) // 2) - 1])
 
 
-def describe_safeguards(
-    classifier: SemClassifier, probabilities: NDArray[np.floating], tiles: CropAnswers
+def describe_uncertainty(
+    classifier: SemClassifier, probabilities: NDArray[np.floating], tiles: CropPredictions
 ) -> dict[str, Any]:
-    """Return `SAFEGUARD_COLUMNS` of a frame; null what the classifier cannot tell.
+    """Return `UNCERTAINTY_COLUMNS` of a frame; null what the classifier cannot tell.
 
     Parameters
     ----------
@@ -75,17 +77,17 @@ def describe_safeguards(
     tiles
         Answers for its T tiles.
     """
-    row: dict[str, Any] = dict.fromkeys(SAFEGUARD_COLUMNS)
+    row: dict[str, Any] = dict.fromkeys(UNCERTAINTY_COLUMNS)
     if tiles.sets is not None:
-        chosen = vote_set(tiles.sets, probabilities)
+        chosen = aggregate_sets(tiles.sets, probabilities)
         row["prediction_set"] = name_sets(chosen[np.newaxis], classifier.settings.classes)[0]
         row["set_size"] = int(chosen.sum())
-    if classifier.detector is not None and tiles.strangeness is not None:
-        p = find_frame_p(tiles.strangeness.p)
+    if classifier.detector is not None and tiles.ood_score is not None:
+        p = find_frame_p(tiles.ood_score.p)
         row["unknown"] = bool(classifier.detector.flag(np.asarray(p)))
-        row["unknown_p"] = p
-        row["energy"] = float(np.median(tiles.strangeness.energy))
-        row["feature_distance"] = float(np.median(tiles.strangeness.feature_distance))
+        row["ood_p_value"] = p
+        row["energy"] = float(np.median(tiles.ood_score.energy))
+        row["feature_distance"] = float(np.median(tiles.ood_score.feature_distance))
     return row
 
 
@@ -94,7 +96,7 @@ ONLY_FRAME = "frame"
 
 
 @dataclass(frozen=True)
-class FrameAnswer:
+class FramePrediction:
     """What the classifier says of a frame.
 
     Attributes
@@ -112,7 +114,7 @@ class FrameAnswer:
     probabilities: NDArray[np.float64]
     tile_xy_px: NDArray[np.float64]
     tile_px: float
-    tiles: CropAnswers
+    tiles: CropPredictions
 
     @property
     def tile_probabilities(self) -> NDArray[np.float64]:
@@ -130,7 +132,7 @@ class FrameClassifier:
 
     def classify_frame(
         self, image_yx: NDArray[np.uint8], pixel_size_um: float, where: str
-    ) -> FrameAnswer:
+    ) -> FramePrediction:
         """Tile a frame, predict every tile and average.
 
         Parameters
@@ -165,7 +167,7 @@ class FrameClassifier:
             label=np.zeros(count, np.int64),
         )
         bank = build_frame_bank({ONLY_FRAME: resampled})
-        tiles = answer_crops(
+        tiles = predict_crops(
             self.classifier,
             self.network,
             bank,
@@ -173,7 +175,7 @@ class FrameClassifier:
             device=self.params.device,
             threads=self.params.threads,
         )
-        return FrameAnswer(
+        return FramePrediction(
             tiles.probabilities.mean(axis=0), corners / scale, settings.crop_px / scale, tiles
         )
 
@@ -231,7 +233,7 @@ def plan_tiles(height_px: int, width_px: int, tile_px: int, overlap: float) -> N
     return np.array([(x, y) for y in starts[1] for x in starts[0]], dtype=np.int64)
 
 
-def describe_answer(classifier: SemClassifier, answer: FrameAnswer) -> dict[str, Any]:
+def describe_prediction(classifier: SemClassifier, answer: FramePrediction) -> dict[str, Any]:
     """Return a flat row: class, composition, state, probability, tiles, safeguards, ``p_<class>``.
 
     A frame of unknown material keeps its probabilities; ``unknown`` says not to believe them.
@@ -247,7 +249,7 @@ def describe_answer(classifier: SemClassifier, answer: FrameAnswer) -> dict[str,
         "state": _most_probable(settings.states, probabilities),
         "probability": float(probabilities[best]),
         "n_tiles": len(answer.tile_xy_px),
-        **describe_safeguards(classifier, probabilities, answer.tiles),
+        **describe_uncertainty(classifier, probabilities, answer.tiles),
         "problem": None,
         **{f"p_{name}": float(p) for name, p in zip(settings.classes, probabilities, strict=True)},
     }
@@ -261,13 +263,13 @@ def describe_problem(classifier: SemClassifier, problem: str) -> dict[str, Any]:
         "state": None,
         "probability": None,
         "n_tiles": 0,
-        **dict.fromkeys(SAFEGUARD_COLUMNS),
+        **dict.fromkeys(UNCERTAINTY_COLUMNS),
         "problem": problem,
         **{f"p_{name}": None for name in classifier.settings.classes},
     }
 
 
-def answer_frame(
+def predict_frame(
     frame_classifier: FrameClassifier,
     *,
     image: object = None,
@@ -296,7 +298,7 @@ def answer_frame(
         answer = frame_classifier.classify_frame(frame.image_yx, frame.pixel_size.value_um, where)
     except NcmError as error:
         return describe_problem(frame_classifier.classifier, str(error))
-    return describe_answer(frame_classifier.classifier, answer)
+    return describe_prediction(frame_classifier.classifier, answer)
 
 
 def encode_png(image_yx: NDArray[np.uint8]) -> bytes:

@@ -21,9 +21,9 @@ from ncm_kedro.learning.data.crop_index import CropIndex
 from ncm_kedro.learning.data.frame_bank import FrameBank
 from ncm_kedro.learning.evaluation.calibration import choose_sets, name_sets
 from ncm_kedro.learning.evaluation.promotion import score_names
-from ncm_kedro.learning.evaluation.uncertainty_scores import MeasuredCrops, score_flag, score_sets
+from ncm_kedro.learning.evaluation.uncertainty_scores import CropOODScores, score_flag, score_sets
 from ncm_kedro.learning.models.classifier import (
-    CropAnswers,
+    CropPredictions,
     SemClassifier,
     build_network,
     classify_crops,
@@ -42,20 +42,20 @@ _TYPES = {
     "predicted": "str",
     "probability": "float64",
     "unknown": "bool",
-    "frame_unknown": "bool",
-    "unknown_p": "float64",
+    "frame_is_ood": "bool",
+    "ood_p_value": "float64",
     "energy": "float64",
     "feature_distance": "float64",
 }
 
 
-def find_foreign(manifest: pd.DataFrame) -> pd.DataFrame:
+def find_ood(manifest: pd.DataFrame) -> pd.DataFrame:
     """Return the manifest's rows of frames that were excluded as another material."""
     quarantined = manifest["flags"].str.split(";").map(lambda flags: QUARANTINED in flags)
     return manifest[quarantined & manifest["excluded"]].sort_values("frame_id")
 
 
-def classify_foreign(
+def classify_ood(
     frames: Mapping[str, NDArray[np.uint8]],
     manifest: pd.DataFrame,
     classifier: SemClassifier,
@@ -86,7 +86,7 @@ def classify_foreign(
     """
     frame_classifier = build_frame_classifier(classifier, params)
     tables = []
-    for row in find_foreign(manifest).to_dict("records"):
+    for row in find_ood(manifest).to_dict("records"):
         frame_id = str(row["frame_id"])
         try:
             table = _classify_tiles(
@@ -109,28 +109,28 @@ def _classify_tiles(
 ) -> pd.DataFrame:
     tiles = frame_classifier.classify_frame(image_yx, pixel_size_um, frame_id).tiles
     classifier = frame_classifier.classifier
-    if tiles.strangeness is None or classifier.detector is None:
+    if tiles.ood_score is None or classifier.detector is None:
         raise ModelError(
             "classifier",
             found="no unknown-sample flag",
             expected="a calibrated classifier",
             action="run the node calibrate_sem_classifier again",
         )
-    frame_p = np.asarray(find_frame_p(tiles.strangeness.p))
+    frame_p = np.asarray(find_frame_p(tiles.ood_score.p))
     return pd.DataFrame(
         {
             "predicted": np.array(classifier.settings.classes)[tiles.probabilities.argmax(axis=1)],
             "probability": tiles.probabilities.max(axis=1),
-            "unknown": tiles.strangeness.unknown,
-            "frame_unknown": bool(classifier.detector.flag(frame_p)),
-            "unknown_p": tiles.strangeness.p,
-            "energy": tiles.strangeness.energy,
-            "feature_distance": tiles.strangeness.feature_distance,
+            "unknown": tiles.ood_score.unknown,
+            "frame_is_ood": bool(classifier.detector.flag(frame_p)),
+            "ood_p_value": tiles.ood_score.p,
+            "energy": tiles.ood_score.energy,
+            "feature_distance": tiles.ood_score.feature_distance,
         }
     )
 
 
-def describe_crops(answers: CropAnswers, classes: Sequence[str]) -> dict[str, Any]:
+def describe_crops(answers: CropPredictions, classes: Sequence[str]) -> dict[str, Any]:
     """Return the columns of a table of crops that say what is not known.
 
     Parameters
@@ -143,7 +143,7 @@ def describe_crops(answers: CropAnswers, classes: Sequence[str]) -> dict[str, An
     Returns
     -------
     dict
-        Columns of length N: ``prediction_set``, ``set_size``, ``unknown``, ``unknown_p``,
+        Columns of length N: ``prediction_set``, ``set_size``, ``unknown``, ``ood_p_value``,
         ``energy``, ``feature_distance``.
 
     Raises
@@ -151,21 +151,21 @@ def describe_crops(answers: CropAnswers, classes: Sequence[str]) -> dict[str, An
     ModelError
         The classifier was never calibrated.
     """
-    if answers.sets is None or answers.strangeness is None:
-        raise _refuse_uncalibrated()
+    if answers.sets is None or answers.ood_score is None:
+        raise _make_uncalibrated_error()
     return {
         "prediction_set": name_sets(answers.sets, classes),
         "set_size": answers.sets.sum(axis=1),
-        "unknown": answers.strangeness.unknown,
-        "unknown_p": answers.strangeness.p,
-        "energy": answers.strangeness.energy,
-        "feature_distance": answers.strangeness.feature_distance,
+        "unknown": answers.ood_score.unknown,
+        "ood_p_value": answers.ood_score.p,
+        "energy": answers.ood_score.energy,
+        "feature_distance": answers.ood_score.feature_distance,
     }
 
 
-def score_safeguards(
+def score_uncertainty(
     predictions: pd.DataFrame,
-    foreign: pd.DataFrame,
+    ood: pd.DataFrame,
     classifier: SemClassifier,
     params: EvaluationParams,
 ) -> dict[str, Any]:
@@ -175,7 +175,7 @@ def score_safeguards(
     ----------
     predictions
         The test split, with ``p_<class>`` columns.
-    foreign
+    ood
         Tiles of another material, may be empty.
     classifier
         What predicted both.
@@ -194,14 +194,14 @@ def score_safeguards(
     """
     settings = classifier.settings
     if settings.sets is None or classifier.detector is None:
-        raise _refuse_uncalibrated()
+        raise _make_uncalibrated_error()
     number = {name: place for place, name in enumerate(settings.classes)}
     labels = predictions["class"].map(number).to_numpy(np.int64)
     members = choose_sets(
         predictions[[f"p_{name}" for name in settings.classes]].to_numpy(), settings.sets
     )
-    flag = score_flag(_measure(predictions), labels, _measure(foreign), classifier.detector, params)
-    frames = foreign.groupby("frame_id")["frame_unknown"].first()
+    flag = score_flag(_measure(predictions), labels, _measure(ood), classifier.detector, params)
+    frames = ood.groupby("frame_id")["frame_is_ood"].first()
     return {
         "sets": score_sets(
             members,
@@ -213,14 +213,14 @@ def score_safeguards(
         ),
         "flag": {
             **flag,
-            "foreign_frames": len(frames),
-            "foreign_frames_flagged": int(frames.sum()),
+            "n_ood_frames": len(frames),
+            "n_ood_frames_flagged": int(frames.sum()),
         },
     }
 
 
-def _measure(table: pd.DataFrame) -> MeasuredCrops:
-    return MeasuredCrops(
+def _measure(table: pd.DataFrame) -> CropOODScores:
+    return CropOODScores(
         feature_distance=table["feature_distance"].to_numpy(np.float64),
         energy=table["energy"].to_numpy(np.float64),
         unknown=table["unknown"].to_numpy(np.bool_),
@@ -228,7 +228,7 @@ def _measure(table: pd.DataFrame) -> MeasuredCrops:
     )
 
 
-def _refuse_uncalibrated() -> ModelError:
+def _make_uncalibrated_error() -> ModelError:
     return ModelError(
         "classifier",
         found="neither prediction sets nor an unknown-sample flag",
@@ -272,16 +272,16 @@ def measure_textures(crop_set: CropSet, split: str) -> NDArray[np.float32]:
     return np.concatenate(parts)
 
 
-def score_on_test(crop_set: CropSet, rival: SemClassifier, *, device: str) -> float:
+def score_on_test(crop_set: CropSet, reference_model: SemClassifier, *, device: str) -> float:
     """Return the balanced accuracy of another classifier on the test crops, by class name.
 
-    The rival sees crops of its own physical size around the same centres.
+    The reference_model sees crops of its own physical size around the same centres.
 
     Parameters
     ----------
     crop_set
         Frames and crops of the new classifier.
-    rival
+    reference_model
         A classifier that may know other classes, crop and pixel sizes.
     device
         Where it runs.
@@ -289,12 +289,14 @@ def score_on_test(crop_set: CropSet, rival: SemClassifier, *, device: str) -> fl
     Raises
     ------
     ModelError
-        The frames are smaller than one of the rival's crops.
+        The frames are smaller than one of the reference_model's crops.
     """
-    settings = rival.settings
+    settings = reference_model.settings
     size_px = round(settings.crop_px * settings.pixel_size_um / crop_set.pixel_size_um)
     index = centre_crops(crop_set.indices["test"], crop_set.bank, size_px)
-    probabilities = classify_crops(rival, build_network(rival), crop_set.bank, index, device=device)
+    probabilities = classify_crops(
+        reference_model, build_network(reference_model), crop_set.bank, index, device=device
+    )
     predicted = np.array(settings.classes)[probabilities.argmax(axis=1)]
     return score_names(crop_set.tables["test"]["class"].tolist(), predicted.tolist())
 

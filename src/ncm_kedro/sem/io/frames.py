@@ -105,7 +105,7 @@ class FrameRecord:
 
 
 @dataclass(frozen=True)
-class SetAside:
+class RejectedFile:
     """A file that is not used, and why."""
 
     file: str
@@ -122,13 +122,13 @@ class RawFrames:
         The folder.
     records
         Files that may be frames, sorted by ``file``.
-    set_aside
+    rejections
         Files that cannot be, with the reason.
     """
 
     root: Path
     records: tuple[FrameRecord, ...]
-    set_aside: tuple[SetAside, ...] = ()
+    rejections: tuple[RejectedFile, ...] = ()
 
     def __len__(self) -> int:
         return len(self.records)
@@ -167,7 +167,7 @@ class DecodedFrames:
     ----------
     frames
         Frames to decode, sorted by identity.
-    set_aside
+    rejections
         Files that are not frames, with the reason.
     decode
         Turns a frame into grey values and attributes; raises ``FrameError``.
@@ -176,14 +176,14 @@ class DecodedFrames:
     """
 
     frames: tuple[LabelledFrame, ...]
-    set_aside: tuple[SetAside, ...]
+    rejections: tuple[RejectedFile, ...]
     decode: Callable[[LabelledFrame], DecodedFrame]
     reading_digest: str
 
 
 def label_frames(
     raw: RawFrames, params: LabelParams
-) -> tuple[tuple[LabelledFrame, ...], tuple[SetAside, ...]]:
+) -> tuple[tuple[LabelledFrame, ...], tuple[RejectedFile, ...]]:
     """Give each record its class and identity.
 
     Parameters
@@ -195,7 +195,7 @@ def label_frames(
 
     Returns
     -------
-    frames, set_aside
+    frames, rejections
         Frames sorted by identity, and every file that is not used with the reason.
 
     Raises
@@ -212,7 +212,7 @@ def label_frames(
             reasons[name] = str(error)
     usable = [record for record in raw.records if record.class_name in labels]
     aside = [
-        SetAside(record.file, reasons[record.class_name])
+        RejectedFile(record.file, reasons[record.class_name])
         for record in raw.records
         if record.class_name in reasons
     ]
@@ -220,7 +220,7 @@ def label_frames(
         raise NcmError(
             raw.root,
             found=f"no frame of a known class ({len(raw.records)} images of unknown class, "
-            f"{len(raw.set_aside)} other files)",
+            f"{len(raw.rejections)} other files)",
             expected="images in folders named <composition>[_<state>][__<additive>]",
             action="put frames into, for instance, "
             f"{raw.root.name}/{params.compositions[0]}_cycled/, or write a frames.csv with the "
@@ -233,7 +233,7 @@ def label_frames(
     )
     return (
         tuple(sorted(frames, key=lambda frame: frame.frame_id)),
-        (*raw.set_aside, *aside),
+        (*raw.rejections, *aside),
     )
 
 

@@ -75,11 +75,11 @@ def plan_decoding(raw: RawFrames, labels: LabelParams, reading: ReadingParams) -
     NcmError
         If no file has a known class.
     """
-    frames, set_aside = label_frames(raw, labels)
+    frames, rejections = label_frames(raw, labels)
     settings = f"{DECODER_VERSION}\n{reading.model_dump_json()}"
     return DecodedFrames(
         frames,
-        set_aside,
+        rejections,
         decode=lambda frame: decode_frame(frame, reading),
         reading_digest=blake2b(settings.encode(), digest_size=16).hexdigest(),
     )

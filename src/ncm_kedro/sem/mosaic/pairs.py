@@ -277,7 +277,7 @@ def correlate_padded(
             bank.thumbnails_nyx[first[pair]],
             bank.thumbnails_nyx[second[pair]],
             shift_yx[pair].astype(int),
-            least_share=params.min_gap_overlap,
+            min_fraction=params.min_gap_overlap,
         )
     return score, shift_yx, correlation
 

@@ -244,7 +244,7 @@ def correlate_common(
     first_yx: FloatArray,
     second_yx: FloatArray,
     shift_yx: NDArray[np.int_],
-    least_share: float = 0.05,
+    min_fraction: float = 0.05,
 ) -> float:
     """Correlation coefficient of the common ground of two frames.
 
@@ -254,17 +254,17 @@ def correlate_common(
         Frames ``(h, w)``.
     shift_yx
         Position of the second in the first, ``(2,)`` (px).
-    least_share
+    min_fraction
         Share of a frame that must be common (no unit).
 
     Returns
     -------
     float
-        -1 to 1; -1 if less than `least_share` is common.
+        -1 to 1; -1 if less than `min_fraction` is common.
     """
     here, there = common_windows(first_yx.shape, shift_yx)
     first, second = first_yx[here], second_yx[there]
-    if first.size < least_share * first_yx.size:
+    if first.size < min_fraction * first_yx.size:
         return -1.0
     first, second = first - first.mean(), second - second.mean()
     power = float((first * first).sum()) * float((second * second).sum())

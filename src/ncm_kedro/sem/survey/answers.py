@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from ncm_kedro.errors import FrameError, ModelError
 from ncm_kedro.learning.models.classifier import SemClassifier
 from ncm_kedro.params.sem_classify import ClassifyParams, SurveyScoreParams
-from ncm_kedro.sem.inference.classify import build_frame_classifier, describe_answer
-from ncm_kedro.sem.io.frames import SetAside
+from ncm_kedro.sem.inference.classify import build_frame_classifier, describe_prediction
+from ncm_kedro.sem.io.frames import RejectedFile
 from ncm_kedro.sem.io.labels import ClassLabel
 from ncm_kedro.sem.survey.draw import Survey, cut_view
 
@@ -23,14 +23,14 @@ CSV_COLUMNS = (
     "survey_id", "respondent", "expert", "role", "question", "composition", "state", "saved_at",
 )  # fmt: skip
 REQUIRED_COLUMNS = ("survey_id", "question", "composition", "state")
-ANSWER_COLUMNS = ("rater", "kind", "role", "file", "question", "class", "composition", "state")
+RESPONSE_COLUMNS = ("rater", "kind", "role", "file", "question", "class", "composition", "state")
 EXPERT, MODEL = "expert", "model"
 
 _LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class AnswerFile:
+class ResponseFile:
     """A returned CSV.
 
     Attributes
@@ -46,23 +46,23 @@ class AnswerFile:
 
 
 @dataclass(frozen=True)
-class AnswerFiles:
+class ResponseFiles:
     """What lies in the folder of returned answers.
 
     Attributes
     ----------
     files
         Files that are CSV, sorted by name.
-    set_aside
+    rejections
         Files that are not, with reasons.
     """
 
-    files: tuple[AnswerFile, ...]
-    set_aside: tuple[SetAside, ...]
+    files: tuple[ResponseFile, ...]
+    rejections: tuple[RejectedFile, ...]
 
 
-def collect_answers(
-    returned: AnswerFiles, survey: Survey, params: SurveyScoreParams
+def collect_responses(
+    returned: ResponseFiles, survey: Survey, params: SurveyScoreParams
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Check every returned file; one that cannot count is set aside and the others go on.
 
@@ -81,22 +81,22 @@ def collect_answers(
     Returns
     -------
     answers
-        `ANSWER_COLUMNS`, a row per expert and picture; an answer that was not given is null.
-    set_aside
+        `RESPONSE_COLUMNS`, a row per expert and picture; an answer that was not given is null.
+    rejections
         `file`, `reason`.
     """
-    aside = list(returned.set_aside)
-    counted: dict[str, AnswerFile] = {}
+    aside = list(returned.rejections)
+    counted: dict[str, ResponseFile] = {}
     for answer in sorted(returned.files, key=_age):
         problem = _find_problem(answer.rows, survey, params)
         if problem:
-            aside.append(SetAside(answer.file, problem))
+            aside.append(RejectedFile(answer.file, problem))
             continue
         expert = _identify(answer)
         if expert in counted:
             earlier = counted.pop(expert).file
             reason = f"an earlier answer of the expert who saved {answer.file} later"
-            aside.append(SetAside(earlier, reason))
+            aside.append(RejectedFile(earlier, reason))
         counted[expert] = answer
     for item in aside:
         _LOG.warning("set aside: %s: %s", item.file, item.reason)
@@ -104,10 +104,10 @@ def collect_answers(
     reasons = pd.DataFrame(
         [(item.file, item.reason) for item in aside], columns=["file", "reason"], dtype="str"
     )
-    return join_answers(tables), reasons.sort_values("file", ignore_index=True)
+    return join_responses(tables), reasons.sort_values("file", ignore_index=True)
 
 
-def ask_model(
+def predict_responses(
     frames: Mapping[str, NDArray[np.uint8]],
     survey: Survey,
     classifier: SemClassifier,
@@ -121,7 +121,7 @@ def ask_model(
     Returns
     -------
     DataFrame
-        `ANSWER_COLUMNS`, a row per picture; null where a picture is too small for the model.
+        `RESPONSE_COLUMNS`, a row per picture; null where a picture is too small for the model.
 
     Raises
     ------
@@ -141,32 +141,32 @@ def ask_model(
             _LOG.warning("the model leaves a picture blank: %s", error)
             said = dict.fromkeys(("predicted", "composition", "state"))
         else:
-            said = describe_answer(classifier, answer)
+            said = describe_prediction(classifier, answer)
         rows.append((question, said["predicted"], said["composition"], said["state"]))
     table = pd.DataFrame(rows, columns=["question", "class", "composition", "state"])
-    return join_answers([table.assign(rater=MODEL, kind=MODEL, role="", file="")])
+    return join_responses([table.assign(rater=MODEL, kind=MODEL, role="", file="")])
 
 
-def join_answers(tables: list[pd.DataFrame]) -> pd.DataFrame:
+def join_responses(tables: list[pd.DataFrame]) -> pd.DataFrame:
     """Put tables of answers below each other; none gives an empty table of the right types."""
-    texts = dict.fromkeys((name for name in ANSWER_COLUMNS if name != "question"), "str")
-    empty = pd.DataFrame({name: [] for name in ANSWER_COLUMNS})
+    texts = dict.fromkeys((name for name in RESPONSE_COLUMNS if name != "question"), "str")
+    empty = pd.DataFrame({name: [] for name in RESPONSE_COLUMNS})
     joined = pd.concat(tables, ignore_index=True) if tables else empty
-    return joined[list(ANSWER_COLUMNS)].astype({**texts, "question": "int64"})
+    return joined[list(RESPONSE_COLUMNS)].astype({**texts, "question": "int64"})
 
 
-def _age(answer: AnswerFile) -> tuple[str, str]:
+def _age(answer: ResponseFile) -> tuple[str, str]:
     saved = answer.rows.get("saved_at", pd.Series(dtype="str"))
     return (max(saved.astype(str), default=""), answer.file)
 
 
-def _identify(answer: AnswerFile) -> str:
+def _identify(answer: ResponseFile) -> str:
     """Name the expert: by the name given, else by the page's number, else by the file."""
     name = " ".join(_first(answer, "expert").split())
     return name.casefold() or _first(answer, "respondent") or answer.file
 
 
-def _first(answer: AnswerFile, column: str) -> str:
+def _first(answer: ResponseFile, column: str) -> str:
     if column not in answer.rows:
         return ""
     return next((text.strip() for text in answer.rows[column] if text.strip()), "")
@@ -200,16 +200,16 @@ def _find_bad_cell(rows: pd.DataFrame, survey: Survey) -> str | None:
     return None
 
 
-def _find_gaps(rows: pd.DataFrame, n_pictures: int, params: SurveyScoreParams) -> str | None:
+def _find_gaps(rows: pd.DataFrame, n_images: int, params: SurveyScoreParams) -> str | None:
     last = rows.drop_duplicates("question", keep="last")
     answered = int((last[["composition", "state"]] != "").any(axis=1).sum())
-    needed = max(1, math.ceil(params.min_answered * n_pictures))
+    needed = max(1, math.ceil(params.min_response_share * n_images))
     if answered >= needed:
         return None
-    return f"{answered} of {n_pictures} pictures answered; expected at least {needed}"
+    return f"{answered} of {n_images} pictures answered; expected at least {needed}"
 
 
-def _tabulate(answer: AnswerFile, survey: Survey) -> pd.DataFrame:
+def _tabulate(answer: ResponseFile, survey: Survey) -> pd.DataFrame:
     """Give every picture a row; the last of several answers to a picture counts."""
     repeated = int(answer.rows["question"].duplicated().sum())
     if repeated:

@@ -25,7 +25,7 @@ SPLITS_BY_PREFERENCE = ("test", "validate", "train")
 BOX = ("x0_px", "y0_px", "x1_px", "y1_px")
 KEY_COLUMNS = (
     "survey_id", "question", "frame_id", *BOX, "class", "composition", "state", "pixel_size_um",
-    "split", "shares_ground", "split_hash",
+    "split", "overlaps_other", "split_hash",
 )  # fmt: skip
 
 _LOG = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ class Survey:
     ----------
     key
         A row per picture in the order of the quiz: `KEY_COLUMNS`. `question` counts from 1; the box
-        is the part of the frame that is shown; `shares_ground` says that an earlier drawn picture
+        is the part of the frame that is shown; `overlaps_other` says that an earlier drawn picture
         shows some of the same ground; `split_hash` names the crop table that `split` is from.
     classes
         A row per class that may be answered: `class`, `composition`, `state`, `pictures` (drawn).
@@ -88,7 +88,7 @@ def draw_survey(
     classes = _list_classes(views)
     rng = np.random.default_rng(params.seed)
     available = views.groupby("class", sort=True).size().reindex(classes["class"])
-    counts = share_out(np.asarray(available, dtype=np.int64), params.pictures, rng)
+    counts = allocate_images(np.asarray(available, dtype=np.int64), params.pictures, rng)
     drawn = pd.concat(
         [
             _draw_class(views[views["class"] == name], count, params.seed)
@@ -100,11 +100,11 @@ def draw_survey(
     key["question"] = np.arange(1, len(key) + 1)
     key["split_hash"] = hash_split(crops)
     key["survey_id"] = identify_survey(frames, key, classes["class"].tolist())
-    _warn_of_compromises(key, params.pictures)
+    _warn_compromises(key, params.pictures)
     return Survey(key[list(KEY_COLUMNS)], classes.assign(pictures=counts))
 
 
-def share_out(
+def allocate_images(
     available: NDArray[np.int64], total: int, rng: np.random.Generator
 ) -> NDArray[np.int64]:
     """Share out pictures among classes as evenly as what is there allows.
@@ -187,11 +187,11 @@ def _draw_class(views: pd.DataFrame, count: int, seed: int) -> pd.DataFrame:
     disjoint: list[int] = []
     for place in order:
         mine = [other for other in disjoint if mosaics[other] == mosaics[place]]
-        if not _share_ground(boxes[place], boxes[mine]):
+        if not _overlap(boxes[place], boxes[mine]):
             disjoint.append(int(place))
     rest = [int(place) for place in order if int(place) not in disjoint]
     chosen = [*disjoint, *rest][:count]
-    return views.iloc[chosen].assign(shares_ground=[place in rest for place in chosen])
+    return views.iloc[chosen].assign(overlaps_other=[place in rest for place in chosen])
 
 
 def _place_boxes(views: pd.DataFrame) -> NDArray[np.float64]:
@@ -201,18 +201,18 @@ def _place_boxes(views: pd.DataFrame) -> NDArray[np.float64]:
     return boxes
 
 
-def _share_ground(box: NDArray[np.float64], others: NDArray[np.float64]) -> bool:
+def _overlap(box: NDArray[np.float64], others: NDArray[np.float64]) -> bool:
     low = np.maximum(box[:2], others[:, :2])
     high = np.minimum(box[2:], others[:, 2:])
     return bool((high > low).all(axis=1).any())
 
 
-def _warn_of_compromises(key: pd.DataFrame, wanted: int) -> None:
+def _warn_compromises(key: pd.DataFrame, wanted: int) -> None:
     if len(key) < wanted:
         _LOG.warning("the survey has %d pictures, not %d: there are no more", len(key), wanted)
     seen = int((key["split"] != SPLITS_BY_PREFERENCE[0]).sum())
     if seen:
         _LOG.warning("%d pictures of the survey are not from the test split", seen)
-    shared = int(key["shares_ground"].sum())
+    shared = int(key["overlaps_other"].sum())
     if shared:
         _LOG.warning("%d pictures of the survey share ground with others in it", shared)

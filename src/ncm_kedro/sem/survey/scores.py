@@ -41,13 +41,13 @@ PUBLISHED: dict[str, Any] = {
 }
 
 
-def mark_answers(answers: pd.DataFrame, survey: Survey) -> pd.DataFrame:
+def score_responses(answers: pd.DataFrame, survey: Survey) -> pd.DataFrame:
     """Set answers beside the key; a blank one is wrong.
 
     Parameters
     ----------
     answers
-        Of experts and model, a row per rater and picture (`survey_answers.ANSWER_COLUMNS`).
+        Of experts and model, a row per rater and picture (`survey_responses.RESPONSE_COLUMNS`).
     survey
         The survey that they answer.
 
@@ -77,7 +77,7 @@ def score_raters(marked: pd.DataFrame, survey: Survey, params: SurveyScoreParams
     Parameters
     ----------
     marked
-        What `mark_answers` returned.
+        What `score_responses` returned.
     survey
         Gives the numbers of choices, and so what guessing is worth.
     params
@@ -120,12 +120,12 @@ def compare_with_model(marked: pd.DataFrame) -> pd.DataFrame:
     """Compare the model with every expert and with their mean, picture by picture.
 
     Against an expert: McNemar's test, exact (binomial on the pictures that one of the two has
-    right), with Holm's correction over experts. Against the mean: `judge_signs`.
+    right), with Holm's correction over experts. Against the mean: `compute_sign_flip_p`.
 
     Parameters
     ----------
     marked
-        What `mark_answers` returned.
+        What `score_responses` returned.
 
     Returns
     -------
@@ -170,13 +170,13 @@ def score_mean(accuracies: NDArray[np.float64], confidence: float) -> tuple[floa
     return mean, max(0.0, mean - half), min(1.0, mean + half)
 
 
-def judge_discordant(model_only: int, rater_only: int) -> float:
+def compute_mcnemar_p(model_only: int, rater_only: int) -> float:
     """Return the two-sided p of McNemar's exact test; 1 where the two are never at odds."""
     odds = model_only + rater_only
     return float(stats.binomtest(model_only, odds).pvalue) if odds else 1.0
 
 
-def judge_signs(differences: NDArray[np.int64]) -> float:
+def compute_sign_flip_p(differences: NDArray[np.int64]) -> float:
     """Return the two-sided p of a sum whose terms could as well have the other sign, exactly.
 
     Fisher's randomisation test on pairs: the distribution over all choices of signs is the
@@ -226,7 +226,7 @@ def _compare_one(name: str, model: NDArray[np.bool_], expert: NDArray[np.bool_])
         "model_only": model_only,
         "rater_only": expert_only,
         "difference": (model_only - expert_only) / len(model),
-        "p_value": judge_discordant(model_only, expert_only),
+        "p_value": compute_mcnemar_p(model_only, expert_only),
         "test": "McNemar, exact",
     }
 
@@ -239,7 +239,7 @@ def _compare_mean(model: NDArray[np.bool_], experts: NDArray[np.bool_]) -> dict[
         "rater": MEAN,
         "pictures": len(model),
         "difference": float(differences.mean()) / count,
-        "p_value": judge_signs(differences),
+        "p_value": compute_sign_flip_p(differences),
         "test": "randomised signs, exact",
     }
 
@@ -249,7 +249,7 @@ def summarise_survey(
     survey: Survey,
     scores: pd.DataFrame,
     comparisons: pd.DataFrame,
-    set_aside: pd.DataFrame,
+    rejections: pd.DataFrame,
     model: Mapping[str, Any],
     params: SurveyScoreParams,
 ) -> dict[str, Any]:
@@ -259,8 +259,8 @@ def summarise_survey(
     ----------
     survey
         What was asked.
-    scores, comparisons, set_aside
-        Tables of `score_raters`, `compare_with_model` and `collect_answers`.
+    scores, comparisons, rejections
+        Tables of `score_raters`, `compare_with_model` and `collect_responses`.
     model
         Settings that the model was saved with, empty without a model.
     params
@@ -295,9 +295,9 @@ def summarise_survey(
             else None
         ),
         "published": PUBLISHED,
-        "set_aside": set_aside.to_dict("records"),
+        "rejections": rejections.to_dict("records"),
         "caveats": _name_caveats(survey, model),
-        "what_next": _say_what_next(experts, overall),
+        "what_next": _describe_next(experts, overall),
     }
 
 
@@ -332,7 +332,7 @@ def _name_caveats(survey: Survey, model: Mapping[str, Any]) -> list[str]:
             f"{trained} of {len(survey.key)} pictures are from ground that the model was trained "
             "or tuned on: some classes have no test ground"
         )
-    shared = int(survey.key["shares_ground"].sum())
+    shared = int(survey.key["overlaps_other"].sum())
     if shared:
         caveats.append(
             f"{shared} of {len(survey.key)} pictures show ground that another one shows, too: "
@@ -341,7 +341,7 @@ def _name_caveats(survey: Survey, model: Mapping[str, Any]) -> list[str]:
     return caveats
 
 
-def _say_what_next(experts: pd.DataFrame, overall: pd.DataFrame) -> list[str]:
+def _describe_next(experts: pd.DataFrame, overall: pd.DataFrame) -> list[str]:
     steps = []
     if experts.empty:
         steps.append(

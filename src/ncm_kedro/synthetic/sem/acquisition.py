@@ -82,7 +82,7 @@ def _scale_recording(name: str, level: NDArray[np.float64]) -> Recording:
     )
 
 
-def tie_series(
+def assign_own_sessions(
     class_count: int, series_count: int, confound: float, rng: np.random.Generator
 ) -> NDArray[np.bool_]:
     """Choose the series that are recorded in their class's own session.

@@ -325,7 +325,7 @@ def write_sidecar(
     return text.replace("\n", "\r\n").encode("utf-8")
 
 
-def garble_sidecar(sidecar: bytes) -> bytes:
+def corrupt_sidecar(sidecar: bytes) -> bytes:
     """Return a sidecar as a crashed transfer leaves it: no separators, wrong encoding, cut off."""
     text = sidecar.decode("utf-8").replace(" :", "").replace("[", "").replace("]", "")
     return b"\x00\xff" + text.replace("\r\n", "\n").encode("cp949", "replace")[: len(sidecar) // 4]

@@ -36,7 +36,7 @@ class Deposit:
         self.shade_yx = np.zeros(padded, np.float32)
         self.voids_yx = np.zeros((padded[0] // 2 + 1, padded[1] // 2 + 1), np.bool_)
 
-    def paint_binder(self, floor_px: float, scale_px: float) -> None:
+    def render_binder(self, floor_px: float, scale_px: float) -> None:
         """Lay carbon and binder down: a dim, mottled floor `floor_px` below the top layer."""
         mottle = draw_smooth(self.height_yx.shape, scale_px, self.rng)
         fine = cv2.GaussianBlur(
@@ -67,7 +67,7 @@ class Deposit:
         np.copyto(self.height_yx[rows, columns], raised, where=seen)
         np.copyto(self.shade_yx[rows, columns], shade, where=seen)
 
-    def lay_layer(
+    def add_layer(
         self, sprites: list[Sprite], cover: float, level_px: float, spacing: float
     ) -> list[float]:
         """Lay particles side by side until they cover a share of the field, or no more fit.
@@ -109,7 +109,7 @@ class Deposit:
                     break
         return laid
 
-    def lay_fines(self, sprites: list[Sprite], cover: float, level_px: float) -> None:
+    def add_fines(self, sprites: list[Sprite], cover: float, level_px: float) -> None:
         """Strew loose fines in drifts until they would cover a share of the field."""
         rng, pad = self.rng, self.pad_px
         rows, columns = self.height_yx.shape
@@ -124,7 +124,7 @@ class Deposit:
             if ground < level_px:
                 self.lay(sprites[index], int(y), int(x), ground + 0.5)
 
-    def lay_heaps(self, sprites: list[Sprite], count: int, radius_px: float) -> None:
+    def add_heaps(self, sprites: list[Sprite], count: int, radius_px: float) -> None:
         """Lay `count` heaps of fines, each the remains of a particle of that radius."""
         rng, pad = self.rng, self.pad_px
         low = pad // 2 + int(1.6 * radius_px)
@@ -253,20 +253,20 @@ def render_canvas(
     fines = draw_fines(law, 40, pixel_size_um, rng)
     radius = 0.5 * law.median_diameter_um / pixel_size_um
     deposit = Deposit(shape, 2 * (int(sprites[0].radius_px) + 3), rng)
-    deposit.paint_binder(1.7 * radius, radius)
+    deposit.render_binder(1.7 * radius, radius)
     laid: list[float] = []
     for (cover, level, spacing), voids in zip(_LAYERS, _VOIDS, strict=True):
         deposit.open_voids(law.patchiness * voids, 3.2 * radius)
-        laid += deposit.lay_layer(sprites, cover, level * radius, spacing)
-        deposit.lay_fines(fines, 0.12 * law.fines_share, (level + 0.9) * radius)
-    deposit.lay_fines(fines, 0.6 * law.fines_share, 0.9 * radius)
-    deposit.lay_heaps(fines, int(law.pulverised_fraction * len(laid) / 2), radius)
+        laid += deposit.add_layer(sprites, cover, level * radius, spacing)
+        deposit.add_fines(fines, 0.12 * law.fines_fraction, (level + 0.9) * radius)
+    deposit.add_fines(fines, 0.6 * law.fines_fraction, 0.9 * radius)
+    deposit.add_heaps(fines, int(law.pulverised_fraction * len(laid) / 2), radius)
     signal = deposit.shade(radius, law.film)
     signal = match_grey_law(cv2.GaussianBlur(signal, (0, 0), max(defocus_px, 0.3)))
     return Canvas(signal, np.zeros(shape, np.bool_), np.asarray(laid))
 
 
-def lay_bare(canvas: Canvas, corner_yx: tuple[int, int], rng: np.random.Generator) -> Canvas:
+def expose_foil(canvas: Canvas, corner_yx: tuple[int, int], rng: np.random.Generator) -> Canvas:
     """Tear the coating off beyond a slanted, ragged edge, so that bare foil shows.
 
     Parameters

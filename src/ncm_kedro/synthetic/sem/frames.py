@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from ncm_kedro.params.synthesise import SynthesiseSemParams
 from ncm_kedro.synthetic.sem.acquisition import expose_frame
-from ncm_kedro.synthetic.sem.banner import draw_banner, garble_sidecar, write_sidecar
-from ncm_kedro.synthetic.sem.canvas import Canvas, lay_bare, render_canvas
+from ncm_kedro.synthetic.sem.banner import corrupt_sidecar, draw_banner, write_sidecar
+from ncm_kedro.synthetic.sem.canvas import Canvas, expose_foil, render_canvas
 from ncm_kedro.synthetic.sem.particles import LCO_LAW, choose_law
 from ncm_kedro.synthetic.sem.plan import (
     BARE,
@@ -133,7 +133,7 @@ def _render_field(
         return canvas
     lowest = path_yx[int(np.argmax(path_yx @ np.array([0.51, 0.86])))]
     corner = (lowest + 0.42 * view).astype(int)
-    return lay_bare(canvas, (int(corner[0]), int(corner[1])), rng)
+    return expose_foil(canvas, (int(corner[0]), int(corner[1])), rng)
 
 
 def _take_frame(
@@ -211,7 +211,7 @@ def _document_frame(
         pixel_size_um=params.pixel_size_um,
         filament_ua=5345 + round(float(rng.normal(0, 3)) / 0.147) * 0.147,
     )
-    return garble_sidecar(sidecar) if kind == MALFORMED_SIDECAR else sidecar
+    return corrupt_sidecar(sidecar) if kind == MALFORMED_SIDECAR else sidecar
 
 
 def _name_stray_files(plan: SeriesPlan) -> dict[str, bytes]:

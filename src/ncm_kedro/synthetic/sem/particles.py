@@ -38,7 +38,7 @@ class ParticleLaw:
         Share of particles that have fallen into fines, 0-1.
     roughness
         Standard deviation of the boundary radius over its mean.
-    fines_share
+    fines_fraction
         Area that loose fines cover over the area of the field, 0-1.
     film
         Strength of the surface film that closes gaps and softens grains, 0-1.
@@ -55,7 +55,7 @@ class ParticleLaw:
     crack_width_um: float
     pulverised_fraction: float
     roughness: float
-    fines_share: float
+    fines_fraction: float
     film: float
     flatness: float = 2.0
     patchiness: float = 1.0
@@ -95,7 +95,7 @@ def derive_law(nickel_fraction: float, damage: float) -> ParticleLaw:
         crack_width_um=0.22 + 0.22 * damage,
         pulverised_fraction=0.01 + 0.24 * damage,
         roughness=0.035 + 0.045 * damage,
-        fines_share=0.25 + 0.50 * damage,
+        fines_fraction=0.25 + 0.50 * damage,
         film=0.08 + 0.30 * damage,
         patchiness=0.8 + 0.9 * nickel_fraction,
     )
@@ -109,7 +109,7 @@ LCO_LAW = ParticleLaw(
     crack_width_um=0.3,
     pulverised_fraction=0.0,
     roughness=0.09,
-    fines_share=0.04,
+    fines_fraction=0.04,
     film=0.9,
     flatness=7.0,
     patchiness=0.0,

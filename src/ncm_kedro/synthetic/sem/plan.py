@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ncm_kedro.params.synthesise import AdditiveParams, SynthesiseSemParams
-from ncm_kedro.synthetic.sem.acquisition import Recording, draw_recordings, tie_series
+from ncm_kedro.synthetic.sem.acquisition import Recording, assign_own_sessions, draw_recordings
 from ncm_kedro.synthetic.sem.particles import measure_nickel_fraction
 
 FRAME_INTERVAL = timedelta(seconds=20.5)
@@ -83,7 +83,9 @@ def plan_series(params: SynthesiseSemParams) -> list[SeriesPlan]:
     shared = draw_recordings([f"session{k}" for k in range(params.series_per_class)], rng)
     names = [name_class(c, s, params.states, a.name) for c, s, a in classes]
     own = draw_recordings([f"session_{name}" for name in names], rng)
-    tied = tie_series(len(classes), params.series_per_class, params.acquisition_confound, rng)
+    tied = assign_own_sessions(
+        len(classes), params.series_per_class, params.acquisition_confound, rng
+    )
     counts = [
         len(part)
         for part in np.array_split(np.arange(params.frames_per_class), params.series_per_class)
@@ -112,10 +114,10 @@ def plan_series(params: SynthesiseSemParams) -> list[SeriesPlan]:
             )
             number += count + int(rng.integers(0, 12))
     plans = [replace(p, folder=_name_folder(p, params)) for p in plans]
-    return plant_special_cases(plans, params, rng) if params.special_cases else plans
+    return add_special_cases(plans, params, rng) if params.special_cases else plans
 
 
-def plant_special_cases(
+def add_special_cases(
     plans: list[SeriesPlan], params: SynthesiseSemParams, rng: np.random.Generator
 ) -> list[SeriesPlan]:
     """Plant foil, clipped, badly documented and LCO frames and stray files in a plan.

@@ -1,4 +1,4 @@
-"""Synthetic tables of particles with a planted cause of damage.
+"""Synthetic tables of particles with a simulated cause of damage.
 
 Volumes live in `synthetic.tomo`.
 """

@@ -120,7 +120,7 @@ def draw_columns(
     electrode, bodies
         N particles.
     damage
-        (N,), planted.
+        (N,), simulated.
     params
         Preset, voxels, errors.
 

@@ -207,10 +207,10 @@ def find_nearest(
         return np.full((number, neighbours), -1), np.full((number, neighbours), np.nan)
     distance, found = cKDTree(centre_um[places]).query(centre_um, k=neighbours + 1)
     index = places[found]
-    left_out = index == np.arange(number)[:, None]
-    left_out[~left_out.any(axis=1), -1] = True
+    is_self = index == np.arange(number)[:, None]
+    is_self[~is_self.any(axis=1), -1] = True
     shape = (number, neighbours)
-    return index[~left_out].reshape(shape), distance[~left_out].reshape(shape)
+    return index[~is_self].reshape(shape), distance[~is_self].reshape(shape)
 
 
 def _draw_half_axes(
@@ -250,7 +250,7 @@ def _push_apart(
             pairs = _list_close(centre, half_um[:, 0] * (1 + _SKIN))
         distance, unit, own, other = _measure_reach(centre, half_um, axes, pairs)
         reach = own + other
-        overlap = np.maximum(reach * (1 - params.press) - distance, 0)
+        overlap = np.maximum(reach * (1 - params.max_overlap) - distance, 0)
         if not overlap.size or (overlap / reach).max() < _TOLERANCE:
             break
         push = unit * (0.5 * overlap)[:, None]

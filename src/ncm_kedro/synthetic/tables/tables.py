@@ -2,7 +2,7 @@
 
 Drivers may act as a step, and the unexplained part may be alike among particles in contact.
 
-Table phantoms: attribute tables of samples whose damage follows a planted law.
+Table phantoms: attribute tables of samples whose damage follows a simulated law.
 
 Geometry is real: contacts, packing and neighbours come from packed ellipsoids. What a tomogram
 would add (surfaces of cracks, grey values, roughness) is drawn from simple models, with the traces
@@ -30,20 +30,20 @@ from ncm_kedro.synthetic.tables.columns import (
     measure_surroundings,
 )
 from ncm_kedro.synthetic.tables.electrode import Electrode, pack_electrode
-from ncm_kedro.synthetic.tomo.packing import plant_damage
+from ncm_kedro.synthetic.tomo.packing import simulate_damage
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 
-def plant_table_damage(
+def simulate_table_damage(
     rng: np.random.Generator,
     drivers: dict[Driver, FloatArray],
     pairs: IntArray,
     sample: TableSampleParams,
     params: ParticleTableParams,
 ) -> pd.DataFrame:
-    """Draw each particle's damage from the planted law.
+    """Draw each particle's damage from the simulated law.
 
     Parameters
     ----------
@@ -61,9 +61,9 @@ def plant_table_damage(
     Returns
     -------
     DataFrame
-        A row per particle: ``planted_damage``; ``depth, contact, size`` as the law adds them up
+        A row per particle: ``simulated_damage``; ``depth, contact, size`` as the law adds them up
         (a step where it is one, standardised); ``noise``, unexplained, of the law's standard
-        deviation. The logit of ``planted_damage / max_damage`` is ``base + asynchrony * (sum of
+        deviation. The logit of ``simulated_damage / max_damage`` is ``base + asynchrony * (sum of
         weight * driver + noise)``.
     """
     law, shaped = params.law, {**drivers}
@@ -71,13 +71,15 @@ def plant_table_damage(
         values = drivers[params.threshold_driver]
         threshold = np.quantile(values, params.threshold_quantile)
         shaped[params.threshold_driver] = (values > threshold).astype(np.float64)
-    explained = plant_damage(
+    explained = simulate_damage(
         rng, shaped["depth"], shaped["contact"], shaped["size"],
         (sample, law.model_copy(update={"noise": 0.0})),
     )  # fmt: skip
     noise = law.noise * draw_neighbour_noise(rng, len(explained), pairs, sample.neighbour_noise)
-    planted = expit(logit(explained / law.max_damage) + sample.asynchrony * noise) * law.max_damage
-    truth = pd.DataFrame({"planted_damage": planted})
+    simulated = (
+        expit(logit(explained / law.max_damage) + sample.asynchrony * noise) * law.max_damage
+    )
+    truth = pd.DataFrame({"simulated_damage": simulated})
     for name, values in shaped.items():
         truth[name] = (values - values.mean()) / (values.std() or 1.0)
     return truth.assign(noise=noise)
@@ -154,7 +156,7 @@ class ParticleTablePhantom:
         Weight in the law by the name of the attribute, those that drive nothing left out; a
         sample's ``drift`` comes on top of the first one.
     truth
-        By sample: ``particle_id, planted_damage, depth, contact, size`` (standardised, as the law
+        By sample: ``particle_id, simulated_damage, depth, contact, size`` (standardised, as the law
         adds them up), ``noise``, and the law's ``noise_1...`` that nothing depends on.
     """
 
@@ -175,7 +177,7 @@ def draw_particle_tables(params: ParticleTableParams, seed: int) -> ParticleTabl
         Samples, packing, law, preset.
     seed
         Of all samples. Particles depend on the seed, the sample's name and the packing alone, and
-        planted damage on these and the law, so that presets are compared on the same particles.
+        simulated damage on these and the law, so that presets are compared on the same particles.
 
     Returns
     -------
@@ -207,8 +209,8 @@ def _draw_sample(
         "contact": bodies.contact,
         "size": electrode.diameter_um,
     }
-    truth = plant_table_damage(law, drivers, bodies.pairs, params.samples[name], params)
-    damage = truth["planted_damage"].to_numpy()
+    truth = simulate_table_damage(law, drivers, bodies.pairs, params.samples[name], params)
+    damage = truth["simulated_damage"].to_numpy()
     columns = draw_columns(measurement, electrode, bodies, damage, params)
     columns |= measure_surroundings(electrode, columns, bodies, params.attributes)
     identity = _identify(electrode, bodies, columns["volume_um3"], params)
@@ -285,7 +287,7 @@ def _describe_sample(
         "cycles": sample.cycles,
         "c_rate": sample.c_rate,
         "axis_to_collector": "-z",
-        "field_of_view_share": 1.0,
+        "field_of_view_fraction": 1.0,
         **dict.fromkeys(("grey_low", "grey_median", "grey_high"), np.nan),
         "rejected_reason": None,
     }

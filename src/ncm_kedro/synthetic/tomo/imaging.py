@@ -33,7 +33,7 @@ def draw_view(shape_yx: tuple[int, int], params: VolumeImagingParams) -> NDArray
     return inside
 
 
-def paint_scene(scene: Scene, rendering: Rendering, first: int, voxel_um: float) -> FloatArray:
+def assign_materials(scene: Scene, rendering: Rendering, first: int, voxel_um: float) -> FloatArray:
     """Give a rendered scene its materials.
 
     Parameters
@@ -56,14 +56,14 @@ def paint_scene(scene: Scene, rendering: Rendering, first: int, voxel_um: float)
     painted: FloatArray = _paint(
         rendering.cover_zyx,
         rendering.solid_zyx,
-        tone[rendering.owner_zyx],
+        tone[rendering.particle_label_zyx],
         (first, voxel_um, scene.collector_um, scene.separator_um, scene.seed),
     )
     return painted
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _paint_matrix(z: float, y: float, x: float, seed: int) -> float:
+def _render_matrix(z: float, y: float, x: float, seed: int) -> float:
     """Carbon, binder, pores and crumbs at a point (um)."""
     coarse = smooth_noise(z / 2.2, y / 2.2, x / 2.2, seed)
     fine = smooth_noise(z / 0.7, y / 0.7, x / 0.7, seed + 1)
@@ -100,7 +100,7 @@ def _paint(
                     elif z > separator + wave:
                         value = 0.15 + 0.08 * smooth_noise(z / 0.5, y / 3, x / 3, seed + 6)
                     else:
-                        value = _paint_matrix(z, y, x, seed)
+                        value = _render_matrix(z, y, x, seed)
                 if share > 0:
                     grain = 0.1 * smooth_noise(z / 0.9, y / 0.9, x / 0.9, seed + 8)
                     grain += 0.05 * hash_lattice(first + i, j, k, seed + 9)

@@ -147,7 +147,7 @@ class Rendering:
         float32, share of the voxel that particles cover, 0-1.
     solid_zyx
         float32, share of that which is solid, 0-1.
-    owner_zyx
+    particle_label_zyx
         int32, number of the nearest particle, 0 where none is near.
     labels_zyx, cracks_zyx
         uint32 and uint8, of particles, filled, and 1 in the voids and cracks within them.
@@ -155,7 +155,7 @@ class Rendering:
 
     cover_zyx: NDArray[np.float32]
     solid_zyx: NDArray[np.float32]
-    owner_zyx: NDArray[np.int32]
+    particle_label_zyx: NDArray[np.int32]
     labels_zyx: NDArray[np.uint32]
     cracks_zyx: NDArray[np.uint8]
 
@@ -198,7 +198,7 @@ def render_scene(
     return Rendering(
         cover_zyx=np.clip(0.5 - outline / width, 0, 1),
         solid_zyx=np.clip(0.5 + missing / width, 0, 1),
-        owner_zyx=owner,
+        particle_label_zyx=owner,
         labels_zyx=np.where(inside, owner, 0).astype(np.uint32),
         cracks_zyx=(inside & (missing < 0)).astype(np.uint8),
     )

@@ -90,7 +90,7 @@ def place_outlines(
     rng: np.random.Generator,
     height_px: int,
     width_px: int,
-    free_rows: tuple[float, float],
+    electrode_rows: tuple[float, float],
     params: SectionShapeParams,
 ) -> Outlines:
     """Fill a section with particles, many of them against each other.
@@ -101,7 +101,7 @@ def place_outlines(
         Source of sizes, shapes and places.
     height_px, width_px
         Size of the section; particles also lie across its sides.
-    free_rows
+    electrode_rows
         First and last row (px) that particles may reach.
     params
         Sizes, shapes, packing.
@@ -127,10 +127,10 @@ def place_outlines(
         (diameters / 2 / stretch).astype(np.float32),
         np.stack([np.sin(turn), np.cos(turn)], axis=1).astype(np.float32),
     )
-    box = np.array([[free_rows[0], free_rows[1]], [-margin, width_px + margin]])
-    if free_rows[0] <= 0:
+    box = np.array([[electrode_rows[0], electrode_rows[1]], [-margin, width_px + margin]])
+    if electrode_rows[0] <= 0:
         box[0, 0] = -margin
-    if free_rows[1] >= height_px:
+    if electrode_rows[1] >= height_px:
         box[0, 1] = height_px + margin
     placed, centres = _pack(rng, ellipses, box, params)
     tables = _tabulate(rng, ellipses, turn, params)[placed]

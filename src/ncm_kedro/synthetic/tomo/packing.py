@@ -1,4 +1,4 @@
-"""Damage of the particles of a phantom: how much, by a planted law, and of which kind.
+"""Damage of the particles of a phantom: how much, by a simulated law, and of which kind.
 
 Packing of ellipsoids: thrown in at random, then pushed apart until they only touch.
 
@@ -23,14 +23,14 @@ CRACKS = 12
 _SAMPLES = 4096
 
 
-def plant_damage(
+def simulate_damage(
     rng: np.random.Generator,
     depth_um: FloatArray,
     contact: FloatArray,
     diameter_um: FloatArray,
     law: tuple[TomoSampleParams, DamageLawParams],
 ) -> FloatArray:
-    """Draw each particle's damage from the planted law.
+    """Draw each particle's damage from the simulated law.
 
     ``damage = max * logistic(base + asynchrony * (sum of weight * driver + noise))`` with
     drivers standardised over the sample, and the base such that the average particle has the
@@ -61,8 +61,8 @@ def plant_damage(
     return damage
 
 
-def damage_solids(rng: np.random.Generator, solids: Solids, planted: FloatArray) -> Solids:
-    """Choose each particle's kinds of damage and scale them to the planted amount.
+def damage_solids(rng: np.random.Generator, solids: Solids, simulated: FloatArray) -> Solids:
+    """Choose each particle's kinds of damage and scale them to the simulated amount.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def damage_solids(rng: np.random.Generator, solids: Solids, planted: FloatArray)
         Source of kinds and places.
     solids
         Sound particles.
-    planted
+    simulated
         (N,), missing over filled volume that each is to have.
 
     Returns
@@ -79,7 +79,7 @@ def damage_solids(rng: np.random.Generator, solids: Solids, planted: FloatArray)
         The same particles, damaged. A particle whose kinds of damage cannot reach the amount
         falls short of it.
     """
-    count = planted.size
+    count = simulated.size
     kind = rng.random((4, count))
     void = np.stack(
         [
@@ -101,7 +101,7 @@ def damage_solids(rng: np.random.Generator, solids: Solids, planted: FloatArray)
         void=void, rim=rim, crack=crack, crack_side=side, severity=np.ones(count)
     )
     share = np.cbrt((np.arange(_SAMPLES) + 0.5) / _SAMPLES)
-    fit_severity(damaged, planted, draw_directions(rng, _SAMPLES), share)
+    fit_severity(damaged, simulated, draw_directions(rng, _SAMPLES), share)
     return damaged
 
 
@@ -175,7 +175,7 @@ def pack_ellipsoids(
     half_um: FloatArray,
     axes: FloatArray,
     box_um: tuple[FloatArray, FloatArray],
-    press: float,
+    max_overlap: float,
 ) -> FloatArray:
     """Find places where ellipsoids do not overlap by more than they are pressed together.
 
@@ -190,7 +190,7 @@ def pack_ellipsoids(
     box_um
         Low and high corner of the box, (3,) each. Along z ellipsoids stay within it;
         along y and x only their centres do, so that the box may be cut out of a wider electrode.
-    press
+    max_overlap
         Overlap of touching ellipsoids as a share of the sum of their reaches.
 
     Returns
@@ -211,7 +211,7 @@ def pack_ellipsoids(
         unit = offset / distance[:, None]
         reach = reach_ellipsoids(half_um, axes, pairs[:, 0], unit)
         reach = reach + reach_ellipsoids(half_um, axes, pairs[:, 1], unit)
-        overlap = np.maximum(reach * (1 - press) - distance, 0)
+        overlap = np.maximum(reach * (1 - max_overlap) - distance, 0)
         if step > 0 and (not overlap.size or (overlap / reach).max() < _TOLERANCE):
             break
         push = unit * (0.5 * overlap)[:, None]

@@ -1,4 +1,4 @@
-"""Scene of a phantom tomogram: packed particles, their contacts and their planted damage."""
+"""Scene of a phantom tomogram: packed particles, their contacts and their simulated damage."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ncm_kedro.synthetic.tomo.packing import (
     damage_solids,
     draw_directions,
     pack_ellipsoids,
-    plant_damage,
+    simulate_damage,
 )
 from ncm_kedro.synthetic.tomo.solids import FAR_UM, Solids, measure_radius
 
@@ -44,7 +44,7 @@ class Scene:
         (M, 2), pairs of indices of touching particles, first below second.
     depth_um
         (N,), distance of the centre from the current collector along z.
-    planted_damage
+    simulated_damage
         (N,), what the law asks for: missing over filled volume.
     collector_um, separator_um
         Where along z the collector ends and the separator starts.
@@ -57,7 +57,7 @@ class Scene:
     elongation: FloatArray
     contacts: IntArray
     depth_um: FloatArray
-    planted_damage: FloatArray
+    simulated_damage: FloatArray
     collector_um: float
     separator_um: float
     seed: int
@@ -71,7 +71,7 @@ class Scene:
 def build_scene(
     rng: np.random.Generator, sample: TomoSampleParams, params: TomoPhantomParams
 ) -> Scene:
-    """Pack an electrode and damage its particles by the planted law.
+    """Pack an electrode and damage its particles by the simulated law.
 
     Parameters
     ----------
@@ -88,8 +88,8 @@ def build_scene(
         Particles reach past the volume's sides in y and x, so that the sides cut some.
     """
     extent = np.array(params.shape_zyx) * params.voxel_size_um
-    collector = extent[0] * params.packing.collector_share
-    separator = extent[0] * (1 - params.packing.separator_share)
+    collector = extent[0] * params.packing.collector_fraction
+    separator = extent[0] * (1 - params.packing.separator_fraction)
     margin = params.packing.median_diameter_um
     low = np.array([collector, -margin, -margin])
     high = np.array([separator, extent[1] + margin, extent[2] + margin])
@@ -97,15 +97,17 @@ def build_scene(
     count = diameter.size
     half, elongation = _draw_half_axes(rng, diameter, params.packing)
     axes = Rotation.random(count, rng=rng).as_matrix()
-    centre = pack_ellipsoids(rng, half, axes, (low, high), params.packing.press)
+    centre = pack_ellipsoids(rng, half, axes, (low, high), params.packing.max_overlap)
     solids = _shape_solids(rng, centre, axes, half, params.packing)
     contacts = find_contacts(solids)
     contact = count_contacts(contacts, count) / (np.pi * diameter**2)
     depth = centre[:, 0] - collector
-    planted = plant_damage(rng, depth, contact, diameter, (sample, params.law))
-    solids = damage_solids(rng, solids, planted)
+    simulated = simulate_damage(rng, depth, contact, diameter, (sample, params.law))
+    solids = damage_solids(rng, solids, simulated)
     seed = int(rng.integers(2**31))
-    return Scene(solids, diameter, elongation, contacts, depth, planted, collector, separator, seed)
+    return Scene(
+        solids, diameter, elongation, contacts, depth, simulated, collector, separator, seed
+    )
 
 
 def count_contacts(contacts: IntArray, count: int) -> IntArray:

@@ -27,11 +27,11 @@ class Bands:
 
     Attributes
     ----------
-    free_rows
+    electrode_rows
         First and last row (px) that are left to particles.
     """
 
-    free_rows: tuple[float, float]
+    electrode_rows: tuple[float, float]
 
 
 def draw_bands(
@@ -112,14 +112,14 @@ def _add_debris(
 def _add_bands(rng: np.random.Generator, matrix_yx: FloatArray, bands: Bands) -> None:
     """Lay streaky bands over the rows that particles may not reach, with uneven borders."""
     height, width = matrix_yx.shape
-    if bands.free_rows == (0.0, float(height)):
+    if bands.electrode_rows == (0.0, float(height)):
         return
     rows = np.arange(height, dtype=np.float32)[:, None]
     streaks = draw_streaks(rng, (height, width), rng.normal(0, 0.2), rng.uniform(2, 8))
-    for row, sign in ((bands.free_rows[0], 1), (height - bands.free_rows[1], -1)):
+    for row, sign in ((bands.electrode_rows[0], 1), (height - bands.electrode_rows[1], -1)):
         if row <= 0:
             continue
-        limit = row if sign > 0 else bands.free_rows[1]
+        limit = row if sign > 0 else bands.electrode_rows[1]
         wave = draw_smooth(rng, (1, width), rng.uniform(5, 40))[0] * rng.uniform(0, 2.5)
         inside = np.clip(0.5 + sign * (limit - sign * rng.uniform(0, 4) + wave - rows) / 2, 0, 1)
         tone = rng.uniform(-0.15, 0.45) + rng.uniform(0.0, 0.08) * streaks

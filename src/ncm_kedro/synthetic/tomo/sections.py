@@ -87,7 +87,7 @@ def training_section(
     """
     shape = (size_px, size_px) if isinstance(size_px, int) else size_px
     bands = draw_bands(rng, shape, params.imaging)
-    outlines = place_outlines(rng, *shape, bands.free_rows, params.shape)
+    outlines = place_outlines(rng, *shape, bands.electrode_rows, params.shape)
     radius = float(outlines.radii_px.mean()) if outlines.radii_px.size else 20.0
     fields = draw_damage_fields(rng, shape, radius)
     canvas = _draw_particles(rng, shape, outlines, fields, params)

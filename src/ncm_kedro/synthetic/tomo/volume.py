@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ncm_kedro.params.tomo_phantoms import TomoPhantomParams
-from ncm_kedro.synthetic.tomo.imaging import draw_view, image_slab, paint_scene
+from ncm_kedro.synthetic.tomo.imaging import assign_materials, draw_view, image_slab
 from ncm_kedro.synthetic.tomo.noise import render_scene
 from ncm_kedro.synthetic.tomo.scene import Scene, build_scene
 
@@ -84,7 +84,7 @@ def iter_slabs(
         rendering = render_scene(
             scene, (low * size, 0.0, 0.0), (size, size, size), (high - low, height, width)
         )
-        painted = paint_scene(scene, rendering, low, size)
+        painted = assign_materials(scene, rendering, low, size)
         own = slice(start - low, stop - low)
         grey = image_slab(scene.seed, painted, low, own, (params.imaging, inside))
         labels = rendering.labels_zyx[own] * inside
@@ -122,7 +122,7 @@ def tabulate_truth(
     DataFrame
         A row per particle with at least one voxel: ``sample, particle_id`` (the label),
         ``x_um, y_um, z_um`` of the centre, ``diameter_um, elongation, contact_neighbours,
-        depth_um, planted_damage, damage`` (crack over filled voxels), ``voxel_count,
+        depth_um, simulated_damage, damage`` (crack over filled voxels), ``voxel_count,
         crack_voxels, touches_border, noise_1...``.
     """
     number = np.flatnonzero(count.voxels[1:]) + 1
@@ -140,7 +140,7 @@ def tabulate_truth(
             "elongation": scene.elongation[index],
             "contact_neighbours": scene.contact_neighbours[index].astype(np.int64),
             "depth_um": scene.depth_um[index],
-            "planted_damage": scene.planted_damage[index],
+            "simulated_damage": scene.simulated_damage[index],
             "damage": cracks / voxels,
             "voxel_count": voxels,
             "crack_voxels": cracks,

@@ -33,6 +33,7 @@ import yaml
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from ncm_kedro.atomic_write import write_atomic
 from ncm_kedro.errors import StoreError
 from ncm_kedro.params.tomo_phantoms import TomoPhantomParams
 from ncm_kedro.synthetic.tomo.volume import (
@@ -42,7 +43,6 @@ from ncm_kedro.synthetic.tomo.volume import (
     start_count,
     tabulate_truth,
 )
-from ncm_kedro.whole_files import write_whole
 
 VERSION = 1
 """Raised when the same settings give another phantom."""
@@ -121,10 +121,10 @@ def write_phantom(plan: PhantomPlan, folder: Path, truth: Path) -> bool:
         if all(path.is_file() for path in files):
             logger.info("phantom %s is there already", plan.name)
             return False
-    foreign = [path for path in files[:2] if path.exists()]
-    if foreign and not known:
+    unrelated = [path for path in files[:2] if path.exists()]
+    if unrelated and not known:
         raise StoreError(
-            foreign[0],
+            unrelated[0],
             found="a tomogram that this pipeline did not write",
             expected="no file of that name, or a phantom",
             action="move it away, or give the phantom another name in its parameters",
@@ -235,4 +235,4 @@ def _read_record(path: Path) -> dict[str, Any]:
 
 
 def _write_record(path: Path, record: dict[str, Any]) -> None:
-    write_whole(path, json.dumps(record).encode())
+    write_atomic(path, json.dumps(record).encode())

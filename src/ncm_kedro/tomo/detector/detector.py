@@ -33,7 +33,7 @@ from ncm_kedro.tomo.detector.runtimes import (
 STARTER_FOLDER = Path(__file__).parent / "starter"
 """The detector that ships with the package, trained on phantoms alone."""
 
-SEEN_DIAMETERS_PX = (18.0, 120.0)
+TRAINING_DIAMETERS_PX = (18.0, 120.0)
 """Smallest and largest diameters of particles in training sections, which a network learns."""
 
 _PARTICLE_PX = 48.0  # of models that do not say what they were trained on
@@ -260,7 +260,7 @@ def describe_detector(detector: Detector) -> dict[str, Any]:
         "precision": detector.precision,
         "n_rays": detector.n_rays,
         "particle_px": detector.particle_px,
-        "diameter_range_px": list(SEEN_DIAMETERS_PX),
+        "diameter_range_px": list(TRAINING_DIAMETERS_PX),
     }
     trained_on = read_summary(detector.folder).get("trained_on")
     if trained_on is not None:

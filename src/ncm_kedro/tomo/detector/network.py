@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ncm_kedro.atomic_write import write_model_file
 from ncm_kedro.errors import ModelError
 from ncm_kedro.params.tomo_train import NetworkParams
 from ncm_kedro.tomo.detector.files import (
@@ -29,7 +30,6 @@ from ncm_kedro.tomo.detector.files import (
 )
 from ncm_kedro.tomo.detector.onnx import build_onnx
 from ncm_kedro.tomo.detector.runtimes import compile_network
-from ncm_kedro.whole_files import write_model_file
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 

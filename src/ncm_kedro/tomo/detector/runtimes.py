@@ -65,7 +65,7 @@ def resolve_precision(precision: Precision, runtime: ResolvedRuntime) -> Resolve
     SettingsError
         If bfloat16 is asked for where it cannot be had.
     """
-    able = _can_halve(runtime)
+    able = _supports_half_precision(runtime)
     if precision == "bf16" and not able:
         raise SettingsError(
             f"precision bf16 with {runtime}",
@@ -191,7 +191,7 @@ def _compile_torch(
     return forward
 
 
-def _can_halve(runtime: ResolvedRuntime) -> bool:
+def _supports_half_precision(runtime: ResolvedRuntime) -> bool:
     if runtime == "torch":
         return True
     if runtime == "onnxruntime":

@@ -32,7 +32,7 @@ from ncm_kedro.tomo.fusion.maps import (
     keep_inside,
 )
 from ncm_kedro.tomo.fusion.scale import (
-    WorkingGrid,
+    DetectionGrid,
     apply_weights,
     choose_grid,
     choose_source,
@@ -68,7 +68,7 @@ class FinalTask:
     """
 
     fused: Path
-    grid: WorkingGrid
+    grid: DetectionGrid
     field_of_view: zarr.Array | None
     probability: zarr.Array
     distance: zarr.Array
@@ -158,7 +158,7 @@ def plan_probability(
         attributes={
             "distance_step_um": grid.edge_um / STEPS_PER_VOXEL,
             "particle_diameter_um": diameter_um,
-            "working_edge_um": grid.edge_um,
+            "detection_voxel_um": grid.edge_um,
             "detector": detector.fingerprint,
         },
     )
@@ -176,7 +176,7 @@ class ProbabilityWriter:
 
     volume: Volume
     network: SectionNetwork
-    grid: WorkingGrid
+    grid: DetectionGrid
     params: TomoFusionParams
     compute: TomoComputeParams
 

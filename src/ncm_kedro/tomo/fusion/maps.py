@@ -92,7 +92,7 @@ def measure_inner_distance(dist_nkyx: FloatArray) -> FloatArray:
     return np.maximum(least_nyx, 0, out=least_nyx)
 
 
-def enlarge_grid(maps_nyx: FloatArray, grid: int, shape_yx: tuple[int, int]) -> FloatArray:
+def upsample_grid(maps_nyx: FloatArray, grid: int, shape_yx: tuple[int, int]) -> FloatArray:
     """Bring maps from the network's grid to the pixels of the section, linearly.
 
     Parameters
@@ -110,8 +110,8 @@ def enlarge_grid(maps_nyx: FloatArray, grid: int, shape_yx: tuple[int, int]) -> 
         Pixels past the last grid point take its value.
     """
     height, width = shape_yx
-    tall_nyx = _enlarge_last(np.swapaxes(maps_nyx, 1, 2), grid, height)
-    return _enlarge_last(np.swapaxes(tall_nyx, 1, 2), grid, width)
+    tall_nyx = _upsample_last(np.swapaxes(maps_nyx, 1, 2), grid, height)
+    return _upsample_last(np.swapaxes(tall_nyx, 1, 2), grid, width)
 
 
 def quantise_probability(prob: FloatArray) -> ByteArray:
@@ -198,7 +198,7 @@ def continue_outside(inner_nyx: FloatArray, grid: int) -> FloatArray:
     return np.where(inner_nyx > 0, inner_nyx, np.minimum(outside_nyx, 0))
 
 
-def _enlarge_last(maps: FloatArray, grid: int, length: int) -> FloatArray:
+def _upsample_last(maps: FloatArray, grid: int, length: int) -> FloatArray:
     if grid == 1:
         return maps
     following = np.concatenate([maps[..., 1:], maps[..., -1:]], axis=-1)

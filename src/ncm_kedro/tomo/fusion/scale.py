@@ -24,7 +24,7 @@ _ROUNDING = 1e-6  # voxels
 
 
 @dataclass(frozen=True)
-class WorkingGrid:
+class DetectionGrid:
     """The grid that the network sees a volume on.
 
     Attributes
@@ -72,7 +72,7 @@ class Source:
     factors: Triple
 
 
-def make_grid(volume: Volume, edge_um: float) -> WorkingGrid:
+def make_grid(volume: Volume, edge_um: float) -> DetectionGrid:
     """Lay a grid of cubic voxels over a volume.
 
     Parameters
@@ -85,17 +85,17 @@ def make_grid(volume: Volume, edge_um: float) -> WorkingGrid:
     sizes = volume.voxel_size_um
     if max(sizes) <= min(sizes) * _CUBIC and max(sizes) / _CUBIC <= edge_um <= max(sizes) * _CUBIC:
         edge = float(np.mean(sizes))
-        return WorkingGrid(volume.shape_zyx, edge, (edge, edge, edge))
+        return DetectionGrid(volume.shape_zyx, edge, (edge, edge, edge))
     depth, height, width = (
         max(1, int(np.ceil(count * size / edge_um - _ROUNDING)))
         for count, size in zip(volume.shape_zyx, sizes, strict=True)
     )
-    return WorkingGrid((depth, height, width), edge_um, sizes)
+    return DetectionGrid((depth, height, width), edge_um, sizes)
 
 
 def choose_grid(
     volume: Volume, diameter_um: float, particle_px: float, params: TomoFusionParams
-) -> WorkingGrid:
+) -> DetectionGrid:
     """Choose the grid on which a particle spans what the network was trained around.
 
     Parameters
@@ -110,14 +110,14 @@ def choose_grid(
         How far the scale may be off before the volume is resampled.
     """
     sizes = volume.voxel_size_um
-    wanted_um = max(diameter_um / particle_px, min(sizes) / params.max_enlargement)
-    near = 1 / params.keep_scale_within <= wanted_um / min(sizes) <= params.keep_scale_within
+    wanted_um = max(diameter_um / particle_px, min(sizes) / params.max_upsampling)
+    near = 1 / params.scale_tolerance <= wanted_um / min(sizes) <= params.scale_tolerance
     if near and max(sizes) <= min(sizes) * _CUBIC:
         wanted_um = float(np.mean(sizes))
     return make_grid(volume, wanted_um)
 
 
-def choose_source(volume: Volume, grid: WorkingGrid) -> Source:
+def choose_source(volume: Volume, grid: DetectionGrid) -> Source:
     """Choose the coarsest level of the pyramid that is nowhere coarser than the grid."""
     best = Source(volume.array, volume.extras.get("field_of_view"), (1, 1, 1))
     for level in volume.levels[1:]:
@@ -164,7 +164,7 @@ def read_masked(
 
 
 def resample_box(
-    source: Source, grid: WorkingGrid, start: Triple, stop: Triple, fill: float
+    source: Source, grid: DetectionGrid, start: Triple, stop: Triple, fill: float
 ) -> tuple[FloatArray, FloatArray | None]:
     """Read a box of the working grid.
 

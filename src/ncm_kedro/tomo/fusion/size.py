@@ -19,8 +19,8 @@ from scipy import ndimage
 from ncm_kedro.errors import StoreError
 from ncm_kedro.tomo.fusion.maps import FloatArray, SectionNetwork
 from ncm_kedro.tomo.fusion.scale import (
+    DetectionGrid,
     Source,
-    WorkingGrid,
     choose_source,
     make_grid,
     read_masked,
@@ -105,7 +105,7 @@ class ResampleTask:
     """
 
     source: Source
-    grid: WorkingGrid
+    grid: DetectionGrid
     sample: GreySample
     target: Path
 
@@ -169,12 +169,12 @@ def _useless(volume: Volume, found: str) -> StoreError:
 
 
 _WINDOW_PX = 768  # sections are cut to this about their middle
-_LEAST_PX = 64  # sections smaller than this say nothing
+_MIN_PX = 64  # sections smaller than this say nothing
 _DEPTHS = (0.3, 0.5, 0.7)  # where sections are taken, as a share of the axis
 _SUITED = (0.4, 2.5)  # diameters that the network is sure about, as a share of what it is used to
 _PEAK_PX = 8  # a peak is the highest within this distance
 _APART = 0.7  # centres nearer than this share of a radius are of one particle
-_LEAST_FOUND = 3
+_MIN_FOUND = 3
 _CONFIDENCE_POWER = 5
 _log = logging.getLogger(__name__)
 
@@ -211,17 +211,17 @@ def estimate_diameter_um(volume: Volume, network: SectionNetwork) -> float | Non
     """
     edge_um = min(volume.voxel_size_um)
     rungs: list[_Rung] = []
-    while not rungs or _second_longest(volume, edge_um) >= _LEAST_PX:
+    while not rungs or _second_longest(volume, edge_um) >= _MIN_PX:
         rungs.append(_climb(volume, network, edge_um))
         edge_um *= 2
     best = max(rungs, key=lambda rung: rung.covered)
-    if len(best.diameters_px) < _LEAST_FOUND:
+    if len(best.diameters_px) < _MIN_FOUND:
         _log.warning("%s: no particles found to measure the scale by", volume.name)
         return None
     diameter_um = float(np.median(best.diameters_px)) * best.edge_um
     edge_um = max(diameter_um / network.particle_px, min(volume.voxel_size_um) / 2)
     again = _climb(volume, network, edge_um)
-    if len(again.diameters_px) >= _LEAST_FOUND:
+    if len(again.diameters_px) >= _MIN_FOUND:
         diameter_um = float(np.median(again.diameters_px)) * again.edge_um
     _log.info("%s: particles measure %.3g um in the median", volume.name, diameter_um)
     return diameter_um
@@ -297,7 +297,7 @@ def _cut_sections(volume: Volume, edge_um: float) -> Iterator[FloatArray]:
     fill = sample_grey(volume, source).median
     for axis in range(len(DIRECTIONS)):
         plane = [length for other, length in enumerate(grid.shape_zyx) if other != axis]
-        if min(plane) < _LEAST_PX and axis > 0:
+        if min(plane) < _MIN_PX and axis > 0:
             continue
         depths = {int(share * grid.shape_zyx[axis]) for share in _DEPTHS}
         for depth in sorted(depths):

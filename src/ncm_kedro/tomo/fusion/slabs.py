@@ -24,11 +24,11 @@ from ncm_kedro.tomo.fusion.maps import (
     FloatArray,
     SectionNetwork,
     continue_outside,
-    enlarge_grid,
     fuse_directions,
     measure_inner_distance,
     quantise_distance,
     quantise_probability,
+    upsample_grid,
 )
 from ncm_kedro.tomo.volumes.blocks import Block, list_blocks
 from ncm_kedro.tomo.volumes.pyramid import guard_array
@@ -148,9 +148,9 @@ def predict_maps(
     inner_nyx = measure_inner_distance(maps.dist_nkyx)
     inner_nyx[maps.prob_nyx < min_probability] = 0
     height, width = sections_nyx.shape[1:]
-    prob_nyx = enlarge_grid(maps.prob_nyx, network.grid, (height, width))
+    prob_nyx = upsample_grid(maps.prob_nyx, network.grid, (height, width))
     signed_nyx = continue_outside(inner_nyx, network.grid)
-    dist_nyx = enlarge_grid(signed_nyx, network.grid, (height, width))
+    dist_nyx = upsample_grid(signed_nyx, network.grid, (height, width))
     return quantise_probability(prob_nyx), quantise_distance(dist_nyx)
 
 

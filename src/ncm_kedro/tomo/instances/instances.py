@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ncm_kedro.errors import StoreError
 from ncm_kedro.params.tomo_segment import TomoComputeParams, TomoInstanceParams
 from ncm_kedro.tomo.instances.components import ComponentTask, TouchTask, join_pairs
-from ncm_kedro.tomo.instances.refine_tasks import DraftTask, PaintTask, RefineTask
+from ncm_kedro.tomo.instances.refine_tasks import AssembleTask, DraftTask, RefineTask
 from ncm_kedro.tomo.instances.tables import (
     Draft,
     Parts,
@@ -30,7 +30,7 @@ from ncm_kedro.tomo.instances.tables import (
     name_parts,
     own_blocks,
 )
-from ncm_kedro.tomo.instances.watershed import BasinTask, FloodSettings, resolve_terminals
+from ncm_kedro.tomo.instances.watershed import BasinTask, WatershedSettings, resolve_terminals
 from ncm_kedro.tomo.instances.watershed_graph import GraphTask, build_table, merge_basins
 from ncm_kedro.tomo.volumes.blocks import Block, Task, list_blocks, run_blocks
 from ncm_kedro.tomo.volumes.volume import Triple, Volume, VolumePlan, VolumeTarget
@@ -105,11 +105,11 @@ class _Writer:
             target.work, terminals, blocks
         )
         drafted = self._open_scratch(target, "draft", np.uint32, edges)
-        draft = self._lay_down(target.work, terminals, drafted, parts, blocks)
+        draft = self._assign_labels(target.work, terminals, drafted, parts, blocks)
         owner = own_blocks(parts.seed, blocks, self.volume.shape_zyx)
         box, count, refined = self._refine(target.work, drafted, draft, owner, blocks)
         final = self._number(count, len(parts.seed))
-        task = PaintTask(
+        task = AssembleTask(
             draft=drafted,
             labels=target.array,
             cracks=target.extras["cracks"],
@@ -145,7 +145,7 @@ class _Writer:
 
     def _flood(self, work: Path, terminals: zarr.Array, blocks: list[Block]) -> Parts:
         distance = self.probability.extras["distance"]
-        settings = FloodSettings(
+        settings = WatershedSettings(
             smoothing_vx=self.params.smoothing_vx,
             above_probability=int(self.params.outline_probability * 255),
             above_distance=self.params.outline_steps if self.params.refine.enabled else 0,
@@ -159,9 +159,9 @@ class _Writer:
         owner = merge_basins(
             table,
             seed=round(self.params.seed_probability * 255),
-            saddle_share=self.params.merge_saddle_share,
-            neck_share=self.params.merge_neck_share,
-            absorb_share=self.params.absorb_share,
+            saddle_fraction=self.params.merge_saddle_fraction,
+            neck_fraction=self.params.merge_neck_fraction,
+            absorb_fraction=self.params.absorb_fraction,
         )
         _log.info("%s: %d basins, %d particles", self.volume.name, len(roots),
                   len(np.unique(owner[owner >= 0])))  # fmt: skip
@@ -183,7 +183,7 @@ class _Writer:
         roots, component = np.unique(root, return_inverse=True)
         return name_parts(keys, component.astype(np.int64), roots)
 
-    def _lay_down(
+    def _assign_labels(
         self, work: Path, terminals: zarr.Array, drafted: zarr.Array, parts: Parts,
         blocks: list[Block],
     ) -> Draft:  # fmt: skip

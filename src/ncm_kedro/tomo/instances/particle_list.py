@@ -83,8 +83,8 @@ def list_particles(
         (stop is one past the last voxel); ``voxel_count, volume_um3, equivalent_diameter_um``;
         ``touches_border``: has a voxel at a face of the volume or beside the edge of the field of
         view; ``probability`` and ``disagreement``, means over the particle (0 to 1);
-        ``crack_share`` of its voxels; ``neck_doubt``: how nearly it was joined with a touching
-        particle, 0 to 1: probability on the contact over the lower of the two peaks, the highest
+        ``crack_fraction`` of its voxels; ``neck_uncertainty``: how nearly it was joined to a
+        touching particle, 0 to 1: probability on the contact over the lower of the two peaks, the highest
         of its contacts; ``inner_radius_um``, the largest fused distance to the outline.
     """
     extras = {
@@ -135,14 +135,16 @@ def _tabulate(
         "touches_border": total["border"] > 0,
         "probability": total["probability"] / voxels / _BYTE,
         "disagreement": total["disagreement"] / voxels / _BYTE,
-        "crack_share": total["crack"] / voxels,
-        "neck_doubt": _doubt_necks(ids, peaks[:, 0], [part["contact"] for part in parts]),
+        "crack_fraction": total["crack"] / voxels,
+        "neck_uncertainty": _measure_neck_uncertainty(
+            ids, peaks[:, 0], [part["contact"] for part in parts]
+        ),
         "inner_radius_um": peaks[:, 1] * step_um,
     }
     return pd.DataFrame(columns)
 
 
-def _doubt_necks(
+def _measure_neck_uncertainty(
     ids: NDArray[np.generic], peak: NDArray[np.int64], parts: Sequence[NDArray[np.generic]]
 ) -> NDArray[np.float64]:
     doubt = np.zeros(len(ids))

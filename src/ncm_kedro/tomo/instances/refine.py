@@ -24,7 +24,7 @@ _SHY = 0.1  # just under whole voxels, a closing keeps the outermost layer of a 
 
 
 @dataclass(frozen=True)
-class Reach:
+class RefineLengths:
     """Lengths of a refinement in um, and the margin in voxels that a cut-out needs for them.
 
     Attributes
@@ -45,7 +45,9 @@ class Reach:
     margin_zyx: Triple
 
     @classmethod
-    def of(cls, params: RefineParams, voxel_size_um: Spacing, inset_um: float = 0.0) -> Reach:
+    def of(
+        cls, params: RefineParams, voxel_size_um: Spacing, inset_um: float = 0.0
+    ) -> RefineLengths:
         """Work out the lengths for a voxel size.
 
         Parameters
@@ -110,7 +112,7 @@ def refine_particle(
     threshold: float,
     *,
     voxel_size_um: Spacing,
-    reach: Reach,
+    reach: RefineLengths,
     params: RefineParams,
     at_face: tuple[tuple[bool, bool], ...] = ((False, False),) * 3,
 ) -> tuple[Mask, Mask]:

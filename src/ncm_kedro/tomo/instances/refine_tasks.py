@@ -20,16 +20,16 @@ import zarr
 from numba import njit
 from numpy.typing import NDArray
 
+from ncm_kedro.atomic_write import write_atomic
 from ncm_kedro.params.tomo_segment import RefineParams
 from ncm_kedro.tomo.instances.components import map_identities
-from ncm_kedro.tomo.instances.refine import Reach, refine_particle
+from ncm_kedro.tomo.instances.refine import RefineLengths, refine_particle
 from ncm_kedro.tomo.volumes.blocks import Block
 from ncm_kedro.tomo.volumes.volume import Spacing, Triple
-from ncm_kedro.whole_files import write_whole
 
 
 @dataclass(frozen=True)
-class PaintTask:
+class AssembleTask:
     """Put a block together from refined particles, and from flooded ones that were not refined.
 
     Attributes
@@ -120,7 +120,7 @@ def write_masks(path: Path, stored: dict[str, NDArray[np.uint8]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **stored)  # type: ignore[arg-type]
-    write_whole(path, buffer.getvalue())
+    write_atomic(path, buffer.getvalue())
 
 
 GREY_BINS = 256
@@ -200,7 +200,7 @@ class DraftTask:
         local[labels == 0] = -1
         local[(labels > 0) & (present[np.minimum(local, len(present) - 1)] != labels)] = -2
         core = np.array([[s.start, s.stop] for s in inner], dtype=np.int64)
-        count, box, inside, outside = _count_greys(
+        count, box, inside, outside = _count_grey_levels(
             local, self.bins.place(np.asarray(self.grey[outer.region])), valid, core,
             len(present), self.gap_vx, self.shell_vx,
         )  # fmt: skip
@@ -247,7 +247,7 @@ class RefineTask:
         """Return label, voxel count and box of each refined particle."""
         rows = []
         stored: dict[str, NDArray[np.uint8]] = {}
-        reach = Reach.of(self.params, self.voxel_size_um, self.inset_um)
+        reach = RefineLengths.of(self.params, self.voxel_size_um, self.inset_um)
         for at in np.flatnonzero(self.owner == block.index):
             label = int(at) + 1
             filled, crack, corner = self._refine(label, reach)
@@ -267,7 +267,7 @@ class RefineTask:
         return {"refined": np.array(rows, dtype=np.int64).reshape(-1, 2 + BOX_COLUMNS)}
 
     def _refine(
-        self, label: int, reach: Reach
+        self, label: int, reach: RefineLengths
     ) -> tuple[NDArray[np.bool_], NDArray[np.bool_], Triple]:
         shape = self.draft.shape
         z0, y0, x0, z1, y1, x1 = self.box[label - 1].tolist()
@@ -313,7 +313,7 @@ def _cut_box(mask_zyx: NDArray[np.bool_]) -> tuple[slice, ...]:
 
 
 @njit(nogil=True)
-def _count_greys(  # noqa: PLR0912, PLR0917  (numba takes positions)
+def _count_grey_levels(  # noqa: PLR0912, PLR0917  (numba takes positions)
     local: NDArray[Any],
     grey: NDArray[Any],
     valid: NDArray[Any],

@@ -27,7 +27,7 @@ _TRUNCATE = 3.0  # standard deviations at which the Gaussian is cut
 
 
 @dataclass(frozen=True)
-class FloodSettings:
+class WatershedSettings:
     """What is flooded, in the units of the stored maps.
 
     Attributes
@@ -66,7 +66,7 @@ class BasinTask:
     probability: zarr.Array
     distance: zarr.Array
     terminals: zarr.Array
-    settings: FloodSettings
+    settings: WatershedSettings
 
     def __call__(self, block: Block) -> dict[str, NDArray[np.generic]]:
         """Return the chains that enter the block and the roots in it."""
@@ -78,14 +78,14 @@ class BasinTask:
             np.asarray(self.distance[outer.region]),
             self.settings,
         )[rim.within(outer)]
-        terminals_zyx, entries = climb(height_zyx, rim, block, shape)
+        terminals_zyx, entries = follow_pointers(height_zyx, rim, block, shape)
         self.terminals[block.region] = terminals_zyx
         ends = np.unique(terminals_zyx)
         return {"entry": entries[0], "entry_end": entries[1], "end": ends[ends > 0]}
 
 
 def build_height(
-    probability_zyx: NDArray[np.uint8], distance_zyx: NDArray[np.uint8], settings: FloodSettings
+    probability_zyx: NDArray[np.uint8], distance_zyx: NDArray[np.uint8], settings: WatershedSettings
 ) -> NDArray[np.uint16]:
     """Add up probability and distance and smooth them.
 
@@ -113,7 +113,7 @@ def build_height(
     return np.where(inside, np.clip(np.rint(height), 1, 65535), 0).astype(np.uint16)
 
 
-def climb(
+def follow_pointers(
     height_zyx: NDArray[np.uint16], rim: Block, block: Block, shape_zyx: Triple
 ) -> tuple[NDArray[np.uint64], tuple[NDArray[np.uint64], NDArray[np.uint64]]]:
     """Follow the pointers of a block.

@@ -135,7 +135,12 @@ def reduce_contacts(parts: Sequence[NDArray[np.generic]]) -> NDArray[np.int64]:
 
 
 def merge_basins(
-    table: BasinTable, *, seed: int, saddle_share: float, neck_share: float, absorb_share: float
+    table: BasinTable,
+    *,
+    seed: int,
+    saddle_fraction: float,
+    neck_fraction: float,
+    absorb_fraction: float,
 ) -> NDArray[np.int64]:
     """Decide which basins are one particle, the highest saddle first.
 
@@ -150,7 +155,7 @@ def merge_basins(
         Basins and contacts.
     seed
         Probability that makes a seed (0 to 255).
-    saddle_share, neck_share, absorb_share
+    saddle_fraction, neck_fraction, absorb_fraction
         Shares, 0 to 1.
 
     Returns
@@ -166,11 +171,11 @@ def merge_basins(
         a, b, saddle, neck = contact
         peak, inner = min(forest.peak[a], forest.peak[b]), min(forest.inner[a], forest.inner[b])
         if peak < seed:
-            same = saddle >= absorb_share * peak
+            same = saddle >= absorb_fraction * peak
         else:
-            same = saddle >= max(seed, saddle_share * peak) and neck >= neck_share * inner
+            same = saddle >= max(seed, saddle_fraction * peak) and neck >= neck_fraction * inner
         if same:
-            forest.unite(a, b)
+            forest.union_sets(a, b)
     owner = np.array([forest.find(at) for at in range(len(table.peak))], dtype=np.int64)
     peaks = np.array(forest.peak, dtype=np.int64)
     return np.where(peaks[owner] >= seed, owner, -1) if len(owner) else owner
@@ -208,7 +213,7 @@ class _Forest:
             return None
         return a, b, -saddle, -neck
 
-    def unite(self, a: int, b: int) -> None:
+    def union_sets(self, a: int, b: int) -> None:
         keep, gone = min(a, b), max(a, b)
         self._parent[gone] = keep
         self.peak[keep] = max(self.peak[keep], self.peak[gone])

@@ -16,31 +16,31 @@ import numpy as np
 import pandas as pd
 import zarr
 
+from ncm_kedro.atomic_write import write_atomic
 from ncm_kedro.errors import TableError
 from ncm_kedro.params.tomo_segment import TomoReviewParams
 from ncm_kedro.tomo.volumes.volume import Volume
-from ncm_kedro.whole_files import write_whole
 
 _NEEDED = (
     "particle_id", "z_um", "y_um", "x_um", "equivalent_diameter_um", "touches_border",
     "probability", "disagreement",
 )  # fmt: skip
-_NECK = "neck_doubt"
+_NECK = "neck_uncertainty"
 _POINTS_PER_REASON = 0.5
 
 
-def rank_doubtful(particles: pd.DataFrame, params: TomoReviewParams) -> pd.DataFrame:
-    """List the particles that are doubtful, the most doubtful first.
+def rank_suspects(particles: pd.DataFrame, params: TomoReviewParams) -> pd.DataFrame:
+    """List the particles that are suspect, the most suspect first.
 
     A particle's doubt is its disagreement between the directions as a share of the limit, plus
-    half a point for each further reason: low probability, a doubtful neck, an unusual size. The
+    half a point for each further reason: low probability, a suspect neck, an unusual size. The
     size of a particle that the border cuts is no reason.
 
     Parameters
     ----------
     particles
         Particle list: ``particle_id, z_um, y_um, x_um, equivalent_diameter_um, touches_border,
-        probability, disagreement`` (both 0 to 1) and, where known, ``neck_doubt`` (0 to 1).
+        probability, disagreement`` (both 0 to 1) and, where known, ``neck_uncertainty`` (0 to 1).
     params
         Limits.
 
@@ -91,20 +91,22 @@ def _find_reasons(particles: pd.DataFrame, params: TomoReviewParams) -> dict[str
         "much smaller than the others": whole & (size < median / params.max_size_factor),
     }
     if _NECK in particles:
-        reasons["joined or parted at a doubtful neck"] = particles[_NECK] >= params.max_neck_doubt
+        reasons["joined or parted at a suspect neck"] = (
+            particles[_NECK] >= params.max_neck_uncertainty
+        )
     return reasons
 
 
 SCRIPT = "open_in_napari.py"
 _README = """# Correct the labels of {sample} by hand
 
-{count} of {total} particles are doubtful; `doubtful.csv` lists them, the most doubtful first, with
-the reason: the three directions disagree, low probability, a doubtful neck, an unusual size.
+{count} of {total} particles are suspect; `suspect.csv` lists them, the most suspect first, with
+the reason: the three directions disagree, low probability, a suspect neck, an unusual size.
 
-1. `python {script}` opens image, probability, labels, cracks and the doubtful particles in napari.
+1. `python {script}` opens image, probability, labels, cracks and the suspect particles in napari.
    For a large sample open a part: `python {script} --particle 17` or
    `--region 0:200,0:512,0:512` (z, y, x in voxels).
-2. Shift-N goes to the next doubtful particle and selects its label. Paint, fill or erase in the
+2. Shift-N goes to the next suspect particle and selects its label. Paint, fill or erase in the
    layer `labels`. To part a particle, give one part a new number (key M); to join two, fill one
    with the other's number; to delete one, fill it with 0. Each number is one particle: parts that
    keep the same number stay one particle even where they no longer touch.
@@ -120,21 +122,21 @@ Delete `edited_labels.zarr` to start over. Edits belong to the labels with the f
 
 @dataclass(frozen=True)
 class ReviewProject:
-    """A sample's volumes and its doubtful particles, ready to be written as a project.
+    """A sample's volumes and its suspect particles, ready to be written as a project.
 
     Attributes
     ----------
     image, probability, labels
         Volumes of the sample.
-    particles, doubtful
-        Particle list, and the doubtful ones of it in order of doubt.
+    particles, suspect
+        Particle list, and the suspect ones of it in order of doubt.
     """
 
     image: Volume
     probability: Volume
     labels: Volume
     particles: pd.DataFrame
-    doubtful: pd.DataFrame
+    suspect: pd.DataFrame
 
 
 def plan_review(
@@ -154,9 +156,9 @@ def plan_review(
         Its particle list; bounding boxes, where it has them, in the columns ``z_start_vx,
         y_start_vx, x_start_vx, z_stop_vx, y_stop_vx, x_stop_vx``.
     params
-        What counts as doubtful.
+        What counts as suspect.
     """
-    return ReviewProject(image, probability, labels, particles, rank_doubtful(particles, params))
+    return ReviewProject(image, probability, labels, particles, rank_suspects(particles, params))
 
 
 def write_review(project: ReviewProject, folder: Path) -> None:
@@ -173,10 +175,10 @@ def write_review(project: ReviewProject, folder: Path) -> None:
     script = importlib.resources.files("ncm_kedro.tomo.review").joinpath("viewer.py")
     texts = {
         "project.json": json.dumps(describe_project(project, folder), indent=1),
-        "doubtful.csv": project.doubtful.to_csv(index=False, lineterminator="\n"),
+        "suspect.csv": project.suspect.to_csv(index=False, lineterminator="\n"),
         "README.md": _README.format(
             sample=project.image.name,
-            count=len(project.doubtful),
+            count=len(project.suspect),
             total=len(project.particles),
             script=SCRIPT,
             fingerprint=project.labels.fingerprint,
@@ -184,7 +186,7 @@ def write_review(project: ReviewProject, folder: Path) -> None:
         SCRIPT: script.read_text(encoding="utf-8"),
     }
     for name, text in texts.items():
-        write_whole(folder / name, text.encode())
+        write_atomic(folder / name, text.encode())
 
 
 def describe_project(project: ReviewProject, folder: Path) -> dict[str, Any]:

@@ -4,7 +4,7 @@
     python open_in_napari.py --particle 17            a box round particle 17
     python open_in_napari.py --region 0:200,0:512,0:512
 
-Shift-N goes to the next doubtful particle, Shift-S saves the labels to edited_labels.zarr beside
+Shift-N goes to the next suspect particle, Shift-S saves the labels to edited_labels.zarr beside
 this file. The labels that the pipeline made are only read. Needs napari with a Qt backend
 (pip install "napari[all]"), zarr and numpy.
 """
@@ -45,15 +45,15 @@ def read_project(folder: Path) -> dict[str, Any]:
     return project
 
 
-def read_doubtful(folder: Path) -> list[dict[str, str]]:
-    """Read the list of doubtful particles, the most doubtful first.
+def read_suspects(folder: Path) -> list[dict[str, str]]:
+    """Read the list of suspect particles, the most suspect first.
 
     Parameters
     ----------
     folder
         Folder of the project.
     """
-    with (folder / "doubtful.csv").open(encoding="utf-8", newline="") as file:
+    with (folder / "suspect.csv").open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 
@@ -119,7 +119,7 @@ def find_region(project: dict[str, Any], text: str | None, particle: int | None)
 
 
 def add_layers(viewer: Any, folder: Path, region: Region) -> NDArray[np.uint32]:
-    """Add image, probability, labels, cracks and doubtful particles to a viewer.
+    """Add image, probability, labels, cracks and suspect particles to a viewer.
 
     Parameters
     ----------
@@ -161,11 +161,11 @@ def add_layers(viewer: Any, folder: Path, region: Region) -> NDArray[np.uint32]:
 
 
 def _add_points(viewer: Any, folder: Path, scale: tuple[float, ...]) -> None:
-    rows = read_doubtful(folder)
+    rows = read_suspects(folder)
     points = np.array([[float(row[f"{axis}_um"]) for axis in "zyx"] for row in rows])
     viewer.add_points(
         points.reshape(-1, 3) - np.array(scale) / 2,
-        name="doubtful",
+        name="suspect",
         size=6 * max(scale),
         face_color="yellow",
         symbol="cross",
@@ -235,7 +235,7 @@ def _copy_original(folder: Path, project: dict[str, Any], store: Path) -> None:
 
 
 def bind_keys(viewer: Any, folder: Path, region: Region) -> None:
-    """Bind Shift-S to saving and Shift-N to the next doubtful particle.
+    """Bind Shift-S to saving and Shift-N to the next suspect particle.
 
     Parameters
     ----------
@@ -246,16 +246,16 @@ def bind_keys(viewer: Any, folder: Path, region: Region) -> None:
     region
         Part of the volume.
     """
-    inside = [row for row in read_doubtful(folder) if _is_inside(row, folder, region)]
+    inside = [row for row in read_suspects(folder) if _is_inside(row, folder, region)]
     turns = itertools.cycle(inside)
 
     def save(viewer: Any) -> None:
         store = save_edits(folder, np.asarray(viewer.layers["labels"].data), region)
         viewer.status = f"saved to {store.name}"
 
-    def go_on(viewer: Any) -> None:
+    def show_next(viewer: Any) -> None:
         if not inside:
-            viewer.status = "no doubtful particle in this part"
+            viewer.status = "no suspect particle in this part"
             return
         row = next(turns)
         point = [float(row[f"{axis}_um"]) for axis in "zyx"]
@@ -265,7 +265,7 @@ def bind_keys(viewer: Any, folder: Path, region: Region) -> None:
         viewer.status = f"particle {row['particle_id']}: {row['reasons']}"
 
     viewer.bind_key("Shift-S", save, overwrite=True)
-    viewer.bind_key("Shift-N", go_on, overwrite=True)
+    viewer.bind_key("Shift-N", show_next, overwrite=True)
 
 
 def _is_inside(row: dict[str, str], folder: Path, region: Region) -> bool:

@@ -142,7 +142,7 @@ _METHOD_VERSION = 1
 Labeller = Callable[[Volume], NDArray[np.integer]]
 
 
-def plan_other_methods(
+def plan_baseline_methods(
     volume: Volume,
     probability: Volume,
     detector: Detector,
@@ -184,7 +184,7 @@ def plan_other_methods(
     if scoring.otsu_watershed:
         plans.append(_plan_whole(volume, OTSU_WATERSHED, f"{least_um3}", _OtsuWatershed(least_um3)))
     if scoring.slice_linking:
-        edge_um = float(probability.attributes["working_edge_um"])
+        edge_um = float(probability.attributes["detection_voxel_um"])
         told = f"{detector.fingerprint}|{diameter_um}|{edge_um}|{least_um3}"
         linked = _SliceLinking(detector, diameter_um, edge_um, least_um3)
         plans.append(_plan_whole(volume, SLICE_LINKING, told, linked))
@@ -211,14 +211,14 @@ class _SliceLinking:
 
     detector: Detector
     particle_diameter_um: float
-    working_edge_um: float
+    detection_voxel_um: float
     min_volume_um3: float
 
     def __call__(self, volume: Volume) -> NDArray[np.integer]:
         wanted_edge_um = self.particle_diameter_um / self.detector.particle_px
         params = SectionSegmentParams(
             particle_px=self.particle_diameter_um / volume.voxel_size_um[1],
-            scales=(min(1.0, wanted_edge_um / self.working_edge_um),),
+            scales=(min(1.0, wanted_edge_um / self.detection_voxel_um),),
             turns=False,
         )
         return link_slices(

@@ -23,7 +23,7 @@ Labels = NDArray[np.integer]
 def score_samples(
     samples: Sequence[str],
     labels: Mapping[str, Volume],
-    other_labels: Mapping[str, Volume],
+    baseline_labels: Mapping[str, Volume],
     truth: Mapping[str, Labels],
     scoring: TomoScoringParams,
 ) -> pd.DataFrame:
@@ -35,7 +35,7 @@ def score_samples(
         Samples of this run.
     labels
         What the default method found.
-    other_labels
+    baseline_labels
         What others found, named by `name_method`.
     truth
         Known labels (Z, Y, X), where there are any.
@@ -58,7 +58,7 @@ def score_samples(
             continue
         known = truth[sample]
         check_shape(sample, known, labels[sample])
-        for method, found in select_methods(sample, labels, other_labels).items():
+        for method, found in select_methods(sample, labels, baseline_labels).items():
             scores = score_labels(
                 known,
                 found.array,
@@ -74,7 +74,7 @@ def score_samples(
 
 
 def select_methods(
-    sample: str, labels: Mapping[str, Volume], other_labels: Mapping[str, Volume]
+    sample: str, labels: Mapping[str, Volume], baseline_labels: Mapping[str, Volume]
 ) -> dict[str, Volume]:
     """Collect what every method found in a sample, the default method first.
 
@@ -82,13 +82,13 @@ def select_methods(
     ----------
     sample
         Name.
-    labels, other_labels
+    labels, baseline_labels
         As for `score_samples`.
     """
     others = {
         method: volume
         for (owner, method), volume in (
-            (split_name(name), volume) for name, volume in other_labels.items()
+            (split_name(name), volume) for name, volume in baseline_labels.items()
         )
         if owner == sample
     }

@@ -91,7 +91,7 @@ def predict_candidates(
         In px of the section that was passed in.
     """
     resized = _resize(image_yx, scale)
-    found = predict_turned(resized, detector) if turns else detector.predict(resized[None])
+    found = predict_with_tta(resized, detector) if turns else detector.predict(resized[None])
     prob, dist = found.prob_nyx[0], found.dist_nkyx[0]
     rows, columns = np.nonzero(prob > threshold)
     if len(rows) > _MAX_CANDIDATES:
@@ -105,7 +105,7 @@ def predict_candidates(
     )
 
 
-def predict_turned(image_yx: FloatArray, detector: Detector) -> SectionPrediction:
+def predict_with_tta(image_yx: FloatArray, detector: Detector) -> SectionPrediction:
     """Average a prediction over the flips and quarter turns that map rays onto rays.
 
     Height and width are made odd, so that the grid of a flipped section falls on the section's

@@ -179,8 +179,8 @@ BoolArray = NDArray[np.bool_]
 
 _FINE = 2  # the edge is looked for on a grid this much finer than the section's
 _RING_PX = 4.0  # surroundings that the outside grey value is taken from
-_LEAST_PIXELS = 12
-_LEAST_AGREEMENT = 0.75  # IoU of old and new outline; a lower one tells of a stray edge
+_MIN_PIXELS = 12
+_MIN_AGREEMENT = 0.75  # IoU of old and new outline; a lower one tells of a stray edge
 
 
 def refine_outlines(
@@ -246,7 +246,7 @@ def _measure_levels(
     rim = grey[mask & (depth > reach) & (depth <= reach + _RING_PX)]
     near = ndimage.distance_transform_edt(~mask)
     ring = grey[(away > reach * 0.5) & (near > reach) & (near <= reach + _RING_PX)]
-    if min(rim.size, ring.size) < _LEAST_PIXELS:
+    if min(rim.size, ring.size) < _MIN_PIXELS:
         return None
     inner, outer = float(np.percentile(rim, 60)), float(np.median(ring))
     noise = float(np.hypot(_spread(rim), _spread(ring)) / np.sqrt(2))
@@ -279,7 +279,7 @@ def _draw_to_edge(
         return mask
     moved: BoolArray = pieces == 1 + np.bincount(pieces.ravel())[1:].argmax()
     agreement = (moved & mask).sum() / (moved | mask).sum()
-    return moved if agreement >= _LEAST_AGREEMENT else mask
+    return moved if agreement >= _MIN_AGREEMENT else mask
 
 
 def _spread(values: FloatArray) -> float:

@@ -17,7 +17,7 @@ from ncm_kedro.tomo.training.pairs import read_grey
 _COLUMNS = ("particle_id", "y_px", "x_px", "probability", "outline", "problem")
 
 
-def answer_section(
+def predict_section(
     detector: Detector, *, image: object = None, path: object = None, particle_px: object = None
 ) -> list[dict[str, Any]]:
     """Answer one request; what is wrong with it is part of the answer.

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ncm_kedro.errors import SettingsError
 from ncm_kedro.params.tomo_segment import SectionSegmentParams
-from ncm_kedro.tomo.detector.detector import SEEN_DIAMETERS_PX, Detector
+from ncm_kedro.tomo.detector.detector import TRAINING_DIAMETERS_PX, Detector
 from ncm_kedro.tomo.sections.candidates import (
     Candidates,
     join_candidates,
@@ -142,7 +142,7 @@ def estimate_particle_px(normalised_yx: FloatArray, detector: Detector) -> float
         )
         found = found.take(suppress_overlaps(found, max_overlap=detector.nms_threshold))
         sizes = found.diameters_px * scale
-        known = (sizes >= SEEN_DIAMETERS_PX[0]) & (sizes <= SEEN_DIAMETERS_PX[1])
+        known = (sizes >= TRAINING_DIAMETERS_PX[0]) & (sizes <= TRAINING_DIAMETERS_PX[1])
         known &= found.diameters_px <= _LARGEST_SHARE * min(normalised_yx.shape)
         trust = found.prob_n[known] ** _CONFIDENCE_POWER
         covered = float((trust * found.diameters_px[known] ** 2).sum())

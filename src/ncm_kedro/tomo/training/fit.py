@@ -23,7 +23,7 @@ from ncm_kedro.tomo.training.steps import Trainer, compute_learning_rate, read_s
 STATE_FILE = "state.npz"
 
 _AHEAD = 3  # batches that are prepared while the network computes
-_NOT_FITTED_BY = {"render_workers", "threshold_images", "judged_images"}
+_NOT_FITTED_BY = {"render_workers", "threshold_images", "evaluation_images"}
 _log = logging.getLogger(__name__)
 
 History = list[dict[str, float]]

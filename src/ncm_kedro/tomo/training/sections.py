@@ -16,11 +16,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ncm_kedro.atomic_write import write_model_file
 from ncm_kedro.errors import ModelError
 from ncm_kedro.params.tomo_phantoms import TomoSectionParams
 from ncm_kedro.synthetic.tomo.sections import training_section
 from ncm_kedro.tomo.volumes.volume import measure_grey_range, normalise_sections
-from ncm_kedro.whole_files import write_model_file
 
 _SHARD = 64
 _LOG_EVERY_S = 60.0
@@ -161,7 +161,7 @@ class PhantomSections:
 
 
 @dataclass(frozen=True)
-class KeptSections:
+class InMemorySections:
     """Sections that are held in memory, as a user's pairs are.
 
     Attributes

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ncm_kedro.atomic_write import write_model_file
 from ncm_kedro.errors import ModelError
 from ncm_kedro.params.tomo_train import TomoTrainParams
 from ncm_kedro.tomo.detector.network import (
@@ -21,7 +22,6 @@ from ncm_kedro.tomo.detector.network import (
     with_float_outputs,
 )
 from ncm_kedro.tomo.training.crops import Batch
-from ncm_kedro.whole_files import write_model_file
 
 _BACKGROUND_WEIGHT = 1e-4  # keeps distances in the background small, as StarDist does
 _WEIGHTS_STREAM = 2

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from stardist.matching import matching
 
-from ncm_kedro.learning.evaluation.promotion import Contender, Promotion, decide_promotion
+from ncm_kedro.learning.evaluation.promotion import Candidate, Promotion, decide_promotion
 from ncm_kedro.params.tomo_segment import SectionSegmentParams
 from ncm_kedro.tomo.detector.detector import Detector
 from ncm_kedro.tomo.scoring.baselines import label_otsu_watershed
@@ -93,7 +93,7 @@ def choose_thresholds(detector: Detector, sections: Sequence[LabelledSection]) -
 
 
 CANDIDATE = "the trained detector"
-RIVAL = "the detector in use"
+CURRENT = "the detector in use"
 BASELINE = "Otsu watershed"
 MEASURE = "mean average precision at IoU 0.5, 0.7 and 0.9"
 _SEED_SHARE = 0.35
@@ -102,13 +102,13 @@ Labeller = Callable[[NDArray[np.float32]], NDArray[np.integer]]
 
 
 def score_detectors(
-    candidate: Detector, rival: Detector, sections: Sequence[LabelledSection]
+    candidate: Detector, reference_model: Detector, sections: Sequence[LabelledSection]
 ) -> pd.DataFrame:
     """Score both detectors and the classical way on the same held-out sections.
 
     Parameters
     ----------
-    candidate, rival
+    candidate, reference_model
         The trained detector and the one in use.
     sections
         Sections that neither was trained on; the candidate's best epoch and its thresholds were
@@ -122,7 +122,7 @@ def score_detectors(
     """
     methods: Mapping[str, Labeller] = {
         CANDIDATE: _segment_with(candidate),
-        RIVAL: _segment_with(rival),
+        CURRENT: _segment_with(reference_model),
         BASELINE: _label_classically(candidate.particle_px),
     }
     return pd.DataFrame(
@@ -130,7 +130,7 @@ def score_detectors(
     )
 
 
-def judge_detector(scores: pd.DataFrame) -> Promotion:
+def decide_detector_promotion(scores: pd.DataFrame) -> Promotion:
     """Let the candidate into production only where it beats both others.
 
     Parameters
@@ -139,9 +139,9 @@ def judge_detector(scores: pd.DataFrame) -> Promotion:
         What `score_detectors` returned.
     """
     mean = scores.set_index("method")[["ap_50", "ap_70", "ap_90"]].mean(axis=1)
-    contenders = {str(name): Contender(str(name), float(value)) for name, value in mean.items()}
+    candidates = {str(name): Candidate(str(name), float(value)) for name, value in mean.items()}
     return decide_promotion(
-        contenders[CANDIDATE], contenders[BASELINE], contenders[RIVAL], measure=MEASURE
+        candidates[CANDIDATE], candidates[BASELINE], candidates[CURRENT], measure=MEASURE
     )
 
 

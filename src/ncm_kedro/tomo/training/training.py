@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ncm_kedro.atomic_write import write_model_file
 from ncm_kedro.params.tomo_phantoms import TomoSectionParams
 from ncm_kedro.params.tomo_segment import SectionSegmentParams
 from ncm_kedro.params.tomo_train import TomoTrainParams
@@ -19,7 +20,7 @@ from ncm_kedro.tomo.training.crops import CropSource
 from ncm_kedro.tomo.training.fit import EpochReport, FittedNetwork, History, fit_network
 from ncm_kedro.tomo.training.pairs import find_pairs, load_pair
 from ncm_kedro.tomo.training.sections import (
-    KeptSections,
+    InMemorySections,
     LabelledSection,
     PhantomSections,
     SectionSet,
@@ -27,7 +28,6 @@ from ncm_kedro.tomo.training.sections import (
 )
 from ncm_kedro.tomo.training.thresholds import Thresholds, choose_thresholds
 from ncm_kedro.tomo.volumes.volume import GREY_PERCENTILES
-from ncm_kedro.whole_files import write_model_file
 
 _SPLIT_STREAM = 0
 _EXAMPLES = 4
@@ -134,7 +134,7 @@ def split_sources(
     Returns
     -------
     training, held_out : list of CropSource
-        Where a kind has too few images to hold any out, all kinds are judged on training images.
+        Where a kind has too few images to hold any out, all kinds are evaluated on training images.
     """
     sources = collect_sources(params, section_params, work)
     rng = np.random.default_rng([params.seed, _SPLIT_STREAM])
@@ -183,7 +183,7 @@ def collect_sources(
         sources["phantoms"] = phantoms
     if params.pairs_folder is not None:
         pairs = find_pairs(params.pairs_folder)
-        sources["pairs"] = KeptSections(
+        sources["pairs"] = InMemorySections(
             [load_pair(pair, particle_px=params.particle_px) for pair in pairs]
         )
     return sources

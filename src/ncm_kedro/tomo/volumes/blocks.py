@@ -23,10 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from ncm_kedro.atomic_write import write_atomic
 from ncm_kedro.errors import SettingsError, StoreError
 from ncm_kedro.params.tomo_segment import TomoComputeParams
 from ncm_kedro.tomo.volumes.volume import Triple
-from ncm_kedro.whole_files import write_whole
 
 Result = Mapping[str, NDArray[np.generic]]
 Task = Callable[["Block"], Result | None]
@@ -156,7 +156,7 @@ def run_blocks(
                   len(blocks))  # fmt: skip
     if pending:
         with _open_runner(compute) as runner:
-            _work_off(runner(task, pending), finished, len(pending), title)
+            _run_all(runner(task, pending), finished, len(pending), title)
     return [_read_result(_mark(finished, block)) for block in blocks]
 
 
@@ -164,7 +164,7 @@ _Done = tuple[Block, "Result | None"]
 _Runner = Callable[[Task, Sequence[Block]], Iterator[_Done]]
 
 
-def _work_off(done: Iterator[_Done], finished: Path, total: int, title: str) -> None:
+def _run_all(done: Iterator[_Done], finished: Path, total: int, title: str) -> None:
     logged = time.monotonic()
     with tqdm(total=total, desc=title, unit="block", disable=None) as bar:
         for number, (block, result) in enumerate(done, start=1):
@@ -260,7 +260,7 @@ def _mark(finished: Path, block: Block) -> Path:
 def _write_result(path: Path, result: Result | None) -> None:
     buffer = io.BytesIO()
     np.savez(buffer, **dict(result or {}))  # type: ignore[arg-type]
-    write_whole(path, buffer.getvalue())
+    write_atomic(path, buffer.getvalue())
 
 
 def _read_result(path: Path) -> dict[str, NDArray[np.generic]]:

@@ -105,7 +105,7 @@ def plan_tomogram(
     VolumePlan
         The grey values, with the extra ``field_of_view`` (uint8, 1 inside). Written with the
         array are ``grey_percentiles`` (1, 50 and 99.8, inside the field of view),
-        ``field_of_view_share`` and ``outside_grey`` (null where everything is inside).
+        ``field_of_view_fraction`` and ``outside_grey`` (null where everything is inside).
     """
     stored = choose_stored_type(raw.dtype)
     facts = [_METHOD_VERSION, raw.fingerprint, raw.shape_zyx, stored.name, raw.voxel_size_um,
@@ -308,6 +308,6 @@ def _summarise(raw: RawVolume, marked: _Results, outside: Outside | None) -> dic
     _log.info("%s: %.1f %% lies in the field of view", raw.name, 100 * share)
     return {
         "grey_percentiles": {f"{p:g}": float(v) for p, v in zip(PERCENTILES, values, strict=True)},
-        "field_of_view_share": share,
+        "field_of_view_fraction": share,
         "outside_grey": outside_grey,
     }

@@ -86,7 +86,7 @@ def _next_level(level: Level, voxel_size_um: Spacing) -> Level:
 
 
 @dataclass(frozen=True)
-class HalveBlock:
+class DownsampleBlock:
     """Writes one block of a coarser level; picklable, so that a cluster may run it.
 
     Attributes

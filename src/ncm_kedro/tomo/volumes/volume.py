@@ -72,15 +72,15 @@ class Volumes(dict[str, Volume]):
     ----------
     volumes
         What was opened.
-    set_aside
+    rejections
         Reason by sample that could not be used when the volumes were last written.
     """
 
     def __init__(
-        self, volumes: Mapping[str, Volume], set_aside: Mapping[str, str] | None = None
+        self, volumes: Mapping[str, Volume], rejections: Mapping[str, str] | None = None
     ) -> None:
         super().__init__(volumes)
-        self.set_aside = dict(set_aside or {})
+        self.rejections = dict(rejections or {})
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ _TYPES = {
     "sample": "str", "file": "str", "size_z_vx": "Int64", "size_y_vx": "Int64",
     "size_x_vx": "Int64", "dtype": "str", "voxel_z_um": "float64", "voxel_y_um": "float64",
     "voxel_x_um": "float64", "voxel_size_source": "str", "cycles": "float64",
-    "c_rate": "float64", "axis_to_collector": "str", "field_of_view_share": "float64",
+    "c_rate": "float64", "axis_to_collector": "str", "field_of_view_fraction": "float64",
     "grey_low": "float64", "grey_median": "float64", "grey_high": "float64",
     "rejected_reason": "str",
 }  # fmt: skip
@@ -198,7 +198,7 @@ def tabulate_tomograms(
         if name in tomograms:
             rows.append({**row, **_describe(tomograms[name])})
         else:
-            reason = tomograms.set_aside.get(name, "no volume was written")
+            reason = tomograms.rejections.get(name, "no volume was written")
             rows.append({**row, "rejected_reason": reason})
     rows += [
         {"sample": str(entry["file"]), "file": str(entry["file"]),
@@ -245,7 +245,7 @@ def _describe(volume: Volume) -> dict[str, Any]:
             name: known.get(name)
             for name in (
                 "voxel_size_source", "cycles", "c_rate", "axis_to_collector",
-                "field_of_view_share",
+                "field_of_view_fraction",
             )
         },
     }  # fmt: skip

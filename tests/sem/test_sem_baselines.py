@@ -1,4 +1,4 @@
-"""The baseline learns a planted texture; another model is judged on the same centres."""
+"""The baseline learns a simulated texture; another model is evaluated on the same centres."""
 
 from dataclasses import replace
 
@@ -29,10 +29,10 @@ def test_a_crop_beyond_the_frame_is_refused(crop_set):
 
 
 def test_a_rival_with_foreign_class_names_scores_nothing(crop_set, classifier):
-    foreign = replace(
+    other_model = replace(
         classifier, settings=classifier.settings.model_copy(update={"classes": ("333", "523")})
     )
-    assert score_on_test(crop_set, foreign, device="cpu") == 0.0
+    assert score_on_test(crop_set, other_model, device="cpu") == 0.0
 
 
 def test_a_constant_rival_scores_one_over_k(crop_set, classifier):

@@ -3,19 +3,19 @@
 import pytest
 from kedro.io import DatasetError
 
-from ncm_kedro.datasets.frames.survey import SurveyAnswerFolder
+from ncm_kedro.datasets.frames.survey import SurveyResponseFolder
 
 HEADER = "survey_id,question,composition,state"
 
 
 def load(folder):
-    return SurveyAnswerFolder(filepath=str(folder)).load()
+    return SurveyResponseFolder(filepath=str(folder)).load()
 
 
 def test_no_folder_means_no_answers_yet(tmp_path):
     returned = load(tmp_path / "nothing")
-    assert (returned.files, returned.set_aside) == ((), ())
-    assert not SurveyAnswerFolder(filepath=str(tmp_path / "nothing")).exists()
+    assert (returned.files, returned.rejections) == ((), ())
+    assert not SurveyResponseFolder(filepath=str(tmp_path / "nothing")).exists()
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
@@ -39,7 +39,7 @@ def test_bad_files_are_set_aside_and_the_others_go_on(tmp_path):
     (tmp_path / "letter.docx").write_bytes(b"PK")
     (tmp_path / ".hidden").write_bytes(b"")
     returned = load(tmp_path)
-    reasons = {item.file: item.reason for item in returned.set_aside}
+    reasons = {item.file: item.reason for item in returned.rejections}
     assert [item.file for item in returned.files] == ["good.csv"]
     assert set(reasons) == {"empty.csv", "ragged.csv", "binary.csv", "quote.csv", "letter.docx"}
     assert reasons["letter.docx"] == "not a CSV file"
@@ -48,4 +48,4 @@ def test_bad_files_are_set_aside_and_the_others_go_on(tmp_path):
 
 def test_answers_are_never_written(tmp_path):
     with pytest.raises(DatasetError, match="read only"):
-        SurveyAnswerFolder(filepath=str(tmp_path)).save([])
+        SurveyResponseFolder(filepath=str(tmp_path)).save([])

@@ -7,7 +7,7 @@ from sklearn.neighbors import NearestNeighbors
 from ncm_kedro.errors import ModelError
 from ncm_kedro.learning.evaluation.ood import fit_detector, measure_distance, scale_features
 from ncm_kedro.learning.models.predict import CropOutputs
-from ncm_kedro.params.tune_train import UnknownParams
+from ncm_kedro.params.tune_train import OODParams
 
 MEANS = np.array([[4.0, 0.0, 0.0], [0.0, 4.0, 0.0]])
 
@@ -31,7 +31,7 @@ def name_areas(count, n_areas):
 def detector():
     rng = np.random.default_rng(0)
     return fit_detector(
-        draw_outputs(rng, 4000), draw_outputs(rng, 1000), name_areas(1000, 100), UnknownParams()
+        draw_outputs(rng, 4000), draw_outputs(rng, 1000), name_areas(1000, 100), OODParams()
     )
 
 
@@ -53,58 +53,56 @@ def test_features_of_zero_are_far_from_all_others_and_finite():
 def test_fewer_training_crops_than_neighbours_are_enough():
     rng = np.random.default_rng(2)
     detector = fit_detector(
-        draw_outputs(rng, 4), draw_outputs(rng, 40), name_areas(40, 20), UnknownParams()
+        draw_outputs(rng, 4), draw_outputs(rng, 40), name_areas(40, 20), OODParams()
     )
     assert detector.neighbours == 4
 
 
 def test_known_crops_raise_as_many_alarms_as_allowed(detector):
-    judged = detector.judge(draw_outputs(np.random.default_rng(3), 20000))
-    assert judged.unknown.mean() == pytest.approx(0.05, abs=0.02)
-    assert (judged.p <= 0.5).mean() == pytest.approx(0.5, abs=0.05)
+    evaluated = detector.evaluate(draw_outputs(np.random.default_rng(3), 20000))
+    assert evaluated.unknown.mean() == pytest.approx(0.05, abs=0.02)
+    assert (evaluated.p <= 0.5).mean() == pytest.approx(0.5, abs=0.05)
 
 
 @pytest.mark.parametrize(
     "strange", [{"shift": (0.0, 0.0, 6.0)}, {"energy": 3.0}], ids=["features", "energy"]
 )
 def test_either_measure_alone_raises_the_flag(detector, strange):
-    judged = detector.judge(draw_outputs(np.random.default_rng(4), 500, **strange))
-    assert judged.unknown.mean() > 0.95
-    assert np.median(judged.p) < 0.015
+    evaluated = detector.evaluate(draw_outputs(np.random.default_rng(4), 500, **strange))
+    assert evaluated.unknown.mean() > 0.95
+    assert np.median(evaluated.p) < 0.015
 
 
 def test_flag_p_value_and_threshold_agree(detector):
-    judged = detector.judge(draw_outputs(np.random.default_rng(5), 5000, shift=(0, 0, 1.5)))
-    np.testing.assert_array_equal(judged.unknown, judged.score > detector.threshold)
+    evaluated = detector.evaluate(draw_outputs(np.random.default_rng(5), 5000, shift=(0, 0, 1.5)))
+    np.testing.assert_array_equal(evaluated.unknown, evaluated.score > detector.threshold)
 
 
 def test_few_areas_still_flag_and_say_how_little_they_promise():
     rng = np.random.default_rng(6)
     detector = fit_detector(
-        draw_outputs(rng, 400), draw_outputs(rng, 100), name_areas(100, 4), UnknownParams()
+        draw_outputs(rng, 400), draw_outputs(rng, 100), name_areas(100, 4), OODParams()
     )
     assert detector.level == pytest.approx(0.2 + 0.8 * 0.05)
     assert "fewer than 19 mosaics" in detector.notes[0]
     assert "nothing better than 24% can be promised" in detector.notes[0]
-    assert detector.judge(draw_outputs(rng, 50, shift=(0, 0, 30.0))).unknown.all()
+    assert detector.evaluate(draw_outputs(rng, 50, shift=(0, 0, 30.0))).unknown.all()
 
 
 @pytest.mark.parametrize("areas", [4, 12, 19, 60])
 def test_the_asked_share_of_validation_crops_alarms_however_many_mosaics(areas):
     rng = np.random.default_rng(8)
     validate = draw_outputs(rng, 1200)
-    detector = fit_detector(
-        draw_outputs(rng, 400), validate, name_areas(1200, areas), UnknownParams()
-    )
-    assert detector.judge(validate).unknown.mean() == pytest.approx(0.05, abs=0.005)
+    detector = fit_detector(draw_outputs(rng, 400), validate, name_areas(1200, areas), OODParams())
+    assert detector.evaluate(validate).unknown.mean() == pytest.approx(0.05, abs=0.005)
 
 
 def test_one_odd_validation_crop_does_not_blind_the_flag():
     rng = np.random.default_rng(9)
     validate = draw_outputs(rng, 600)
     validate.features[17] = (0.0, 0.0, -40.0)
-    detector = fit_detector(draw_outputs(rng, 400), validate, name_areas(600, 12), UnknownParams())
-    assert detector.judge(draw_outputs(rng, 50, shift=(0, 0, 6.0))).unknown.mean() > 0.95
+    detector = fit_detector(draw_outputs(rng, 400), validate, name_areas(600, 12), OODParams())
+    assert detector.evaluate(draw_outputs(rng, 50, shift=(0, 0, 6.0))).unknown.mean() > 0.95
 
 
 def test_enough_areas_need_no_note(detector):
@@ -117,4 +115,4 @@ def test_features_that_are_not_finite_are_refused():
     broken = draw_outputs(rng, 10)
     broken.features[3, 0] = np.nan
     with pytest.raises(ModelError, match="not finite"):
-        fit_detector(draw_outputs(rng, 10), broken, name_areas(10, 5), UnknownParams())
+        fit_detector(draw_outputs(rng, 10), broken, name_areas(10, 5), OODParams())

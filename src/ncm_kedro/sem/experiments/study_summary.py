@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from ncm_kedro.learning.evaluation.metrics import count_confusion, resample_areas, score_confusion
 from ncm_kedro.params.sem_studies import SemStudiesParams
 from ncm_kedro.params.tune_train import EvaluationParams
-from ncm_kedro.sem.experiments.studies import MissingPoint
+from ncm_kedro.sem.experiments.studies import SkippedPoint
 
 _SCORE = "balanced_accuracy"
 _NAMES = {"texture": "the texture baseline", "network": "the network"}
 
 
 @dataclass(frozen=True)
-class Answers:
+class StudyPredictions:
     """What one model said of the test crops of one point.
 
     Attributes
@@ -56,7 +56,7 @@ class Answers:
 
 
 def compare_points(
-    answers: Sequence[Answers], reference: str | None, params: SemStudiesParams
+    answers: Sequence[StudyPredictions], reference: str | None, params: SemStudiesParams
 ) -> list[dict[str, Any]]:
     """Set every point beside the reference, model by model.
 
@@ -76,7 +76,7 @@ def compare_points(
     -------
     list
         `model`, `point`, `reference`, `difference` of balanced accuracy, `low`, `high`, `paired`,
-        and `beyond_noise`: whether the interval excludes zero.
+        and `significant`: whether the interval excludes zero.
     """
     rows = []
     for model in dict.fromkeys(each.model for each in answers):
@@ -86,10 +86,10 @@ def compare_points(
     return rows
 
 
-def answer_study(
+def summarise_study(
     rows: Sequence[dict[str, Any]],
     comparisons: Sequence[dict[str, Any]],
-    missing: Sequence[MissingPoint],
+    missing: Sequence[SkippedPoint],
 ) -> str:
     """Say in one sentence what the numbers show.
 
@@ -105,7 +105,7 @@ def answer_study(
     if not rows:
         return f"Not run: {'; '.join(dict.fromkeys(gap.reason for gap in missing))}."
     parts = [
-        _say_of_model(model, rows, [c for c in comparisons if c["model"] == model])
+        _describe_model(model, rows, [c for c in comparisons if c["model"] == model])
         for model in dict.fromkeys(row["model"] for row in rows)
     ]
     sentence = "; ".join(parts)
@@ -115,7 +115,9 @@ def answer_study(
     return sentence
 
 
-def _compare(point: Answers, reference: Answers, params: SemStudiesParams) -> dict[str, Any]:
+def _compare(
+    point: StudyPredictions, reference: StudyPredictions, params: SemStudiesParams
+) -> dict[str, Any]:
     paired = point.crop_ids == reference.crop_ids
     resampling = params.resampling
     other = resampling if paired else resampling.model_copy(update={"seed": resampling.seed + 1})
@@ -130,11 +132,11 @@ def _compare(point: Answers, reference: Answers, params: SemStudiesParams) -> di
         "low": low,
         "high": high,
         "paired": paired,
-        "beyond_noise": low > 0.0 or high < 0.0,
+        "significant": low > 0.0 or high < 0.0,
     }
 
 
-def _say_of_model(
+def _describe_model(
     model: str, rows: Sequence[dict[str, Any]], comparisons: Sequence[dict[str, Any]]
 ) -> str:
     mine = [row for row in rows if row["model"] == model]
@@ -145,19 +147,19 @@ def _say_of_model(
         f"({row['low']:.3f} to {row['high']:.3f}) at '{name}'"
     )
     groups = {
-        "below it": [c for c in comparisons if c["beyond_noise"] and c["difference"] < 0],
-        "above it": [c for c in comparisons if c["beyond_noise"] and c["difference"] > 0],
+        "below it": [c for c in comparisons if c["significant"] and c["difference"] < 0],
+        "above it": [c for c in comparisons if c["significant"] and c["difference"] > 0],
     }
     for where, found in groups.items():
         if found:
-            said = (f"'{c['point']}' ({_say_difference(c)})" for c in found)
+            said = (f"'{c['point']}' ({_format_difference(c)})" for c in found)
             text += f", {where} {', '.join(said)}"
-    same = [c for c in comparisons if not c["beyond_noise"]]
+    same = [c for c in comparisons if not c["significant"]]
     if same:
-        said = (f"'{c['point']}' ({_say_difference(c)})" for c in same)
+        said = (f"'{c['point']}' ({_format_difference(c)})" for c in same)
         text += f", and no difference beyond noise at {', '.join(said)}"
     return text
 
 
-def _say_difference(row: dict[str, Any]) -> str:
+def _format_difference(row: dict[str, Any]) -> str:
     return f"{row['difference']:+.3f}, {row['low']:+.3f} to {row['high']:+.3f}"

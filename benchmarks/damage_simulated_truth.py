@@ -1,4 +1,4 @@
-"""How often damage attribution finds the planted drivers, and what the paper's way finds instead.
+"""How often damage attribution finds the simulated drivers, and what the paper's way finds instead.
 
 Every seed draws two samples whose damage follows depth, contact and size. The default method and
 the paper's (``text`` and ``code``: SHAP of a forest on the particles that it was grown on, all 21
@@ -6,10 +6,10 @@ attributes, the paper's definitions of them) explain the same particles. A furth
 driver that acts as a step, another one (the null world) no driver at all.
 
 The default method runs with its own settings but for fewer repeats, as ranks, findings and shapes
-are judged here and not the width of intervals. A seed is a line of ``--out``; seeds that stand
+are evaluated here and not the width of intervals. A seed is a line of ``--out``; seeds that stand
 there are not run again.
 
-    python benchmarks/damage_planted_truth.py [--seeds 100] [--particles 2000] [--workers 2]
+    python benchmarks/damage_simulated_truth.py [--seeds 100] [--particles 2000] [--workers 2]
         [--permutations 59] [--bootstraps 59] [--repeats 2] [--skip-paper] [--out FILE]
 """
 
@@ -28,12 +28,12 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from ncm_kedro.damage.attribution.attribution import pose_problem
+from ncm_kedro.damage.attribution.attribution import build_problem
 from ncm_kedro.damage.attribution.resampling import (
     Problem,
     Repeated,
+    repeat_cross_validation,
     repeat_explanations,
-    repeat_whole,
 )
 from ncm_kedro.damage.attribution.significance import (
     average_shap,
@@ -75,7 +75,7 @@ def run_seed(seed: int, settings: argparse.Namespace) -> dict[str, Any]:
         permutations=settings.permutations, perturbations=0, workers=settings.workers, seed=seed,
     )  # fmt: skip
     world = ParticleTableParams(particles=settings.particles)
-    samples = judge_default(prepare(world, seed), params)
+    samples = evaluate_default(prepare(world, seed), params)
     spent = np.array([time.perf_counter(), time.process_time()]) - mark
     one = {"cyc10": world.samples["cyc10"]}
     null = world.model_copy(update={"samples": one, "law": NULL_LAW})
@@ -86,9 +86,9 @@ def run_seed(seed: int, settings: argparse.Namespace) -> dict[str, Any]:
         "wall_s": spent[0],
         "cpu_s": spent[1],
         "samples": samples,
-        "null": judge_default(prepare(null, seed), params)["cyc10"],
-        "step": judge_step(prepare(step, seed), params),
-        "paper": {} if settings.skip_paper else judge_paper(world, seed, settings.workers),
+        "null": evaluate_default(prepare(null, seed), params)["cyc10"],
+        "step": evaluate_step(prepare(step, seed), params),
+        "paper": {} if settings.skip_paper else evaluate_paper(world, seed, settings.workers),
     }
 
 
@@ -105,17 +105,17 @@ def prepare(world: ParticleTableParams, seed: int, attributes: str = "leakage_fr
     return prepare_damage(phantom.attributes, phantom.details, phantom.table, chosen)
 
 
-def judge_default(data: DamageData, params: AttributionParams) -> dict[str, dict[str, Any]]:
+def evaluate_default(data: DamageData, params: AttributionParams) -> dict[str, dict[str, Any]]:
     """Return by sample what the default method says."""
-    problems = [pose_problem(data, sample) for sample in data.samples]
+    problems = [build_problem(data, sample) for sample in data.samples]
     found = repeat_explanations(problems, FOREST, params)
     return {
-        problem.sample: judge_sample(data, problem, each, params)
+        problem.sample: evaluate_sample(data, problem, each, params)
         for problem, each in zip(problems, found, strict=True)
     }
 
 
-def judge_sample(
+def evaluate_sample(
     data: DamageData, problem: Problem, found: Repeated, params: AttributionParams
 ) -> dict[str, Any]:
     """Return ranks, findings, signs and shapes of a sample."""
@@ -152,13 +152,13 @@ def average_bins(
     return np.array([part.mean() for part in parts])
 
 
-def judge_step(data: DamageData, params: AttributionParams) -> dict[str, float]:
+def evaluate_step(data: DamageData, params: AttributionParams) -> dict[str, float]:
     """Return where the SHAP values of depth jump, and the jump's share of their range.
 
-    The step is planted at the median of all particles.
+    The step is simulated at the median of all particles.
     """
-    problem = pose_problem(data, data.samples[0])
-    repeats = [explained for explained, _ in repeat_whole([problem], FOREST, params)[0]]
+    problem = build_problem(data, data.samples[0])
+    repeats = [explained for explained, _ in repeat_cross_validation([problem], FOREST, params)[0]]
     column = data.inputs.index("z_um")
     means = average_bins(problem.values_np[:, column], average_shap(repeats, 1)[:, column], 20)
     jumps = means[2:] - means[:-2]  # the bin that holds the step is mixed
@@ -170,7 +170,7 @@ def judge_step(data: DamageData, params: AttributionParams) -> dict[str, float]:
     }
 
 
-def judge_paper(
+def evaluate_paper(
     world: ParticleTableParams, seed: int, workers: int
 ) -> dict[str, dict[str, list[str]]]:
     """Return by preset and sample the attributes in the paper's order, the first six."""
@@ -223,8 +223,8 @@ def print_default(seeds: Sequence[dict[str, Any]]) -> None:
     names = list(seeds[0]["samples"])
     for name in names:
         samples = [seed["samples"][name] for seed in seeds]
-        rows.append([name, *(share(part) for part in zip(*map(judge, samples), strict=True))])
-    both = [np.all([judge(seed["samples"][n]) for n in names], axis=0) for seed in seeds]
+        rows.append([name, *(share(part) for part in zip(*map(evaluate, samples), strict=True))])
+    both = [np.all([evaluate(seed["samples"][n]) for n in names], axis=0) for seed in seeds]
     rows.append(["both", *(share(part) for part in zip(*both, strict=True))])
     print_markdown(
         f"Default method, {len(seeds)} seeds: share of seeds (%)",
@@ -234,7 +234,7 @@ def print_default(seeds: Sequence[dict[str, Any]]) -> None:
     )  # fmt: skip
 
 
-def judge(sample: dict[str, Any]) -> tuple[bool, ...]:
+def evaluate(sample: dict[str, Any]) -> tuple[bool, ...]:
     """Judge a sample: ranks, findings, shapes, model, noise."""
     kinds = [(classify(group["members"]), group["significant"]) for group in sample["groups"]]
     return (
@@ -343,7 +343,7 @@ def main() -> None:
     parser.add_argument("--bootstraps", type=int, default=59)
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--skip-paper", action="store_true", help="the default method alone")
-    parser.add_argument("--out", type=Path, default=Path("damage_planted_truth.jsonl"))
+    parser.add_argument("--out", type=Path, default=Path("damage_simulated_truth.jsonl"))
     settings = parser.parse_args()
     done = read_done(settings.out, settings)
     for seed in range(1, settings.seeds + 1):

@@ -7,10 +7,10 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from ncm_kedro.learning.evaluation.calibration import ConformalSets
-from ncm_kedro.learning.evaluation.ood import UnknownDetector
+from ncm_kedro.learning.evaluation.ood import OODDetector
 from ncm_kedro.learning.evaluation.region_statistics import rank_areas, weigh_areas
 from ncm_kedro.learning.evaluation.uncertainty_scores import (
-    MeasuredCrops,
+    CropOODScores,
     measure_auroc,
     score_flag,
     score_sets,
@@ -23,7 +23,7 @@ PARAMS = EvaluationParams(n_bootstrap=200)
 @pytest.fixture
 def detector():
     rng = np.random.default_rng(0)
-    return UnknownDetector(
+    return OODDetector(
         reference_nd=np.eye(2, dtype=np.float16),
         neighbours=1,
         location=np.zeros(2),
@@ -35,7 +35,7 @@ def detector():
 
 def measure(score, areas, unknown=None):
     score = np.asarray(score, float)
-    return MeasuredCrops(
+    return CropOODScores(
         feature_distance=score,
         energy=score - 1.0,
         unknown=score > 1.5 if unknown is None else np.asarray(unknown),
@@ -66,20 +66,20 @@ def test_areas_count_alike_in_coverage_and_size():
 
 def test_auroc_is_scikit_learns_with_area_weights():
     rng = np.random.default_rng(1)
-    known, foreign = rng.normal(size=90).round(1), rng.normal(1.0, 1.0, 60).round(1)
+    known, ood = rng.normal(size=90).round(1), rng.normal(1.0, 1.0, 60).round(1)
     areas = [f"k{v}" for v in rng.integers(0, 7, 90)]
     others = [f"f{v}" for v in rng.integers(0, 3, 60)]
     report = measure_auroc(
         known,
-        foreign,
+        ood,
         known_areas=areas,
         strata=np.zeros(90, int),
-        foreign_areas=others,
+        ood_areas=others,
         params=PARAMS,
     )
     expected = roc_auc_score(
         np.repeat([0, 1], [90, 60]),
-        np.concatenate([known, foreign]),
+        np.concatenate([known, ood]),
         sample_weight=np.concatenate([weigh_areas(areas), weigh_areas(others)]),
     )
     assert report["value"] == pytest.approx(expected)
@@ -89,15 +89,15 @@ def test_auroc_is_scikit_learns_with_area_weights():
 def test_flag_report_is_complete_and_ready_for_json(detector):
     rng = np.random.default_rng(2)
     known = measure(rng.normal(size=60), [f"a{k % 6}" for k in range(60)])
-    foreign = measure(rng.normal(9.0, 1.0, 40), ["m"] * 40)
-    report = score_flag(known, np.arange(60) % 2, foreign, detector, PARAMS)
+    ood = measure(rng.normal(9.0, 1.0, 40), ["m"] * 40)
+    report = score_flag(known, np.arange(60) % 2, ood, detector, PARAMS)
     json.dumps(report, allow_nan=False)
     assert report["false_alarms"]["value"] == pytest.approx(known.unknown.mean())
     assert report["detected"] == 1.0
     assert report["auroc"]["score"]["value"] == pytest.approx(1.0)
     shares = report["histogram"]["share"]
     assert {name: sum(share) for name, share in shares.items()} == pytest.approx(
-        dict.fromkeys(("validation", "test", "foreign"), 1.0)
+        dict.fromkeys(("validation", "test", "ood"), 1.0)
     )
 
 
@@ -106,4 +106,4 @@ def test_without_foreign_frames_nothing_is_claimed(detector):
     report = score_flag(known, np.zeros(4, int), measure([], []), detector, PARAMS)
     assert report["auroc"] is None
     assert report["detected"] is None
-    assert "foreign" not in report["histogram"]["share"]
+    assert "ood" not in report["histogram"]["share"]

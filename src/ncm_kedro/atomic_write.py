@@ -8,7 +8,7 @@ from pathlib import Path
 from ncm_kedro.errors import ModelError
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def write_atomic(path: Path, content: bytes) -> None:
     """Write a file under another name, then put it in its place.
 
     Parameters
@@ -31,12 +31,12 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def write_model_file(path: Path, content: bytes) -> None:
-    """Write a file of a model or of its training, as `write_whole`.
+    """Write a file of a model or of its training, as `write_atomic`.
 
     Parameters
     ----------
     path, content
-        As for `write_whole`.
+        As for `write_atomic`.
 
     Raises
     ------
@@ -44,7 +44,7 @@ def write_model_file(path: Path, content: bytes) -> None:
         If it cannot be written.
     """
     try:
-        write_whole(path, content)
+        write_atomic(path, content)
     except OSError as error:
         raise ModelError(
             path,

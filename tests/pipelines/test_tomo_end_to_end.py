@@ -1,4 +1,4 @@
-"""The tomography road, as a user runs it: phantom to labels, edits and back, a trained detector."""
+"""The tomography pipeline, as a user runs it: phantom to labels, edits, a detector."""
 
 import json
 import os

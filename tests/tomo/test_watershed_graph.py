@@ -17,7 +17,9 @@ def table(peak, inner, contacts):
 
 
 def merge(made):
-    found = merge_basins(made, seed=128, saddle_share=0.7, neck_share=0.5, absorb_share=0.6)
+    found = merge_basins(
+        made, seed=128, saddle_fraction=0.7, neck_fraction=0.5, absorb_fraction=0.6
+    )
     return found.tolist()
 
 

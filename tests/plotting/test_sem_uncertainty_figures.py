@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from ncm_kedro.learning.evaluation.calibration import ConformalSets
-from ncm_kedro.learning.evaluation.ood import UnknownDetector
+from ncm_kedro.learning.evaluation.ood import OODDetector
 from ncm_kedro.learning.evaluation.region_statistics import rank_areas
-from ncm_kedro.learning.evaluation.uncertainty_scores import MeasuredCrops, score_flag, score_sets
+from ncm_kedro.learning.evaluation.uncertainty_scores import CropOODScores, score_flag, score_sets
 from ncm_kedro.params.tune_train import EvaluationParams
-from ncm_kedro.plotting.sem.classify import plot_prediction_sets, plot_unknown_scores
+from ncm_kedro.plotting.sem.classify import plot_ood_scores, plot_prediction_sets
 
 CLASSES = tuple(f"{c}{s}" for c in ("333", "523", "622", "811") for s in ("", "_cycled"))
 PARAMS = EvaluationParams(n_bootstrap=100)
@@ -25,12 +25,12 @@ def render(figure):
 def measure(rng, count, mean, prefix):
     score = rng.normal(mean, 1.0, count)
     areas = [f"{prefix}{k % 24}" for k in range(count)]
-    return MeasuredCrops(score, score - 3.0, score > 1.9, areas)
+    return CropOODScores(score, score - 3.0, score > 1.9, areas)
 
 
-def report_flag(n_foreign):
+def report_flag(n_ood):
     rng = np.random.default_rng(0)
-    detector = UnknownDetector(
+    detector = OODDetector(
         reference_nd=np.eye(2, dtype=np.float16),
         neighbours=1,
         location=np.zeros(2),
@@ -38,8 +38,8 @@ def report_flag(n_foreign):
         ranks=rank_areas(rng.normal(size=300), [str(k % 50) for k in range(300)]),
         false_alarm_rate=0.05,
     )
-    known, foreign = measure(rng, 240, 0.1, "a"), measure(rng, n_foreign, 5.0, "f")
-    return score_flag(known, np.arange(240) % 24 % 8, foreign, detector, PARAMS)
+    known, ood = measure(rng, 240, 0.1, "a"), measure(rng, n_ood, 5.0, "f")
+    return score_flag(known, np.arange(240) % 24 % 8, ood, detector, PARAMS)
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_every_class_has_its_coverage_and_size_below_all_together(sets):
 
 def test_the_threshold_stands_between_known_and_foreign():
     flag = report_flag(120)
-    figure = plot_unknown_scores(flag)
+    figure = plot_ood_scores(flag)
     axes = figure.axes[0]
     labels = [text.get_text() for text in axes.get_legend().get_texts()]
     assert labels == ["validation (known)", "test (known)", "another material", "flagged above"]
@@ -76,5 +76,5 @@ def test_the_threshold_stands_between_known_and_foreign():
 
 
 def test_without_foreign_frames_the_title_says_so():
-    figure = plot_unknown_scores(report_flag(0))
+    figure = plot_ood_scores(report_flag(0))
     assert "no frames of another material" in figure.axes[0].get_title()

@@ -6,36 +6,36 @@ import pytest
 from ncm_kedro.errors import ModelError
 from ncm_kedro.params.sem_classify import ClassifyParams, SurveyDrawParams, SurveyScoreParams
 from ncm_kedro.sem.inference.classify import build_frame_classifier
-from ncm_kedro.sem.io.frames import SetAside
+from ncm_kedro.sem.io.frames import RejectedFile
 from ncm_kedro.sem.io.labels import ClassLabel
 from ncm_kedro.sem.survey.answers import (
-    ANSWER_COLUMNS,
-    AnswerFile,
-    AnswerFiles,
-    ask_model,
-    collect_answers,
+    RESPONSE_COLUMNS,
+    ResponseFile,
+    ResponseFiles,
+    collect_responses,
+    predict_responses,
 )
 from ncm_kedro.sem.survey.draw import cut_view, draw_survey
-from survey_cases import answer_survey, make_survey, make_tables
+from survey_cases import fill_survey, make_survey, make_tables
 
 SURVEY = make_survey()
 PARAMS = SurveyScoreParams()
 
 
 def collect(*files, aside=()):
-    return collect_answers(AnswerFiles(files, tuple(aside)), SURVEY, PARAMS)
+    return collect_responses(ResponseFiles(files, tuple(aside)), SURVEY, PARAMS)
 
 
 def change(answer, place, **cells):
     rows = answer.rows.copy()
     for column, value in cells.items():
         rows.loc[rows.index[place], column] = value
-    return AnswerFile(answer.file, rows)
+    return ResponseFile(answer.file, rows)
 
 
 def test_good_answers_come_back_as_they_were_given():
-    answers, aside = collect(answer_survey(SURVEY, 19, expert="Kim", file="kim.csv"))
-    assert list(answers.columns) == list(ANSWER_COLUMNS)
+    answers, aside = collect(fill_survey(SURVEY, 19, expert="Kim", file="kim.csv"))
+    assert list(answers.columns) == list(RESPONSE_COLUMNS)
     assert aside.empty
     assert answers["class"].tolist() == SURVEY.key["class"].tolist()
     assert set(answers["rater"]) == {"Kim"}
@@ -52,18 +52,18 @@ def test_good_answers_come_back_as_they_were_given():
     ],
 )
 def test_a_bad_cell_sets_its_file_aside_and_the_others_go_on(cells, reason):
-    bad = change(answer_survey(SURVEY, 5, expert="Bad", file="bad.csv"), 4, **cells)
-    answers, aside = collect(bad, answer_survey(SURVEY, 5, expert="Good", file="good.csv"))
+    bad = change(fill_survey(SURVEY, 5, expert="Bad", file="bad.csv"), 4, **cells)
+    answers, aside = collect(bad, fill_survey(SURVEY, 5, expert="Good", file="good.csv"))
     assert set(answers["rater"]) == {"Good"}
     assert aside["file"].tolist() == ["bad.csv"]
     assert reason in aside["reason"][0]
 
 
 def test_a_missing_column_and_an_empty_table_are_named():
-    answer = answer_survey(SURVEY, 5)
-    cut = AnswerFile("cut.csv", answer.rows.drop(columns="state"))
-    empty = AnswerFile("empty.csv", answer.rows.iloc[:0])
-    answers, aside = collect(cut, empty, aside=[SetAside("notes.txt", "not a CSV file")])
+    answer = fill_survey(SURVEY, 5)
+    cut = ResponseFile("cut.csv", answer.rows.drop(columns="state"))
+    empty = ResponseFile("empty.csv", answer.rows.iloc[:0])
+    answers, aside = collect(cut, empty, aside=[RejectedFile("notes.txt", "not a CSV file")])
     assert answers.empty
     reasons = aside.set_index("file")["reason"]
     assert "no column state" in reasons["cut.csv"]
@@ -72,26 +72,26 @@ def test_a_missing_column_and_an_empty_table_are_named():
 
 
 def test_too_few_answers_do_not_count_and_blanks_stay_blank():
-    answer = answer_survey(SURVEY, 19)
+    answer = fill_survey(SURVEY, 19)
     few, enough = answer.rows.copy(), answer.rows.copy()
     few.loc[9:, ["composition", "state"]] = ""
     enough.loc[10:, ["composition", "state"]] = ""
-    answers, aside = collect(AnswerFile("few.csv", few), AnswerFile("enough.csv", enough))
+    answers, aside = collect(ResponseFile("few.csv", few), ResponseFile("enough.csv", enough))
     assert aside["reason"].tolist() == ["9 of 19 pictures answered; expected at least 10"]
     assert set(answers["file"]) == {"enough.csv"}
     assert answers["class"].isna().tolist() == [False] * 10 + [True] * 9
 
 
 def test_missing_rows_are_blank():
-    answer = answer_survey(SURVEY, 19)
-    answers, _ = collect(AnswerFile("a.csv", answer.rows.iloc[3:]))
+    answer = fill_survey(SURVEY, 19)
+    answers, _ = collect(ResponseFile("a.csv", answer.rows.iloc[3:]))
     assert answers["question"].tolist() == list(range(1, 20))
     assert answers["composition"].isna().sum() == 3
 
 
 def test_of_several_files_of_an_expert_the_last_saved_counts(caplog):
-    late = answer_survey(SURVEY, 3, expert="kim  LEE", file="a.csv", saved_at="2026-02-01")
-    early = answer_survey(SURVEY, 9, expert="Kim Lee", file="b.csv", saved_at="2026-01-01")
+    late = fill_survey(SURVEY, 3, expert="kim  LEE", file="a.csv", saved_at="2026-02-01")
+    early = fill_survey(SURVEY, 9, expert="Kim Lee", file="b.csv", saved_at="2026-01-01")
     answers, aside = collect(late, early)
     assert set(answers["file"]) == {"a.csv"}
     assert aside["file"].tolist() == ["b.csv"]
@@ -100,7 +100,7 @@ def test_of_several_files_of_an_expert_the_last_saved_counts(caplog):
 
 def test_nameless_files_are_told_apart_by_the_page_that_wrote_them():
     files = [
-        AnswerFile(f"{number}.csv", answer_survey(SURVEY, 4).rows.assign(respondent=page))
+        ResponseFile(f"{number}.csv", fill_survey(SURVEY, 4).rows.assign(respondent=page))
         for number, page in enumerate(["p1", "p1", "p2"])
     ]
     answers, aside = collect(*files)
@@ -109,7 +109,7 @@ def test_nameless_files_are_told_apart_by_the_page_that_wrote_them():
 
 
 def test_of_several_answers_to_a_picture_the_last_counts(caplog):
-    answer = answer_survey(SURVEY, 19, file="twice.csv")
+    answer = fill_survey(SURVEY, 19, file="twice.csv")
     answers, _ = collect(change(answer, 18, question="1"))
     assert answers["class"][0] == SURVEY.key["class"][18]
     assert "1 answers are repeated" in caplog.text
@@ -123,11 +123,11 @@ def two_classes(frames_per_class=3):
 
 def test_the_model_sees_the_same_pictures(classifier):
     frames, survey = two_classes()
-    answers = ask_model(frames, survey, classifier, ClassifyParams(device="cpu", threads=1))
-    judge = build_frame_classifier(classifier, ClassifyParams(device="cpu", threads=1))
+    answers = predict_responses(frames, survey, classifier, ClassifyParams(device="cpu", threads=1))
+    evaluate = build_frame_classifier(classifier, ClassifyParams(device="cpu", threads=1))
     expected = []
     for row in survey.key.to_dict("records"):
-        answer = judge.classify_frame(np.ascontiguousarray(cut_view(frames, row)), 0.25, "")
+        answer = evaluate.classify_frame(np.ascontiguousarray(cut_view(frames, row)), 0.25, "")
         expected.append(classifier.settings.classes[int(answer.probabilities.argmax())])
     assert answers["class"].tolist() == expected
     assert set(answers["kind"]) == {"model"}
@@ -137,11 +137,11 @@ def test_the_model_sees_the_same_pictures(classifier):
 def test_a_picture_too_small_for_the_model_is_blank(classifier, caplog):
     frames, survey = two_classes()
     survey.key.loc[2, "x1_px"] = 30
-    answers = ask_model(frames, survey, classifier, ClassifyParams(device="cpu", threads=1))
+    answers = predict_responses(frames, survey, classifier, ClassifyParams(device="cpu", threads=1))
     assert answers["class"].isna().tolist() == [False, False, True, False, False, False]
     assert "picture 3" in caplog.text
 
 
 def test_a_model_of_other_classes_is_refused(classifier):
     with pytest.raises(ModelError, match="does not know 333"):
-        ask_model({}, SURVEY, classifier, ClassifyParams())
+        predict_responses({}, SURVEY, classifier, ClassifyParams())

@@ -7,16 +7,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ncm_kedro.contracts.sem import SemForeignPredictions, SemFramePredictions
+from ncm_kedro.contracts.sem import SemFramePredictions, SemOODPredictions
 from ncm_kedro.datasets.frames.raw import RawFrameFolder
 from ncm_kedro.datasets.models.classifier import read_classifier, write_classifier
 from ncm_kedro.datasets.models.sem_serving import ServedSemClassifier
 from ncm_kedro.errors import ModelError
 from ncm_kedro.learning.models.classifier import (
     ClassifierSettings,
-    answer_crops,
     build_network,
     calibrate_classifier,
+    predict_crops,
     run_network,
 )
 from ncm_kedro.learning.search.search import SearchData
@@ -26,25 +26,25 @@ from ncm_kedro.params.sem_ingest import ReadingParams
 from ncm_kedro.params.tune_train import (
     CalibrationParams,
     EvaluationParams,
+    OODParams,
     TrainParams,
-    UnknownParams,
 )
 from ncm_kedro.plotting.sem.classify import plot_overlay_sheet
 from ncm_kedro.sem.crops.crop_set import REGION_COLUMNS, build_crop_set
 from ncm_kedro.sem.inference.batch import classify_folder
 from ncm_kedro.sem.inference.classify import (
-    SAFEGUARD_COLUMNS,
+    UNCERTAINTY_COLUMNS,
+    aggregate_sets,
     build_frame_classifier,
-    describe_answer,
+    describe_prediction,
     encode_png,
     find_frame_p,
-    vote_set,
 )
 from ncm_kedro.sem.inference.evaluation import (
-    classify_foreign,
+    classify_ood,
     describe_crops,
-    find_foreign,
-    score_safeguards,
+    find_ood,
+    score_uncertainty,
 )
 
 FRAME_PX, CROP_PX = 160, 64
@@ -139,8 +139,8 @@ def calibrated(trained, crop_set):
         for s in ("train", "validate")
     )
     mosaics = crop_set.tables["validate"]["mosaic"].tolist()
-    # Single frames are judged below: few enough alarms that none of them is one by chance.
-    params = CalibrationParams(unknown=UnknownParams(false_alarm_rate=0.02))
+    # Single frames are evaluated below: few enough alarms that none of them is one by chance.
+    params = CalibrationParams(unknown=OODParams(false_alarm_rate=0.02))
     return calibrate_classifier(trained, train, validate, mosaics, params)
 
 
@@ -163,37 +163,37 @@ def classify(folder, classifier):
 
 def test_test_crops_are_covered_and_few_alarm_but_stripes_do(stored, crop_set, calibrated):
     frames, manifest, _ = stored
-    answers = answer_crops(
+    answers = predict_crops(
         calibrated, build_network(calibrated), crop_set.bank, crop_set.indices["test"], device="cpu"
     )
     table = crop_set.tables["test"][["crop_id", "frame_id", "area", "class"]].assign(
         **describe_crops(answers, CLASSES),
         **{f"p_{name}": answers.probabilities[:, k] for k, name in enumerate(CLASSES)},
     )
-    foreign = classify_foreign(frames, manifest, calibrated, PARAMS)
-    SemForeignPredictions.validate(foreign)
-    report = score_safeguards(table, foreign, calibrated, EvaluationParams(n_bootstrap=100))
+    ood = classify_ood(frames, manifest, calibrated, PARAMS)
+    SemOODPredictions.validate(ood)
+    report = score_uncertainty(table, ood, calibrated, EvaluationParams(n_bootstrap=100))
     assert report["sets"]["coverage"]["value"] >= 0.85
     assert report["sets"]["notes"] == []
     assert report["flag"]["false_alarms"]["value"] <= 0.15
     assert report["flag"]["auroc"]["score"]["value"] > 0.99
-    assert (report["flag"]["foreign_frames"], report["flag"]["foreign_frames_flagged"]) == (3, 3)
+    assert (report["flag"]["n_ood_frames"], report["flag"]["n_ood_frames_flagged"]) == (3, 3)
     assert (table["set_size"] == table["prediction_set"].str.count(",") + 1).all()
     json.dumps(report, allow_nan=False)
 
 
 def test_without_quarantined_frames_the_table_is_empty_and_typed(stored, calibrated):
     frames, manifest, _ = stored
-    foreign = classify_foreign(frames, manifest[~manifest["excluded"]], calibrated, PARAMS)
-    SemForeignPredictions.validate(foreign)
-    assert foreign.empty
+    ood = classify_ood(frames, manifest[~manifest["excluded"]], calibrated, PARAMS)
+    SemOODPredictions.validate(ood)
+    assert ood.empty
 
 
 def test_frames_excluded_for_other_reasons_are_no_foreign_material(stored):
     _, manifest, _ = stored
     bare = manifest.assign(flags=manifest["flags"].str.replace("quarantined", "partly_bare"))
-    assert len(find_foreign(manifest)) == 3
-    assert find_foreign(bare).empty
+    assert len(find_ood(manifest)) == 3
+    assert find_ood(bare).empty
 
 
 def test_the_frame_table_flags_the_foreign_frame_and_shows_it_first(folder, calibrated):
@@ -203,7 +203,7 @@ def test_the_frame_table_flags_the_foreign_frame_and_shows_it_first(folder, cali
     assert rows.loc["811_x0.png", "unknown"]
     assert rows.loc["811_x0.png", "probability"] >= 0.5
     assert rows.loc[["811_test0.png", "811_cycled_test0.png"], "unknown"].tolist() == [False] * 2
-    assert rows.loc["broken.png", list(SAFEGUARD_COLUMNS)].isna().all()
+    assert rows.loc["broken.png", list(UNCERTAINTY_COLUMNS)].isna().all()
     assert shown[0].file == "811_x0.png"
     titles = [axes.get_title() for axes in plot_overlay_sheet(shown, CLASSES).axes]
     assert titles[0].startswith("UNKNOWN")
@@ -225,7 +225,7 @@ def test_the_served_model_answers_as_the_batch_does(folder, calibrated, tmp_path
         assert [None if pd.isna(v) else v for v in batch] == [
             None if pd.isna(v) else v for v in single
         ]
-    for name in ("unknown_p", "energy", "feature_distance"):
+    for name in ("ood_p_value", "energy", "feature_distance"):
         np.testing.assert_allclose(table[name], answer[name].astype(float), rtol=1e-5)
 
 
@@ -236,7 +236,7 @@ def test_the_file_holds_all_that_the_flag_needs(calibrated, stored, tmp_path):
     assert loaded.settings == calibrated.settings
     assert loaded.weights.keys() == calibrated.weights.keys()
     rows = [
-        describe_answer(
+        describe_prediction(
             c, build_frame_classifier(c, PARAMS).classify_frame(frames["811/x0"], 0.25, "f")
         )
         for c in (calibrated, loaded)
@@ -251,20 +251,20 @@ def test_an_earlier_model_answers_without_them_and_warns(trained, stored, tmp_pa
     assert old.detector is None
     frame_classifier = build_frame_classifier(old, PARAMS)
     assert "kedro run --pipelines tune_train" in caplog.text
-    row = describe_answer(old, frame_classifier.classify_frame(frames["811/x0"], 0.25, "f"))
-    assert [row[name] for name in SAFEGUARD_COLUMNS] == [None] * len(SAFEGUARD_COLUMNS)
+    row = describe_prediction(old, frame_classifier.classify_frame(frames["811/x0"], 0.25, "f"))
+    assert [row[name] for name in UNCERTAINTY_COLUMNS] == [None] * len(UNCERTAINTY_COLUMNS)
     assert row["predicted"] in CLASSES
 
 
 def test_scores_without_calibration_are_refused(trained, crop_set, stored):
     frames, manifest, _ = stored
-    answers = answer_crops(
+    answers = predict_crops(
         trained, build_network(trained), crop_set.bank, crop_set.indices["test"], device="cpu"
     )
     with pytest.raises(ModelError, match="calibrate_sem_classifier"):
         describe_crops(answers, CLASSES)
     with pytest.raises(ModelError, match="calibrate_sem_classifier"):
-        classify_foreign(frames, manifest, trained, PARAMS)
+        classify_ood(frames, manifest, trained, PARAMS)
 
 
 @pytest.mark.parametrize(
@@ -277,5 +277,5 @@ def test_a_frame_is_as_strange_as_half_of_its_tiles(tile_p, expected):
 
 def test_half_of_the_tiles_carry_a_class_into_the_frames_set():
     members = np.array([[1, 0, 0, 0], [1, 1, 0, 0], [0, 1, 1, 0], [1, 0, 0, 0]], bool)
-    chosen = vote_set(members, np.array([0.3, 0.2, 0.1, 0.4]))
+    chosen = aggregate_sets(members, np.array([0.3, 0.2, 0.1, 0.4]))
     assert chosen.tolist() == [True, True, False, True]
