@@ -7,7 +7,7 @@ import pytest
 
 from ncm_kedro.damage.attribution import resampling
 from ncm_kedro.damage.attribution.resampling import (
-    Problem,
+    AttributionProblem,
     add_noise,
     repeat_cross_validation,
     repeat_explanations,
@@ -25,7 +25,7 @@ def pose(sample="cyc10", count=120, seed=0):
     rng = np.random.default_rng(seed)
     values = rng.normal(size=(count, 4))
     damage = np.clip(0.2 + 0.1 * values[:, 0] + 0.02 * rng.normal(size=count), 0, 1)
-    return Problem(
+    return AttributionProblem(
         sample=sample,
         values_np=values,
         uncertainty_np=np.full((count, 4), [0.0, 0.5, 2.0, 0.0]),

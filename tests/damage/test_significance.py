@@ -6,7 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ncm_kedro.damage.attribution.resampling import Problem, Repeated, repeat_explanations
+from ncm_kedro.damage.attribution.resampling import (
+    AttributionProblem,
+    Repeated,
+    repeat_explanations,
+)
 from ncm_kedro.damage.attribution.significance import (
     IMPORTANCE_COLUMNS,
     NOISE,
@@ -38,7 +42,7 @@ def pose(sample="cyc10", weights=(1.0, -0.6, 0.0, 0.0, 0.0), count=240, seed=0, 
     values = rng.normal(size=(count, 5))
     values[:, 3] = values[:, 2] + 0.1 * values[:, 3]
     damage = 0.3 + 0.05 * (values @ np.array(weights) + noise * rng.normal(size=count))
-    return Problem(
+    return AttributionProblem(
         sample=sample, values_np=values, uncertainty_np=np.zeros((count, 5)), damage=damage,
         damage_uncertainty=np.zeros(count), blocks=np.arange(count) * 12 // count, groups=GROUPS,
     )  # fmt: skip

@@ -84,7 +84,8 @@ def list_particles(
         ``touches_border``: has a voxel at a face of the volume or beside the edge of the field of
         view; ``probability`` and ``disagreement``, means over the particle (0 to 1);
         ``crack_fraction`` of its voxels; ``neck_uncertainty``: how nearly it was joined to a
-        touching particle, 0 to 1: probability on the contact over the lower of the two peaks, the highest
+        touching particle, 0 to 1:
+        probability on the contact over the lower of the two peaks, the highest
         of its contacts; ``inner_radius_um``, the largest fused distance to the outline.
     """
     extras = {
