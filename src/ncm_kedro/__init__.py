@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import warnings
 
 __version__ = "0.1.0"
@@ -15,6 +16,11 @@ for _name, _value in {
     "HF_HUB_DISABLE_TELEMETRY": "1",
 }.items():
     os.environ.setdefault(_name, _value)
+
+# numba caches compiled kernels beside the package, else in the user's cache folder, and raises
+# where neither can be written (read-only containers): there, for the life of the process.
+if not any(os.access(folder, os.W_OK) for folder in (*__path__, os.path.expanduser("~"))):
+    os.environ.setdefault("NUMBA_CACHE_DIR", tempfile.mkdtemp(prefix="ncm_kedro-numba-"))
 
 # Said by dependencies about themselves while they start; nothing that a user can act on.
 for _message in (

@@ -166,7 +166,7 @@ def _pair_across(face_nyx: NDArray[np.uint64], connectivity: int) -> NDArray[np.
     return np.unique(np.sort(np.concatenate(found), axis=1), axis=0)
 
 
-@njit(nogil=True)
+@njit(cache=True, nogil=True)
 def _find_first(local: NDArray[Any], count: int) -> NDArray[np.int64]:
     """Raster index of the first voxel of each label."""
     first = np.full(count + 1, -1, dtype=np.int64)
@@ -177,7 +177,7 @@ def _find_first(local: NDArray[Any], count: int) -> NDArray[np.int64]:
     return first
 
 
-@njit(nogil=True)
+@njit(cache=True, nogil=True)
 def _look_up(flat: NDArray[Any], keys: NDArray[Any], mapped: NDArray[Any]) -> NDArray[np.uint32]:
     """Binary search, skipped while the value stays the same."""
     out = np.zeros(flat.size, dtype=np.uint32)

@@ -176,7 +176,7 @@ def _find_edges(
     return edge
 
 
-@njit(nogil=True)
+@njit(cache=True, nogil=True)
 def _add_up(  # noqa: PLR0917  (numba takes positions)
     local: NDArray[Any],
     labels: int,

@@ -312,7 +312,7 @@ def _cut_box(mask_zyx: NDArray[np.bool_]) -> tuple[slice, ...]:
     return tuple(slices)
 
 
-@njit(nogil=True)
+@njit(cache=True, nogil=True)
 def _count_grey_levels(  # noqa: PLR0912, PLR0917  (numba takes positions)
     local: NDArray[Any],
     grey: NDArray[Any],

@@ -190,7 +190,7 @@ def _join(parts: Sequence[Mapping[str, NDArray[np.generic]]], name: str) -> NDAr
     return np.concatenate([np.empty(0, np.uint64), *columns])
 
 
-@njit(nogil=True)
+@njit(cache=True, nogil=True)
 def _point_uphill(height: NDArray[Any], core: NDArray[Any], pointer: NDArray[Any]) -> None:
     """Set, in the core and one voxel around, the local index of the highest neighbour."""
     depth, rows, columns = height.shape
@@ -211,7 +211,7 @@ def _point_uphill(height: NDArray[Any], core: NDArray[Any], pointer: NDArray[Any
                 pointer[z, y, x] = at
 
 
-@njit(nogil=True)
+@njit(cache=True, nogil=True)
 def _find_entries(pointer: NDArray[Any], core: NDArray[Any]) -> NDArray[np.bool_]:
     """Mark voxels of the core that a voxel around the core points to."""
     depth, rows, columns = pointer.shape
@@ -235,7 +235,7 @@ def _find_entries(pointer: NDArray[Any], core: NDArray[Any]) -> NDArray[np.bool_
     return entry
 
 
-@njit(nogil=True)
+@njit(cache=True, nogil=True)
 def _follow(  # noqa: PLR0917  (numba takes positions)
     pointer: NDArray[Any],
     shape: NDArray[Any],

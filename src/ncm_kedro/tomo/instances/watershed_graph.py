@@ -260,7 +260,7 @@ def _reduce_rows(rows: NDArray[np.int64], *, keys: int, sums: int) -> NDArray[np
     return reduced
 
 
-@njit(nogil=True)
+@njit(cache=True, nogil=True)
 def _raise_peaks(
     local: NDArray[Any],
     probability: NDArray[Any],
@@ -274,7 +274,7 @@ def _raise_peaks(
         inner[label] = max(inner[label], distance[at])
 
 
-@njit(nogil=True)
+@njit(cache=True, nogil=True)
 def _list_faces(
     labels: NDArray[Any], probability: NDArray[Any], distance: NDArray[Any], core: NDArray[Any]
 ) -> NDArray[np.int64]:
