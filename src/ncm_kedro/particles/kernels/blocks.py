@@ -14,7 +14,7 @@ OUTSIDE = -1
 _UNKNOWN = -2
 
 
-@njit(nogil=True)
+@njit(cache=True, nogil=True)
 def encode_labels(
     labels: NDArray[Any], cracks: NDArray[Any], view: NDArray[Any], code: NDArray[Any]
 ) -> NDArray[np.int64]:
@@ -55,7 +55,7 @@ def encode_labels(
     return ids[:number].copy()
 
 
-@njit(nogil=True)
+@njit(cache=True, nogil=True)
 def _find_slot(slots: NDArray[Any], label: int) -> int:
     """Find where a label stands in a hash table, or where it would."""
     mask = len(slots) - 1
@@ -65,7 +65,7 @@ def _find_slot(slots: NDArray[Any], label: int) -> int:
     return at
 
 
-@njit(nogil=True)
+@njit(cache=True, nogil=True)
 def add_up(  # noqa: PLR0917  (numba takes positions)
     code: NDArray[Any],
     grey: NDArray[Any],
@@ -133,7 +133,7 @@ def add_up(  # noqa: PLR0917  (numba takes positions)
     return counts, greys, crossings[0], crossings[1], box, records[:recorded].copy()
 
 
-@njit(nogil=True)
+@njit(cache=True, nogil=True)
 def _compare_rows(code: NDArray[Any], z: int, y: int, alike: NDArray[Any]) -> None:
     """Mark, along a row, the voxels whose 26 neighbours all have their code."""
     line = code[z, y]
@@ -149,7 +149,7 @@ def _compare_rows(code: NDArray[Any], z: int, y: int, alike: NDArray[Any]) -> No
         alike[x] = level & same[x] & same[x - 1] & same[x + 1]
 
 
-@njit(nogil=True)
+@njit(cache=True, nogil=True)
 def _add_run(  # noqa: PLR0917  (numba takes positions)
     counts: NDArray[Any], box: NDArray[Any], z: int, y: int, start: int, stop: int
 ) -> None:
@@ -175,13 +175,13 @@ def _add_run(  # noqa: PLR0917  (numba takes positions)
     counts[9] += along * y
 
 
-@njit(nogil=True)
+@njit(cache=True, nogil=True)
 def _sum_squares(stop: int) -> int:
     """Sum the squares of 0 to stop - 1."""
     return (stop - 1) * stop * (2 * stop - 1) // 6
 
 
-@njit(nogil=True)
+@njit(cache=True, nogil=True)
 def _look_around(  # noqa: PLR0917  (numba takes positions)
     code: NDArray[Any],
     place: tuple[int, int, int],
@@ -236,7 +236,7 @@ def _look_around(  # noqa: PLR0917  (numba takes positions)
     return records, recorded
 
 
-@njit(nogil=True)
+@njit(cache=True, nogil=True)
 def _find_two(code: NDArray[Any], z: int, y: int, x: int, near: NDArray[Any]) -> NDArray[np.int32]:
     """Find the nearest particle and the nearest other one, 0 where there is none."""
     found = np.zeros(2, dtype=np.int32)

@@ -223,7 +223,7 @@ def _list_offsets(
     )
 
 
-@njit(nogil=True)
+@njit(cache=True, nogil=True)
 def _find_extents(  # noqa: PLR0917  (numba takes positions)
     space: NDArray[Any],
     place: NDArray[Any],
@@ -245,7 +245,7 @@ def _find_extents(  # noqa: PLR0917  (numba takes positions)
     return extents
 
 
-@njit(nogil=True)
+@njit(cache=True, nogil=True)
 def _list_centres(
     depth_um: NDArray[Any],
     centre: NDArray[Any],
@@ -274,7 +274,7 @@ def _list_centres(
     return place[:found].copy()
 
 
-@njit(nogil=True)
+@njit(cache=True, nogil=True)
 def _is_contained(
     depth_um: NDArray[Any],
     centre: NDArray[Any],
@@ -297,7 +297,7 @@ def _is_contained(
     return False
 
 
-@njit(nogil=True)
+@njit(cache=True, nogil=True)
 def _paint(  # noqa: PLR0917  (numba takes positions)
     place: NDArray[Any],
     radius_um: NDArray[Any],
@@ -335,13 +335,13 @@ def _paint(  # noqa: PLR0917  (numba takes positions)
                     at = _skip(onward, at + 1)
 
 
-@njit(nogil=True)
+@njit(cache=True, nogil=True)
 def _span(centre: float, reach: float, length: int) -> range:
     """Return the voxels along an axis whose centres lie within reach."""
     return range(max(0, int(np.ceil(centre - reach))), min(length, int(centre + reach) + 1))
 
 
-@njit(nogil=True)
+@njit(cache=True, nogil=True)
 def _skip(onward: NDArray[Any], at: int) -> int:
     """Return the first bare voxel from here on, and shorten the way there."""
     while onward[at] != at:

@@ -33,7 +33,7 @@ def list_bars(radius_um: float, voxel_um: Spacing) -> NDArray[np.int64]:
     return np.array(bars, dtype=np.int64)
 
 
-@njit(nogil=True)
+@njit(cache=True, nogil=True)
 def measure_all(  # noqa: PLR0917  (numba takes positions)
     labels: NDArray[Any],
     cracks: NDArray[Any],
@@ -68,7 +68,7 @@ def measure_all(  # noqa: PLR0917  (numba takes positions)
     return counts, crossings, rough
 
 
-@njit(nogil=True)
+@njit(cache=True, nogil=True)
 def fill_one(  # noqa: PLR0917  (numba takes positions)
     labels: NDArray[Any],
     cracks: NDArray[Any],
@@ -120,7 +120,7 @@ def fill_one(  # noqa: PLR0917  (numba takes positions)
     return filled, solid, seen, boxed.sum()
 
 
-@njit(nogil=True)
+@njit(cache=True, nogil=True)
 def _split(  # noqa: PLR0917  (numba takes positions)
     labels: NDArray[Any],
     cracks: NDArray[Any],
@@ -158,7 +158,7 @@ def _split(  # noqa: PLR0917  (numba takes positions)
     return label, solid, blocked, seen
 
 
-@njit(nogil=True)
+@njit(cache=True, nogil=True)
 def _count_filled(
     filled: NDArray[Any], solid: NDArray[Any], start: NDArray[Any]
 ) -> NDArray[np.int64]:
@@ -189,7 +189,7 @@ def _count_filled(
     return counts
 
 
-@njit(nogil=True)
+@njit(cache=True, nogil=True)
 def _count_rim(marked: NDArray[Any]) -> int:
     """Count marked voxels with a face towards one that is not, or towards the array's outside."""
     depth, rows, columns = marked.shape
@@ -210,7 +210,7 @@ def _count_rim(marked: NDArray[Any]) -> int:
     return total - inside
 
 
-@njit(nogil=True)
+@njit(cache=True, nogil=True)
 def _count_crossings(
     filled: NDArray[Any], seen: NDArray[Any], directions: NDArray[Any]
 ) -> NDArray[np.int64]:
@@ -230,7 +230,7 @@ def _count_crossings(
     return crossings
 
 
-@njit(nogil=True)
+@njit(cache=True, nogil=True)
 def _sum_heights(  # noqa: PLR0912  (one pass over voxels)
     filled: NDArray[Any],
     solid: NDArray[Any],
@@ -287,7 +287,7 @@ def _sum_heights(  # noqa: PLR0912  (one pass over voxels)
     return sums
 
 
-@njit(nogil=True)
+@njit(cache=True, nogil=True)
 def _count_bars(before: NDArray[Any], bars: NDArray[Any], z: int, y: int, x: int) -> int:
     depth, rows, ends = before.shape
     count = 0

@@ -23,7 +23,7 @@ FAR = np.float32(1e30)
 _TIE = 1e-5  # two voxels as far apart as the radius are within it, whatever the rounding
 
 
-@njit(nogil=True)
+@njit(cache=True, nogil=True)
 def close_particle(  # noqa: PLR0917  (numba takes positions)
     solid: NDArray[Any],
     label: NDArray[Any],
@@ -74,7 +74,7 @@ def close_particle(  # noqa: PLR0917  (numba takes positions)
     return filled
 
 
-@njit(nogil=True)
+@njit(cache=True, nogil=True)
 def _reopen_overclosed(
     filled: NDArray[Any], label: NDArray[Any], blocked: NDArray[Any], open_um2: NDArray[Any],
     sunk: Any,
@@ -102,7 +102,7 @@ def _reopen_overclosed(
                 filled[z, y, x] = min(filled[z, y, x], 1)
 
 
-@njit(nogil=True)
+@njit(cache=True, nogil=True)
 def _spread(  # noqa: PLR0912  (three passes, one per axis)
     marked: NDArray[Any], voxel_um: NDArray[Any], radius_um: float
 ) -> NDArray[np.float32]:
@@ -145,7 +145,7 @@ def _spread(  # noqa: PLR0912  (three passes, one per axis)
     return result
 
 
-@njit(nogil=True)
+@njit(cache=True, nogil=True)
 def _lower(line: NDArray[Any], other: NDArray[Any], far: Any) -> None:
     """Lower a row, in place, to another one plus a constant where that is lower."""
     for x in range(len(line)):
@@ -153,7 +153,7 @@ def _lower(line: NDArray[Any], other: NDArray[Any], far: Any) -> None:
         line[x] = found if found < line[x] else line[x]
 
 
-@njit(nogil=True)
+@njit(cache=True, nogil=True)
 def connect_runs(
     marked: NDArray[Any], wanted: int, corners: bool
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
@@ -210,7 +210,7 @@ def connect_runs(
     return runs[:number].copy(), root
 
 
-@njit(nogil=True)
+@njit(cache=True, nogil=True)
 def _join_rows(  # noqa: PLR0917  (numba takes positions)
     runs: NDArray[Any],
     root: NDArray[Any],
@@ -234,7 +234,7 @@ def _join_rows(  # noqa: PLR0917  (numba takes positions)
             b += 1
 
 
-@njit(nogil=True)
+@njit(cache=True, nogil=True)
 def _find_root(root: NDArray[Any], run: int) -> int:
     while root[run] != run:
         root[run] = root[root[run]]
@@ -242,7 +242,7 @@ def _find_root(root: NDArray[Any], run: int) -> int:
     return run
 
 
-@njit(nogil=True)
+@njit(cache=True, nogil=True)
 def count_connected_components(marked: NDArray[Any]) -> int:
     """Count the parts that share no voxel face, edge or corner.
 
@@ -258,7 +258,7 @@ def count_connected_components(marked: NDArray[Any]) -> int:
     return pieces
 
 
-@njit(nogil=True)
+@njit(cache=True, nogil=True)
 def fill_voids(marked: NDArray[Any], blocked: NDArray[Any], is_open: NDArray[Any]) -> None:
     """Mark, in place, what cannot be reached from the array's open sides through voxel faces.
 

@@ -61,7 +61,7 @@ def count_shells(
     return voxels, crack_voxels
 
 
-@njit(nogil=True)
+@njit(cache=True, nogil=True)
 def _count(
     depth: NDArray[Any],
     filled: NDArray[Any],

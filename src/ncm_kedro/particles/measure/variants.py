@@ -160,7 +160,7 @@ def _read_view(view: VoxelArray | None, block: Block) -> NDArray[np.bool_]:
     return read_box(view, block) > 0
 
 
-@njit(nogil=True)
+@njit(cache=True, nogil=True)
 def _tighten(labels: NDArray[Any], view: NDArray[Any], varied: NDArray[Any]) -> None:
     depth, height, width = labels.shape
     whole = view.size == 0
@@ -181,7 +181,7 @@ def _tighten(labels: NDArray[Any], view: NDArray[Any], varied: NDArray[Any]) -> 
                 break
 
 
-@njit(nogil=True)
+@njit(cache=True, nogil=True)
 def _widen(labels: NDArray[Any], view: NDArray[Any], varied: NDArray[Any]) -> None:
     depth, height, width = labels.shape
     whole = view.size == 0
@@ -200,7 +200,7 @@ def _widen(labels: NDArray[Any], view: NDArray[Any], varied: NDArray[Any]) -> No
         varied[z, y, x] = best
 
 
-@njit(nogil=True)
+@njit(cache=True, nogil=True)
 def _move_walls(  # noqa: PLR0917  (numba takes positions)
     cracks: NDArray[Any],
     labels: NDArray[Any],
