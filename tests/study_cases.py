@@ -6,8 +6,8 @@ import pandas as pd
 from ncm_kedro.params.crop_augment import CropParams
 from ncm_kedro.params.sem_studies import SemStudiesParams
 from ncm_kedro.params.tune_train import TrainParams
+from ncm_kedro.sem.experiments.fits import StudyContext
 from ncm_kedro.sem.experiments.study_crops import StudyFrames
-from ncm_kedro.sem.experiments.study_fits import StudyContext
 
 FRAME_PX, STEP_PX, PATCH_PX, FRAMES = 200, 60, 20, 12
 CLASSES = {"333": ("333", "pristine"), "811_cycled": ("811", "cycled")}

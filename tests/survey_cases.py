@@ -6,9 +6,8 @@ import numpy as np
 import pandas as pd
 
 from ncm_kedro.sem.crops.crop_set import REGION_COLUMNS
-from ncm_kedro.sem.io.labels import ClassLabel
-from ncm_kedro.sem.survey.answers import CSV_COLUMNS, ResponseFile
-from ncm_kedro.sem.survey.draw import KEY_COLUMNS, Survey
+from ncm_kedro.sem.experiments.survey import CSV_COLUMNS, KEY_COLUMNS, ResponseFile, Survey
+from ncm_kedro.sem.io.frames import ClassLabel
 
 COMPOSITIONS, STATES = ("333", "622", "811"), ("pristine", "cycled")
 LABELS = [ClassLabel(composition, state) for composition in COMPOSITIONS for state in STATES]

@@ -14,7 +14,7 @@ from ncm_kedro.pipelines.expert_survey.nodes import (
     predict_survey,
     score_expert_survey,
 )
-from ncm_kedro.sem.survey.answers import CSV_COLUMNS
+from ncm_kedro.sem.experiments.survey import CSV_COLUMNS
 from survey_cases import make_tables
 
 N_RIGHT = 13

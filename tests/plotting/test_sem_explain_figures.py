@@ -10,9 +10,8 @@ from ncm_kedro.learning.explain.gradcam_check import CascadeStep
 from ncm_kedro.params.sem_explain import SemExplainParams
 from ncm_kedro.plotting.sem.attention import plot_boundaries, plot_cascade
 from ncm_kedro.plotting.sem.explain import plot_class_maps, plot_error_maps, plot_kind_maps
-from ncm_kedro.sem.explain.attention_report import evaluate_cascade
+from ncm_kedro.sem.explain.attention import evaluate_cascade, explain_chosen_crops
 from ncm_kedro.sem.explain.crops import choose_crops, load_inputs
-from ncm_kedro.sem.explain.explaining import explain_chosen_crops
 
 PARAMS = SemExplainParams.model_validate(
     {

@@ -10,8 +10,8 @@ import pytest
 
 from ncm_kedro.params.sem_classify import SurveyDrawParams, SurveyScoreParams
 from ncm_kedro.plotting.sem.survey import plot_survey, render_quiz
-from ncm_kedro.sem.survey.draw import Survey
-from ncm_kedro.sem.survey.scores import ASPECTS, SCORE_COLUMNS, summarise_survey
+from ncm_kedro.sem.experiments.survey import Survey
+from ncm_kedro.sem.experiments.survey_scores import ASPECTS, SCORE_COLUMNS, summarise_survey
 
 CLASSES = [("333", "pristine"), ("333", "cycled"), ("811", "pristine"), ("811", "cycled")]
 

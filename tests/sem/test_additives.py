@@ -34,10 +34,9 @@ from ncm_kedro.pipelines.sem_ingest.nodes import (
     find_sem_overlaps,
     plan_sem_decoding,
 )
-from ncm_kedro.sem.additives.additives import match_reference, name_conditions
-from ncm_kedro.sem.additives.maps import pick_typical
-from ncm_kedro.sem.additives.scores import report_conditions
 from ncm_kedro.sem.crops.crop_set import REGION_COLUMNS, build_crop_set, hash_split, index_crops
+from ncm_kedro.sem.inference.additive_scores import pick_typical, report_conditions
+from ncm_kedro.sem.inference.additives import match_reference, name_conditions
 from ncm_kedro.sem.inference.classify import encode_png
 from ncm_kedro.sem.io.frames import FrameRecord, RawFrames
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ncm_kedro.sem.audit.areas import measure_areas, name_cells, profile_area, union_area_px
+from ncm_kedro.sem.crops.regions import measure_areas, name_cells, profile_area, union_area_px
 
 
 def test_union_of_known_boxes():

@@ -9,8 +9,7 @@ from ncm_kedro.errors import FrameError
 from ncm_kedro.params.sem_classify import ClassifyParams
 from ncm_kedro.params.sem_ingest import ReadingParams
 from ncm_kedro.plotting.sem.classify import plot_overlay_sheet
-from ncm_kedro.sem.inference.batch import classify_folder
-from ncm_kedro.sem.inference.classify import encode_png
+from ncm_kedro.sem.inference.classify import classify_folder, encode_png
 
 READING = ReadingParams.model_validate({"min_size_px": 32, "pixel_size": {"fallback_um": 0.25}})
 PARAMS = ClassifyParams(device="cpu", threads=1, sheet_frames=2)

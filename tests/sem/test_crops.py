@@ -9,7 +9,7 @@ import pytest
 from ncm_kedro.contracts.sem import SemCrops
 from ncm_kedro.errors import TableError
 from ncm_kedro.params.crop_augment import CropParams, SplitParams
-from ncm_kedro.sem.crops.crops import crop_boxes, plan_crops, plan_folds
+from ncm_kedro.sem.crops.crops import crop_boxes, plan_crops
 from ncm_kedro.sem.crops.regions import split_regions
 
 HEIGHT, WIDTH, SIZE = 360, 480, 100
@@ -193,13 +193,3 @@ def test_frames_smaller_than_a_crop_are_an_error():
 def test_nothing_but_excluded_frames_is_an_error():
     with pytest.raises(TableError, match="all of them excluded"):
         plan_crops(make_manifest({"333": [3]}).assign(excluded=True), PARAMS)
-
-
-@pytest.mark.parametrize("n_folds", [2, 5])
-def test_folds_never_share_ground_and_hold_every_class(n_folds):
-    manifest = make_manifest({"333": [30], "523": [9, 12, 8]})
-    crops = plan_folds(manifest, PARAMS, n_folds)
-    assert count_shared(crops, manifest) == 0
-    counts = crops.groupby(["class", "split"]).size().unstack()
-    assert counts.shape == (2, n_folds)
-    assert (counts == 60 // n_folds).all(axis=None)

@@ -1,7 +1,7 @@
 import pytest
 
 from ncm_kedro.errors import NcmError
-from ncm_kedro.sem.io.labels import ClassLabel, parse_class_name
+from ncm_kedro.sem.io.frames import ClassLabel, parse_class_name
 
 COMPOSITIONS = ("333", "523", "622", "811")
 STATES = ("pristine", "formation", "cycled")

@@ -11,9 +11,13 @@ import pandas as pd
 import pytest
 
 from ncm_kedro.params.sem_ingest import MosaicParams
-from ncm_kedro.sem.mosaic.mosaic import build_mosaics, find_overlaps
-from ncm_kedro.sem.mosaic.pairs import pairs_across, pairs_within
-from ncm_kedro.sem.mosaic.positions import assign_sessions, order_by_time, solve_positions
+from ncm_kedro.sem.mosaic.mosaic import (
+    assign_sessions,
+    build_mosaics,
+    order_by_time,
+    solve_positions,
+)
+from ncm_kedro.sem.mosaic.overlaps import find_overlaps, pairs_across, pairs_within
 from ncm_kedro.sem.mosaic.registration import locate_peaks
 
 HEIGHT, WIDTH = 240, 320

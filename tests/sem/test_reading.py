@@ -7,10 +7,14 @@ from PIL import Image
 
 from ncm_kedro.errors import FrameError
 from ncm_kedro.params.sem_ingest import LabelParams, PixelSizeParams, ReadingParams
-from ncm_kedro.sem.io.banner import decode_image, scale_depth
-from ncm_kedro.sem.io.frames import FrameRecord, LabelledFrame, RawFrames
-from ncm_kedro.sem.io.labels import ClassLabel
-from ncm_kedro.sem.io.reading import decode_frame, plan_decoding, read_micrograph
+from ncm_kedro.sem.io.frames import ClassLabel, FrameRecord, LabelledFrame, RawFrames
+from ncm_kedro.sem.io.reading import (
+    decode_frame,
+    decode_image,
+    plan_decoding,
+    read_micrograph,
+    scale_depth,
+)
 from ncm_kedro.synthetic.sem.banner import draw_banner
 
 PARAMS = ReadingParams(pixel_size=PixelSizeParams(fallback_um=0.25))

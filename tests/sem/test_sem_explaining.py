@@ -19,9 +19,13 @@ from ncm_kedro.learning.explain.attention import pool_p_value, score_boundaries
 from ncm_kedro.learning.explain.gradcam import GRAD_CAM, GUIDED, explain_crops
 from ncm_kedro.learning.explain.gradcam_check import TRAINED, CascadeStep
 from ncm_kedro.params.sem_explain import BoundaryParams, SemExplainParams
-from ncm_kedro.sem.explain.attention_report import evaluate_cascade, list_attention_metrics
+from ncm_kedro.sem.explain.attention import (
+    check_maps,
+    evaluate_cascade,
+    explain_chosen_crops,
+    list_attention_metrics,
+)
 from ncm_kedro.sem.explain.crops import BOUNDARY, choose_crops, load_inputs, mark_regions
-from ncm_kedro.sem.explain.explaining import check_maps, explain_chosen_crops
 
 BAND = BoundaryParams(particle_um=9.0, smoothing_um=0.6, band_um=2.0)
 PARAMS = SemExplainParams.model_validate(

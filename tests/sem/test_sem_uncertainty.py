@@ -31,11 +31,11 @@ from ncm_kedro.params.tune_train import (
 )
 from ncm_kedro.plotting.sem.classify import plot_overlay_sheet
 from ncm_kedro.sem.crops.crop_set import REGION_COLUMNS, build_crop_set
-from ncm_kedro.sem.inference.batch import classify_folder
 from ncm_kedro.sem.inference.classify import (
     UNCERTAINTY_COLUMNS,
     aggregate_sets,
     build_frame_classifier,
+    classify_folder,
     describe_prediction,
     encode_png,
     find_frame_p,

@@ -12,11 +12,10 @@ from ncm_kedro.errors import SettingsError
 from ncm_kedro.params.crop_augment import CropParams
 from ncm_kedro.params.sem_studies import STUDIES, SemStudiesParams
 from ncm_kedro.plotting.sem.studies import plot_study
-from ncm_kedro.sem.experiments import study_fits
+from ncm_kedro.sem.experiments import fits
 from ncm_kedro.sem.experiments.studies import choose_studies, plan_study
 from ncm_kedro.sem.experiments.study_crops import measure_grey_distance, select_crops
-from ncm_kedro.sem.experiments.study_scores import run_study
-from ncm_kedro.sem.experiments.study_summary import StudyPredictions, compare_points
+from ncm_kedro.sem.experiments.study_scores import StudyPredictions, compare_points, run_study
 from study_cases import CROPS, TINY, make_context, make_frames
 
 
@@ -86,9 +85,9 @@ def average_blocks(crop_set, _):
 
 def test_a_split_by_frame_scores_ground_that_was_seen(tmp_path, monkeypatch):
     """Classes look alike, patches of ground do not: only ground that was seen is known."""
-    monkeypatch.setattr(study_fits, "cache_textures", average_blocks)
+    monkeypatch.setattr(fits, "cache_textures", average_blocks)
     monkeypatch.setattr(
-        study_fits,
+        fits,
         "fit_texture_baseline",
         lambda x, y, _, validation: KNeighborsClassifier(1).fit(x, y),
     )
@@ -107,7 +106,7 @@ def test_a_split_by_frame_scores_ground_that_was_seen(tmp_path, monkeypatch):
 
 
 def test_a_killed_study_goes_on_and_ends_alike(tmp_path, monkeypatch):
-    trained, fit = [], study_fits.fit_texture_baseline
+    trained, fit = [], fits.fit_texture_baseline
 
     def count(*args, **kwargs):
         if len(trained) == 2:
@@ -115,11 +114,11 @@ def test_a_killed_study_goes_on_and_ends_alike(tmp_path, monkeypatch):
         trained.append(1)
         return fit(*args, **kwargs)
 
-    monkeypatch.setattr(study_fits, "fit_texture_baseline", count)
+    monkeypatch.setattr(fits, "fit_texture_baseline", count)
     with pytest.raises(KeyboardInterrupt):
         run(make_context(tmp_path / "killed", counts=(8, 14, 20)), "image_count")
     monkeypatch.setattr(
-        study_fits, "fit_texture_baseline", lambda *a, **k: trained.append(1) or fit(*a, **k)
+        fits, "fit_texture_baseline", lambda *a, **k: trained.append(1) or fit(*a, **k)
     )
     resumed = run(make_context(tmp_path / "killed", counts=(8, 14, 20)), "image_count")
     assert len(trained) == 3
@@ -135,11 +134,11 @@ def test_a_killed_network_goes_on_and_its_curve_is_kept(tmp_path, monkeypatch):
     train = TINY.model_copy(update={"epochs": 2})
     settings = {"models": ("network",), "normalisations": ("none",), "train": train}
     unbroken = run(make_context(tmp_path / "unbroken", **settings), "normalisation")[1]
-    predict = study_fits._predict_test
-    monkeypatch.setattr(study_fits, "_predict_test", lambda *_: 1 / 0)
+    predict = fits._predict_test
+    monkeypatch.setattr(fits, "_predict_test", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         run(make_context(tmp_path / "killed", **settings), "normalisation")
-    monkeypatch.setattr(study_fits, "_predict_test", predict)
+    monkeypatch.setattr(fits, "_predict_test", predict)
     resumed = run(make_context(tmp_path / "killed", **settings), "normalisation")[1]
     for name in ("balanced_accuracy", "best_epoch", "accuracy"):
         assert [r[name] for r in resumed["rows"]] == [r[name] for r in unbroken["rows"]]
@@ -150,9 +149,9 @@ def test_a_killed_network_goes_on_and_its_curve_is_kept(tmp_path, monkeypatch):
 
 def test_the_papers_trap_is_a_point_of_its_own(tmp_path, monkeypatch):
     """The network without normalisation also sees crops normalised per image, without training."""
-    trained, train = [], study_fits.train_classifier
+    trained, train = [], fits.train_classifier
     monkeypatch.setattr(
-        study_fits, "train_classifier", lambda *a, **k: trained.append(1) or train(*a, **k)
+        fits, "train_classifier", lambda *a, **k: trained.append(1) or train(*a, **k)
     )
     work = make_context(tmp_path, models=("network",), normalisations=("none", "clahe"))
     table, report = run(work, "normalisation")

@@ -7,8 +7,8 @@ import pytest
 from ncm_kedro.errors import TableError
 from ncm_kedro.params.sem_classify import SurveyDrawParams
 from ncm_kedro.sem.crops.crop_set import hash_split
-from ncm_kedro.sem.io.labels import ClassLabel
-from ncm_kedro.sem.survey.draw import KEY_COLUMNS, allocate_images, cut_view, draw_survey
+from ncm_kedro.sem.experiments.survey import KEY_COLUMNS, allocate_images, cut_view, draw_survey
+from ncm_kedro.sem.io.frames import ClassLabel
 from survey_cases import CUT_PX, HEIGHT_PX, LABELS, make_tables
 
 PARAMS = SurveyDrawParams(seed=3)

@@ -5,17 +5,17 @@ import pytest
 
 from ncm_kedro.errors import ModelError
 from ncm_kedro.params.sem_classify import ClassifyParams, SurveyDrawParams, SurveyScoreParams
-from ncm_kedro.sem.inference.classify import build_frame_classifier
-from ncm_kedro.sem.io.frames import RejectedFile
-from ncm_kedro.sem.io.labels import ClassLabel
-from ncm_kedro.sem.survey.answers import (
+from ncm_kedro.sem.experiments.survey import (
     RESPONSE_COLUMNS,
     ResponseFile,
     ResponseFiles,
     collect_responses,
+    cut_view,
+    draw_survey,
     predict_responses,
 )
-from ncm_kedro.sem.survey.draw import cut_view, draw_survey
+from ncm_kedro.sem.inference.classify import build_frame_classifier
+from ncm_kedro.sem.io.frames import ClassLabel, RejectedFile
 from survey_cases import fill_survey, make_survey, make_tables
 
 SURVEY = make_survey()

@@ -7,8 +7,8 @@ import pytest
 from scipy import stats
 
 from ncm_kedro.params.sem_classify import SurveyScoreParams
-from ncm_kedro.sem.survey.answers import ResponseFiles, collect_responses, join_responses
-from ncm_kedro.sem.survey.scores import (
+from ncm_kedro.sem.experiments.survey import ResponseFiles, collect_responses, join_responses
+from ncm_kedro.sem.experiments.survey_scores import (
     COMPARISON_COLUMNS,
     PUBLISHED,
     SCORE_COLUMNS,

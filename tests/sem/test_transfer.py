@@ -13,8 +13,12 @@ from ncm_kedro.params.sem_studies import SemTransferParams
 from ncm_kedro.params.tune_train import TrainParams
 from ncm_kedro.plotting.sem.additives import plot_transfer
 from ncm_kedro.sem.experiments import transfer as transfer_fits
-from ncm_kedro.sem.experiments.transfer import plan_hold_outs, plan_in_session
-from ncm_kedro.sem.experiments.transfer_scores import list_transfer_metrics, run_transfer_study
+from ncm_kedro.sem.experiments.transfer import (
+    list_transfer_metrics,
+    plan_hold_outs,
+    plan_in_session,
+    run_transfer_study,
+)
 from transfer_cases import AREAS, CROPS_PER_AREA, make_context, make_world
 
 KINDS = ("state", "composition", "session")

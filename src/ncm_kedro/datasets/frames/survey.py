@@ -11,8 +11,8 @@ import pandas as pd
 from kedro.io import AbstractDataset
 
 from ncm_kedro.datasets.wrappers import raise_read_only
+from ncm_kedro.sem.experiments.survey import ResponseFile, ResponseFiles
 from ncm_kedro.sem.io.frames import RejectedFile
-from ncm_kedro.sem.survey.answers import ResponseFile, ResponseFiles
 
 _DELIMITERS = (",", ";", "\t")
 

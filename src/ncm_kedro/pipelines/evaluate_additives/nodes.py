@@ -15,13 +15,16 @@ from ncm_kedro.plotting.sem.additives import (
     plot_additive_maps,
     plot_probability_profiles,
 )
-from ncm_kedro.sem.additives.additives import (
+from ncm_kedro.sem.inference.additive_scores import (
+    list_additive_metrics,
+    map_pairs,
+    report_conditions,
+)
+from ncm_kedro.sem.inference.additives import (
     match_reference,
     name_conditions,
     predict_new_electrodes,
 )
-from ncm_kedro.sem.additives.maps import map_pairs
-from ncm_kedro.sem.additives.scores import list_additive_metrics, report_conditions
 from ncm_kedro.sem.io.frames import RawFrames
 
 

@@ -11,14 +11,15 @@ from ncm_kedro.datasets.frames.store import FrameStore
 from ncm_kedro.learning.models.classifier import SemClassifier
 from ncm_kedro.params.sem_classify import ClassifyParams, SurveyDrawParams, SurveyScoreParams
 from ncm_kedro.plotting.sem.survey import plot_survey, render_quiz
-from ncm_kedro.sem.survey.answers import (
+from ncm_kedro.sem.experiments.survey import (
     ResponseFiles,
+    Survey,
     collect_responses,
+    draw_survey,
     join_responses,
     predict_responses,
 )
-from ncm_kedro.sem.survey.draw import Survey, draw_survey
-from ncm_kedro.sem.survey.scores import (
+from ncm_kedro.sem.experiments.survey_scores import (
     compare_with_model,
     score_raters,
     score_responses,

@@ -9,7 +9,7 @@ from ncm_kedro.learning.models.classifier import SemClassifier
 from ncm_kedro.params.sem_classify import ClassifyParams
 from ncm_kedro.params.sem_ingest import ReadingParams
 from ncm_kedro.plotting.sem.classify import plot_overlay_sheet
-from ncm_kedro.sem.inference.batch import classify_folder
+from ncm_kedro.sem.inference.classify import classify_folder
 from ncm_kedro.sem.io.frames import RawFrames
 
 

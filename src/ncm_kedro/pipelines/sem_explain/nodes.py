@@ -12,9 +12,8 @@ from ncm_kedro.learning.models.classifier import SemClassifier
 from ncm_kedro.params.sem_explain import SemExplainParams
 from ncm_kedro.plotting.sem.attention import plot_boundaries, plot_cascade
 from ncm_kedro.plotting.sem.explain import plot_class_maps, plot_error_maps, plot_kind_maps
-from ncm_kedro.sem.explain.attention_report import list_attention_metrics
+from ncm_kedro.sem.explain.attention import check_maps, explain_chosen_crops, list_attention_metrics
 from ncm_kedro.sem.explain.crops import choose_crops, load_inputs
-from ncm_kedro.sem.explain.explaining import check_maps, explain_chosen_crops
 
 
 def choose_sem_crops(predictions: pd.DataFrame, params: SemExplainParams) -> pd.DataFrame:

@@ -26,7 +26,8 @@ from ncm_kedro.sem.audit.exclusion import decide_exclusions
 from ncm_kedro.sem.audit.quality import assess_frames
 from ncm_kedro.sem.io.frames import DecodedFrames, RawFrames
 from ncm_kedro.sem.io.reading import plan_decoding
-from ncm_kedro.sem.mosaic.mosaic import build_mosaics, find_overlaps
+from ncm_kedro.sem.mosaic.mosaic import build_mosaics
+from ncm_kedro.sem.mosaic.overlaps import find_overlaps
 
 
 def plan_sem_decoding(raw: RawFrames, labels: LabelParams, reading: ReadingParams) -> DecodedFrames:

@@ -13,9 +13,9 @@ from ncm_kedro.params.crop_augment import CropParams
 from ncm_kedro.params.sem_studies import SemStudiesParams
 from ncm_kedro.pipelines.sem_studies.tracking import log_study
 from ncm_kedro.plotting.sem.studies import plot_study
+from ncm_kedro.sem.experiments.fits import StudyContext
 from ncm_kedro.sem.experiments.studies import choose_studies, plan_study
 from ncm_kedro.sem.experiments.study_crops import StudyFrames
-from ncm_kedro.sem.experiments.study_fits import StudyContext
 from ncm_kedro.sem.experiments.study_scores import run_study
 
 

@@ -12,8 +12,12 @@ from ncm_kedro.datasets.frames.store import FrameStore
 from ncm_kedro.params.sem_studies import SemTransferParams
 from ncm_kedro.plotting.sem.additives import plot_transfer
 from ncm_kedro.sem.crops.crop_set import build_crop_set
-from ncm_kedro.sem.experiments.transfer import TransferContext, list_crops
-from ncm_kedro.sem.experiments.transfer_scores import list_transfer_metrics, run_transfer_study
+from ncm_kedro.sem.experiments.transfer import (
+    TransferContext,
+    list_crops,
+    list_transfer_metrics,
+    run_transfer_study,
+)
 
 
 def study_sem_transfer(

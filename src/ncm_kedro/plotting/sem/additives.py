@@ -15,8 +15,7 @@ from matplotlib.figure import Figure
 from ncm_kedro.plotting.axes import annotate_empty
 from ncm_kedro.plotting.sem.explain import scale_map
 from ncm_kedro.plotting.style import BLUE, GREY, ORANGE, draw_scale_bar
-from ncm_kedro.sem.additives.maps import MapPair, MappedCrop
-from ncm_kedro.sem.additives.scores import name_condition
+from ncm_kedro.sem.inference.additive_scores import MapPair, MappedCrop, name_condition
 
 _SCORES = {
     "overall": ("composition and state", "overall"),

@@ -13,8 +13,8 @@ from ncm_kedro.learning.explain.gradcam import GRAD_CAM, GUIDED
 from ncm_kedro.learning.explain.gradcam_check import CascadeStep
 from ncm_kedro.plotting.sem.explain import scale_map, show_crop
 from ncm_kedro.plotting.style import BLUE, GREY, ORANGE
+from ncm_kedro.sem.explain.attention import ExplainedCrops
 from ncm_kedro.sem.explain.crops import BOUNDARY, RANDOM
-from ncm_kedro.sem.explain.explaining import ExplainedCrops
 
 MAP_NAMES = {GRAD_CAM: "Grad-CAM", GUIDED: "guided Grad-CAM"}
 

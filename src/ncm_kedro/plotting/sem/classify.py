@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
-from ncm_kedro.sem.inference.batch import ShownFrame
+from ncm_kedro.sem.inference.classify import ShownFrame
 
 _COLUMNS = 4
 _PANEL_INCH = (3.6, 3.0)

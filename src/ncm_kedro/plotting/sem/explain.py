@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from ncm_kedro.learning.models.classifier import ClassifierSettings
 from ncm_kedro.plotting.axes import annotate_empty
 from ncm_kedro.plotting.style import BLUE, ORANGE
+from ncm_kedro.sem.explain.attention import ExplainedCrops
 from ncm_kedro.sem.explain.crops import CONFIDENT, KINDS, MISCLASSIFIED
-from ncm_kedro.sem.explain.explaining import ExplainedCrops
 
 _STATE_ORDER = ("pristine", "formation", "cycled")
 _MAX_ERRORS = 6

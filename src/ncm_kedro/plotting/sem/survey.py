@@ -18,10 +18,9 @@ from numpy.typing import NDArray
 from ncm_kedro.params.sem_classify import SurveyDrawParams
 from ncm_kedro.plotting.axes import annotate_empty
 from ncm_kedro.plotting.style import BLUE, GREEN, GREY, ORANGE
+from ncm_kedro.sem.experiments.survey import CSV_COLUMNS, EXPERT, MODEL, Survey, cut_view
+from ncm_kedro.sem.experiments.survey_scores import ALL_CLASSES, ASPECTS
 from ncm_kedro.sem.inference.classify import resample_frame
-from ncm_kedro.sem.survey.answers import CSV_COLUMNS, EXPERT, MODEL
-from ncm_kedro.sem.survey.draw import Survey, cut_view
-from ncm_kedro.sem.survey.scores import ALL_CLASSES, ASPECTS
 
 _TEMPLATE = "survey_quiz.html.j2"
 _DIGITS, _LETTERS = "123456789", "ABCDEFGHIJKLMNOPQRSTUVWXY"

@@ -1,4 +1,4 @@
-"""Quality and exclusion of frames, unique area, confounding.
+"""Quality and exclusion of frames, confounding, the audit of a data set.
 
-Models are evaluated in `sem.inference`.
+Unique imaged area lives in `sem.crops`, the evaluation of models in `sem.inference`.
 """

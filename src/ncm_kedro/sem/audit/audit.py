@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ncm_kedro.params.sem_ingest import AuditParams
-from ncm_kedro.sem.audit.areas import frame_boxes, measure_areas
 from ncm_kedro.sem.audit.confounding import summarise_confounding, tabulate_confounding
+from ncm_kedro.sem.crops.regions import frame_boxes, measure_areas
 from ncm_kedro.sem.io.frames import FrameSource
 
 _MIN_PART = 0.5
@@ -214,7 +214,7 @@ def sum_areas(areas: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     areas
-        What `ncm_kedro.sem.audit.areas.measure_areas` returned.
+        What `ncm_kedro.sem.crops.regions.measure_areas` returned.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Crops in splits of disjoint regions.
+"""Unique imaged area, and crops in splits of disjoint regions.
 
 Cutting pixels lives in `learning.data`.
 """

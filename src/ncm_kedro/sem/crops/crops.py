@@ -1,12 +1,15 @@
 """The table of crops: positions, not pixels.
 
-Positions are spread over the unique ground of a split (`ncm_kedro.sem.crops.sampling`), and each is
-taken from one of the frames that show it.
+Positions are drawn uniformly over the unique imaged area of a split, each in one of the frames
+that show it, and thinned to the most distant ones (Gonzalez, T. F. (1985), "Clustering to minimize
+the maximum intercluster distance", Theor. Comput. Sci. 38, 293-306).
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,29 +18,23 @@ from numpy.typing import NDArray
 
 from ncm_kedro.errors import TableError
 from ncm_kedro.params.crop_augment import CropParams
-from ncm_kedro.sem.audit.areas import frame_boxes, name_cells
 from ncm_kedro.sem.crops.regions import (
+    FloatArray,
     Strip,
     class_generator,
-    split_folds,
+    frame_boxes,
+    name_cells,
     split_regions,
+    union_area_px,
 )
-from ncm_kedro.sem.crops.sampling import (
-    Windows,
-    crop_boxes,
-    cut_windows,
-    draw_positions,
-    most_distant,
-    report_class,
-    warn_low_counts,
-)
+from ncm_kedro.units import area_px_to_mm2
 
 _LOG = logging.getLogger(__name__)
-__all__ = ["SPLITS", "crop_boxes", "plan_crops", "plan_folds"]
-
 SPLITS = ("train", "validate", "test")
 _REGION = ("region_x0_px", "region_y0_px", "region_x1_px", "region_y1_px")
 _COLUMNS = ("crop_id", "frame_id", "x_px", "y_px", "size_px", "split", "class", "mosaic", "area")
+_MAX_ROUNDS = 50
+_APART_PX = 1.0e7
 
 
 def plan_crops(manifest: pd.DataFrame, params: CropParams) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -93,36 +90,6 @@ def plan_crops(manifest: pd.DataFrame, params: CropParams) -> tuple[pd.DataFrame
         "warnings": warnings,
     }
     return _join(tables), report
-
-
-def plan_folds(manifest: pd.DataFrame, params: CropParams, n_folds: int) -> pd.DataFrame:
-    """Draw crops for cross-validation on disjoint ground.
-
-    Parameters
-    ----------
-    manifest
-        Frames with mosaics; excluded ones are not used.
-    params
-        Sizes, numbers and seed; `images_per_class` is shared out among the folds.
-    n_folds
-        Number of folds.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Columns as `plan_crops`; `split` is the number of the fold that the crop is tested in, as
-        text. Crops of different folds share no ground.
-    """
-    frames = _usable_frames(manifest)
-    per_fold = max(1, params.images_per_class // n_folds)
-    tables = []
-    for _, group in frames.groupby("class", sort=True):
-        strips = split_folds(group, params, n_folds)
-        for fold in range(n_folds):
-            name = str(fold)
-            windows = cut_windows(group, strips, name, params.size_px)
-            tables.append(_draw(windows, name, strips, wanted=per_fold, params=params))
-    return _join(tables)
 
 
 def _usable_frames(manifest: pd.DataFrame) -> pd.DataFrame:
@@ -241,3 +208,248 @@ def _join(tables: list[pd.DataFrame]) -> pd.DataFrame:
         )
     crops = pd.concat(filled, ignore_index=True)[[*_COLUMNS, *_REGION]]
     return crops.sort_values("crop_id", ignore_index=True).astype({"size_px": "int64"})
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Parts of frames that belong to one split, a row per frame and strip.
+
+    Parameters
+    ----------
+    table
+        `frame_id`, `class`, `mosaic`, `mosaic_x_px`, `mosaic_y_px`.
+    region
+        Part of the frame, ``(R, 4)`` x0, y0, x1, y1 in frame coordinates (px), whole numbers.
+    strip
+        Index of the strip, ``(R,)``.
+    """
+
+    table: pd.DataFrame
+    region: NDArray[np.int_]
+    strip: NDArray[np.int_]
+
+
+def cut_windows(group: pd.DataFrame, strips: list[Strip], split: str, size_px: int) -> Windows:
+    """Cut frames at the bounds of a split's strips; parts smaller than a crop fall out.
+
+    Parameters
+    ----------
+    group
+        Frames of one class, with their mosaics.
+    strips
+        How the ground of the class is shared out.
+    split
+        The split.
+    size_px
+        Edge of a crop (px).
+    """
+    mosaics = group["mosaic"].to_numpy()
+    corner = group[["mosaic_x_px", "mosaic_y_px"]].to_numpy(np.float64)
+    extent = group[["width_px", "height_px"]].to_numpy(int)
+    rows, regions, owners = [], [], []
+    for number, strip in enumerate(strips):
+        if strip.split != split:
+            continue
+        mine = np.flatnonzero(mosaics == strip.mosaic)
+        region = np.concatenate([np.zeros_like(extent[mine]), extent[mine]], axis=1)
+        offset = corner[mine, strip.axis]
+        low = np.ceil(strip.start_px - offset).astype(int)
+        high = np.floor(strip.stop_px - offset).astype(int)
+        region[:, strip.axis] = np.maximum(region[:, strip.axis], low)
+        region[:, strip.axis + 2] = np.minimum(region[:, strip.axis + 2], high)
+        fits = (region[:, 2:] - region[:, :2] >= size_px).all(axis=1)
+        rows.append(mine[fits])
+        regions.append(region[fits])
+        owners.append(np.full(int(fits.sum()), number))
+    if not rows:
+        return Windows(group.iloc[:0], np.zeros((0, 4), int), np.zeros(0, int))
+    chosen = group.iloc[np.concatenate(rows)]
+    return Windows(chosen, np.concatenate(regions), np.concatenate(owners))
+
+
+def draw_positions(
+    windows: Windows, wanted: int, size_px: int, rng: np.random.Generator
+) -> tuple[NDArray[np.int_], NDArray[np.int_]]:
+    """Draw different positions, uniform over the ground; a spot shown k times is kept 1 in k times.
+
+    Parameters
+    ----------
+    windows
+        Ground of a split, at least one part.
+    wanted
+        Number of positions; fewer if the ground does not hold more.
+    size_px
+        Edge of a crop (px).
+    rng
+        Random numbers.
+
+    Returns
+    -------
+    rows, corner
+        Row of `windows` ``(P,)`` and top-left corner in the frame ``(P, 2)`` x, y (px).
+    """
+    low = windows.region[:, :2]
+    count = windows.region[:, 2:] - size_px - low + 1
+    weight = count.prod(axis=1).astype(np.float64)
+    origin = windows.table[["mosaic_x_px", "mosaic_y_px"]].to_numpy(np.float64)
+    codes = pd.factorize(windows.table["mosaic"], sort=True)[0]
+    found = np.zeros((0, 3), int)
+    for _ in range(_MAX_ROUNDS):
+        rows = rng.choice(len(weight), size=4 * wanted, p=weight / weight.sum())
+        corner = low[rows] + (rng.random((len(rows), 2)) * count[rows]).astype(int)
+        place = corner + origin[rows]
+        inside = codes[rows][:, None] == codes[None]
+        for axis in (0, 1):
+            start = origin[:, axis] + low[:, axis]
+            inside &= place[:, axis, None] >= start
+            inside &= place[:, axis, None] < start + count[:, axis]
+        keep = rng.random(len(rows)) * np.maximum(1, inside.sum(axis=1)) < 1
+        drawn = np.concatenate([rows[keep, None], corner[keep]], axis=1)
+        found = np.concatenate([found, drawn])
+        first = np.unique(found, axis=0, return_index=True)[1]
+        found = found[np.sort(first)]
+        if len(found) >= min(wanted, weight.sum()):
+            break
+    found = found[:wanted]
+    return found[:, 0], found[:, 1:]
+
+
+def most_distant(
+    windows: Windows, rows: NDArray[np.int_], corner: NDArray[np.int_], wanted: int
+) -> NDArray[np.int_]:
+    """Choose positions one by one, each the most distant from those chosen before.
+
+    Parameters
+    ----------
+    windows, rows, corner
+        What `draw_positions` was given and returned; mosaics count as far apart.
+    wanted
+        Number of positions.
+
+    Returns
+    -------
+    ndarray
+        Indices of the chosen positions, ``(min(P, wanted),)``.
+    """
+    codes = pd.factorize(windows.table["mosaic"], sort=True)[0][rows]
+    places = corner + windows.table[["mosaic_x_px", "mosaic_y_px"]].to_numpy(np.float64)[rows]
+    places[:, 0] += codes * _APART_PX
+    chosen = np.zeros(min(wanted, len(places)), dtype=int)
+    distance = np.full(len(places), np.inf)
+    for step in range(len(chosen)):
+        chosen[step] = int(np.argmax(distance))
+        gap = places - places[chosen[step]]
+        distance = np.minimum(distance, (gap * gap).sum(axis=1))
+    return chosen
+
+
+def crop_boxes(crops: pd.DataFrame, manifest: pd.DataFrame) -> FloatArray:
+    """Give the outline of each crop in its mosaic, ``(N, 4)`` x0, y0, x1, y1 (px).
+
+    Parameters
+    ----------
+    crops
+        As `plan_crops` returns them.
+    manifest
+        Frames with mosaics.
+    """
+    placed = manifest.set_index("frame_id").loc[crops["frame_id"]]
+    corner = crops[["x_px", "y_px"]].to_numpy(np.float64)
+    corner = corner + placed[["mosaic_x_px", "mosaic_y_px"]].to_numpy(np.float64)
+    size = crops["size_px"].to_numpy(np.float64)[:, None]
+    return np.concatenate([corner, corner + size], axis=1)
+
+
+def report_class(
+    group: pd.DataFrame,
+    parts: Mapping[str, Windows],
+    crops: Mapping[str, pd.DataFrame],
+    requested: Mapping[str, int],
+    size_px: int,
+) -> dict[str, Any]:
+    """Report the splits of one class.
+
+    Parameters
+    ----------
+    group
+        Kept frames of the class.
+    parts
+        Ground of each split.
+    crops
+        Crops of each split.
+    requested
+        Number of crops requested of each split.
+    size_px
+        Edge of a crop (px).
+
+    Returns
+    -------
+    dict
+        `frames`, `mosaics` and per split: crops `requested` and `drawn`, unique ground (`area_px2`,
+        `area_mm2`), `disjoint_crops` (crops' worth of that ground), `effective_crops` (crops'
+        worth of the ground that the drawn ones cover), and numbers of `mosaics` and `areas`.
+    """
+    pixel_size_um = float(group["pixel_size_um"].median())
+    splits = {}
+    for name, windows in parts.items():
+        table = crops[name]
+        region_px2 = _union_by_mosaic(windows.table["mosaic"], _region_boxes(windows))
+        covered_px2 = _union_by_mosaic(table["mosaic"], crop_boxes(table, group))
+        splits[name] = {
+            "requested": requested[name],
+            "drawn": len(table),
+            "area_px2": region_px2,
+            "area_mm2": area_px_to_mm2(region_px2, pixel_size_um),
+            "disjoint_crops": region_px2 / size_px**2,
+            "effective_crops": min(len(table), covered_px2 / size_px**2),
+            "mosaics": int(table["mosaic"].nunique()),
+            "areas": int(table["area"].nunique()),
+        }
+    return {"frames": len(group), "mosaics": int(group["mosaic"].nunique()), "splits": splits}
+
+
+def warn_low_counts(class_name: str, entry: Mapping[str, Any], leaking: bool) -> list[str]:
+    """Say in one line per problem where the ground falls short, and what is done about it.
+
+    Parameters
+    ----------
+    class_name
+        Name of the class.
+    entry
+        What `report_class` returned.
+    leaking
+        Whether splits share ground.
+    """
+    texts = []
+    short = {
+        name: part for name, part in entry["splits"].items() if part["drawn"] < part["requested"]
+    }
+    tight = {
+        name: part
+        for name, part in entry["splits"].items()
+        if name not in short and part["disjoint_crops"] < part["requested"]
+    }
+    if short:
+        counts = ", ".join(f"{p['drawn']} of {p['requested']} {n}" for n, p in short.items())
+        texts.append(f"{class_name}: the ground holds no more crops than {counts}")
+    if tight:
+        counts = ", ".join(
+            f"{n} {p['area_mm2']:.3f} mm2 = {p['disjoint_crops']:.1f} for {p['requested']}"
+            for n, p in tight.items()
+        )
+        other = "and those of other splits" if leaking else "of their split, none of another"
+        texts.append(
+            f"{class_name}: less ground than disjoint crops need ({counts}); "
+            f"crops overlap others {other}"
+        )
+    return texts
+
+
+def _region_boxes(windows: Windows) -> FloatArray:
+    corner = windows.table[["mosaic_x_px", "mosaic_y_px"]].to_numpy(np.float64)
+    return np.asarray(windows.region + np.tile(corner, 2), dtype=np.float64)
+
+
+def _union_by_mosaic(mosaics: pd.Series, boxes: FloatArray) -> float:
+    names = mosaics.to_numpy()
+    return float(sum(union_area_px(boxes[names == name]) for name in np.unique(names)))

@@ -1,4 +1,4 @@
-"""Studies and transfer: one setting varied or one group held out at a time.
+"""Studies, transfer and the expert survey.
 
-A single training lives in `learning.training`.
+A single training lives in `learning.training`, the page of the survey in `plotting.sem`.
 """

@@ -1,4 +1,4 @@
-"""Which crops are explained, their maps, and where attention lies.
+"""Which crops are explained, their maps, and the attention to particle boundaries.
 
 Grad-CAM itself lives in `learning.explain`.
 """

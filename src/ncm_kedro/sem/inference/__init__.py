@@ -1,4 +1,4 @@
-"""A trained classifier on frames: tiles, votes, out-of-distribution frames, baselines.
+"""A trained classifier on frames: tiles, new electrodes, out-of-distribution frames, baselines.
 
 Training lives in `learning`.
 """

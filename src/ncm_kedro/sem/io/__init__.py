@@ -1,4 +1,4 @@
-"""One frame: labels, sidecar, banner, scale bar, decoding.
+"""One frame: class label, decoding, banner, scale bar, sidecar.
 
-Comparing frames lives in `sem.mosaic`, judging them in `sem.audit`.
+Comparing frames lives in `sem.mosaic`, assessing them in `sem.audit`.
 """

@@ -1,18 +1,22 @@
-"""From a raw file to a grey frame without banner, with its pixel size."""
+"""From a raw file to an 8-bit grey frame without banner, with its pixel size."""
 
 from __future__ import annotations
 
+import io
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import blake2b
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from ncm_kedro.errors import FrameError
 from ncm_kedro.params.sem_ingest import LabelParams, ReadingParams
-from ncm_kedro.sem.io.banner import decode_image, measure_banner
+from ncm_kedro.sem.io.banner import PixelSize, find_pixel_size, measure_banner
 from ncm_kedro.sem.io.frames import (
     DecodedFrame,
     DecodedFrames,
@@ -21,11 +25,13 @@ from ncm_kedro.sem.io.frames import (
     RawFrames,
     label_frames,
 )
-from ncm_kedro.sem.io.scale_bar import PixelSize, find_pixel_size
 from ncm_kedro.sem.io.sidecar import Sidecar, describe_sidecar, parse_moment, read_sidecar
 
 BANNER_MISSING = "banner_missing"
 DECODER_VERSION = 1  # raise it when the same file and parameters would give another frame
+_BIT_DEPTHS = (8, 10, 12, 14, 16)
+_DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N")
+_WHAT_TO_DO = "copy the file again from the microscope, or remove it"
 
 
 @dataclass(frozen=True)
@@ -227,4 +233,97 @@ def _bad_setting(record: FrameRecord, key: str, text: str, expected: str) -> Fra
         found=f"'{text}' in column {key}",
         expected=expected,
         action="correct the cell, or leave it empty",
+    )
+
+
+def decode_image(data: bytes, where: str) -> NDArray[np.uint8]:
+    """Decode an image file to 8-bit grey.
+
+    JPEG is decoded straight to its luminance. Colour is weighted to luminance (ITU-R BT.601),
+    transparency is dropped. Deeper images are scaled by the bit depth that they use: the smallest
+    of 8, 10, 12, 14 and 16 bits that holds the largest value maps to 0-255, so that frames of one
+    detector keep their exposure relative to each other instead of being stretched one by one.
+
+    Parameters
+    ----------
+    data
+        Content of the file.
+    where
+        Name of the file for messages.
+
+    Returns
+    -------
+    ndarray of uint8, (H, W)
+        Grey values.
+
+    Raises
+    ------
+    FrameError
+        If the content is empty, no image, truncated, or of a kind that is not understood.
+    """
+    if not data:
+        raise FrameError(
+            where, found="an empty file (0 bytes)", expected="an image", action=_WHAT_TO_DO
+        )
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            if image.format == "JPEG":
+                image.draft("L", None)
+            image.load()
+            return _to_grey(image, where)
+    except Image.UnidentifiedImageError as error:
+        raise FrameError(
+            where,
+            found=f"{len(data)} bytes that are no image (they begin with {data[:12]!r})",
+            expected="a JPEG, PNG or TIFF image",
+            action=_WHAT_TO_DO,
+        ) from error
+    except (OSError, SyntaxError, ValueError, EOFError, struct.error) as error:
+        raise FrameError(
+            where,
+            found=f"an image that is truncated or damaged ({error})",
+            expected="a complete image",
+            action=_WHAT_TO_DO,
+        ) from error
+    except Image.DecompressionBombError as error:
+        raise FrameError(
+            where,
+            found=f"an implausibly large image ({error})",
+            expected="a single SEM frame",
+            action=_WHAT_TO_DO,
+        ) from error
+
+
+def scale_depth(deep_yx: NDArray[np.integer[Any]]) -> NDArray[np.uint8]:
+    """Scale a deep grey image to 8 bit by the bit depth that it uses.
+
+    Parameters
+    ----------
+    deep_yx
+        Grey values, ``(H, W)``, 0 to 65535.
+
+    Returns
+    -------
+    ndarray of uint8, (H, W)
+        ``round(255 * value / (2**depth - 1))`` with the smallest fitting depth.
+    """
+    largest = int(deep_yx.max())
+    depth = next(bits for bits in _BIT_DEPTHS if largest < 2**bits)
+    scaled = deep_yx.astype(np.float32) * np.float32(255 / (2**depth - 1))
+    return np.asarray(np.rint(scaled), dtype=np.uint8)
+
+
+def _to_grey(image: Image.Image, where: str) -> NDArray[np.uint8]:
+    if image.mode in _DEEP_MODES:
+        deep_yx = np.asarray(image)
+        if deep_yx.min() >= 0 and deep_yx.max() < 2**16:
+            return scale_depth(deep_yx)
+    elif image.mode != "F":
+        grey_yx: NDArray[np.uint8] = np.array(image.convert("L"), dtype=np.uint8)
+        return grey_yx
+    raise FrameError(
+        where,
+        found=f"an image of mode '{image.mode}' with values that are not 8 or 16 bit",
+        expected="8- or 16-bit grey or colour",
+        action="export the frame as 8- or 16-bit TIFF or PNG",
     )

@@ -1,4 +1,4 @@
-"""Which frames show the same region: registration, links, positions.
+"""Which frames show the same region: registration, overlaps, positions, sessions.
 
 What follows for splits is in `sem.crops`.
 """

@@ -1,106 +1,34 @@
-"""From frames to mosaics: which frames overlap, and where each lies.
+"""Positions of frames in mosaics, and their sessions at the microscope.
 
-Overlaps are searched within classes to chain frames into mosaics, and across classes because the
-same ground under two labels is a mistake that must be reported; it is never merged.
+A spanning tree over the links of highest score gives first positions; links that contradict them
+are dropped; least squares over the others spreads the remaining errors, and links with a large
+residual are dropped in a second pass.
 """
 
 from __future__ import annotations
 
 import logging
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
+import re
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from tqdm import tqdm
+from scipy.sparse import coo_array, csc_array, diags_array
+from scipy.sparse.csgraph import breadth_first_order, connected_components, minimum_spanning_tree
+from scipy.sparse.linalg import spsolve
 
 from ncm_kedro.params.sem_ingest import MosaicParams
-from ncm_kedro.sem.io.frames import FrameSource
-from ncm_kedro.sem.mosaic.pairs import (
-    choose_links,
-    correlate_padded,
-    pairs_across,
-    pairs_between_mosaics,
-    pairs_within,
-    refine_shift,
-)
-from ncm_kedro.sem.mosaic.positions import (
-    PIXEL_SIZE_STEP,
-    assign_sessions,
-    find_components,
-    order_by_time,
-    solve_positions,
-)
+from ncm_kedro.sem.io.sidecar import session_settings
 from ncm_kedro.sem.mosaic.registration import (
     IndexArray,
-    SpectrumBank,
-    build_spectrum_bank,
-    correlate_pairs,
-    reduce_frame,
-    unwrap_shifts,
 )
 
 _LOG = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class _Links:
-    """Pairs of frames found to overlap: indices, offsets (frame px), score, correlation."""
-
-    first: IndexArray
-    second: IndexArray
-    shift_yx: NDArray[np.float64]
-    score: NDArray[np.float64]
-    correlation: NDArray[np.float64]
-
-    def take(self, chosen: NDArray[np.bool_]) -> _Links:
-        return _Links(*(getattr(self, item.name)[chosen] for item in fields(self)))
-
-
-def find_overlaps(
-    frames: FrameSource, manifest: pd.DataFrame, params: MosaicParams
-) -> pd.DataFrame:
-    """Find pairs of frames that show common ground.
-
-    Frames are compared with those of the same size and pixel size only. Every frame is read once.
-
-    Parameters
-    ----------
-    frames
-        Grey frames ``(H, W)`` by ``frame_id``.
-    manifest
-        A row per frame with `frame_id`, `file`, `class`, `acquired_at`, `height_px`, `width_px`
-        and `pixel_size_um`.
-    params
-        Thumbnail sizes and thresholds.
-
-    Returns
-    -------
-    pandas.DataFrame
-        A row per overlapping pair, ``frame_a < frame_b``: `frame_a`, `frame_b`, `dx_px` and
-        `dy_px` (top-left corner of b in the coordinates of a), `score` (peak in standard
-        deviations), `correlation` of the common ground, `overlap` (share of a frame) and
-        `refined` (offset measured to a fraction of a pixel).
-    """
-    ordered = order_by_time(manifest)
-    parts = [
-        _find_in_group(frames, group.reset_index(drop=True), params)
-        for _, group in ordered.groupby(_size_keys(ordered), sort=True)
-    ]
-    empty = pd.DataFrame(
-        {
-            "frame_a": pd.Series(dtype="str"),
-            "frame_b": pd.Series(dtype="str"),
-            **{name: pd.Series(dtype="float64") for name in ("dx_px", "dy_px", "score")},
-            **{name: pd.Series(dtype="float64") for name in ("correlation", "overlap")},
-            "refined": pd.Series(dtype="bool"),
-        }
-    )
-    parts = [part for part in parts if len(part)]
-    overlaps = pd.concat(parts, ignore_index=True) if parts else empty
-    _LOG.info("%d frames, %d overlapping pairs", len(manifest), len(overlaps))
-    return overlaps.sort_values(["frame_a", "frame_b"], ignore_index=True)
+_TREE_SLACK = 6.0
+_ANCHOR = 1e-9
+PIXEL_SIZE_STEP = 0.05
+_SETTINGS = ("magnification", "accelerating_voltage_kv", "instrument", "pixel_size_um")
 
 
 def build_mosaics(
@@ -169,130 +97,6 @@ def build_mosaics(
     return result, links
 
 
-def _find_in_group(frames: FrameSource, group: pd.DataFrame, params: MosaicParams) -> pd.DataFrame:
-    classes = group["class"].to_numpy()
-    reduced_nyx = _read_reduced(frames, group["frame_id"].tolist(), params)
-    width_px = int(group["width_px"].iloc[0])
-    bank = _bank_of_width(reduced_nyx, params.thumbnail_width_px, params.workers)
-    scale = width_px / bank.shape[1]
-    within = pairs_within(classes, params)
-    found = _find_links(bank, within, scale, params, "overlaps within classes")
-    coarse = _bank_of_width(reduced_nyx, params.coarse_width_px, params.workers)
-    suspects = pairs_across(classes, params)
-    hints = correlate_pairs(coarse, *suspects, params.workers, "overlaps across classes")
-    near = hints.score >= params.min_coarse_score
-    suspects = suspects[0][near], suspects[1][near]
-    crossing = _find_links(bank, suspects, scale, params, "suspect pairs")
-    component = find_components(len(classes), found.first, found.second)
-    gaps = pairs_between_mosaics(classes, component, params)
-    links = _join_links(found, crossing, _find_small_links(bank, gaps, scale, params))
-    shift_yx, refined = _refine_links(reduced_nyx, links, width_px, params)
-    return _links_table(group, links, shift_yx, refined)
-
-
-def _find_links(
-    bank: SpectrumBank,
-    pairs: tuple[IndexArray, IndexArray],
-    scale: float,
-    params: MosaicParams,
-    title: str,
-) -> _Links:
-    first, second = pairs
-    offsets = correlate_pairs(bank, first, second, params.workers, title)
-    high = offsets.score >= params.min_score
-    first, second = first[high], second[high]
-    correlation, shift_yx = unwrap_shifts(bank, first, second, offsets.shift_yx[high])
-    common = np.clip(1 - np.abs(shift_yx) / bank.shape, 0, 1).prod(axis=1)
-    links = _Links(first, second, shift_yx * scale, offsets.score[high], correlation)
-    return links.take((correlation >= params.min_correlation) & (common >= params.min_overlap))
-
-
-def _find_small_links(
-    bank: SpectrumBank, pairs: tuple[IndexArray, IndexArray], scale: float, params: MosaicParams
-) -> _Links:
-    score, shift_yx, correlation = correlate_padded(bank, *pairs, params)
-    links = _Links(*pairs, shift_yx * scale, score, correlation)
-    return links.take((score >= params.min_gap_score) & (correlation >= params.min_correlation))
-
-
-def _join_links(*parts: _Links) -> _Links:
-    names = [item.name for item in fields(_Links)]
-    return _Links(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
-
-
-def _refine_links(
-    reduced_nyx: NDArray[np.uint8], links: _Links, width_px: int, params: MosaicParams
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    scale = width_px / reduced_nyx.shape[2]
-    reach_px = max(4, round(1.5 * reduced_nyx.shape[2] / params.thumbnail_width_px))
-    chosen = np.flatnonzero(
-        choose_links(links.first, links.second, links.score, len(reduced_nyx), params.refined_links)
-    )
-    shift_yx = links.shift_yx.copy()
-    refined = np.zeros(len(shift_yx), dtype=bool)
-
-    def run(link: int) -> NDArray[np.float64] | None:
-        pair = reduced_nyx[links.first[link]], reduced_nyx[links.second[link]]
-        return refine_shift(*pair, links.shift_yx[link] / scale, reach_px)
-
-    with ThreadPoolExecutor(params.workers) as pool:
-        jobs = tqdm(
-            pool.map(run, chosen.tolist(), chunksize=32),
-            total=len(chosen),
-            desc="refine offsets",
-            disable=None,
-            leave=False,
-        )
-        for link, better_yx in zip(chosen, jobs, strict=True):
-            if better_yx is not None:
-                shift_yx[link], refined[link] = better_yx * scale, True
-    return shift_yx, refined
-
-
-def _read_reduced(
-    frames: FrameSource, frame_ids: list[str], params: MosaicParams
-) -> NDArray[np.uint8]:
-    def read(frame_id: str) -> NDArray[np.uint8]:
-        return reduce_frame(frames[frame_id], params.refine_width_px)
-
-    with ThreadPoolExecutor(params.workers) as pool:
-        jobs = tqdm(
-            pool.map(read, frame_ids), total=len(frame_ids), desc="thumbnails", disable=None
-        )
-        return np.stack(list(jobs))
-
-
-def _bank_of_width(reduced_nyx: NDArray[np.uint8], width_px: int, workers: int) -> SpectrumBank:
-    thumbnails = [reduce_frame(image_yx, width_px) for image_yx in reduced_nyx]
-    return build_spectrum_bank(np.stack(thumbnails), workers)
-
-
-def _links_table(
-    group: pd.DataFrame,
-    links: _Links,
-    shift_yx: NDArray[np.float64],
-    refined: NDArray[np.bool_],
-) -> pd.DataFrame:
-    """Order each pair by identity and lay the links down as a table."""
-    frame_ids = group["frame_id"].to_numpy()
-    extent_yx = group[["height_px", "width_px"]].iloc[0].to_numpy(np.float64)
-    first, second = frame_ids[links.first], frame_ids[links.second]
-    swap = first > second
-    sign = np.where(swap, -1.0, 1.0)
-    return pd.DataFrame(
-        {
-            "frame_a": pd.Series(np.where(swap, second, first), dtype="str"),
-            "frame_b": pd.Series(np.where(swap, first, second), dtype="str"),
-            "dx_px": sign * shift_yx[:, 1],
-            "dy_px": sign * shift_yx[:, 0],
-            "score": links.score,
-            "correlation": links.correlation,
-            "overlap": np.clip(1 - np.abs(shift_yx) / extent_yx, 0, 1).prod(axis=1),
-            "refined": refined,
-        }
-    )
-
-
 def _name_mosaics(classes: NDArray[np.object_], component: NDArray[np.int_]) -> NDArray[np.object_]:
     """Name the components of each class, numbered by the time of their first frame."""
     table = pd.DataFrame({"class": classes, "component": component})
@@ -302,9 +106,215 @@ def _name_mosaics(classes: NDArray[np.object_], component: NDArray[np.int_]) -> 
     )
 
 
-def _size_keys(manifest: pd.DataFrame) -> list[pd.Series]:
-    """Height, width and a number for pixel sizes that differ by small steps only."""
-    sizes = np.sort(manifest["pixel_size_um"].unique())
-    group = np.cumsum(np.r_[False, sizes[1:] > (1 + PIXEL_SIZE_STEP) * sizes[:-1]])
-    number = manifest["pixel_size_um"].map(dict(zip(sizes, group, strict=True)))
-    return [manifest["height_px"], manifest["width_px"], number]
+@dataclass(frozen=True)
+class Placement:
+    """Where the frames lie.
+
+    Parameters
+    ----------
+    position_yx
+        Top-left corner in its component, ``(N, 2)`` (px), smallest value 0.
+    component
+        Number of the connected component, ``(N,)``, in order of its first frame.
+    used
+        Whether a link agrees with the places, ``(P,)``.
+    residual_px
+        Distance between a link's offset and the places, ``(P,)``; not a number where the link's
+        frames are in two components.
+    """
+
+    position_yx: NDArray[np.float64]
+    component: NDArray[np.int_]
+    used: NDArray[np.bool_]
+    residual_px: NDArray[np.float64]
+
+
+def solve_positions(
+    n_frames: int,
+    first: IndexArray,
+    second: IndexArray,
+    shift_yx: NDArray[np.float64],
+    *,
+    score: NDArray[np.float64],
+    tolerance_px: NDArray[np.float64],
+) -> Placement:
+    """Solve for the places of all frames.
+
+    Parameters
+    ----------
+    n_frames
+        Number of frames N.
+    first, second
+        Linked frames, ``(P,)``.
+    shift_yx
+        Place of the second relative to the first, ``(P, 2)`` (px).
+    score
+        How sure each link is, ``(P,)``, positive.
+    tolerance_px
+        Largest residual that each link may have, ``(P,)`` (px).
+    """
+    rough_yx = _place_by_tree(n_frames, first, second, shift_yx, score)
+    used = _residuals(rough_yx, first, second, shift_yx) <= _TREE_SLACK * tolerance_px
+    position_yx = rough_yx
+    for _ in range(2):
+        position_yx = _place_by_least_squares(
+            n_frames, first[used], second[used], shift_yx[used], 1 / tolerance_px[used] ** 2
+        )
+        used = used & (_residuals(position_yx, first, second, shift_yx) <= tolerance_px)
+    position_yx = _place_by_least_squares(
+        n_frames, first[used], second[used], shift_yx[used], 1 / tolerance_px[used] ** 2
+    )
+    component = find_components(n_frames, first[used], second[used])
+    residual_px = _residuals(position_yx, first, second, shift_yx)
+    residual_px[component[first] != component[second]] = np.nan
+    return Placement(_shift_to_origin(position_yx, component), component, used, residual_px)
+
+
+def _place_by_tree(
+    n_frames: int,
+    first: IndexArray,
+    second: IndexArray,
+    shift_yx: NDArray[np.float64],
+    score: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    cost = coo_array((1.0 / score, (first, second)), shape=(n_frames, n_frames))
+    tree = minimum_spanning_tree(cost.tocsr())
+    offset = {(int(a), int(b)): value for a, b, value in zip(first, second, shift_yx, strict=True)}
+    position_yx = np.zeros((n_frames, 2))
+    seen = np.zeros(n_frames, dtype=bool)
+    for root in range(n_frames):
+        if seen[root]:
+            continue
+        order, parents = breadth_first_order(tree, root, directed=False)
+        seen[order] = True
+        for node in order[1:].tolist():
+            parent = int(parents[node])
+            known = offset.get((parent, node))
+            step = known if known is not None else -offset[(node, parent)]
+            position_yx[node] = position_yx[parent] + step
+    return position_yx
+
+
+def _place_by_least_squares(
+    n_frames: int,
+    first: IndexArray,
+    second: IndexArray,
+    shift_yx: NDArray[np.float64],
+    weight: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Minimise the weighted squares of all residuals; each component floats about 0."""
+    rows = np.tile(np.arange(len(first)), 2)
+    signs = np.repeat([-1.0, 1.0], len(first))
+    columns = np.concatenate([first, second])
+    design = csc_array(coo_array((signs, (rows, columns)), shape=(len(first), n_frames)))
+    scaled = design.T @ diags_array(weight)
+    anchor = _ANCHOR * max(1.0, float(weight.max(initial=0.0)))
+    normal = csc_array(scaled @ design + diags_array(np.full(n_frames, anchor)))
+    right = scaled @ shift_yx
+    return np.stack([np.asarray(spsolve(normal, right[:, axis])) for axis in (0, 1)], axis=1)
+
+
+def _residuals(
+    position_yx: NDArray[np.float64],
+    first: IndexArray,
+    second: IndexArray,
+    shift_yx: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    difference = position_yx[second] - position_yx[first] - shift_yx
+    return np.asarray(np.hypot(difference[:, 0], difference[:, 1]), dtype=np.float64)
+
+
+def find_components(n_frames: int, first: IndexArray, second: IndexArray) -> NDArray[np.int_]:
+    """Tell the connected component of each frame, numbered in order of their first frame.
+
+    Parameters
+    ----------
+    n_frames
+        Number of frames N.
+    first, second
+        Linked frames, ``(P,)``.
+
+    Returns
+    -------
+    ndarray
+        Component of each frame, ``(N,)``.
+    """
+    graph = coo_array((np.ones(len(first)), (first, second)), shape=(n_frames, n_frames))
+    labels: NDArray[np.int_] = connected_components(graph.tocsr(), directed=False)[1]
+    _, begins, inverse = np.unique(labels, return_index=True, return_inverse=True)
+    rank = np.empty(len(begins), dtype=int)
+    rank[np.argsort(begins)] = np.arange(len(begins))
+    return rank[inverse]
+
+
+def _shift_to_origin(
+    position_yx: NDArray[np.float64], component: NDArray[np.int_]
+) -> NDArray[np.float64]:
+    corner = np.full((component.max(initial=-1) + 1, 2), np.inf)
+    np.minimum.at(corner, component, position_yx)
+    return position_yx - corner[component]
+
+
+def order_by_time(manifest: pd.DataFrame) -> pd.DataFrame:
+    """Sort frames by class, then time, then running number.
+
+    A frame without a time takes that of the frame before it by running number.
+
+    Parameters
+    ----------
+    manifest
+        With `class`, `file` and `acquired_at`, in any order.
+    """
+    by_number = manifest.assign(_key=manifest["file"].map(_natural_key)).sort_values(
+        ["class", "_key"], kind="stable"
+    )
+    times = by_number.groupby("class")["acquired_at"].transform(lambda part: part.ffill().bfill())
+    rank = np.arange(len(by_number))
+    return (
+        by_number.assign(_time=times, _rank=rank)
+        .sort_values(["class", "_time", "_rank"], kind="stable")
+        .drop(columns=["_key", "_time", "_rank"])
+    )
+
+
+def assign_sessions(ordered: pd.DataFrame, params: MosaicParams) -> NDArray[np.object_]:
+    """Name the session of each frame, ``<class>/s01`` ....
+
+    A session ends where the class ends, after a pause of `session_gap_h`, or where an instrument
+    setting (magnification, voltage, instrument, pixel size, and as far as the sidecar says them
+    focus, brightness, contrast) changes.
+
+    Parameters
+    ----------
+    ordered
+        Frames in the order of `order_by_time`.
+    params
+        The pause.
+    """
+    classes = ordered["class"].to_numpy()
+    begins = np.r_[True, classes[1:] != classes[:-1]] if len(ordered) else np.zeros(0, bool)
+    gap_h = ordered["acquired_at"].ffill().diff().dt.total_seconds() / 3600
+    begins |= gap_h.fillna(0).abs().to_numpy() > params.session_gap_h
+    settings = pd.concat([ordered[list(_SETTINGS)], session_settings(ordered)], axis=1)
+    for name in settings:
+        begins |= _changes(settings[name], classes)
+    number = pd.Series(begins).groupby(classes).cumsum()
+    return np.array(
+        [f"{name}/s{count:02d}" for name, count in zip(classes, number, strict=True)], dtype=object
+    )
+
+
+def _changes(values: pd.Series, classes: NDArray[np.object_]) -> NDArray[np.bool_]:
+    filled = values.groupby(classes).transform(lambda part: part.ffill().bfill())
+    if pd.api.types.is_numeric_dtype(filled):
+        step = PIXEL_SIZE_STEP * filled.abs() if values.name == "pixel_size_um" else 0.0
+        changed = filled.diff().abs() > step
+    else:
+        changed = (filled != filled.shift()) & filled.notna() & filled.shift().notna()
+    return changed.fillna(False).to_numpy(dtype=bool)
+
+
+def _natural_key(file: str) -> tuple[tuple[int, str], ...]:
+    return tuple(
+        (int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", file)
+    )

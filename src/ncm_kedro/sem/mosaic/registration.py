@@ -3,7 +3,7 @@
 Kuglin, C. D., Hines, D. C. (1975), "The phase correlation image alignment method", Proc. IEEE
 Int. Conf. Cybernetics and Society, 163-165. The spectra are whitened, weighted with a band pass
 and correlated in batches; the height of the peak is given in standard deviations of the
-correlation surface, which for frames without common ground is close to Gaussian, so that the
+correlation surface, which for frames without common region is close to Gaussian, so that the
 highest of its n values is near sqrt(2 ln n).
 """
 
@@ -20,13 +20,17 @@ from numpy.typing import NDArray
 from scipy.signal.windows import tukey
 from tqdm import tqdm
 
+from ncm_kedro.params.sem_ingest import MosaicParams
+
 FloatArray = NDArray[np.float32]
 IndexArray = NDArray[np.intp]
-
 _BATCH = 128
 _TAPER = 0.15
 _LOW_CYCLES, _HIGH_CYCLES = 0.03, 0.25
 _BLUR_FINE_PX, _BLUR_COARSE_PX = 0.7, 5.0
+_PATCH_PX = 256
+_PADDED_BATCH = 16
+_PADDED_TAPER = 0.04
 
 
 @dataclass(frozen=True)
@@ -306,3 +310,135 @@ def band_weight(height: int, width: int) -> FloatArray:
     cycles = np.hypot(scipy.fft.fftfreq(height)[:, None], scipy.fft.rfftfreq(width)[None])
     band = np.exp(-((cycles / _HIGH_CYCLES) ** 2)) * (1 - np.exp(-((cycles / _LOW_CYCLES) ** 2)))
     return np.asarray(np.sqrt(band), dtype=np.float32)
+
+
+def refine_shift(
+    first_yx: NDArray[np.uint8],
+    second_yx: NDArray[np.uint8],
+    guess_yx: NDArray[np.float64],
+    reach_px: int,
+) -> NDArray[np.float64] | None:
+    """Measure a shift on patches from the middle of the common ground.
+
+    Parameters
+    ----------
+    first_yx, second_yx
+        Frames ``(h, w)``.
+    guess_yx
+        Shift known so far, ``(2,)`` (px).
+    reach_px
+        Largest error of the guess (px).
+
+    Returns
+    -------
+    ndarray or None
+        Shift ``(2,)`` (px) to a fraction of a pixel; None if the patches do not agree within
+        ``reach_px``.
+    """
+    whole = np.rint(guess_yx).astype(int)
+    here, there = common_windows(first_yx.shape, whole)
+    extents = [min(_PATCH_PX, window.stop - window.start) for window in here]
+    if min(extents) < 4 * reach_px:
+        return None
+    patches = [
+        image_yx[tuple(_middle(w, n) for w, n in zip(windows, extents, strict=True))]
+        for image_yx, windows in ((first_yx, here), (second_yx, there))
+    ]
+    height, width = extents
+    window_yx = np.outer(np.hanning(height), np.hanning(width)).astype(np.float32)
+    stack = np.stack([band_pass(patch) for patch in patches]) * window_yx
+    spectra = whiten(scipy.fft.rfft2(stack)) * band_weight(height, width)
+    surface = scipy.fft.irfft2(spectra[0] * spectra[1].conj(), s=(height, width))
+    rows = np.arange(-reach_px, reach_px + 1)
+    near = surface[np.ix_(rows % height, rows % width)]
+    y, x = np.unravel_index(int(near.argmax()), near.shape)
+    if not (0 < y < 2 * reach_px and 0 < x < 2 * reach_px):
+        return None
+    top = np.float64(near[y, x])
+    return np.array(
+        [
+            whole[0] + rows[y] + float(find_vertex(near[y - 1, x], top, near[y + 1, x])),
+            whole[1] + rows[x] + float(find_vertex(near[y, x - 1], top, near[y, x + 1])),
+        ]
+    )
+
+
+def _middle(window: slice, extent: int) -> slice:
+    start = window.start + (window.stop - window.start - extent) // 2
+    return slice(start, start + extent)
+
+
+def correlate_padded(
+    bank: SpectrumBank, first: IndexArray, second: IndexArray, params: MosaicParams
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Correlate pairs without wrapping.
+
+    Parameters
+    ----------
+    bank
+        Thumbnails of N frames.
+    first, second
+        Indices into the bank, ``(P,)``.
+    params
+        Least overlap, and threads.
+
+    Returns
+    -------
+    score
+        Peak in standard deviations of the normalised surface, ``(P,)``.
+    shift_yx
+        Place of the second in the first, whole thumbnail px, ``(P, 2)``.
+    correlation
+        Correlation coefficient of the common ground, ``(P,)``.
+    """
+    height, width = bank.shape
+    members, rows = np.unique(np.concatenate([first, second]), return_inverse=True)
+    spectra = _padded_spectra(bank.thumbnails_nyx[members])
+    gain_yx = _gain(height, width, params.min_gap_overlap)
+    score, correlation = np.zeros(len(first)), np.full(len(first), -1.0)
+    shift_yx = np.zeros((len(first), 2))
+    left, right = rows[: len(first)], rows[len(first) :]
+
+    def run(start: int) -> None:
+        part = slice(start, start + _PADDED_BATCH)
+        product = spectra[left[part]] * spectra[right[part]].conj()
+        surfaces = scipy.fft.irfft2(product, s=gain_yx.shape) * gain_yx
+        flat = surfaces.reshape(len(surfaces), -1)
+        place = flat.argmax(axis=1)
+        score[part] = flat[np.arange(len(flat)), place] / np.maximum(flat.std(axis=1), 1e-12)
+        y, x = np.divmod(place, 2 * width)
+        shift_yx[part, 0] = np.where(y < height, y, y - 2 * height)
+        shift_yx[part, 1] = np.where(x < width, x, x - 2 * width)
+
+    with ThreadPoolExecutor(params.workers) as pool:
+        list(pool.map(run, range(0, len(first), _PADDED_BATCH)))
+    for pair in np.flatnonzero(score >= params.min_gap_score):
+        correlation[pair] = correlate_common(
+            bank.thumbnails_nyx[first[pair]],
+            bank.thumbnails_nyx[second[pair]],
+            shift_yx[pair].astype(int),
+            min_fraction=params.min_gap_overlap,
+        )
+    return score, shift_yx, correlation
+
+
+def _padded_spectra(thumbnails_nyx: FloatArray) -> NDArray[np.complex64]:
+    n, height, width = thumbnails_nyx.shape
+    window_yx = taper(height, width, _PADDED_TAPER)
+    weight = band_weight(2 * height, 2 * width)
+    spectra = np.empty((n, 2 * height, width + 1), np.complex64)
+    for number, image_yx in enumerate(thumbnails_nyx):
+        spectrum = scipy.fft.rfft2(image_yx * window_yx, s=(2 * height, 2 * width))
+        spectra[number] = whiten(spectrum) * weight
+    return spectra
+
+
+def _gain(height: int, width: int, min_overlap: float) -> FloatArray:
+    """One over the square root of the common share at each shift; 0 below the least overlap."""
+    y = np.abs(scipy.fft.fftfreq(2 * height) * 2 * height)
+    x = np.abs(scipy.fft.fftfreq(2 * width) * 2 * width)
+    share = np.clip(1 - y / height, 0, 1)[:, None] * np.clip(1 - x / width, 0, 1)[None]
+    known = share >= min_overlap
+    gain = np.zeros_like(share)
+    gain[known] = 1 / np.sqrt(share[known])
+    return np.asarray(gain, dtype=np.float32)

@@ -1,7 +1,4 @@
-"""How well experts and model do on the same pictures, and whether the difference can be chance.
-
-What a survey found, in numbers and in words.
-"""
+"""Scores of experts and model on the same images, and tests of their difference."""
 
 from __future__ import annotations
 
@@ -15,8 +12,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from ncm_kedro.params.sem_classify import SurveyScoreParams
-from ncm_kedro.sem.survey.answers import EXPERT, MODEL
-from ncm_kedro.sem.survey.draw import SPLITS_BY_PREFERENCE, Survey
+from ncm_kedro.sem.experiments.survey import EXPERT, MODEL, SPLITS_BY_PREFERENCE, Survey
 
 ASPECTS = ("class", "composition", "state")
 SCORE_COLUMNS = (
@@ -27,7 +23,6 @@ COMPARISON_COLUMNS = (
     "p_holm", "test",
 )  # fmt: skip
 MEAN, ALL_CLASSES = "mean", "all"
-
 PUBLISHED: dict[str, Any] = {
     "source": "Oh et al. 2024, section 'Performance of CNN' and Fig. 2c",
     "experts": 14,

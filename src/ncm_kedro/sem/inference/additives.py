@@ -1,9 +1,7 @@
-"""Frames of electrodes that a classifier never saw, crop by crop.
+"""New electrodes: frames of conditions that a classifier never saw, crop by crop.
 
 A condition is what an electrode has that those of the training set had not: an additive, as the
 class name carries it behind ``__``, or any other text.
-
-Test crops of the training set, to set new electrodes beside them.
 """
 
 from __future__ import annotations
@@ -36,11 +34,9 @@ from ncm_kedro.sem.inference.classify import (
     FramePrediction,
     build_frame_classifier,
 )
-from ncm_kedro.sem.io.frames import FrameRecord, RawFrames
-from ncm_kedro.sem.io.labels import ADDITIVE_SEPARATOR, ClassLabel
+from ncm_kedro.sem.io.frames import ADDITIVE_SEPARATOR, ClassLabel, FrameRecord, RawFrames
 
 CONDITION_COLUMN = "condition"
-
 _LOG = logging.getLogger(__name__)
 _TYPES = {
     "prediction_set": "str",
@@ -50,6 +46,8 @@ _TYPES = {
     "energy": "float64",
     "feature_distance": "float64",
 }
+_CHECKED_CROPS = 8
+_TOLERANCE = 0.02
 
 
 def name_conditions(raw: RawFrames) -> dict[str, str]:
@@ -244,10 +242,6 @@ def _join(tables: list[pd.DataFrame]) -> pd.DataFrame:
     ]  # fmt: skip
     ordered = joined[[*first, *(name for name in joined.columns if name not in first)]]
     return ordered.sort_values("crop_id", ignore_index=True)
-
-
-_CHECKED_CROPS = 8
-_TOLERANCE = 0.02
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Trainings of the studies; what is finished is kept and never trained again.
+"""Cached trainings of the studies.
 
 A result lies in a file named by a digest of everything that it depends on: frames, crops and the
 settings of the model. Studies that share a point share its training.
@@ -7,17 +7,20 @@ settings of the model. Studies that share a point share its training.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import logging
 import shutil
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ncm_kedro.errors import ModelError
+from ncm_kedro.atomic_write import write_atomic
+from ncm_kedro.errors import ModelError, StoreError
 from ncm_kedro.learning.models.classifier import (
     ClassifierSettings,
     SemClassifier,
@@ -30,8 +33,7 @@ from ncm_kedro.learning.training.fitting import build_network_for, train_classif
 from ncm_kedro.learning.training.train import FitResult
 from ncm_kedro.params.crop_augment import CropParams
 from ncm_kedro.params.sem_studies import TEXTURE, SemStudiesParams, TransferModel
-from ncm_kedro.sem.crops.crop_set import CropSet
-from ncm_kedro.sem.experiments.cache import cache_textures, read_cached, write_cached
+from ncm_kedro.sem.crops.crop_set import SPLITS, CropSet
 from ncm_kedro.sem.experiments.studies import SkippedPoint, StudyPoint
 from ncm_kedro.sem.experiments.study_crops import (
     StudyCrops,
@@ -39,8 +41,10 @@ from ncm_kedro.sem.experiments.study_crops import (
     digest_crops,
     select_crops,
 )
+from ncm_kedro.sem.inference.evaluation import measure_textures
 
 _LOG = logging.getLogger(__name__)
+_T = TypeVar("_T")
 _VERSION = 1  # raise it when the same crops and settings would give another result
 _EPOCH_FIELDS = (
     "epoch",
@@ -51,6 +55,85 @@ _EPOCH_FIELDS = (
     "validation_balanced_accuracy",
     "seconds",
 )
+
+
+def read_cached(path: Path, parse: Callable[[dict[str, Any]], _T]) -> _T | None:
+    """Return a result that is kept; None where there is none that can be read.
+
+    Parameters
+    ----------
+    path
+        Where it is kept.
+    parse
+        Turns what the file holds into the result; it may raise on a damaged file.
+    """
+    try:
+        return parse(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError):
+        _LOG.warning("%s cannot be read and is made again", path)
+        return None
+
+
+def write_cached(path: Path, result: Mapping[str, Any]) -> None:
+    """Keep a result, whole or not at all.
+
+    Parameters
+    ----------
+    path
+        Where to.
+    result
+        Ready for JSON.
+
+    Raises
+    ------
+    StoreError
+        It cannot be written.
+    """
+    _write_store(path, json.dumps(result).encode())
+
+
+def cache_textures(crop_set: CropSet, path: Path) -> NDArray[np.float32]:
+    """Measure the texture of all crops once, and keep it.
+
+    Parameters
+    ----------
+    crop_set
+        Frames and crops.
+    path
+        Where to, named by everything that the textures depend on.
+
+    Returns
+    -------
+    ndarray, (N, F)
+        The crops of training, validation and test, one after the other.
+
+    Raises
+    ------
+    StoreError
+        It cannot be written.
+    """
+    if path.is_file():
+        return np.asarray(np.load(path), dtype=np.float32)
+    features = np.concatenate([measure_textures(crop_set, split) for split in SPLITS])
+    buffer = io.BytesIO()
+    np.save(buffer, features)
+    _write_store(path, buffer.getvalue())
+    return features
+
+
+def _write_store(path: Path, content: bytes) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, content)
+    except OSError as error:
+        raise StoreError(
+            path,
+            found=f"a result that cannot be written ({error.strerror})",
+            expected="a folder that can be written to, with room",
+            action="free disk space, then run again: what is finished is kept",
+        ) from error
 
 
 @dataclass(frozen=True)
