@@ -21,9 +21,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
+
 from ncm_kedro.learning.data.frame_bank import FrameBank, build_frame_bank
 from ncm_kedro.learning.data.loader import CropIndex, CropLoader
-from PIL import Image
 
 CROP_PX, INPUT_PX, BANNER_PX = 300, 224, 64
 

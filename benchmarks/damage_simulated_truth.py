@@ -52,7 +52,7 @@ from ncm_kedro.params.damage_attribution import (
 )
 from ncm_kedro.params.synthesise import ParticleTableParams
 from ncm_kedro.params.tomo_phantoms import DamageLawParams
-from ncm_kedro.synthetic.tables.tables import draw_particle_tables
+from ncm_kedro.synthetic.particle_tables import draw_particle_tables
 
 DRIVERS = {"z_um": -1, "contact": 1, "volume_um3": 1}
 """Planted drivers and their signs."""

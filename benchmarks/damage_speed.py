@@ -42,7 +42,7 @@ from ncm_kedro.params.damage_attribution import (
     DamageTableParams,
 )
 from ncm_kedro.params.synthesise import ParticleTableParams
-from ncm_kedro.synthetic.tables.tables import draw_particle_tables
+from ncm_kedro.synthetic.particle_tables import draw_particle_tables
 
 FloatArray = NDArray[np.float64]
 Answer = TypeVar("Answer")

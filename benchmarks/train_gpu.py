@@ -24,12 +24,12 @@ from pathlib import Path
 import numpy as np
 import timm
 import torch
-from ncm_kedro.learning.data.frame_bank import build_frame_bank
-from ncm_kedro.learning.data.loader import CropIndex, CropLoader, choose_device, choose_precision
 from PIL import Image
 from torch import nn
 from torch.nn import functional
 
+from ncm_kedro.learning.data.frame_bank import build_frame_bank
+from ncm_kedro.learning.data.loader import CropIndex, CropLoader, choose_device, choose_precision
 from ncm_kedro.learning.training.optimisation import build_optimiser
 from ncm_kedro.params.tune_train import AugmentParams, TrainParams
 

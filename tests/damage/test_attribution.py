@@ -16,7 +16,7 @@ from ncm_kedro.params.damage_attribution import (
 )
 from ncm_kedro.params.synthesise import ParticleTableParams
 from ncm_kedro.params.tomo_phantoms import DamageLawParams
-from ncm_kedro.synthetic.tables.tables import draw_particle_tables
+from ncm_kedro.synthetic.particle_tables import draw_particle_tables
 
 FOREST = DamageForestParams(trees=15, max_leaves=32)
 FEW = AttributionParams(

@@ -24,7 +24,7 @@ from ncm_kedro.errors import StoreError
 from ncm_kedro.params.sem_ingest import LabelParams, PixelSizeParams, ReadingParams
 from ncm_kedro.sem.io.frames import FrameSource
 from ncm_kedro.sem.io.reading import plan_decoding
-from ncm_kedro.synthetic.sem.banner import draw_banner
+from ncm_kedro.synthetic.sem.acquisition import draw_banner
 
 READING = ReadingParams(pixel_size=PixelSizeParams(fallback_um=0.3))
 SIDECAR = (

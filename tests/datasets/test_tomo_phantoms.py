@@ -15,7 +15,7 @@ from kedro.io import DatasetError
 from ncm_kedro.datasets.tomograms.phantoms import SyntheticTomogramFolder
 from ncm_kedro.errors import StoreError
 from ncm_kedro.params.tomo_phantoms import PackingParams, TomoPhantomParams, TomoSampleParams
-from ncm_kedro.synthetic.tomo.writing import plan_phantoms
+from ncm_kedro.synthetic.tomo.volume import plan_phantoms
 
 PARAMS = TomoPhantomParams(
     shape_zyx=(18, 20, 24),

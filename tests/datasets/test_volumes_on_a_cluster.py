@@ -19,7 +19,7 @@ from ncm_kedro.params.tomo_segment import (
     TomoInstanceParams,
     TomoVolumeParams,
 )
-from ncm_kedro.synthetic.tomo.writing import plan_phantoms, write_phantom
+from ncm_kedro.synthetic.tomo.volume import plan_phantoms, write_phantom
 from ncm_kedro.tomo.detector.detector import load_detector
 from ncm_kedro.tomo.fusion.fusion import plan_probability
 from ncm_kedro.tomo.instances.instances import plan_labels

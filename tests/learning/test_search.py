@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 import timm
 import torch
-from ncm_kedro.learning.data.frame_bank import build_frame_bank
-from ncm_kedro.learning.data.loader import CropIndex
 from ray import cloudpickle
 from torch import nn
 
 from ncm_kedro.errors import ModelError
+from ncm_kedro.learning.data.frame_bank import build_frame_bank
+from ncm_kedro.learning.data.loader import CropIndex
 from ncm_kedro.learning.search import search as search_module
 from ncm_kedro.learning.search.search import SearchData, SearchResult, search_settings
 from ncm_kedro.learning.search.trials import PersistentASHA, apply_trial, draw_trials, retire_trial

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import timm
 import torch
-from ncm_kedro.learning.data.frame_bank import FrameBank, build_frame_bank
-from ncm_kedro.learning.data.loader import CropIndex, CropLoader
 from torch import nn
 
 from ncm_kedro.errors import ModelError, SettingsError
+from ncm_kedro.learning.data.frame_bank import FrameBank, build_frame_bank
+from ncm_kedro.learning.data.loader import CropIndex, CropLoader
 from ncm_kedro.learning.training.optimisation import (
     WeightAverage,
     blend_batch,

@@ -23,7 +23,7 @@ from ncm_kedro.params.synthesise import ParticleTableParams
 from ncm_kedro.particles.measure.plan import ParticleTables
 from ncm_kedro.pipelines.damage_attribution import create_pipeline
 from ncm_kedro.pipelines.damage_attribution.pipeline import FIGURES, TABLES
-from ncm_kedro.synthetic.tables.tables import draw_particle_tables
+from ncm_kedro.synthetic.particle_tables import draw_particle_tables
 
 CONF = Path(__file__).parents[2] / "conf" / "base" / "damage_attribution" / "catalog.yml"
 PARAMS = {

@@ -6,7 +6,7 @@ from PIL import Image
 
 from ncm_kedro.params.sem_ingest import BannerParams
 from ncm_kedro.sem.io.banner import find_background, measure_banner
-from ncm_kedro.synthetic.sem.banner import draw_banner
+from ncm_kedro.synthetic.sem.acquisition import draw_banner
 
 PARAMS = BannerParams()
 

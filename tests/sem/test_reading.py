@@ -15,7 +15,7 @@ from ncm_kedro.sem.io.reading import (
     read_micrograph,
     scale_depth,
 )
-from ncm_kedro.synthetic.sem.banner import draw_banner
+from ncm_kedro.synthetic.sem.acquisition import draw_banner
 
 PARAMS = ReadingParams(pixel_size=PixelSizeParams(fallback_um=0.25))
 

@@ -19,7 +19,7 @@ from ncm_kedro.sem.io.banner import (
 from ncm_kedro.sem.io.glyphs import read_words
 from ncm_kedro.sem.io.reading import read_micrograph
 from ncm_kedro.sem.io.sidecar import Sidecar, read_sidecar
-from ncm_kedro.synthetic.sem.banner import draw_banner, place_scale_bar
+from ncm_kedro.synthetic.sem.acquisition import draw_banner, place_scale_bar
 
 PARAMS = PixelSizeParams()
 GLYPHS = PARAMS.max_glyph_distance

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ncm_kedro.errors import SettingsError
-from ncm_kedro.synthetic.sem.banner import draw_banner, place_scale_bar
+from ncm_kedro.synthetic.sem.acquisition import draw_banner, place_scale_bar
 
 MOMENT = datetime(2019, 9, 2, 0, 9)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ncm_kedro.synthetic.sem.acquisition import draw_recordings
-from ncm_kedro.synthetic.sem.banner import corrupt_sidecar, write_korean_date, write_sidecar
+from ncm_kedro.synthetic.sem.acquisition import corrupt_sidecar, write_korean_date, write_sidecar
+from ncm_kedro.synthetic.sem.plan import draw_recordings
 
 MOMENT = datetime(2019, 12, 3, 20, 14, 33, 569924)
 

@@ -12,8 +12,7 @@ from PIL import Image
 
 from ncm_kedro.errors import StoreError
 from ncm_kedro.params.synthesise import SynthesiseSemParams
-from ncm_kedro.synthetic.sem.frames import SyntheticFrame, iter_sem_frames
-from ncm_kedro.synthetic.sem.writing import write_sem_frames
+from ncm_kedro.synthetic.sem.frames import SyntheticFrame, iter_sem_frames, write_sem_frames
 
 
 @pytest.fixture(scope="module")

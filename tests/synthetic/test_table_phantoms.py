@@ -29,19 +29,19 @@ from ncm_kedro.params.tomo_phantoms import DamageLawParams
 from ncm_kedro.particles.columns import ATTRIBUTE_NAMES, IDENTITY_COLUMNS
 from ncm_kedro.particles.measure import axes as neighbours
 from ncm_kedro.particles.measure.axes import find_angles
-from ncm_kedro.synthetic.tables.columns import UNCERTAINTY_SHARES
-from ncm_kedro.synthetic.tables.electrode import (
-    Electrode,
-    list_contacts,
-    measure_density,
-    pack_electrode,
-)
-from ncm_kedro.synthetic.tables.tables import (
+from ncm_kedro.synthetic.particle_tables import (
     DRIVERS,
     TABLE_COLUMNS,
     ParticleTablePhantom,
     draw_neighbour_noise,
     draw_particle_tables,
+)
+from ncm_kedro.synthetic.table_columns import UNCERTAINTY_SHARES
+from ncm_kedro.synthetic.table_electrode import (
+    Electrode,
+    list_contacts,
+    measure_density,
+    pack_electrode,
 )
 
 LAW = ["depth", "contact", "size"]

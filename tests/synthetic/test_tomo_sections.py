@@ -8,8 +8,8 @@ from pydantic import ValidationError
 from scipy.ndimage import binary_fill_holes, label
 
 from ncm_kedro.params.tomo_phantoms import TomoSectionParams
-from ncm_kedro.synthetic.tomo.noise import draw_cells, draw_smooth, draw_streaks
 from ncm_kedro.synthetic.tomo.outlines import ANGLES, draw_waves
+from ncm_kedro.synthetic.tomo.section_imaging import draw_cells, draw_smooth, draw_streaks
 from ncm_kedro.synthetic.tomo.sections import TrainingSection, number_labels, training_section
 
 SEEDS = range(12)

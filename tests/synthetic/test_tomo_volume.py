@@ -10,15 +10,15 @@ import pytest
 from pydantic import ValidationError
 
 from ncm_kedro.params.tomo_phantoms import DamageLawParams, TomoPhantomParams, TomoSampleParams
-from ncm_kedro.synthetic.tomo.imaging import draw_view
-from ncm_kedro.synthetic.tomo.noise import render_scene
-from ncm_kedro.synthetic.tomo.packing import (
+from ncm_kedro.synthetic.tomo.imaging import draw_view, render_scene
+from ncm_kedro.synthetic.tomo.scene import (
+    Scene,
     draw_directions,
+    find_contacts,
     pack_ellipsoids,
     reach_ellipsoids,
     simulate_damage,
 )
-from ncm_kedro.synthetic.tomo.scene import Scene, find_contacts
 from ncm_kedro.synthetic.tomo.solids import Solids, measure_damage
 from ncm_kedro.synthetic.tomo.volume import (
     Slab,

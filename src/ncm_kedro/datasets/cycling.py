@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 from kedro.io import AbstractDataset
 
+from ncm_kedro.atomic_write import write_atomic
 from ncm_kedro.datasets.wrappers import raise_read_only
 from ncm_kedro.electrochemistry.sheets import READERS
 from ncm_kedro.electrochemistry.summary import Cell, CyclingFile, RawCycling
@@ -101,7 +102,8 @@ class SyntheticCyclingFolder(AbstractDataset[SyntheticCells, RawCycling]):
     def save(self, data: SyntheticCells) -> None:
         """Write the files and ``cells.csv``, then the truth."""
         write_cycling_files(data, self._filepath)
-        data.truth.to_parquet(self._filepath.with_name(f"{self._filepath.name}_truth.parquet"))
+        truth = self._filepath.with_name(f"{self._filepath.name}_truth.parquet")
+        write_atomic(truth, data.truth.to_parquet())
 
     def load(self) -> RawCycling:
         """List the folder."""

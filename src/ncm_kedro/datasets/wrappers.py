@@ -169,7 +169,6 @@ class LineageFolder(AbstractDataset[Mapping[str, RunRecord], dict[str, RunRecord
         """Write each record whole or not at all."""
         for name, record in data.items():
             file = self._path / f"{name}{_SUFFIX}"
-            file.parent.mkdir(parents=True, exist_ok=True)
             write_atomic(file, record.model_dump_json(indent=1).encode())
 
     def _exists(self) -> bool:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from ncm_kedro.atomic_write import write_atomic
 from ncm_kedro.errors import StoreError
 from ncm_kedro.params.cycling import SyntheticCyclingParams
-from ncm_kedro.synthetic.sem.writing import MARKER
+from ncm_kedro.synthetic.sem.frames import MARKER
 
 FloatArray = NDArray[np.float64]
 

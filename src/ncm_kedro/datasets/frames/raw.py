@@ -12,11 +12,11 @@ from typing import Any
 import pandas as pd
 from kedro.io import AbstractDataset
 
+from ncm_kedro.atomic_write import write_atomic
 from ncm_kedro.datasets.wrappers import raise_read_only
 from ncm_kedro.errors import NcmError, TableError
 from ncm_kedro.sem.io.frames import FrameRecord, RawFrames, RejectedFile
-from ncm_kedro.synthetic.sem.frames import SyntheticFrame
-from ncm_kedro.synthetic.sem.writing import write_sem_frames
+from ncm_kedro.synthetic.sem.frames import SyntheticFrame, write_sem_frames
 
 FRAME_TABLE = "frames.csv"
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff"})
@@ -254,7 +254,7 @@ class SyntheticFrameFolder(AbstractDataset[Iterable[SyntheticFrame], RawFrames])
     def save(self, data: Iterable[SyntheticFrame]) -> None:
         """Write the frames, one at a time, then their truth."""
         truth = write_sem_frames(data, self._filepath)
-        truth.to_parquet(self.truth_path)
+        write_atomic(self.truth_path, truth.to_parquet())
 
     def load(self) -> RawFrames:
         """List the folder."""

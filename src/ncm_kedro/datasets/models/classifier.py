@@ -5,7 +5,6 @@ The SEM classifier in the MLflow model registry.
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,8 +22,9 @@ from mlflow.types import ColSpec, DataType, Schema
 from numpy.typing import NDArray
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
+from ncm_kedro.atomic_write import write_atomic
 from ncm_kedro.datasets.models.versions import tag_version
 from ncm_kedro.errors import ModelError
 from ncm_kedro.learning.evaluation.ood import OODDetector
@@ -39,13 +39,11 @@ _DETECTOR_ARRAYS = ("reference_nd", "location", "spread")
 
 
 def write_classifier(path: Path, classifier: SemClassifier) -> None:
-    """Write the file beside its place and move it there, so that a kill leaves the old one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
+    """Write the file atomically."""
     arrays = classifier.weights | _pack_detector(classifier.detector)
     contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    save_file(contiguous, partial, {_SETTINGS_KEY: classifier.settings.model_dump_json()})
-    os.replace(partial, path)
+    header = {_SETTINGS_KEY: classifier.settings.model_dump_json()}
+    write_atomic(path, save(contiguous, header))
 
 
 def read_classifier(path: Path) -> SemClassifier:

@@ -20,6 +20,7 @@ from mlflow.models import ModelSignature
 from mlflow.tracking import MlflowClient
 from mlflow.types import ColSpec, DataType, Schema
 
+from ncm_kedro.atomic_write import replace_folder
 from ncm_kedro.datasets.models.versions import tag_version
 from ncm_kedro.errors import ModelError
 from ncm_kedro.learning.evaluation.promotion import Promotion
@@ -194,9 +195,7 @@ class DetectorFolderDataset(AbstractDataset[Path, Detector]):
         partial = self._filepath.with_name(f"{self._filepath.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
         shutil.copytree(data, partial)
-        if self._filepath.is_dir():
-            shutil.rmtree(self._filepath)
-        partial.rename(self._filepath)
+        replace_folder(partial, self._filepath)
 
     def load(self) -> Detector:
         """Load the detector.

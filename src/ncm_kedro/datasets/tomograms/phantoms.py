@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from ncm_kedro.datasets.files import lock_store
 from ncm_kedro.datasets.tomograms.raw import RawTomogramFolder, RawTomograms
 from ncm_kedro.errors import StoreError
-from ncm_kedro.synthetic.tomo.writing import PhantomPlan, list_files, write_phantom
+from ncm_kedro.synthetic.tomo.volume import PhantomPlan, list_files, write_phantom
 
 LABELS_ENDING = "_labels.tif"
 PARTICLES_ENDING = "_particles.parquet"

@@ -23,6 +23,7 @@ import numpy as np
 from ray.tune import Callback
 from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 
+from ncm_kedro.atomic_write import write_atomic
 from ncm_kedro.errors import SettingsError
 from ncm_kedro.learning.training.records import read_checkpoint
 from ncm_kedro.learning.training.train import EpochRecord
@@ -75,9 +76,7 @@ def retire_trial(search_dir: Path, number: int) -> None:
     folder = trial_folder(search_dir, number)
     state = read_checkpoint(folder / "last.pt")
     if state is not None:
-        partial = folder / "curve.partial"
-        partial.write_text(json.dumps(state["history"]), encoding="utf-8")
-        partial.replace(folder / "curve.json")
+        write_atomic(folder / "curve.json", json.dumps(state["history"]).encode())
     for name in ("last.pt", "best.pt"):
         (folder / name).unlink(missing_ok=True)
 
@@ -229,9 +228,7 @@ class PersistentASHA(AsyncHyperBandScheduler):
     def _remember(self) -> None:
         rungs = [bracket._rungs for bracket in self._brackets]
         memory = {"rungs": rungs, "stopped_at": self._stopped_at}
-        partial = self.state_path.with_suffix(".partial")
-        partial.write_text(json.dumps(memory), encoding="utf-8")
-        partial.replace(self.state_path)
+        write_atomic(self.state_path, json.dumps(memory).encode())
 
     def _recall(self) -> None:
         self._is_recalled = True

@@ -5,7 +5,6 @@ Checkpoints that are either whole or absent.
 
 from __future__ import annotations
 
-import os
 import pickle
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from zipfile import BadZipFile
 import torch
 from torch import nn
 
+from ncm_kedro.atomic_write import open_atomic
 from ncm_kedro.errors import ModelError
 from ncm_kedro.learning.data.crop_index import Batch
 
@@ -73,25 +73,17 @@ class FitResult:
 
 
 def write_checkpoint(state: dict[str, Any], path: Path) -> None:
-    """Write `state` (tensors, numbers, texts, lists and dicts of these) beside `path`, then rename.
-
-    A reader or a killed run sees the old file or the new one, never half a file.
+    """Write `state` (tensors, numbers, texts, lists and dicts of these) atomically.
 
     Raises
     ------
     ModelError
         The folder cannot be written to, or the disk is full.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as stream:
+        with open_atomic(path) as stream:
             torch.save(state, stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(path)
     except (OSError, RuntimeError) as error:
-        partial.unlink(missing_ok=True)
         raise ModelError(
             path,
             found=f"the checkpoint cannot be written ({error})",

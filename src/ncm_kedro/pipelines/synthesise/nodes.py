@@ -9,7 +9,7 @@ from ncm_kedro.params.synthesise import SynthesiseSemParams
 from ncm_kedro.params.tomo_phantoms import TomoPhantomParams
 from ncm_kedro.synthetic.cycling import SyntheticCells, make_cells
 from ncm_kedro.synthetic.sem.frames import SyntheticFrame, iter_sem_frames
-from ncm_kedro.synthetic.tomo.writing import PhantomPlan, plan_phantoms
+from ncm_kedro.synthetic.tomo.volume import PhantomPlan, plan_phantoms
 
 
 class FrameStream:

@@ -125,7 +125,6 @@ def cache_textures(crop_set: CropSet, path: Path) -> NDArray[np.float32]:
 
 def _write_store(path: Path, content: bytes) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, content)
     except OSError as error:
         raise StoreError(

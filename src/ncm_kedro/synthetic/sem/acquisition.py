@@ -1,110 +1,246 @@
-"""How a field of view becomes a frame: settings of a session, exposure, noise."""
+"""What the microscope and its software make of a field of view: grey levels, banner, sidecar."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
 
 import cv2
+import matplotlib as mpl
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
 
+from ncm_kedro.errors import SettingsError
+from ncm_kedro.params.synthesise import BANNER_PX
 from ncm_kedro.synthetic.sem.particles import Float
+from ncm_kedro.synthetic.sem.plan import Recording
+
+_TEXT_GREY = 255
+_BAR_GREY = 235
+_BULLET_GREY = 45
+_FONT_PX = 21
+_FONT_WIDTH = 0.89
+"""Width of the vendor's letters over those of DejaVu Sans."""
+
+_WIDE_FIELDS_X = (43, 295, 428, 568, 705)
+"""Left edges in px of the first row's fields in a frame 1280 px wide."""
+
+_BAR_TOP, _END_TICK_PX, _MINOR_TICK_PX, _TICK_WIDTH = 15, 9, 6, 7
 
 
 @dataclass(frozen=True)
-class Recording:
-    """Settings of the microscope during one session, and what they do to the grey values.
+class ScaleBar:
+    """Where a scale bar was drawn.
 
     Attributes
     ----------
-    session
-        Name of the session.
-    mean_grey, grey_spread
-        Mean and standard deviation of the grey levels (0-255) of a plain electrode.
-    defocus_px
-        Standard deviation of the focus blur in px.
-    noise_grey
-        Standard deviation of the shot noise at mean grey.
-    focus, brightness, contrast, detector, collector, spot_size, stig_x, stig_y, gun_align
-        Settings in the vendor's units.
-    emission_ua
-        Emission current in uA.
+    length_um
+        Length that is printed, in um.
+    first_tick_x_px, last_tick_x_px
+        Centres of the first and the last tick in the frame, in px.
     """
 
-    session: str
-    mean_grey: float
-    grey_spread: float
-    defocus_px: float
-    noise_grey: float
-    focus: int
-    brightness: int
-    contrast: int
-    detector: int
-    collector: int
-    spot_size: int
-    stig_x: int
-    stig_y: int
-    gun_align: int
-    emission_ua: int
+    length_um: int
+    first_tick_x_px: float
+    last_tick_x_px: float
 
 
-def draw_recordings(names: Sequence[str], rng: np.random.Generator) -> list[Recording]:
-    """Draw the settings of sessions, spread evenly over their ranges and all different.
-
-    Brightness and contrast settings follow from mean and spread of the grey levels, and contrast
-    amplifies the noise; focus and the others are drawn on their own, as a sample's height is.
-    """
-    count = len(names)
-    levels = np.stack([(rng.permutation(count) + 0.5) / count for _ in range(8)], axis=1)
-    return [_scale_recording(name, row) for name, row in zip(names, levels, strict=True)]
-
-
-def _scale_recording(name: str, level: NDArray[np.float64]) -> Recording:
-    """Scale eight numbers in 0-1 to the ranges seen in the published sidecars."""
-    mean_grey, grey_spread = 72 + 66 * level[0], 24 + 26 * level[1]
-    return Recording(
-        session=name,
-        mean_grey=float(mean_grey),
-        grey_spread=float(grey_spread),
-        defocus_px=float(0.7 + 0.5 * level[2]),
-        noise_grey=float(grey_spread * (0.10 + 0.10 * level[3])),
-        focus=round(1862 + 470 * level[4]),
-        brightness=round(68 + 37 * level[0]),
-        contrast=round(-169 + 231 * level[1]),
-        detector=round(105 + 72 * level[5]),
-        collector=round(88 + 156 * level[6]),
-        spot_size=round(127 - 40 * level[3]),
-        stig_x=round(-2 + 2 * level[7]),
-        stig_y=round(-6 + 7 * level[7]),
-        gun_align=round(-9 + 9 * level[5]),
-        emission_ua=110 if level[6] > 0.5 else 120,
-    )
-
-
-def assign_own_sessions(
-    class_count: int, series_count: int, confound: float, rng: np.random.Generator
-) -> NDArray[np.bool_]:
-    """Choose the series that are recorded in their class's own session.
+def place_scale_bar(width_px: int, pixel_size_um: float) -> ScaleBar:
+    """Place the longest round scale bar that fits into the right part of the banner.
 
     Parameters
     ----------
-    class_count, series_count
-        Classes, and series of each.
-    confound
-        Expected share of tied series, 0-1.
-    rng
-        Source of randomness.
+    width_px
+        Width of the frame.
+    pixel_size_um
+        Edge of a pixel in um; the bar's tick centres are its length over this apart.
+
+    Raises
+    ------
+    SettingsError
+        If not even 1 um fits.
+    """
+    right = width_px - (98 if width_px >= 1200 else 40)
+    room = 0.62 * width_px - 10 if width_px < 1200 else 0.36 * width_px
+    for length_um in (1000, 500, 200, 100, 50, 20, 10, 5, 2, 1):
+        length_px = length_um / pixel_size_um
+        if length_px <= room:
+            return ScaleBar(
+                length_um, round(right - length_px) + 0.0, round(right - length_px) + length_px
+            )
+    raise SettingsError(
+        "pixel_size_um",
+        found=f"{pixel_size_um} um in a frame {width_px} px wide",
+        expected="a frame at least a few micrometres wide",
+        action="raise pixel_size_um or width_px",
+    )
+
+
+def draw_banner(
+    width_px: int,
+    pixel_size_um: float,
+    acquired_at: datetime,
+    *,
+    voltage_kv: float = 20.0,
+    magnification: float = 500.0,
+    working_distance_mm: float = 5.0,
+) -> NDArray[np.uint8]:
+    """Draw a data banner in the style of the SNE-4500M Plus.
+
+    Parameters
+    ----------
+    width_px
+        Width of the frame; below 1200 px the fields that do not fit are left out.
+    pixel_size_um
+        Edge of a pixel in um, which the scale bar is drawn to.
+    acquired_at
+        Printed to the minute.
+    voltage_kv, magnification, working_distance_mm
+        Printed settings.
 
     Returns
     -------
-    ndarray of bool, (class_count, series_count)
+    ndarray of uint8, (64, width_px)
+        White text and scale bar on black.
     """
-    tied = np.zeros((class_count, series_count), np.bool_)
-    for row in tied:
-        count = int(confound * series_count + rng.random())
-        row[rng.permutation(series_count)[:count]] = True
-    return tied
+    bar = place_scale_bar(width_px, pixel_size_um)
+    banner = np.zeros((BANNER_PX, width_px), np.uint8)
+    fields = (
+        "ETRI", f"{voltage_kv:g} kV", "SE", "HighVac", f"x{magnification:g}",
+    )  # fmt: skip
+    limit = bar.first_tick_x_px - 14
+    wide = width_px >= 1200
+    x = 43.0 if wide else 14.0
+    for index, text in enumerate(fields):
+        x = float(_WIDE_FIELDS_X[index]) if wide else x
+        x = _write(banner, text, x, 5, limit, bullet=wide) + 16
+    second = 43.0 if wide else 14.0
+    end = _write(banner, f"{acquired_at:%Y.%m.%d %H:%M}", second, 32, limit, bullet=wide)
+    second = 288.0 if wide else end + 16
+    _write(banner, f"WD {working_distance_mm:g}mm", second, 32, limit, bullet=wide)
+    _draw_bar(banner, bar)
+    zero, label = _render_text("0"), _render_text(f"{bar.length_um} um")
+    _stamp(banner, zero, bar.first_tick_x_px - 2 - zero.shape[1] / 2, 33)
+    _stamp(banner, label, min(bar.last_tick_x_px - 40, width_px - label.shape[1] - 2), 31)
+    return banner
+
+
+def _draw_bar(banner: NDArray[np.uint8], bar: ScaleBar) -> None:
+    """Draw the bar with eleven ticks, those at the ends and in the middle longer."""
+    half = _TICK_WIDTH / 2
+    columns = np.arange(banner.shape[1])
+    for index, centre in enumerate(np.linspace(bar.first_tick_x_px, bar.last_tick_x_px, 11)):
+        reach = _END_TICK_PX if index in (0, 5, 10) else _MINOR_TICK_PX
+        cover = np.clip(half + 0.5 - np.abs(columns - centre), 0, 1)
+        rows = banner[_BAR_TOP : _BAR_TOP + reach]
+        np.maximum(rows, (cover * _BAR_GREY).astype(np.uint8), out=rows)
+    middle = (bar.first_tick_x_px + bar.last_tick_x_px) / 2
+    reach_px = (bar.last_tick_x_px - bar.first_tick_x_px) / 2 + half
+    cover = np.clip(reach_px + 0.5 - np.abs(columns - middle), 0, 1)
+    rows = banner[_BAR_TOP : _BAR_TOP + 3]
+    np.maximum(rows, (cover * _BAR_GREY).astype(np.uint8), out=rows)
+
+
+def _write(
+    banner: NDArray[np.uint8], text: str, x_px: float, y_px: int, limit_px: float, *, bullet: bool
+) -> float:
+    """Write text if it ends before `limit_px`; return where it ends, or where it would start."""
+    image = _render_text(text)
+    if x_px + image.shape[1] > limit_px:
+        return x_px
+    if bullet:
+        centre = round(x_px) - 18
+        banner[y_px + 11 : y_px + 15, centre - 2 : centre + 2] = _BULLET_GREY
+    _stamp(banner, image, x_px, y_px)
+    return x_px + float(image.shape[1])
+
+
+def _stamp(banner: NDArray[np.uint8], image: NDArray[np.uint8], x_px: float, y_px: int) -> None:
+    left = max(0, round(x_px))
+    view = banner[y_px : y_px + image.shape[0], left : left + image.shape[1]]
+    np.maximum(view, image[: view.shape[0], : view.shape[1]], out=view)
+
+
+@lru_cache(maxsize=256)
+def _render_text(text: str) -> NDArray[np.uint8]:
+    """Render text as grey values (h, w) that start at its first inked column."""
+    path = Path(mpl.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+    font = ImageFont.truetype(path, _FONT_PX)
+    width = int(font.getlength(text)) + 4
+    image = Image.new("L", (width, _FONT_PX + 6))
+    ImageDraw.Draw(image).text((1, 0), text, fill=_TEXT_GREY, font=font)
+    narrow = image.resize(
+        (max(1, round(width * _FONT_WIDTH)), image.height), Image.Resampling.BICUBIC
+    )
+    grey = np.asarray(narrow, dtype=np.uint8)
+    inked = np.flatnonzero(grey.max(axis=0) > 40)
+    return grey[:, inked[0] : inked[-1] + 1]
+
+
+SCAN_PIXELS = 480
+"""Pixels that the vendor's frame is scanned with, before it is enlarged for saving."""
+
+
+def write_korean_date(moment: datetime) -> str:
+    """Return a moment as Korean Windows writes it: ``2019-09-02 오전 12:09:36``."""
+    half = "오전" if moment.hour < 12 else "오후"
+    return f"{moment:%Y-%m-%d} {half} {moment.hour % 12 or 12}:{moment:%M:%S}"
+
+
+def write_sidecar(
+    path: str,
+    acquired_at: datetime,
+    recording: Recording,
+    *,
+    width_px: int,
+    pixel_size_um: float,
+    filament_ua: float,
+    voltage_kv: float = 20.0,
+    magnification: float = 500.0,
+) -> bytes:
+    r"""Return the text file that the vendor's software puts beside a frame.
+
+    Parameters
+    ----------
+    path
+        Windows path of the frame at the time of saving.
+    acquired_at
+        Written as Korean date and as time to 100 ns.
+    recording
+        Settings of the session.
+    width_px, pixel_size_um
+        Of the saved frame. As with the vendor, the ``Pixel Size`` that is written is that of the
+        480-px scan: `pixel_size_um` times `width_px` / 480.
+    filament_ua, voltage_kv, magnification
+        Written as they are.
+
+    Returns
+    -------
+    bytes
+        UTF-8 with ``\r\n``, sections in brackets, keys that repeat across sections.
+    """
+    template = files("ncm_kedro.synthetic.sem").joinpath("sidecar.txt").read_text("utf-8")
+    text = template.format(
+        date=write_korean_date(acquired_at),
+        time=f"{acquired_at:%H:%M:%S.%f}0",
+        path=path,
+        voltage=voltage_kv,
+        magnification=magnification,
+        r=recording,
+        filament=filament_ua,
+        scan_pixel_um=pixel_size_um * width_px / SCAN_PIXELS,
+    )
+    return text.replace("\n", "\r\n").encode("utf-8")
+
+
+def corrupt_sidecar(sidecar: bytes) -> bytes:
+    """Return a sidecar as a crashed transfer leaves it: no separators, wrong encoding, cut off."""
+    text = sidecar.decode("utf-8").replace(" :", "").replace("[", "").replace("]", "")
+    return b"\x00\xff" + text.replace("\r\n", "\n").encode("cp949", "replace")[: len(sidecar) // 4]
 
 
 def expose_frame(

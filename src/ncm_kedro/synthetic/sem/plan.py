@@ -1,7 +1,8 @@
-"""The plan of a synthetic data set: which series hold which frames, where, when and how taken."""
+"""Plan of a synthetic data set: which series hold which frames, where, when and how recorded."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import product
@@ -10,8 +11,103 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ncm_kedro.params.synthesise import AdditiveParams, SynthesiseSemParams
-from ncm_kedro.synthetic.sem.acquisition import Recording, assign_own_sessions, draw_recordings
 from ncm_kedro.synthetic.sem.particles import measure_nickel_fraction
+
+
+@dataclass(frozen=True)
+class Recording:
+    """Settings of the microscope during one session, and what they do to the grey values.
+
+    Attributes
+    ----------
+    session
+        Name of the session.
+    mean_grey, grey_spread
+        Mean and standard deviation of the grey levels (0-255) of a plain electrode.
+    defocus_px
+        Standard deviation of the focus blur in px.
+    noise_grey
+        Standard deviation of the shot noise at mean grey.
+    focus, brightness, contrast, detector, collector, spot_size, stig_x, stig_y, gun_align
+        Settings in the vendor's units.
+    emission_ua
+        Emission current in uA.
+    """
+
+    session: str
+    mean_grey: float
+    grey_spread: float
+    defocus_px: float
+    noise_grey: float
+    focus: int
+    brightness: int
+    contrast: int
+    detector: int
+    collector: int
+    spot_size: int
+    stig_x: int
+    stig_y: int
+    gun_align: int
+    emission_ua: int
+
+
+def draw_recordings(names: Sequence[str], rng: np.random.Generator) -> list[Recording]:
+    """Draw the settings of sessions, spread evenly over their ranges and all different.
+
+    Brightness and contrast settings follow from mean and spread of the grey levels, and contrast
+    amplifies the noise; focus and the others are drawn on their own, as a sample's height is.
+    """
+    count = len(names)
+    levels = np.stack([(rng.permutation(count) + 0.5) / count for _ in range(8)], axis=1)
+    return [_scale_recording(name, row) for name, row in zip(names, levels, strict=True)]
+
+
+def _scale_recording(name: str, level: NDArray[np.float64]) -> Recording:
+    """Scale eight numbers in 0-1 to the ranges seen in the published sidecars."""
+    mean_grey, grey_spread = 72 + 66 * level[0], 24 + 26 * level[1]
+    return Recording(
+        session=name,
+        mean_grey=float(mean_grey),
+        grey_spread=float(grey_spread),
+        defocus_px=float(0.7 + 0.5 * level[2]),
+        noise_grey=float(grey_spread * (0.10 + 0.10 * level[3])),
+        focus=round(1862 + 470 * level[4]),
+        brightness=round(68 + 37 * level[0]),
+        contrast=round(-169 + 231 * level[1]),
+        detector=round(105 + 72 * level[5]),
+        collector=round(88 + 156 * level[6]),
+        spot_size=round(127 - 40 * level[3]),
+        stig_x=round(-2 + 2 * level[7]),
+        stig_y=round(-6 + 7 * level[7]),
+        gun_align=round(-9 + 9 * level[5]),
+        emission_ua=110 if level[6] > 0.5 else 120,
+    )
+
+
+def assign_own_sessions(
+    class_count: int, series_count: int, confound: float, rng: np.random.Generator
+) -> NDArray[np.bool_]:
+    """Choose the series that are recorded in their class's own session.
+
+    Parameters
+    ----------
+    class_count, series_count
+        Classes, and series of each.
+    confound
+        Expected share of tied series, 0-1.
+    rng
+        Source of randomness.
+
+    Returns
+    -------
+    ndarray of bool, (class_count, series_count)
+    """
+    tied = np.zeros((class_count, series_count), np.bool_)
+    for row in tied:
+        count = int(confound * series_count + rng.random())
+        row[rng.permutation(series_count)[:count]] = True
+    return tied
+
 
 FRAME_INTERVAL = timedelta(seconds=20.5)
 """Time from one frame of a series to the next."""

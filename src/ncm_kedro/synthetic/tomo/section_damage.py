@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ncm_kedro.params.tomo_phantoms import SectionDamageParams
-from ncm_kedro.synthetic.tomo.noise import draw_cells, draw_smooth, draw_streaks
 from ncm_kedro.synthetic.tomo.outlines import ANGLES, draw, draw_waves
+from ncm_kedro.synthetic.tomo.section_imaging import draw_cells, draw_smooth, draw_streaks
 
 FloatArray = NDArray[np.float32]
 _VOID_ORDERS = (2, 14)

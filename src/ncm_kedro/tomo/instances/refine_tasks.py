@@ -10,7 +10,6 @@ writes a shard and the cutting into blocks does not show.
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ import zarr
 from numba import njit
 from numpy.typing import NDArray
 
-from ncm_kedro.atomic_write import write_atomic
+from ncm_kedro.atomic_write import open_atomic
 from ncm_kedro.params.tomo_segment import RefineParams
 from ncm_kedro.tomo.instances.components import map_identities
 from ncm_kedro.tomo.instances.refine import RefineLengths, refine_particle
@@ -117,10 +116,8 @@ def write_masks(path: Path, stored: dict[str, NDArray[np.uint8]]) -> None:
     stored
         Packed masks by name.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **stored)  # type: ignore[arg-type]
-    write_atomic(path, buffer.getvalue())
+    with open_atomic(path) as file:
+        np.savez_compressed(file, **stored)  # type: ignore[arg-type]
 
 
 GREY_BINS = 256

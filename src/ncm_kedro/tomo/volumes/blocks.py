@@ -7,7 +7,6 @@ that a run that was killed goes on and returns the same.
 
 from __future__ import annotations
 
-import io
 import logging
 import os
 import time
@@ -23,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from ncm_kedro.atomic_write import write_atomic
+from ncm_kedro.atomic_write import open_atomic
 from ncm_kedro.errors import SettingsError, StoreError
 from ncm_kedro.params.tomo_segment import TomoComputeParams
 from ncm_kedro.tomo.volumes.volume import Triple
@@ -258,9 +257,8 @@ def _mark(finished: Path, block: Block) -> Path:
 
 
 def _write_result(path: Path, result: Result | None) -> None:
-    buffer = io.BytesIO()
-    np.savez(buffer, **dict(result or {}))  # type: ignore[arg-type]
-    write_atomic(path, buffer.getvalue())
+    with open_atomic(path) as file:
+        np.savez(file, **dict(result or {}))  # type: ignore[arg-type]
 
 
 def _read_result(path: Path) -> dict[str, NDArray[np.generic]]:

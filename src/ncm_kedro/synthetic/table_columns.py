@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ncm_kedro.params.particle_features import AttributeParams
 from ncm_kedro.params.synthesise import ParticleTableParams
-from ncm_kedro.synthetic.tables.electrode import (
+from ncm_kedro.synthetic.table_electrode import (
     Electrode,
     find_nearest,
     list_contacts,

@@ -16,7 +16,7 @@ from scipy.spatial.transform import Rotation
 from scipy.special import elliprg
 
 from ncm_kedro.params.synthesise import DIAMETER_CUT, TableElectrodeParams
-from ncm_kedro.synthetic.tomo.packing import draw_directions, reach_ellipsoids
+from ncm_kedro.synthetic.tomo.scene import draw_directions, reach_ellipsoids
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]

@@ -1,4 +1,0 @@
-"""Synthetic tables of particles with a simulated cause of damage.
-
-Volumes live in `synthetic.tomo`.
-"""
