@@ -31,13 +31,6 @@ _MIN_PART = 0.5
 def plan_bands(manifest: pd.DataFrame, params: AuditParams) -> pd.DataFrame:
     """Cut frames into the parts that lie in one band of ground each.
 
-    Parameters
-    ----------
-    manifest
-        Frames with mosaics; excluded ones are not used. The order of its rows does not matter.
-    params
-        Width of a band.
-
     Returns
     -------
     pandas.DataFrame
@@ -53,15 +46,6 @@ def plan_bands(manifest: pd.DataFrame, params: AuditParams) -> pd.DataFrame:
 
 def measure_grey(frames: FrameSource, bands: pd.DataFrame, params: AuditParams) -> pd.DataFrame:
     """Measure mean, spread and histogram of the grey levels of windows; reads each frame once.
-
-    Parameters
-    ----------
-    frames
-        Grey frames ``(H, W)`` by `frame_id`.
-    bands
-        What `plan_bands` returned.
-    params
-        Bins and threads.
 
     Returns
     -------
@@ -126,17 +110,6 @@ def audit_frames(
     manifest: pd.DataFrame, frames: FrameSource, links: pd.DataFrame, params: AuditParams
 ) -> dict[str, Any]:
     """Audit a data set.
-
-    Parameters
-    ----------
-    manifest
-        A row per frame, columns as in the contract, and `sidecar_json`.
-    frames
-        Grey frames ``(H, W)`` by `frame_id`.
-    links
-        Overlaps as `ncm_kedro.sem.mosaic.mosaic.build_mosaics` returned them.
-    params
-        Folds, bins and levels.
 
     Returns
     -------
@@ -211,11 +184,6 @@ def count_flags(manifest: pd.DataFrame) -> dict[str, int]:
 def sum_areas(areas: pd.DataFrame) -> pd.DataFrame:
     """Sum unique ground up per class.
 
-    Parameters
-    ----------
-    areas
-        What `ncm_kedro.sem.crops.regions.measure_areas` returned.
-
     Returns
     -------
     pandas.DataFrame
@@ -236,8 +204,6 @@ def describe_overlaps(manifest: pd.DataFrame, links: pd.DataFrame) -> dict[str, 
     ----------
     manifest
         With `frame_id` and `class`.
-    links
-        What `ncm_kedro.sem.mosaic.mosaic.build_mosaics` returned.
 
     Returns
     -------

@@ -90,12 +90,6 @@ def tabulate_confounding(
     ----------
     manifest
         With `frame_id` and `sidecar_json`.
-    bands
-        What `plan_bands` returned.
-    grey
-        What `measure_grey` returned for these bands.
-    params
-        Folds, level and seed.
 
     Returns
     -------
@@ -117,11 +111,6 @@ def tabulate_confounding(
 
 def summarise_confounding(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Sum the table up.
-
-    Parameters
-    ----------
-    rows
-        What `tabulate_confounding` returned.
 
     Returns
     -------

@@ -53,8 +53,6 @@ def decide_exclusions(table: pd.DataFrame, params: QualityParams) -> pd.DataFram
     table
         Manifest with the columns of ``assess_frames`` and ``class, composition, state, flags,
         sidecar_json``.
-    params
-        Thresholds.
 
     Returns
     -------
@@ -176,8 +174,6 @@ def find_ood_frames(
         ``class, composition, texture_density, flat_fraction`` per frame.
     tokens
         Contradicting word of each frame, null without one.
-    params
-        Thresholds.
 
     Returns
     -------

@@ -59,15 +59,6 @@ class FrameQuality:
 def assess_frames(frames: FrameSource, params: QualityParams, *, workers: int = 1) -> pd.DataFrame:
     """Measure the quality of every frame.
 
-    Parameters
-    ----------
-    frames
-        Grey frames, banner cut.
-    params
-        Tile size and thresholds.
-    workers
-        Threads; the result does not depend on it.
-
     Returns
     -------
     DataFrame
@@ -97,8 +88,6 @@ def measure_quality(image_yx: NDArray[np.uint8], params: QualityParams) -> Frame
     ----------
     image_yx
         Grey values, ``(H, W)``.
-    params
-        Tile size and thresholds.
 
     Returns
     -------

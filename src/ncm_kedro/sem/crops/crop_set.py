@@ -66,15 +66,6 @@ def build_crop_set(
 ) -> CropSet:
     """Read the frames that crops are cut from, once, and index the crops.
 
-    Parameters
-    ----------
-    frames
-        Grey frames by ``frame_id``.
-    crops
-        The crop table.
-    manifest
-        The frame table.
-
     Raises
     ------
     SettingsError
@@ -108,8 +99,6 @@ def join_crop_set(
     ----------
     bank
         The frames that crops are cut from.
-    crops
-        The crop table, of one crop size.
     described
         `composition` and `state` by class name, in order.
     pixel_size_um
@@ -142,8 +131,6 @@ def index_crops(table: pd.DataFrame, bank: FrameBank, classes: tuple[str, ...]) 
         Rows of the crop table.
     bank
         Frames in memory.
-    classes
-        Class names in the order of their numbers.
     """
     number = {name: place for place, name in enumerate(classes)}
     return CropIndex(

@@ -40,13 +40,6 @@ _APART_PX = 1.0e7
 def plan_crops(manifest: pd.DataFrame, params: CropParams) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Draw the crops of all classes and splits.
 
-    Parameters
-    ----------
-    manifest
-        Frames with mosaics; excluded ones are not used. The order of its rows does not matter.
-    params
-        Sizes, numbers, shares and seed.
-
     Returns
     -------
     crops
@@ -234,12 +227,6 @@ def cut_windows(group: pd.DataFrame, strips: list[Strip], split: str, size_px: i
 
     Parameters
     ----------
-    group
-        Frames of one class, with their mosaics.
-    strips
-        How the ground of the class is shared out.
-    split
-        The split.
     size_px
         Edge of a crop (px).
     """
@@ -274,14 +261,8 @@ def draw_positions(
 
     Parameters
     ----------
-    windows
-        Ground of a split, at least one part.
-    wanted
-        Number of positions; fewer if the ground does not hold more.
     size_px
         Edge of a crop (px).
-    rng
-        Random numbers.
 
     Returns
     -------
@@ -323,8 +304,6 @@ def most_distant(
     ----------
     windows, rows, corner
         What `draw_positions` was given and returned; mosaics count as far apart.
-    wanted
-        Number of positions.
 
     Returns
     -------
@@ -344,15 +323,7 @@ def most_distant(
 
 
 def crop_boxes(crops: pd.DataFrame, manifest: pd.DataFrame) -> FloatArray:
-    """Give the outline of each crop in its mosaic, ``(N, 4)`` x0, y0, x1, y1 (px).
-
-    Parameters
-    ----------
-    crops
-        As `plan_crops` returns them.
-    manifest
-        Frames with mosaics.
-    """
+    """Give the outline of each crop in its mosaic, ``(N, 4)`` x0, y0, x1, y1 (px)."""
     placed = manifest.set_index("frame_id").loc[crops["frame_id"]]
     corner = crops[["x_px", "y_px"]].to_numpy(np.float64)
     corner = corner + placed[["mosaic_x_px", "mosaic_y_px"]].to_numpy(np.float64)
@@ -371,14 +342,8 @@ def report_class(
 
     Parameters
     ----------
-    group
-        Kept frames of the class.
     parts
         Ground of each split.
-    crops
-        Crops of each split.
-    requested
-        Number of crops requested of each split.
     size_px
         Edge of a crop (px).
 
@@ -409,17 +374,7 @@ def report_class(
 
 
 def warn_low_counts(class_name: str, entry: Mapping[str, Any], leaking: bool) -> list[str]:
-    """Say in one line per problem where the ground falls short, and what is done about it.
-
-    Parameters
-    ----------
-    class_name
-        Name of the class.
-    entry
-        What `report_class` returned.
-    leaking
-        Whether splits share ground.
-    """
+    """Say in one line per problem where the ground falls short, and what is done about it."""
     texts = []
     short = {
         name: part for name, part in entry["splits"].items() if part["drawn"] < part["requested"]

@@ -95,11 +95,6 @@ def profile_area(boxes: FloatArray, axis: int) -> Profile:
 def measure_areas(manifest: pd.DataFrame) -> pd.DataFrame:
     """Measure the unique ground of each mosaic.
 
-    Parameters
-    ----------
-    manifest
-        Frames with their mosaics; excluded ones are left out.
-
     Returns
     -------
     pandas.DataFrame
@@ -240,13 +235,6 @@ def split_regions(frames: pd.DataFrame, params: CropParams) -> list[Strip]:
     Whole mosaics are given away where their area fits the asked shares. Otherwise strips are cut
     off the ends of mosaics, of as many mosaics as leaves each strip wide enough for crops: the
     test from one end, validation from the other.
-
-    Parameters
-    ----------
-    frames
-        Kept frames of one class, with their mosaics.
-    params
-        Shares, least widths and seed.
 
     Returns
     -------

@@ -62,8 +62,6 @@ def read_cached(path: Path, parse: Callable[[dict[str, Any]], _T]) -> _T | None:
 
     Parameters
     ----------
-    path
-        Where it is kept.
     parse
         Turns what the file holds into the result; it may raise on a damaged file.
     """
@@ -81,8 +79,6 @@ def write_cached(path: Path, result: Mapping[str, Any]) -> None:
 
     Parameters
     ----------
-    path
-        Where to.
     result
         Ready for JSON.
 
@@ -96,13 +92,6 @@ def write_cached(path: Path, result: Mapping[str, Any]) -> None:
 
 def cache_textures(crop_set: CropSet, path: Path) -> NDArray[np.float32]:
     """Measure the texture of all crops once, and keep it.
-
-    Parameters
-    ----------
-    crop_set
-        Frames and crops.
-    path
-        Where to, named by everything that the textures depend on.
 
     Returns
     -------

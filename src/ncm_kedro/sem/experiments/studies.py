@@ -93,8 +93,6 @@ def group_frames(manifest: pd.DataFrame, column: str) -> tuple[list[FrameGroup],
 
     Parameters
     ----------
-    manifest
-        The frame table; excluded frames are not used.
     column
         `magnification`, `accelerating_voltage_kv` or `instrument`.
 
@@ -223,11 +221,6 @@ class StudyPlan:
 def choose_studies(text: str) -> tuple[StudyName, ...]:
     """Return the studies that a user named.
 
-    Parameters
-    ----------
-    text
-        A name, several with `+`, commas or spaces between them, or `all`.
-
     Raises
     ------
     SettingsError
@@ -248,19 +241,7 @@ def choose_studies(text: str) -> tuple[StudyName, ...]:
 def plan_study(
     name: StudyName, manifest: pd.DataFrame, crops: CropParams, params: SemStudiesParams
 ) -> StudyPlan:
-    """Plan the points of a study.
-
-    Parameters
-    ----------
-    name
-        Which.
-    manifest
-        The frame table.
-    crops
-        Settings of `crop_augment`, which points start from.
-    params
-        What is varied, and how it is trained.
-    """
+    """Plan the points of a study."""
     base = _start_from(crops, params)
     if name in _COLUMNS:
         return _plan_groups(name, manifest, base, params)

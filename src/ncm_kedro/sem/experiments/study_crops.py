@@ -107,15 +107,6 @@ class StudyFrames:
 def select_crops(whole: CropSet, point: StudyPoint, seed: int) -> tuple[CropSet, NDArray[np.int64]]:
     """Keep a point's share of the crops; fewer crops are a subset of more, the test stays whole.
 
-    Parameters
-    ----------
-    whole
-        All crops of the table.
-    point
-        How many are kept.
-    seed
-        Seed of the order in which crops are kept.
-
     Returns
     -------
     crop_set

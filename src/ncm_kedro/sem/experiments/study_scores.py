@@ -74,13 +74,6 @@ class _Scored:
 def run_study(work: StudyContext, plan: StudyPlan) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Train and score the points of a study; finished trainings are taken as they are.
 
-    Parameters
-    ----------
-    work
-        Frames, settings and the folder of results.
-    plan
-        Points.
-
     Returns
     -------
     table
@@ -125,13 +118,7 @@ def run_study(work: StudyContext, plan: StudyPlan) -> tuple[pd.DataFrame, dict[s
 
 
 def list_study_metrics(report: Mapping[str, Any]) -> dict[str, float]:
-    """Headline numbers of a study for the tracking server.
-
-    Parameters
-    ----------
-    report
-        Part of the result of `run_study`.
-    """
+    """Headline numbers of a study for the tracking server."""
     scored = [row for row in report["rows"] if row.get("balanced_accuracy") is not None]
     metrics = {"points_run": float(len(scored)), "points_skipped": float(len(report["skipped"]))}
     for model in dict.fromkeys(row["model"] for row in scored):
@@ -324,8 +311,6 @@ def compare_points(
         All points and models that were run.
     reference
         Name of the point that others are set against; the last one where it was not run.
-    params
-        Resamples, confidence, seed.
 
     Returns
     -------
@@ -350,10 +335,6 @@ def summarise_study(
 
     Parameters
     ----------
-    rows
-        Scores of the points that were run.
-    comparisons
-        Result of `compare_points`.
     missing
         Points that were not run.
     """

@@ -77,17 +77,6 @@ def draw_survey(
     Test ground comes first, then validation, then training ground, class by class. Within a class,
     pictures that share no ground come first, and of these the larger ones.
 
-    Parameters
-    ----------
-    frames
-        Grey frames by ``frame_id``, (H, W), banner cut.
-    manifest
-        Frame table; excluded frames and electrodes with additives are not shown.
-    crops
-        Crop table; says which part of a frame belongs to which split.
-    params
-        How many, and the seed.
-
     Raises
     ------
     TableError
@@ -122,10 +111,6 @@ def allocate_images(
     ----------
     available
         (K,) pictures that each class has.
-    total
-        Pictures wanted; all are taken where there are fewer.
-    rng
-        Decides which classes get the remainder.
 
     Returns
     -------
@@ -266,15 +251,6 @@ def collect_responses(
 
     Of several files of an expert (same name, or same page where no name is given) the one saved
     last counts.
-
-    Parameters
-    ----------
-    returned
-        What lies in the folder.
-    survey
-        The survey that is scored.
-    params
-        How many answers an expert must have given.
 
     Returns
     -------

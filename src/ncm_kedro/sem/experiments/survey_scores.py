@@ -43,8 +43,6 @@ def score_responses(answers: pd.DataFrame, survey: Survey) -> pd.DataFrame:
     ----------
     answers
         Of experts and model, a row per rater and picture (`survey_responses.RESPONSE_COLUMNS`).
-    survey
-        The survey that they answer.
 
     Returns
     -------
@@ -68,15 +66,6 @@ def score_responses(answers: pd.DataFrame, survey: Survey) -> pd.DataFrame:
 
 def score_raters(marked: pd.DataFrame, survey: Survey, params: SurveyScoreParams) -> pd.DataFrame:
     """Score every expert, their mean and the model, over all pictures and class by class.
-
-    Parameters
-    ----------
-    marked
-        What `score_responses` returned.
-    survey
-        Gives the numbers of choices, and so what guessing is worth.
-    params
-        Level of the intervals.
 
     Returns
     -------
@@ -116,11 +105,6 @@ def compare_with_model(marked: pd.DataFrame) -> pd.DataFrame:
 
     Against an expert: McNemar's test, exact (binomial on the pictures that one of the two has
     right), with Holm's correction over experts. Against the mean: `compute_sign_flip_p`.
-
-    Parameters
-    ----------
-    marked
-        What `score_responses` returned.
 
     Returns
     -------
@@ -252,14 +236,8 @@ def summarise_survey(
 
     Parameters
     ----------
-    survey
-        What was asked.
     scores, comparisons, rejections
         Tables of `score_raters`, `compare_with_model` and `collect_responses`.
-    model
-        Settings that the model was saved with, empty without a model.
-    params
-        Level of the intervals.
 
     Returns
     -------

@@ -120,15 +120,7 @@ class SkippedHoldOut:
 
 
 def list_crops(crop_set: CropSet, manifest: pd.DataFrame) -> TransferCrops:
-    """Join crops, their classes and their sessions.
-
-    Parameters
-    ----------
-    crop_set
-        Frames and crops.
-    manifest
-        The frame table, with `session`.
-    """
+    """Join crops, their classes and their sessions."""
     table = pd.concat([crop_set.tables[split] for split in SPLITS], ignore_index=True)
     parts = [crop_set.indices[split] for split in SPLITS]
     index = CropIndex(
@@ -164,8 +156,6 @@ def plan_hold_outs(
 
     Parameters
     ----------
-    crops
-        All crops.
     kinds
         What to leave out.
 
@@ -195,8 +185,6 @@ def plan_in_session(crops: TransferCrops, head: str) -> HoldOut:
 
     Parameters
     ----------
-    crops
-        All crops.
     head
         What is asked.
     """
@@ -362,13 +350,6 @@ def run_transfer_study(
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Train with something left out, in turn, and score on that.
 
-    Parameters
-    ----------
-    work
-        Crops, settings and the folder of results.
-    leaking
-        Whether test and training split share ground, so that the score beside is too high.
-
     Returns
     -------
     table
@@ -407,13 +388,7 @@ def run_transfer_study(
 
 
 def list_transfer_metrics(report: dict[str, Any]) -> dict[str, Any]:
-    """Scores for the tracking server.
-
-    Parameters
-    ----------
-    report
-        Part of the result of `run_transfer_study`.
-    """
+    """Scores for the tracking server."""
     metrics = {}
     for row in report["rows"]:
         name = f"{row['kind']}.{row['held_out'].replace(' ', '_')}.{row['model']}"

@@ -64,15 +64,6 @@ def explain_chosen_crops(
 ) -> ExplainedCrops:
     """Map chosen crops and score their maps on particle boundaries.
 
-    Parameters
-    ----------
-    inputs, chosen
-        Results of `load_inputs` and `choose_crops`.
-    classifier
-        What is explained.
-    params
-        Settings.
-
     Returns
     -------
     ExplainedCrops
@@ -110,15 +101,6 @@ def check_maps(
     inputs: CropInputs, chosen: pd.DataFrame, classifier: SemClassifier, params: SemExplainParams
 ) -> tuple[list[CascadeStep], dict[str, Any]]:
     """Compare the maps of a few crops with those of a network that forgets layer by layer.
-
-    Parameters
-    ----------
-    inputs, chosen
-        Results of `load_inputs` and `choose_crops`.
-    classifier
-        What is explained.
-    params
-        Settings.
 
     Returns
     -------
@@ -222,15 +204,6 @@ def pool_scores(scores: MapScores, chosen: pd.DataFrame, params: AttentionParams
 
     The other crops are extremes of their class: they only get a ratio per kind.
 
-    Parameters
-    ----------
-    scores
-        Scores of N crops.
-    chosen
-        The N crops.
-    params
-        Resamples, confidence, seed.
-
     Returns
     -------
     dict
@@ -268,8 +241,6 @@ def evaluate_cascade(steps: list[CascadeStep], max_correlation: float) -> dict[s
 
     Parameters
     ----------
-    steps
-        Result of `compare_cascade`.
     max_correlation
         Mean correlation after the last step from which a map counts as unchanged.
     """

@@ -43,13 +43,6 @@ _PURPOSE = "explain"
 def choose_crops(predictions: pd.DataFrame, params: CropChoiceParams) -> pd.DataFrame:
     """Choose crops and the classes that are explained in them.
 
-    Parameters
-    ----------
-    predictions
-        A row per test crop, with a column ``p_<class>`` per class.
-    params
-        How many of each kind per true class, and the seed.
-
     Returns
     -------
     DataFrame
@@ -136,8 +129,6 @@ def label_particles(
         (H, W) crop.
     pixel_size_um
         Pixel size of the crop, um.
-    params
-        Particle size and smoothing.
 
     Returns
     -------
@@ -175,8 +166,6 @@ def mark_regions(
         (H, W) crop.
     pixel_size_um
         Pixel size of the crop, um.
-    params
-        Particle size, smoothing, width of the band. The band is two pixels wide at least.
 
     Returns
     -------
@@ -242,17 +231,6 @@ def load_inputs(
     chosen: pd.DataFrame,
 ) -> CropInputs:
     """Cut the chosen crops and prepare them as the classifier wants them.
-
-    Parameters
-    ----------
-    frames
-        Grey frames by ``frame_id``.
-    crops
-        The crop table that the classifier was tested with.
-    classifier
-        What will be explained.
-    chosen
-        Result of `choose_crops`.
 
     Raises
     ------

@@ -49,14 +49,8 @@ def report_conditions(
 
     Parameters
     ----------
-    predictions, rejections
-        Results of `predict_new_electrodes`.
     known
         Test predictions described by `describe_reference`; None without any.
-    settings
-        Classes of the classifier.
-    params
-        Resamples, confidence, seed.
 
     Returns
     -------
@@ -101,15 +95,6 @@ def score_condition(
 ) -> dict[str, Any]:
     """Score the crops of one condition.
 
-    Parameters
-    ----------
-    rows
-        Crops of one composition, state and condition.
-    settings
-        Classes of the classifier.
-    params
-        Resamples, confidence, seed.
-
     Returns
     -------
     dict
@@ -134,13 +119,7 @@ def name_condition(entry: Mapping[str, Any]) -> str:
 
 
 def list_additive_metrics(report: dict[str, Any]) -> dict[str, Any]:
-    """Headline numbers of a report for the tracking server.
-
-    Parameters
-    ----------
-    report
-        Result of `report_conditions`.
-    """
+    """Headline numbers of a report for the tracking server."""
     metrics = {}
     for additive, entry in report["pooled"].items():
         for key, score in entry.items():
@@ -299,16 +278,8 @@ def map_pairs(
 
     Parameters
     ----------
-    predictions
-        Result of `predict_new_electrodes`.
-    frames
-        Grey frames of the new electrodes by ``frame_id``.
     known
         Test crops of the training set, if there are any.
-    classifier
-        What is explained.
-    params
-        How many conditions; how maps are weighed.
     """
     bare = predictions["additive"] == ""
     shown = predictions if bare.all() else predictions[~bare]

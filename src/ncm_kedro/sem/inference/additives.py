@@ -55,11 +55,6 @@ def name_conditions(raw: RawFrames) -> dict[str, str]:
 
     It is the column ``condition`` of a frame table, else the text behind ``__`` in the class name,
     else the folder between class folder and file.
-
-    Parameters
-    ----------
-    raw
-        Listing of the folder.
     """
     return {record.file: _name_condition(record) for record in raw.records}
 
@@ -75,16 +70,8 @@ def predict_new_electrodes(
 
     Parameters
     ----------
-    frames
-        Grey frames by ``frame_id``.
-    manifest
-        The frame table, with mosaics: the areas.
     conditions
         Result of `name_conditions`.
-    classifier
-        What is evaluated; it has seen none of these frames.
-    params
-        Tiling and device.
 
     Returns
     -------
@@ -126,15 +113,7 @@ def predict_new_electrodes(
 
 
 def describe_reference(predictions: pd.DataFrame, settings: ClassifierSettings) -> pd.DataFrame:
-    """Give test predictions the columns of `predict_new_electrodes`, without condition.
-
-    Parameters
-    ----------
-    predictions
-        A row per test crop, with ``p_<class>``.
-    settings
-        Classes with their compositions and states.
-    """
+    """Give test predictions the columns of `predict_new_electrodes`, without condition."""
     number = predictions["class"].map({name: k for k, name in enumerate(settings.classes)})
     probabilities = predictions[[f"p_{name}" for name in settings.classes]].to_numpy(np.float64)
     return predictions.assign(
@@ -273,15 +252,6 @@ def match_reference(
     """Take the test predictions if they are this classifier's own.
 
     A few of them are predicted again; another model's numbers would differ.
-
-    Parameters
-    ----------
-    classifier
-        What is evaluated.
-    frames, crops, predictions
-        What training left behind; any of them may be missing.
-    device
-        Where the network runs.
 
     Returns
     -------

@@ -81,8 +81,6 @@ def describe_uncertainty(
 
     Parameters
     ----------
-    classifier
-        The classifier.
     probabilities
         (K,) of the frame.
     tiles
@@ -148,8 +146,6 @@ class FrameClassifier:
             Grey values without banner, (H, W).
         pixel_size_um
             Edge of a pixel; a frame at another size than the model's is resampled to it.
-        where
-            Name of the frame for messages.
 
         Raises
         ------
@@ -388,17 +384,6 @@ def classify_folder(
     raw: RawFrames, classifier: SemClassifier, reading: ReadingParams, params: ClassifyParams
 ) -> tuple[pd.DataFrame, list[ShownFrame]]:
     """Classify all frames of a folder.
-
-    Parameters
-    ----------
-    raw
-        Listing of the folder; class folders mean nothing here.
-    classifier
-        The classifier.
-    reading
-        How a file becomes a frame.
-    params
-        Tiling, device, number of frames to draw.
 
     Returns
     -------

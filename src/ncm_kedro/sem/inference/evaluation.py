@@ -63,17 +63,6 @@ def classify_ood(
 ) -> pd.DataFrame:
     """Classify frames of another material, tile by tile.
 
-    Parameters
-    ----------
-    frames
-        Grey frames by ``frame_id``, excluded ones too.
-    manifest
-        The frame table.
-    classifier
-        A calibrated classifier, which knows nothing of these frames.
-    params
-        Tiling and device.
-
     Returns
     -------
     DataFrame
@@ -137,8 +126,6 @@ def describe_crops(answers: CropPredictions, classes: Sequence[str]) -> dict[str
     ----------
     answers
         Of a calibrated classifier, for N crops.
-    classes
-        (K,) names.
 
     Returns
     -------
@@ -173,14 +160,8 @@ def score_uncertainty(
 
     Parameters
     ----------
-    predictions
-        The test split, with ``p_<class>`` columns.
     ood
         Tiles of another material, may be empty.
-    classifier
-        What predicted both.
-    params
-        Resamples, confidence, seed.
 
     Returns
     -------
@@ -243,13 +224,6 @@ _CROPS_AT_ONCE = 256
 def predict_by_texture(crop_set: CropSet, seed: int) -> NDArray[np.float64]:
     """Fit texture features with logistic regression and predict the test split.
 
-    Parameters
-    ----------
-    crop_set
-        Frames and crops; the validation split chooses the regularisation.
-    seed
-        Seed of the fit.
-
     Returns
     -------
     ndarray, (N, K)
@@ -279,12 +253,8 @@ def score_on_test(crop_set: CropSet, reference_model: SemClassifier, *, device: 
 
     Parameters
     ----------
-    crop_set
-        Frames and crops of the new classifier.
     reference_model
         A classifier that may know other classes, crop and pixel sizes.
-    device
-        Where it runs.
 
     Raises
     ------

@@ -42,8 +42,6 @@ def measure_banner(image_yx: NDArray[np.uint8], params: BannerParams) -> int:
     ----------
     image_yx
         Whole frame, ``(H, W)``.
-    params
-        What counts as a banner.
 
     Returns
     -------
@@ -68,8 +66,6 @@ def measure_band(lowest_yx: NDArray[np.uint8], background: int, params: BannerPa
         Lowest rows of a frame, ``(H, W)``.
     background
         Grey value of the band, 0 or 255.
-    params
-        What counts as a banner.
 
     Returns
     -------
@@ -145,10 +141,6 @@ def find_pixel_size(
         The frame's sidecar.
     table_um
         Pixel size that the frame table gives (um).
-    params
-        How far sources may differ, and the fallback.
-    where
-        Name of the file for messages.
 
     Returns
     -------
@@ -215,8 +207,6 @@ def measure_scale_bar(banner_yx: NDArray[np.uint8], min_fraction: float) -> Scal
     ----------
     banner_yx
         The banner, ``(H, W)``.
-    min_fraction
-        Shortest bar as a share of the width.
 
     Returns
     -------
@@ -255,8 +245,6 @@ def read_label_um(
         The banner, ``(H, W)``.
     bar
         The bar in it.
-    max_glyph_distance
-        Largest distance between a printed character and the nearest known glyph.
 
     Returns
     -------

@@ -54,8 +54,6 @@ def parse_class_name(
 
     Parameters
     ----------
-    name
-        Class name, as a folder or a frame table gives it.
     compositions
         Compositions that are known.
     states
@@ -252,13 +250,6 @@ def label_frames(
     raw: RawFrames, params: LabelParams
 ) -> tuple[tuple[LabelledFrame, ...], tuple[RejectedFile, ...]]:
     """Give each record its class and identity.
-
-    Parameters
-    ----------
-    raw
-        Listing of the raw folder.
-    params
-        Classes that are known.
 
     Returns
     -------

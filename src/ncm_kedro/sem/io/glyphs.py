@@ -96,8 +96,6 @@ def read_words(ink_yx: NDArray[np.uint8], max_distance: float) -> list[Word]:
     ----------
     ink_yx
         Distance from the background in grey levels, ``(H, W)``: text is bright on black.
-    max_distance
-        Largest distance to the nearest known character; beyond it a blob reads as ``?``.
 
     Returns
     -------
@@ -114,8 +112,6 @@ def classify_glyph(patch_yx: NDArray[np.uint8], max_distance: float) -> str:
     ----------
     patch_yx
         Ink of one blob, ``(h, w)``.
-    max_distance
-        Largest distance to the nearest known character.
 
     Returns
     -------

@@ -62,15 +62,6 @@ class Micrograph:
 def plan_decoding(raw: RawFrames, labels: LabelParams, reading: ReadingParams) -> DecodedFrames:
     """Label raw files and say how they are to be decoded; decodes nothing yet.
 
-    Parameters
-    ----------
-    raw
-        Listing of the raw folder.
-    labels
-        Classes that are known.
-    reading
-        How a file becomes a frame.
-
     Returns
     -------
     DecodedFrames
@@ -93,13 +84,6 @@ def plan_decoding(raw: RawFrames, labels: LabelParams, reading: ReadingParams) -
 
 def decode_frame(frame: LabelledFrame, params: ReadingParams) -> DecodedFrame:
     """Decode a frame, cut its banner and find its pixel size.
-
-    Parameters
-    ----------
-    frame
-        Record with class and identity.
-    params
-        How a file becomes a frame.
 
     Returns
     -------
@@ -151,12 +135,6 @@ def read_micrograph(
 
     Parameters
     ----------
-    data
-        Content of the image file.
-    params
-        How a file becomes a frame.
-    where
-        Name of the file for messages.
     sidecar_data
         Content of the sidecar, None without one.
     pixel_size_um
@@ -243,13 +221,6 @@ def decode_image(data: bytes, where: str) -> NDArray[np.uint8]:
     transparency is dropped. Deeper images are scaled by the bit depth that they use: the smallest
     of 8, 10, 12, 14 and 16 bits that holds the largest value maps to 0-255, so that frames of one
     detector keep their exposure relative to each other instead of being stretched one by one.
-
-    Parameters
-    ----------
-    data
-        Content of the file.
-    where
-        Name of the file for messages.
 
     Returns
     -------

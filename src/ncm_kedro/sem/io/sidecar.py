@@ -123,13 +123,7 @@ class Sidecar:
         return None if value is None else int(value)
 
     def find(self, key: str) -> Iterator[str]:
-        """Yield every value of a key, section by section, whatever its case.
-
-        Parameters
-        ----------
-        key
-            Name of the field in the vendor's spelling.
-        """
+        """Yield every value of a key, section by section, whatever its case."""
         for fields in self.sections.values():
             for name, value in fields.items():
                 if name.casefold() == key.casefold():
@@ -174,11 +168,6 @@ def read_sidecar(data: bytes | None) -> Sidecar:
 
 def parse_moment(text: str) -> datetime | None:
     """Read a date and time, with AM/PM in English or Korean before or after the time.
-
-    Parameters
-    ----------
-    text
-        For instance ``2019-09-02 오전 12:09:36`` (nine minutes past midnight).
 
     Returns
     -------
@@ -285,13 +274,7 @@ def read_settings(manifest: pd.DataFrame) -> pd.DataFrame:
 
 
 def focus_columns(settings: pd.DataFrame) -> list[str]:
-    """Name the settings that say the focus, or repeat it under another name.
-
-    Parameters
-    ----------
-    settings
-        What `read_settings` returned.
-    """
+    """Name the settings that say the focus, or repeat it under another name."""
     named = [
         name for name in settings.columns.astype(str) if name.rpartition("|")[2].lower() == _FOCUS
     ]

@@ -38,12 +38,8 @@ def build_mosaics(
 
     Parameters
     ----------
-    manifest
-        A row per frame; columns as in the contract up to `pixel_size_source`.
     overlaps
         What `find_overlaps` returned.
-    params
-        Tolerances.
 
     Returns
     -------
@@ -142,8 +138,6 @@ def solve_positions(
 
     Parameters
     ----------
-    n_frames
-        Number of frames N.
     first, second
         Linked frames, ``(P,)``.
     shift_yx
@@ -229,8 +223,6 @@ def find_components(n_frames: int, first: IndexArray, second: IndexArray) -> NDA
 
     Parameters
     ----------
-    n_frames
-        Number of frames N.
     first, second
         Linked frames, ``(P,)``.
 
@@ -288,8 +280,6 @@ def assign_sessions(ordered: pd.DataFrame, params: MosaicParams) -> NDArray[np.o
     ----------
     ordered
         Frames in the order of `order_by_time`.
-    params
-        The pause.
     """
     classes = ordered["class"].to_numpy()
     begins = np.r_[True, classes[1:] != classes[:-1]] if len(ordered) else np.zeros(0, bool)

@@ -61,13 +61,9 @@ def find_overlaps(
 
     Parameters
     ----------
-    frames
-        Grey frames ``(H, W)`` by ``frame_id``.
     manifest
         A row per frame with `frame_id`, `file`, `class`, `acquired_at`, `height_px`, `width_px`
         and `pixel_size_um`.
-    params
-        Thumbnail sizes and thresholds.
 
     Returns
     -------
@@ -238,8 +234,6 @@ def pairs_within(
     ----------
     classes
         Class of each frame in order of time, ``(N,)``.
-    params
-        Most pairs, and neighbours.
 
     Returns
     -------
@@ -267,8 +261,6 @@ def pairs_across(
     ----------
     classes
         Class of each frame in order of time, ``(N,)``.
-    params
-        Most pairs.
 
     Returns
     -------
@@ -297,10 +289,6 @@ def choose_links(
         Frames of each link, ``(P,)``.
     score
         How sure each link is, ``(P,)``.
-    n_frames
-        Number of frames.
-    per_frame
-        Links to choose per frame; the better half of them by score.
 
     Returns
     -------
@@ -343,8 +331,6 @@ def pairs_between_mosaics(
         Class of each frame in order of time, ``(N,)``.
     component
         Component of each frame, ``(N,)``.
-    params
-        Most pairs.
 
     Returns
     -------

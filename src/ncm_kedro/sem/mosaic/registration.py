@@ -98,8 +98,6 @@ def build_spectrum_bank(thumbnails_nyx: NDArray[np.uint8], workers: int) -> Spec
     ----------
     thumbnails_nyx
         ``(N, h, w)`` grey values.
-    workers
-        Threads of the transform.
     """
     n, height, width = thumbnails_nyx.shape
     window_yx = taper(height, width, _TAPER)
@@ -149,10 +147,6 @@ def correlate_pairs(
         Spectra of N frames.
     first, second
         Indices into the bank, ``(P,)``.
-    workers
-        Threads; the result does not depend on it.
-    title
-        What the progress bar says.
 
     Returns
     -------
@@ -379,8 +373,6 @@ def correlate_padded(
         Thumbnails of N frames.
     first, second
         Indices into the bank, ``(P,)``.
-    params
-        Least overlap, and threads.
 
     Returns
     -------
