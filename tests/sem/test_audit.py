@@ -159,7 +159,7 @@ def test_label_conflicts_are_listed():
     two = manifest[manifest["class"].isin(["333", "811"])]
     report = audit_frames(two, frames, links.iloc[:6], PARAMS)
     assert [pair["frame_b"] for pair in report["label_conflicts"]] == ["811/0_0"]
-    assert "same ground under two classes" in report["warnings"][0]
+    assert "333/0_0 and 811/0_0" in report["warnings"][0]
     assert describe_overlaps(manifest, links)["links"] == 35
 
 

@@ -167,7 +167,7 @@ def test_a_size_without_ground_is_not_run_and_the_others_are(tmp_path):
         make_context(tmp_path, world=world, sizes_px=(70, 80, 190, 400)), "crop_size"
     )
     assert [gap["point"] for gap in report["skipped"]] == ["190 px", "400 px"]
-    assert "no ground for crops of 190 px of 333, 811_cycled" in report["skipped"][0]["reason"]
+    assert "190 px of 333, 811_cycled" in report["skipped"][0]["reason"]
     assert "no frame that holds a crop" in report["skipped"][1]["reason"]
     assert table["skipped"].notna().tolist() == [False, False, True, True]
     assert report["answer"].endswith("Not run: 190 px, 400 px.")

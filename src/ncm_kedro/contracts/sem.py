@@ -1,11 +1,4 @@
-"""Contracts of the SEM tables (names and order: the project's contract on data sets).
-
-Contracts of the tables of `evaluate_additives` and `sem_transfer`.
-
-Contracts of the tables of `sem_explain`.
-
-Contracts of the tables of `sem_studies`.
-"""
+"""Contracts of the SEM tables (names and order: the project's contract on data sets)."""
 
 from __future__ import annotations
 
@@ -54,7 +47,7 @@ class SemManifest(pa.DataFrameModel):
 
 
 class SemOverlaps(pa.DataFrameModel):
-    """A row per pair of frames that show common ground."""
+    """A row per pair of frames that show a common region."""
 
     frame_a: Series[str]
     frame_b: Series[str]
@@ -89,7 +82,7 @@ class SemCropPredictions(pa.DataFrameModel):
 
 
 class SemTestPredictions(SemCropPredictions):
-    """The same from the network, with its sets of classes and its unknown-sample flag."""
+    """The same from the network, with its prediction sets and its OOD flag."""
 
     prediction_set: Series[str]
     set_size: Series[int] = pa.Field(ge=1)

@@ -10,27 +10,27 @@ from ncm_kedro.params.base import FrozenParams
 
 
 class SplitParams(FrozenParams):
-    """How ground is shared out among training, validation and test."""
+    """How the imaged area is divided among training, validation and test."""
 
     by: Literal["mosaic", "frame"] = "mosaic"
-    """``mosaic``: disjoint ground; ``frame``: by file as published, which leaks because frames
+    """``mosaic``: disjoint regions; ``frame``: by file as published, which leaks because frames
     overlap."""
 
     test_fraction: float = Field(default=0.10, gt=0.0, lt=0.5)
-    """Share of the ground (or frames) of each class that is kept for the test."""
+    """Fraction of the imaged area (or frames) of each class for the test."""
 
     validate_fraction: float = Field(default=0.20, gt=0.0, lt=0.5)
-    """Share of the rest that is kept for validation."""
+    """Fraction of the rest for validation."""
 
     min_strip_crops: float = Field(default=1.25, ge=1.0, le=10.0)
-    """Least width of a strip of ground that is cut off for a split (crop edges)."""
+    """Minimum width of a strip of the imaged area that is cut off for a split (crop edges)."""
 
     guard_px: int = Field(default=8, ge=2)
-    """Ground left unused at each cut (px), wider than the error of mosaic positions."""
+    """Width left unused at each cut (px), wider than the error of mosaic positions."""
 
     whole_mosaic_tolerance: float = Field(default=0.5, ge=0.0, le=1.0)
-    """A whole mosaic is given to a split if its share misses the asked one by no more than this
-    part of it; otherwise a mosaic is cut."""
+    """A whole mosaic is given to a split if its fraction misses the requested one by no more than
+    this part of it; otherwise a mosaic is cut."""
 
 
 class CropParams(FrozenParams):
@@ -46,7 +46,7 @@ class CropParams(FrozenParams):
     """Crops per class for the test."""
 
     split: SplitParams = SplitParams()
-    """How ground is shared out (see there)."""
+    """How the imaged area is divided (see there)."""
 
     candidates_per_crop: int = Field(default=8, ge=1, le=100)
     """Random positions drawn per crop, of which the most distant from those chosen is taken."""

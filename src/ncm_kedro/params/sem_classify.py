@@ -1,9 +1,4 @@
-"""Settings of `sem_classify`.
-
-Settings of `evaluate_additives`.
-
-Settings of the expert survey.
-"""
+"""Settings of `sem_classify`, `evaluate_additives` and the expert survey."""
 
 from __future__ import annotations
 
@@ -20,7 +15,7 @@ class ClassifyParams(FrozenParams):
     """How whole frames are classified."""
 
     overlap: float = Field(default=0.0, ge=0.0, lt=0.9)
-    """Least overlap of neighbouring tiles, as a share of a tile; tiles always cover the frame."""
+    """Minimum overlap of neighbouring tiles (fraction of a tile); tiles always cover the frame."""
 
     pixel_size_tolerance: float = Field(default=0.02, ge=0.0, lt=0.5)
     """Relative difference in pixel size up to which a frame is not resampled."""
@@ -32,14 +27,14 @@ class ClassifyParams(FrozenParams):
     """Threads that cut tiles."""
 
     sheet_frames: int = Field(default=24, ge=1, le=200)
-    """Frames on the overlay sheet; the least certain ones are shown first."""
+    """Frames on the overlay sheet, those of lowest confidence first."""
 
 
 class SemAdditivesParams(ResampledParams):
-    """How a registered classifier is evaluated on electrodes that it never saw."""
+    """How a registered classifier is evaluated on unseen electrodes."""
 
     overlap: float = Field(default=0.0, ge=0.0, lt=0.9)
-    """Least overlap of neighbouring crops of a frame, as a share of a crop."""
+    """Minimum overlap of neighbouring crops of a frame, as a fraction of a crop."""
 
     map_pairs: int = Field(default=6, ge=1, le=24)
     """Conditions shown with Grad-CAM, with and without additive side by side."""
@@ -58,30 +53,30 @@ class SemAdditivesParams(ResampledParams):
 
 
 class SurveyDrawParams(FrozenParams):
-    """Which pictures are shown, and how."""
+    """Which images are shown, and how."""
 
     pictures: int = Field(default=19, ge=1, le=200)
-    """Pictures in the quiz, shared out evenly among the classes (19 in Oh et al. 2024)."""
+    """Images in the survey, evenly distributed over the classes (19 in Oh et al. 2024)."""
 
     max_side_px: int = Field(default=1280, ge=256, le=4096)
-    """Longer side of a picture in the page at most; larger ones are reduced (px)."""
+    """Longer side of an image in the page at most; larger ones are reduced (px)."""
 
     jpeg_quality: int = Field(default=92, ge=50, le=100)
-    """Quality of the pictures in the page, as JPEG encoders count it (no unit)."""
+    """Quality of the images in the page, as JPEG encoders count it (no unit)."""
 
     return_to: str = Field(default="the person who sent you this page", min_length=1)
-    """Who the experts send their answers to, such as an e-mail address; shown on the page."""
+    """Who the experts send their responses to, such as an e-mail address; shown on the page."""
 
     seed: int = Field(default=0, ge=0)
-    """Seed of the draw and of the order of the pictures."""
+    """Seed of the draw and of the order of the images."""
 
 
 class SurveyScoreParams(FrozenParams):
-    """Which returned answers count, and how sure the scores are."""
+    """Which returned responses count, and the level of the intervals."""
 
     min_response_share: float = Field(default=0.5, ge=0.0, le=1.0)
-    """Share of the pictures that an expert must have answered at least; a file with fewer answers
-    is set aside (no unit)."""
+    """Fraction of the images that an expert must answer at least; a file with fewer responses
+    is rejected (no unit)."""
 
     confidence: float = Field(default=0.95, gt=0.5, lt=1.0)
     """Level of the intervals (no unit)."""

@@ -50,7 +50,7 @@ class AttentionParams(FrozenParams):
     """How attention to boundaries is tested."""
 
     shifts: int = Field(default=199, ge=19, le=9999)
-    """Random placements (shift, turn, flip) that a map is compared with."""
+    """Random placements (shift, rotation, flip) that a map is compared with."""
 
     n_bootstrap: int = Field(default=2000, ge=100)
     """Resamples of areas."""

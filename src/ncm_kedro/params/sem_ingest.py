@@ -1,7 +1,4 @@
-"""Settings for reading frames: classes, decoding, banner, pixel size, quality.
-
-Settings for finding overlaps, building mosaics and auditing a data set.
-"""
+"""Settings of `sem_ingest`: reading, quality, mosaics, audit."""
 
 from __future__ import annotations
 
@@ -24,7 +21,7 @@ class BannerParams(FrozenParams):
     """How the vendor's text band at the bottom of a frame is recognised."""
 
     max_fraction: float = Field(default=0.25, gt=0, lt=1)
-    """Largest share of the frame's height that a banner may take (no unit)."""
+    """Largest fraction of the frame's height that a banner may take (no unit)."""
 
     min_height_px: int = Field(default=10, ge=4)
     """Smallest height of a banner (px)."""
@@ -33,10 +30,10 @@ class BannerParams(FrozenParams):
     """Grey levels by which a background pixel may differ from pure black or white (0-255)."""
 
     row_fraction: float = Field(default=0.4, gt=0, le=1)
-    """Least share of background and full-contrast print in each row of a banner (no unit)."""
+    """Minimum fraction of background and full-contrast print in each row of a banner (no unit)."""
 
     margin_fraction: float = Field(default=0.97, gt=0, le=1)
-    """Least share of background pixels in the first and last row of a banner (no unit)."""
+    """Minimum fraction of background pixels in the first and last row of a banner (no unit)."""
 
 
 class PixelSizeParams(FrozenParams):
@@ -46,17 +43,17 @@ class PixelSizeParams(FrozenParams):
     """Pixel size of frames that carry neither scale bar nor metadata (um per px)."""
 
     max_disagreement: float = Field(default=1.3, gt=1)
-    """Factor by which scale bar and metadata may differ before the bar's reading is refused."""
+    """Factor by which scale bar and metadata may differ before the bar's reading is rejected."""
 
     min_bar_fraction: float = Field(default=0.04, gt=0, lt=1)
-    """Shortest scale bar as a share of the frame's width (no unit)."""
+    """Shortest scale bar as a fraction of the frame's width (no unit)."""
 
     max_glyph_distance: float = Field(default=0.25, gt=0)
     """Largest distance between a printed character and the nearest known glyph (no unit, 0-1)."""
 
 
 class ReadingParams(FrozenParams):
-    """How a file becomes a grey frame; frames are decoded anew when one of these changes."""
+    """How a file becomes a grey frame; frames are decoded again when one of these changes."""
 
     min_size_px: int = Field(default=64, ge=8)
     """Smallest height and width of a usable frame, banner cut (px)."""
@@ -69,31 +66,31 @@ class ReadingParams(FrozenParams):
 
 
 class QualityParams(FrozenParams):
-    """Which frames are flagged and which are left out."""
+    """Which frames are flagged and which are excluded."""
 
     tile_px: int = Field(default=32, ge=8)
     """Edge of the square tiles that are called flat or not (px)."""
 
     flat_contrast: float = Field(default=0.15, gt=0, lt=1)
-    """A tile is flat below this share of the frame's strong contrast (90th percentile; no unit)."""
+    """A tile is flat below this fraction of the frame's 90th percentile of contrast (no unit)."""
 
     flat_level: float = Field(default=4.0, ge=0)
     """A tile is flat below this standard deviation, whatever the frame (grey levels)."""
 
     flag_flat_fraction: float = Field(default=0.02, ge=0, le=1)
-    """Share of flat tiles from which a frame is flagged (no unit)."""
+    """Fraction of flat tiles from which a frame is flagged (no unit)."""
 
     max_flat_fraction: float = Field(default=0.06, ge=0, le=1)
-    """Share of flat tiles above which a frame is left out as bare (no unit)."""
+    """Fraction of flat tiles above which a frame is excluded as bare (no unit)."""
 
     flag_clipped_fraction: float = Field(default=0.15, ge=0, le=1)
-    """Share of pixels at 0 or 255 from which a frame is flagged (no unit)."""
+    """Fraction of pixels at 0 or 255 from which a frame is flagged (no unit)."""
 
     max_clipped_fraction: float = Field(default=0.33, ge=0, le=1)
-    """Share of pixels at 0 or 255 above which a frame is left out (no unit)."""
+    """Fraction of pixels at 0 or 255 above which a frame is excluded (no unit)."""
 
     min_relative_sharpness: float = Field(default=0.5, ge=0, le=1)
-    """Share of its class's median sharpness below which a frame is left out (no unit)."""
+    """Fraction of its class's median sharpness below which a frame is excluded (no unit)."""
 
     near_duplicate_correlation: float = Field(default=0.98, gt=0, le=1)
     """Correlation of thumbnails from which two frames are flagged as near duplicates (no unit)."""
@@ -104,8 +101,9 @@ class QualityParams(FrozenParams):
     """Words in a sidecar's path that name another material than NCM."""
 
     min_separation: float = Field(default=8.0, ge=0)
-    """Ashman's D that parts a class's textures in two when a path contradicts the class (no unit;
-    a normal spread gives 2.6, a uniform one 3.5, the real LCO frames 19, sound classes 4.5)."""
+    """Ashman's D from which a class's textures are split in two when a path contradicts the class
+    (no unit; a normal spread gives 2.6, a uniform one 3.5, the real LCO frames 19, sound classes
+    4.5)."""
 
 
 class MosaicParams(FrozenParams):
@@ -121,33 +119,33 @@ class MosaicParams(FrozenParams):
     """Width of the frames that offsets are refined on (px); wider frames are reduced to it."""
 
     min_score: float = Field(default=8.0, ge=6.0)
-    """Least phase-correlation peak of an overlap (standard deviations of the correlation
-    surface). Frames without common ground stay below 6.2 over 2e5 pairs; an overlap of 30 % of a
+    """Minimum phase-correlation peak of an overlap (standard deviations of the correlation
+    surface). Frames without a common region stay below 6.2 over 2e5 pairs; an overlap of 30 % of a
     frame scores 12, one of 80 % scores 40."""
 
     min_coarse_score: float = Field(default=6.0, ge=5.0)
-    """Least peak on coarse thumbnails for a pair of different classes to be looked at again."""
+    """Minimum peak on coarse thumbnails for a pair of different classes to be looked at again."""
 
     min_correlation: float = Field(default=0.3, ge=0.0, lt=1.0)
-    """Least correlation coefficient of the common ground itself (no unit)."""
+    """Minimum correlation coefficient of the common region itself (no unit)."""
 
     min_overlap: float = Field(default=0.12, gt=0.0, lt=1.0)
-    """Least share of a frame that two frames must have in common (no unit)."""
+    """Minimum fraction of a frame that two frames must have in common (no unit)."""
 
     min_gap_score: float = Field(default=10.0, ge=8.0)
-    """Least peak of a small overlap between two mosaics of one class (standard deviations of the
-    normalised surface). Frames without common ground stay below 8.4 over 2e3 pairs; an overlap of
+    """Minimum peak of a small overlap between two mosaics of one class (standard deviations of the
+    normalised surface). Frames without a common region stay below 8.4 over 2e3 pairs; an overlap of
     9 % of a frame scores 15."""
 
     min_gap_overlap: float = Field(default=0.04, gt=0.0, lt=1.0)
-    """Least share of a frame that frames of two mosaics of one class must have in common."""
+    """Minimum fraction of a frame that frames of two mosaics of one class must have in common."""
 
     max_gap_pairs: int = Field(default=5_000, ge=0)
-    """Most pairs to search for small overlaps, the nearest in time first."""
+    """Maximum number of pairs to search for small overlaps, the nearest in time first."""
 
     max_pairs: int = Field(default=1_000_000, ge=1)
-    """Most pairs to compare, within classes and again across classes; beyond it, neighbours in
-    time and evenly spaced frames only."""
+    """Maximum number of pairs to compare, within classes and again across classes; beyond it,
+    neighbours in time and evenly spaced frames only."""
 
     neighbours: int = Field(default=8, ge=1)
     """Frames before and after each, by time, that are compared whatever ``max_pairs`` says."""
@@ -182,7 +180,7 @@ class AuditParams(FrozenParams):
     the table together (no unit)."""
 
     strong_fraction: float = Field(default=0.5, gt=0, lt=1)
-    """Share of the way from chance to perfect from which a confound counts as strong."""
+    """Fraction of the way from chance to perfect from which a confound counts as strong."""
 
     seed: int = Field(default=0, ge=0)
     """Seed of the folds."""

@@ -1,7 +1,4 @@
-"""Settings of `sem_transfer`.
-
-Settings of `sem_studies`.
-"""
+"""Settings of `sem_transfer` and `sem_studies`."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ from pydantic import Field, model_validator
 from ncm_kedro.params.tune_train import AugmentParams, ResampledParams, TrainParams
 
 HoldOutKind = Literal["state", "composition", "session"]
-"""What is left out of training: a state, a composition, or a session of each class."""
+"""What is held out of training: a state, a composition, or a session of each class."""
 
 TransferModel = Literal["texture", "network"]
 
@@ -21,12 +18,12 @@ NETWORK: TransferModel = "network"
 
 
 class SemTransferParams(ResampledParams):
-    """What is left out of training, and what is trained on the rest."""
+    """What is held out of training, and the training on the rest."""
 
     kinds: tuple[HoldOutKind, ...] = Field(
         default=("state", "composition", "session"), min_length=1
     )
-    """What is left out, in turn: `state` tests the composition, `composition` tests the state,
+    """What is held out, in turn: `state` tests the composition, `composition` tests the state,
     `session` tests the class."""
 
     models: tuple[TransferModel, ...] = Field(default=("texture",), min_length=1)
@@ -38,7 +35,7 @@ class SemTransferParams(ResampledParams):
     @model_validator(mode="after")
     def _check_models(self) -> Self:
         if TEXTURE not in self.models:
-            raise ValueError("models must hold texture, which every other model is set beside")
+            raise ValueError("models must contain texture, the baseline of every other model")
         return self
 
 
@@ -63,8 +60,7 @@ class SemStudiesParams(ResampledParams):
     """What is varied, and how each point is trained and scored."""
 
     models: tuple[TransferModel, ...] = Field(default=("texture", "network"), min_length=1)
-    """The network, and beside it texture features with logistic regression where the study changes
-    the crops."""
+    """The network, and texture features with logistic regression where a study changes crops."""
 
     train: TrainParams = TrainParams()
     """Training of the network; each study changes one thing of it."""
@@ -84,7 +80,7 @@ class SemStudiesParams(ResampledParams):
     normalisations: tuple[Normalisation, ...] = Field(
         default=("none", "data_set", "per_image", "offset", "clahe"), min_length=1
     )
-    """What `normalisation` tries, trained anew each time; `clahe` equalises and leaves it there."""
+    """What `normalisation` tries, each with its own training; `clahe` equalises only."""
 
     augment: AugmentParams = AugmentParams(
         flip=True, rotate90=True, position_jitter_px=1000, contrast=0.08

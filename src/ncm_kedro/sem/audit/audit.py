@@ -1,10 +1,8 @@
-"""Grey levels of bands of ground: the samples of the confounding table.
+"""The audit of a data set: contents, gaps and short cuts that a classifier could take.
 
 Whole frames overlap their neighbours, so that folds of frames cannot be disjoint. Each mosaic is
 therefore cut into bands along its longer side, and a sample is the part of a frame that lies in
-one band: samples of different bands share no ground.
-
-What a data set holds, what it lacks, and which short cuts it offers.
+one band: samples of different bands share no region.
 """
 
 from __future__ import annotations
@@ -29,7 +27,7 @@ _MIN_PART = 0.5
 
 
 def plan_bands(manifest: pd.DataFrame, params: AuditParams) -> pd.DataFrame:
-    """Cut frames into the parts that lie in one band of ground each.
+    """Cut frames into the parts that lie in one band of the imaged area each.
 
     Returns
     -------
@@ -50,7 +48,7 @@ def measure_grey(frames: FrameSource, bands: pd.DataFrame, params: AuditParams) 
     Returns
     -------
     pandas.DataFrame
-        Index as `bands`: `mean`, `std` (grey levels, 0-255) and `h000` ... (share of pixels).
+        Index as `bands`: `mean`, `std` (grey levels, 0-255) and `h000` ... (fraction of pixels).
     """
     rows_of = bands.reset_index(drop=True).groupby("frame_id").indices
     windows = bands[["x0_px", "y0_px", "x1_px", "y1_px"]].to_numpy(int)
@@ -182,7 +180,7 @@ def count_flags(manifest: pd.DataFrame) -> dict[str, int]:
 
 
 def sum_areas(areas: pd.DataFrame) -> pd.DataFrame:
-    """Sum unique ground up per class.
+    """Sum the unique imaged area per class.
 
     Returns
     -------
@@ -198,7 +196,7 @@ def sum_areas(areas: pd.DataFrame) -> pd.DataFrame:
 
 
 def describe_overlaps(manifest: pd.DataFrame, links: pd.DataFrame) -> dict[str, Any]:
-    """Say how much frames have in common.
+    """Describe how far frames overlap.
 
     Parameters
     ----------
@@ -209,7 +207,7 @@ def describe_overlaps(manifest: pd.DataFrame, links: pd.DataFrame) -> dict[str, 
     -------
     dict
         Numbers of links; `lowest_score` of an accepted one; median and 90th percentile of the
-        residuals of refined links (px); per class the share of frames that another one overlaps
+        residuals of refined links (px); per class the fraction of frames that another one overlaps
         by half or more, and the median over frames of the largest overlap with another.
     """
     same = links[links["kind"] == "same_class"]
@@ -236,7 +234,7 @@ def describe_overlaps(manifest: pd.DataFrame, links: pd.DataFrame) -> dict[str, 
 
 
 def list_conflicts(links: pd.DataFrame) -> list[dict[str, Any]]:
-    """List pairs of frames that show the same ground under two classes."""
+    """List pairs of frames that show the same region under two classes."""
     conflicts = links[links["kind"] == "label_conflict"].sort_values("score", ascending=False)
     return _records(conflicts[["frame_a", "frame_b", "score", "overlap"]])
 
@@ -246,7 +244,7 @@ def _warn(report: dict[str, Any]) -> list[str]:
     if report["label_conflicts"]:
         pairs = report["label_conflicts"]
         texts.append(
-            f"{len(pairs)} pairs of frames show the same ground under two classes, for instance "
+            f"{len(pairs)} pairs of frames show the same region under two classes, for instance "
             f"{pairs[0]['frame_a']} and {pairs[0]['frame_b']}; correct the folder of one of them"
         )
     for name, counts in report["frames"]["classes"].items():

@@ -1,11 +1,11 @@
-"""How well a class can be told without looking at the particles.
+"""How well a class is predicted without the particles.
 
 A tree and a logistic regression predict class, composition and state from instrument settings or
-grey levels alone. Four ways of keeping test and training apart answer four questions: `by_file`
-(the published way; neighbouring frames show the same ground), `by_area` (disjoint ground of the
+grey levels alone. Four ways of separating test and training cover four cases: `by_file`
+(the published way; neighbouring frames show the same region), `by_area` (disjoint regions of the
 same mosaics), `by_mosaic` (other fields of view) and `by_session` (other sessions). The last two
 need at least two mosaics or sessions of everything that is predicted. Where classes share their
-settings, as they should, a score may lie below chance: the settings of what is left out remain in
+settings, as they should, a score may lie below chance: the settings of what is held out remain in
 the training data with the other classes only.
 """
 
@@ -53,7 +53,7 @@ class ConfoundingRow:
     chance
         Balanced accuracy of guessing.
     by_file, by_area, by_mosaic, by_session
-        Scores; None where the data have too few groups to say.
+        Scores; None where the data have too few groups.
     bound
         Score that guessing stays below, for each way of splitting (binomial over groups).
     models
@@ -61,8 +61,8 @@ class ConfoundingRow:
     strictest
         Way of splitting that the verdict rests on.
     verdict
-        ``confounded``, ``partly confounded``, ``session-bound`` (told on other ground of the same
-        mosaics, but not in other fields of view or sessions) or ``not detectable``.
+        ``confounded``, ``partly confounded``, ``session-bound`` (predicted in other regions of the
+        same mosaics, but not in other fields of view or sessions) or ``not detectable``.
     meaning
         The verdict in plain words.
     """
@@ -140,10 +140,10 @@ def summarise_confounding(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _explain_summary(verdict: dict[str, Any]) -> str:
     texts = {
-        "confounded": "class and acquisition are confounded: settings alone tell the class",
-        "partly confounded": "class and acquisition are partly confounded: settings alone say "
-        "something of the class",
-        "session-bound": "settings tell the sessions apart, and with them the class on ground of "
+        "confounded": "class and acquisition are confounded: settings alone predict the class",
+        "partly confounded": "class and acquisition are partly confounded: settings alone "
+        "predict the class in part",
+        "session-bound": "settings separate the sessions, and with them the class in regions of "
         "the same session, but not the class in other sessions",
         "not detectable": "no confound of class and acquisition settings is detectable",
         "not applicable": "no sidecar settings to search for a confound",
@@ -220,7 +220,7 @@ def _evaluate(
     chance: float,
     strong_fraction: float,
 ) -> tuple[str, str]:
-    """Judge by the strictest way of splitting that the data allow, then by area."""
+    """Decide by the strictest way of splitting that the data allow, then by area."""
     known = [scheme for scheme in SCHEMES if best[scheme] is not None]
     if not known:
         return "not detectable", "none"
@@ -237,10 +237,10 @@ def _explain(
     pair: str, verdict: str, strictest: str, best: dict[str, float | None], chance: float
 ) -> str:
     if strictest == "none":
-        return f"{pair}: too little ground to say"
+        return f"{pair}: too small an imaged area to decide"
     where = {
         "by_file": "in other files",
-        "by_area": "on other ground of the same mosaics",
+        "by_area": "in other regions of the same mosaics",
         "by_mosaic": "in other fields of view",
         "by_session": "in other sessions",
     }

@@ -1,4 +1,4 @@
-"""Which frames are left out, and why. Nothing is deleted; the rules work on the table alone."""
+"""Which frames are excluded, and why. Nothing is deleted; the rules work on the table alone."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SPREAD_FLOOR = 0.01  # of the value: two frames alone have no spread of their o
 
 @dataclass(frozen=True)
 class Split:
-    """A set of values parted in two.
+    """A set of values split in two.
 
     Parameters
     ----------
@@ -41,9 +41,9 @@ class Split:
 
 
 def decide_exclusions(table: pd.DataFrame, params: QualityParams) -> pd.DataFrame:
-    """Flag frames, and say which are left out and why.
+    """Flag frames, and say which are excluded and why.
 
-    A frame is left out if it is bare, clipped, out of focus, a copy of an earlier frame, a copy
+    A frame is excluded if it is bare, clipped, out of focus, a copy of an earlier frame, a copy
     of a frame of another class, or quarantined: the path in its sidecar names another material or
     class, **and** its texture stands apart from the rest of its class (:func:`split_values`). The
     path alone only flags, since good frames carry misleading paths too.
@@ -162,7 +162,7 @@ def find_ood_frames(
 ) -> dict[int, str]:
     """Find frames that contradict their class by path and by texture.
 
-    Within each class that has contradicting paths, the texture densities are parted in two. If
+    Within each class that has contradicting paths, the texture densities are split in two. If
     the parts stand clearly apart, the one that is farther from the trusted frames (those of the
     same composition first) is another material, and its frames with a contradicting path
     are returned.
@@ -206,7 +206,7 @@ def find_ood_frames(
 
 
 def split_values(values: NDArray[np.float64]) -> Split:
-    """Part values in two where the variance within the parts is smallest, and say how well.
+    """Split values in two by the smallest variance within the parts, with their separation.
 
     Otsu's criterion for the cut; for the separation, D of Ashman, Bird and Zepf, "Detecting
     bimodality in astronomical datasets", Astron. J. 108 (1994), Eq. 14.

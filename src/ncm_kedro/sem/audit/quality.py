@@ -1,4 +1,4 @@
-"""What a frame is worth: bare area, clipping, sharpness, texture, duplicates."""
+"""Quality of a frame: bare area, clipping, sharpness, texture, duplicates."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ class FrameQuality:
     Parameters
     ----------
     flat_fraction
-        Share of tiles without texture (0-1): bare foil, out of range, empty.
+        Fraction of tiles without texture (0-1): bare foil, out of range, empty.
     clipped_fraction
-        Share of pixels at 0 or 255 (0-1).
+        Fraction of pixels at 0 or 255 (0-1).
     sharpness
         Variance of the Laplacian over that of the shading-free image (no unit): free of contrast
         and brightness, falls with defocus.
@@ -118,7 +118,7 @@ def halve(image_yx: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def measure_flat_fraction(half_yx: NDArray[np.float32], params: QualityParams) -> float:
-    """Share of tiles whose contrast is far below the frame's own, or next to nothing.
+    """Fraction of tiles whose contrast is far below the frame's own, or next to nothing.
 
     Parameters
     ----------

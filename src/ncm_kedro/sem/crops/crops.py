@@ -44,12 +44,12 @@ def plan_crops(manifest: pd.DataFrame, params: CropParams) -> tuple[pd.DataFrame
     -------
     crops
         A row per crop: `crop_id`, `frame_id`, `x_px`, `y_px` (top-left corner in the frame),
-        `size_px`, `split`, `class`, `mosaic`, `area` (cell of ground that the crop's centre lies
-        in) and `region_x0_px` ... `region_y1_px` (part of the frame that belongs to the crop's
+        `size_px`, `split`, `class`, `mosaic`, `area` (cell that the crop's centre
+        lies in) and `region_x0_px` ... `region_y1_px` (part of the frame that belongs to the crop's
         split; a jittered crop must stay in it).
     report
-        What was asked and what there is, per class and split; `leaking` says whether splits
-        share ground.
+        What was requested and what there is, per class and split; `leaking` says whether splits
+        share a region.
 
     Raises
     ------
@@ -257,7 +257,9 @@ def cut_windows(group: pd.DataFrame, strips: list[Strip], split: str, size_px: i
 def draw_positions(
     windows: Windows, wanted: int, size_px: int, rng: np.random.Generator
 ) -> tuple[NDArray[np.int_], NDArray[np.int_]]:
-    """Draw different positions, uniform over the ground; a spot shown k times is kept 1 in k times.
+    """Draw different positions, uniform over the unique imaged area.
+
+    A spot shown k times is retained 1 in k times.
 
     Parameters
     ----------
@@ -323,7 +325,7 @@ def most_distant(
 
 
 def crop_boxes(crops: pd.DataFrame, manifest: pd.DataFrame) -> FloatArray:
-    """Give the outline of each crop in its mosaic, ``(N, 4)`` x0, y0, x1, y1 (px)."""
+    """Return the outline of each crop in its mosaic, ``(N, 4)`` x0, y0, x1, y1 (px)."""
     placed = manifest.set_index("frame_id").loc[crops["frame_id"]]
     corner = crops[["x_px", "y_px"]].to_numpy(np.float64)
     corner = corner + placed[["mosaic_x_px", "mosaic_y_px"]].to_numpy(np.float64)
@@ -343,16 +345,16 @@ def report_class(
     Parameters
     ----------
     parts
-        Ground of each split.
+        Windows of each split.
     size_px
         Edge of a crop (px).
 
     Returns
     -------
     dict
-        `frames`, `mosaics` and per split: crops `requested` and `drawn`, unique ground (`area_px2`,
-        `area_mm2`), `disjoint_crops` (crops' worth of that ground), `effective_crops` (crops'
-        worth of the ground that the drawn ones cover), and numbers of `mosaics` and `areas`.
+        `frames`, `mosaics` and per split: crops `requested` and `drawn`, unique imaged
+        area (`area_px2`, `area_mm2`), `disjoint_crops` (that area in crops), `effective_crops` (the
+        area that the drawn ones cover, in crops), and numbers of `mosaics` and `areas`.
     """
     pixel_size_um = float(group["pixel_size_um"].median())
     splits = {}
@@ -374,7 +376,7 @@ def report_class(
 
 
 def warn_low_counts(class_name: str, entry: Mapping[str, Any], leaking: bool) -> list[str]:
-    """Say in one line per problem where the ground falls short, and what is done about it."""
+    """One line per problem: where the imaged area falls short, and what is done about it."""
     texts = []
     short = {
         name: part for name, part in entry["splits"].items() if part["drawn"] < part["requested"]
@@ -386,7 +388,7 @@ def warn_low_counts(class_name: str, entry: Mapping[str, Any], leaking: bool) ->
     }
     if short:
         counts = ", ".join(f"{p['drawn']} of {p['requested']} {n}" for n, p in short.items())
-        texts.append(f"{class_name}: the ground holds no more crops than {counts}")
+        texts.append(f"{class_name}: the imaged area holds no more crops than {counts}")
     if tight:
         counts = ", ".join(
             f"{n} {p['area_mm2']:.3f} mm2 = {p['disjoint_crops']:.1f} for {p['requested']}"
@@ -394,7 +396,7 @@ def warn_low_counts(class_name: str, entry: Mapping[str, Any], leaking: bool) ->
         )
         other = "and those of other splits" if leaking else "of their split, none of another"
         texts.append(
-            f"{class_name}: less ground than disjoint crops need ({counts}); "
+            f"{class_name}: a smaller imaged area than disjoint crops need ({counts}); "
             f"crops overlap others {other}"
         )
     return texts

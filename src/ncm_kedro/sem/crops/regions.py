@@ -53,7 +53,7 @@ class Profile:
 
 
 def frame_boxes(manifest: pd.DataFrame) -> FloatArray:
-    """Give the outline of each frame in its mosaic, ``(N, 4)`` (px).
+    """Return the outline of each frame in its mosaic, ``(N, 4)`` (px).
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ def profile_area(boxes: FloatArray, axis: int) -> Profile:
 
 
 def measure_areas(manifest: pd.DataFrame) -> pd.DataFrame:
-    """Measure the unique ground of each mosaic.
+    """Measure the unique imaged area of each mosaic.
 
     Returns
     -------
@@ -131,7 +131,7 @@ def measure_areas(manifest: pd.DataFrame) -> pd.DataFrame:
 def name_cells(
     places_px: FloatArray, start_px: FloatArray, stop_px: FloatArray, cell_px: float
 ) -> NDArray[np.int_]:
-    """Tell which of the equal cells, at least ``cell_px`` wide, places along one axis lie in.
+    """Return which of the equal cells, at least ``cell_px`` wide, places along one axis lie in.
 
     Parameters
     ----------
@@ -140,7 +140,7 @@ def name_cells(
     start_px, stop_px
         Range that the cells fill, for each place, ``(N,)`` (px).
     cell_px
-        Least width of a cell (px); a narrower range is one cell.
+        Minimum width of a cell (px); a narrower range is one cell.
     """
     n_cells = np.maximum(1, np.floor((stop_px - start_px) / cell_px)).astype(int)
     width = np.maximum(stop_px - start_px, 1e-9) / n_cells
@@ -189,7 +189,7 @@ class Strip:
 
 @dataclass
 class _MosaicRegion:
-    """What is still to be shared out of one mosaic."""
+    """The part of a mosaic that is not yet assigned."""
 
     rest: Strip
     profile: Profile
@@ -224,16 +224,16 @@ class _MosaicRegion:
 
 
 def class_generator(seed: int, class_name: str, purpose: str) -> np.random.Generator:
-    """Give a class its own random numbers, which no other class changes."""
+    """Random numbers of one class, which no other class changes."""
     key = [seed, crc32(class_name.encode()), crc32(purpose.encode())]
     return np.random.default_rng(np.random.SeedSequence(key))
 
 
 def split_regions(frames: pd.DataFrame, params: CropParams) -> list[Strip]:
-    """Share out the region of one class among `test`, `validate` and `train`.
+    """Divide the imaged area of one class among `test`, `validate` and `train`.
 
-    Whole mosaics are given away where their area fits the asked shares. Otherwise strips are cut
-    off the ends of mosaics, of as many mosaics as leaves each strip wide enough for crops: the
+    Whole mosaics are assigned where their area fits the requested fractions. Otherwise strips are
+    cut off the ends of mosaics, of as many mosaics as leaves each strip wide enough for crops: the
     test from one end, validation from the other.
 
     Returns

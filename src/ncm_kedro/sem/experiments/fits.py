@@ -58,7 +58,7 @@ _EPOCH_FIELDS = (
 
 
 def read_cached(path: Path, parse: Callable[[dict[str, Any]], _T]) -> _T | None:
-    """Return a result that is kept; None where there is none that can be read.
+    """Return a cached result; None where there is none that can be read.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def read_cached(path: Path, parse: Callable[[dict[str, Any]], _T]) -> _T | None:
 
 
 def write_cached(path: Path, result: Mapping[str, Any]) -> None:
-    """Keep a result, whole or not at all.
+    """Write a result atomically.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ def write_cached(path: Path, result: Mapping[str, Any]) -> None:
 
 
 def cache_textures(crop_set: CropSet, path: Path) -> NDArray[np.float32]:
-    """Measure the texture of all crops once, and keep it.
+    """Measure the texture of all crops once; cached.
 
     Returns
     -------
@@ -120,13 +120,13 @@ def _write_store(path: Path, content: bytes) -> None:
             path,
             found=f"a result that cannot be written ({error.strerror})",
             expected="a folder that can be written to, with room",
-            action="free disk space, then run again: what is finished is kept",
+            action="free disk space, then run again: what is finished is cached",
         ) from error
 
 
 @dataclass(frozen=True)
 class StudyFit:
-    """What a trained model says of the test crops.
+    """Predictions of a trained model on the test crops.
 
     Attributes
     ----------
@@ -137,7 +137,7 @@ class StudyFit:
     epochs
         The learning curve of a network.
     best_epoch
-        The epoch that was kept; none for the texture baseline.
+        The selected epoch; none for the texture baseline.
     """
 
     predicted: NDArray[np.int64]
@@ -148,7 +148,7 @@ class StudyFit:
 
 @dataclass(frozen=True)
 class StudyContext:
-    """All that trainings need, and the folder where results are kept.
+    """All that trainings need, and the folder of cached results.
 
     Attributes
     ----------
@@ -172,7 +172,7 @@ class StudyContext:
         return select_crops(whole.crop_set, point, self.params.seed)[0]
 
     def fit(self, point: StudyPoint, whole: StudyCrops, model: TransferModel) -> StudyFit:
-        """Train and predict the test crops, or take the result that is kept.
+        """Train and predict the test crops, or read the cached result.
 
         Raises
         ------
@@ -197,7 +197,7 @@ class StudyContext:
         return fit
 
     def find_obstacle(self, point: StudyPoint) -> SkippedPoint | None:
-        """Say why a point that needs weights from elsewhere cannot be run; none where it can."""
+        """Reason why a point that needs weights from elsewhere cannot be run; none where it can."""
         if not point.needs_weights:
             return None
         try:

@@ -28,37 +28,37 @@ from ncm_kedro.params.tune_train import AugmentParams, NormaliseParams, TrainPar
 _UNITS = {"magnification": "x", "accelerating_voltage_kv": " kV", "instrument": ""}
 _CLASSES_NEEDED = 2
 TEXTS: dict[StudyName, tuple[str, str]] = {
-    "crop_size": ("Crop size", "How much ground must a crop show at the frames' own pixel size?"),
+    "crop_size": ("Crop size", "How large must a crop be at the frames' own pixel size?"),
     "image_count": ("Images per class", "How many crops per class are enough?"),
-    "normalisation": ("Normalisation", "Does normalising grey values help, trained anew?"),
-    "grey_levels": ("Grey levels", "Do grey levels alone tell classes, or splits, apart?"),
+    "normalisation": ("Normalisation", "Does normalising grey values help?"),
+    "grey_levels": ("Grey levels", "Do grey levels alone separate classes, or splits?"),
     "weights": ("Pretrained weights", "Are published weights a better start than random ones?"),
-    "augmentation": ("Augmentation", "Do random flips, turns, shifts and contrast help?"),
+    "augmentation": ("Augmentation", "Do random flips, rotations, shifts and contrast help?"),
     "magnification": ("Magnification", "Does the magnification matter?"),
     "accelerating_voltage": ("Accelerating voltage", "Does the accelerating voltage matter?"),
-    "microscope": ("Microscope", "Does another microscope, such as an optical one, do as well?"),
-    "split": ("Split", "What is a test worth whose frames overlap those of training?"),
+    "microscope": ("Microscope", "Is another microscope, such as an optical one, as good?"),
+    "split": ("Split", "How does a test score change whose frames overlap those of training?"),
 }
 """Title and question of each study."""
 CAVEATS = (
-    "One seed and one split: another seed of weights or of cuts moves a score too; set `seed` "
-    "anew to see by how much.",
-    "Intervals resample areas within classes: they say nothing about another electrode or session.",
+    "One seed and one split: another seed of weights or of cuts moves a score too; change "
+    "`seed` to see by how much.",
+    "Intervals resample areas within classes: they do not cover another electrode or session.",
     "Each difference has an interval of its own; among many, some exclude zero by chance.",
 )
 """What holds for all of them."""
 NOTES: dict[StudyName, tuple[str, ...]] = {
     "crop_size": (
-        "The number of crops is the same at every size, the ground is not: larger crops overlap "
-        "each other more, and their test shows fewer areas.",
+        "The number of crops is the same at every size, the imaged area is not: larger crops "
+        "overlap each other more, and their test shows fewer areas.",
     ),
     "image_count": (
-        "More crops come from the same ground; as published, the validation split grows with them.",
+        "More crops come from the same area; as published, the validation split grows with them.",
     ),
     "normalisation": (
         "One network is also tested on crops normalised per image that it was never trained on.",
     ),
-    "split": ("Split by frame, test crops show ground that training crops show too.",),
+    "split": ("Split by frame, test crops show regions that training crops show too.",),
 }
 """What holds for one."""
 ALL: Final = "all"
@@ -152,7 +152,7 @@ class StudyPoint:
     models
         What is trained.
     per_class
-        Crops per class (training and validation) that are kept of the table; all without it.
+        Crops per class (training and validation) retained of the table; all without it.
     frame_ids
         Frames that crops are cut from; all that are not excluded without it.
     display_normalise
@@ -187,11 +187,11 @@ class StudyPlan:
     Attributes
     ----------
     name, title, question
-        What it is and what it asks.
+        Name, title and question.
     varied
         What differs between points.
     reference
-        The point that others are set against; the last that was run where that one was not.
+        The point that others are compared with; the last that was run where that one was not.
     points, missing
         What is run, and what cannot be.
     """
@@ -204,7 +204,7 @@ class StudyPlan:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What to distrust."""
+        """Caveats."""
         return CAVEATS + NOTES.get(self.name, ())
 
     @property
@@ -214,7 +214,7 @@ class StudyPlan:
 
     @property
     def question(self) -> str:
-        """What the study asks."""
+        """The question of the study."""
         return TEXTS[self.name][1]
 
 
@@ -271,7 +271,7 @@ def _choose_models(
 
 
 def _hold_still(train: TrainParams) -> TrainParams:
-    """Leave crops where they lie, or they would show more ground than their number says."""
+    """Leave crops where they lie, or they would show a larger region than their number implies."""
     augment = train.augment.model_copy(update={"position_jitter_px": 0})
     return train.model_copy(update={"augment": augment})
 

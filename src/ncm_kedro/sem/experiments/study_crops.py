@@ -27,7 +27,7 @@ _TableKey = tuple[CropParams, tuple[str, ...] | None]
 
 @dataclass(frozen=True)
 class StudyCrops:
-    """The whole crop table that a point takes its crops from, and what ground it covers.
+    """The whole crop table that a point takes its crops from, and the imaged area that it covers.
 
     Attributes
     ----------
@@ -46,7 +46,7 @@ class StudyCrops:
         return digest_crops(self.crop_set)
 
     def sum_region_area(self, split: str, measure: str) -> float:
-        """Add up a measure of a split's unique ground over classes (`area_mm2`, ...)."""
+        """Add up a measure of a split's unique imaged area over classes (`area_mm2`, ...)."""
         classes = self.report["classes"].values()
         return float(sum(entry["splits"][split][measure] for entry in classes))
 
@@ -74,12 +74,12 @@ class StudyFrames:
         return build_frame_bank(self._frames, sorted(self.manifest["frame_id"]))
 
     def cut(self, point: StudyPoint) -> StudyCrops | SkippedPoint:
-        """Draw the crop table of a point; the last table is kept.
+        """Draw the crop table of a point; the last table is cached.
 
         Returns
         -------
         StudyCrops or SkippedPoint
-            What was cut, or which class the ground is too small for.
+            What was cut, or the class whose imaged area is too small.
         """
         key = (point.crops, point.frame_ids)
         if self._found is None or key != self._key:
@@ -105,12 +105,12 @@ class StudyFrames:
 
 
 def select_crops(whole: CropSet, point: StudyPoint, seed: int) -> tuple[CropSet, NDArray[np.int64]]:
-    """Keep a point's share of the crops; fewer crops are a subset of more, the test stays whole.
+    """Select the crops of a point; fewer crops are a subset of more, the test is the same.
 
     Returns
     -------
     crop_set
-        The kept crops.
+        The selected crops.
     rows
         (N,) where they stand among all crops of training, validation and test, one after the other.
     """
@@ -155,7 +155,7 @@ def _find_gap(table: pd.DataFrame, classes: tuple[str, ...], size_px: int) -> st
         missing = sorted(set(classes) - set(table.loc[table["split"] == split, "class"]))
         if missing:
             return (
-                f"the {split} split has no ground for crops of {size_px} px of {', '.join(missing)}"
+                f"the {split} split has no region for crops of {size_px} px of {', '.join(missing)}"
             )
     return None
 
@@ -168,7 +168,7 @@ Histograms = dict[str, dict[str, NDArray[np.float64]]]
 
 
 def count_grey_levels(crop_set: CropSet) -> Histograms:
-    """Share of pixels at each grey level, by class and split.
+    """Fraction of pixels at each grey level, by class and split.
 
     Returns
     -------
@@ -240,7 +240,7 @@ def tabulate_grey_levels(histograms: Histograms, crop_set: CropSet) -> list[dict
 
 
 def summarise_grey_levels(rows: list[dict[str, Any]]) -> str:
-    """Set the distances between splits of a class beside those between classes."""
+    """Compare the distances between splits of a class with those between classes."""
     held = [row for row in rows if row["split"] != "train"]
     own = float(np.median([row["distance_to_train"] for row in held]))
     other = float(np.median([row["distance_to_nearest_class"] for row in held]))
@@ -248,7 +248,7 @@ def summarise_grey_levels(rows: list[dict[str, Any]]) -> str:
     return (
         f"Held-out crops lie {own:.1f} grey levels (median) from the training crops of their own "
         f"class and {other:.1f} from those of the nearest other class; in {nearer} of {len(held)} "
-        "cases their own class is the nearest: what grey levels alone could tell."
+        "cases their own class is the nearest: what grey levels alone can separate."
     )
 
 

@@ -3,7 +3,7 @@
 The report of a study is a mapping with
 
 - ``study``, ``title``, ``question``, ``answer`` (one sentence made from the numbers), ``varied``,
-  ``reference`` (the point that others are set against, or null), ``confidence``, ``classes``
+  ``reference`` (the point that others are compared with, or null), ``confidence``, ``classes``
   (count);
 - ``rows``: one per point and model with ``study, point, value, model, balanced_accuracy, low,
   high, accuracy, composition_accuracy, state_accuracy, best_epoch, seconds_per_epoch,
@@ -14,7 +14,7 @@ The report of a study is a mapping with
 - ``history``: one per trained network, ``point, value`` and ``epochs``, a list of ``epoch,
   train_loss, train_accuracy, validation_loss, validation_accuracy, validation_balanced_accuracy,
   seconds``;
-- ``skipped``: ``point, reason``; ``notes``: what to distrust; ``settings``: what did not vary.
+- ``skipped``: ``point, reason``; ``notes``: caveats; ``settings``: what did not vary.
 
 `grey_levels` adds ``histograms``: class, then split, then shares of 64 equal bins of 0-255.
 """
@@ -65,7 +65,7 @@ _NAMES = {"texture": "the texture baseline", "network": "the network"}
 
 @dataclass(frozen=True)
 class _Scored:
-    """A row of the table, and the answers behind it."""
+    """A row of the table, and the predictions behind it."""
 
     row: dict[str, Any]
     answers: StudyPredictions
@@ -232,7 +232,7 @@ def _name_gap(plan: StudyPlan, gap: SkippedPoint) -> dict[str, Any]:
 
 
 def _describe(work: StudyContext, plan: StudyPlan, missing: list[SkippedPoint]) -> dict[str, Any]:
-    """Return what a report says whatever was run."""
+    """Parts of a report that do not depend on what was run."""
     settings = {
         "models": list(work.params.models),
         "train": work.params.train.model_dump(mode="json"),
@@ -262,7 +262,7 @@ def _tabulate(rows: list[dict[str, Any]]) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class StudyPredictions:
-    """What one model said of the test crops of one point.
+    """Predictions of one model on the test crops of one point.
 
     Attributes
     ----------
@@ -300,7 +300,7 @@ class StudyPredictions:
 def compare_points(
     answers: Sequence[StudyPredictions], reference: str | None, params: SemStudiesParams
 ) -> list[dict[str, Any]]:
-    """Set every point beside the reference, model by model.
+    """Compare every point with the reference, model by model.
 
     Areas are resampled for both alike where they were tested on the same crops, and independently
     where not.
@@ -310,7 +310,7 @@ def compare_points(
     answers
         All points and models that were run.
     reference
-        Name of the point that others are set against; the last one where it was not run.
+        Name of the point that others are compared with; the last one where it was not run.
 
     Returns
     -------
@@ -331,7 +331,7 @@ def summarise_study(
     comparisons: Sequence[dict[str, Any]],
     missing: Sequence[SkippedPoint],
 ) -> str:
-    """Say in one sentence what the numbers show.
+    """Summarise the numbers in one sentence.
 
     Parameters
     ----------

@@ -45,14 +45,14 @@ EXPERT, MODEL = "expert", "model"
 
 @dataclass(frozen=True)
 class Survey:
-    """What is asked, and the right answers.
+    """The questions and their key.
 
     Attributes
     ----------
     key
-        A row per picture in the order of the quiz: `KEY_COLUMNS`. `question` counts from 1; the box
-        is the part of the frame that is shown; `overlaps_other` says that an earlier drawn picture
-        shows some of the same ground; `split_hash` names the crop table that `split` is from.
+        A row per image in the order of the survey: `KEY_COLUMNS`. `question` counts from 1; the box
+        is the part of the frame that is shown; `overlaps_other` says that an earlier drawn image
+        shows some of the same region; `split_hash` names the crop table that `split` is from.
     classes
         A row per class that may be answered: `class`, `composition`, `state`, `pictures` (drawn).
     """
@@ -62,7 +62,7 @@ class Survey:
 
     @property
     def survey_id(self) -> str:
-        """Digest of the pictures and the choices."""
+        """Digest of the images and the choices."""
         return str(self.key["survey_id"].iloc[0])
 
 
@@ -72,10 +72,10 @@ def draw_survey(
     crops: pd.DataFrame,
     params: SurveyDrawParams,
 ) -> Survey:
-    """Draw pictures, as many of each class as of any other, in shuffled order.
+    """Draw images, as many of each class as of any other, in shuffled order.
 
-    Test ground comes first, then validation, then training ground, class by class. Within a class,
-    pictures that share no ground come first, and of these the larger ones.
+    Regions of the test split come first, then of validation, then of training, class by class.
+    Within a class, images that share no region come first, and of these the larger ones.
 
     Raises
     ------
@@ -105,12 +105,12 @@ def draw_survey(
 def allocate_images(
     available: NDArray[np.int64], total: int, rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Share out pictures among classes as evenly as what is there allows.
+    """Distribute images over the classes as evenly as possible.
 
     Parameters
     ----------
     available
-        (K,) pictures that each class has.
+        (K,) images that each class has.
 
     Returns
     -------
@@ -126,7 +126,7 @@ def allocate_images(
 
 
 def cut_view(frames: Mapping[str, NDArray[np.uint8]], row: Mapping[Any, Any]) -> NDArray[np.uint8]:
-    """Cut the picture that a row of the key describes, (h, w)."""
+    """Cut the image that a row of the key describes, (h, w)."""
     x0, y0, x1, y1 = (int(row[side]) for side in BOX)
     return frames[str(row["frame_id"])][y0:y1, x0:x1]
 
@@ -159,7 +159,7 @@ def _list_views(manifest: pd.DataFrame, crops: pd.DataFrame) -> pd.DataFrame:
         raise TableError(
             "sem_crops",
             found=f"frames of {views['class'].nunique()} classes that can be shown",
-            expected="kept frames, without additives, of at least two classes",
+            expected="included frames, without additives, of at least two classes",
             action="run sem_ingest and crop_augment on frames of further compositions or states",
         )
     return views
@@ -171,7 +171,7 @@ def _list_classes(views: pd.DataFrame) -> pd.DataFrame:
 
 
 def _draw_class(views: pd.DataFrame, count: int, seed: int) -> pd.DataFrame:
-    """Draw of one class: disjoint ground first, then what shares some."""
+    """Draw of one class: disjoint regions first, then the overlapping ones."""
     rng = class_generator(seed, str(views["class"].iloc[0]), _PURPOSE)
     views = views.iloc[rng.permutation(len(views))].reset_index(drop=True)
     boxes = _place_boxes(views)
@@ -203,13 +203,13 @@ def _overlap(box: NDArray[np.float64], others: NDArray[np.float64]) -> bool:
 
 def _warn_compromises(key: pd.DataFrame, wanted: int) -> None:
     if len(key) < wanted:
-        _LOG.warning("the survey has %d pictures, not %d: there are no more", len(key), wanted)
+        _LOG.warning("the survey has %d images, not %d: there are no more", len(key), wanted)
     seen = int((key["split"] != SPLITS_BY_PREFERENCE[0]).sum())
     if seen:
-        _LOG.warning("%d pictures of the survey are not from the test split", seen)
+        _LOG.warning("%d images of the survey are not from the test split", seen)
     shared = int(key["overlaps_other"].sum())
     if shared:
-        _LOG.warning("%d pictures of the survey share ground with others in it", shared)
+        _LOG.warning("%d images of the survey share a region with others in it", shared)
 
 
 @dataclass(frozen=True)
@@ -230,7 +230,7 @@ class ResponseFile:
 
 @dataclass(frozen=True)
 class ResponseFiles:
-    """What lies in the folder of returned answers.
+    """What lies in the folder of returned responses.
 
     Attributes
     ----------
@@ -247,7 +247,7 @@ class ResponseFiles:
 def collect_responses(
     returned: ResponseFiles, survey: Survey, params: SurveyScoreParams
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Check every returned file; one that cannot count is set aside and the others go on.
+    """Check every returned file; one with an error is rejected and the others count.
 
     Of several files of an expert (same name, or same page where no name is given) the one saved
     last counts.
@@ -255,7 +255,7 @@ def collect_responses(
     Returns
     -------
     answers
-        `RESPONSE_COLUMNS`, a row per expert and picture; an answer that was not given is null.
+        `RESPONSE_COLUMNS`, a row per expert and image; a missing response is null.
     rejections
         `file`, `reason`.
     """
@@ -269,11 +269,11 @@ def collect_responses(
         expert = _identify(answer)
         if expert in counted:
             earlier = counted.pop(expert).file
-            reason = f"an earlier answer of the expert who saved {answer.file} later"
+            reason = f"an earlier response of the expert who saved {answer.file} later"
             aside.append(RejectedFile(earlier, reason))
         counted[expert] = answer
     for item in aside:
-        _LOG.warning("set aside: %s: %s", item.file, item.reason)
+        _LOG.warning("rejected: %s: %s", item.file, item.reason)
     tables = [_tabulate(answer, survey) for answer in counted.values()]
     reasons = pd.DataFrame(
         [(item.file, item.reason) for item in aside], columns=["file", "reason"], dtype="str"
@@ -287,7 +287,7 @@ def predict_responses(
     classifier: SemClassifier,
     params: ClassifyParams,
 ) -> pd.DataFrame:
-    """Let a classifier answer the survey, from the same pictures.
+    """Predict the survey with a classifier, from the same images.
 
     Composition and state are those of the greatest summed probability, so that they need not be
     those of the most probable class.
@@ -295,12 +295,12 @@ def predict_responses(
     Returns
     -------
     DataFrame
-        `RESPONSE_COLUMNS`, a row per picture; null where a picture is too small for the model.
+        `RESPONSE_COLUMNS`, a row per image; null where an image is too small for the model.
 
     Raises
     ------
     ModelError
-        The model does not know a class that the survey asks about.
+        The model does not know a class of the survey.
     """
     _check_survey_classes(survey, classifier)
     frame_classifier = build_frame_classifier(classifier, params)
@@ -309,10 +309,10 @@ def predict_responses(
         question = int(row["question"])
         try:
             answer = frame_classifier.classify_frame(
-                cut_view(frames, row), float(row["pixel_size_um"]), f"picture {question}"
+                cut_view(frames, row), float(row["pixel_size_um"]), f"image {question}"
             )
         except FrameError as error:
-            _LOG.warning("the model leaves a picture blank: %s", error)
+            _LOG.warning("no prediction for an image: %s", error)
             said = dict.fromkeys(("predicted", "composition", "state"))
         else:
             said = describe_prediction(classifier, answer)
@@ -322,7 +322,7 @@ def predict_responses(
 
 
 def join_responses(tables: list[pd.DataFrame]) -> pd.DataFrame:
-    """Put tables of answers below each other; none gives an empty table of the right types."""
+    """Put tables of responses below each other; none gives an empty table of the right types."""
     texts = dict.fromkeys((name for name in RESPONSE_COLUMNS if name != "question"), "str")
     empty = pd.DataFrame({name: [] for name in RESPONSE_COLUMNS})
     joined = pd.concat(tables, ignore_index=True) if tables else empty
@@ -351,12 +351,12 @@ def _find_problem(rows: pd.DataFrame, survey: Survey, params: SurveyScoreParams)
     if missing:
         return f"no column {', '.join(missing)}; expected {', '.join(CSV_COLUMNS)}"
     if rows.empty:
-        return "no answer: a header alone"
+        return "no response: a header alone"
     others = sorted(set(rows["survey_id"]) - {survey.survey_id})
     if others:
         return (
-            f"answers to another survey ('{others[0]}'); this one is '{survey.survey_id}': "
-            "send the expert the present quiz"
+            f"responses to another survey ('{others[0]}'); this one is '{survey.survey_id}': "
+            "send the expert the present survey"
         )
     return _find_bad_cell(rows, survey) or _find_gaps(rows, len(survey.key), params)
 
@@ -380,14 +380,14 @@ def _find_gaps(rows: pd.DataFrame, n_images: int, params: SurveyScoreParams) -> 
     needed = max(1, math.ceil(params.min_response_share * n_images))
     if answered >= needed:
         return None
-    return f"{answered} of {n_images} pictures answered; expected at least {needed}"
+    return f"{answered} of {n_images} images answered; expected at least {needed}"
 
 
 def _tabulate(answer: ResponseFile, survey: Survey) -> pd.DataFrame:
-    """Give every picture a row; the last of several answers to a picture counts."""
+    """Return a row per image; the last of several responses to an image counts."""
     repeated = int(answer.rows["question"].duplicated().sum())
     if repeated:
-        _LOG.warning("%s: %d answers are repeated; the last counts", answer.file, repeated)
+        _LOG.warning("%s: %d responses are repeated; the last counts", answer.file, repeated)
     last = answer.rows.drop_duplicates("question", keep="last").set_index("question")
     questions = survey.key["question"].astype(str)
     given = last.reindex(questions, fill_value="")[["composition", "state"]]

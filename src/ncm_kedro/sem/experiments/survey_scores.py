@@ -37,17 +37,17 @@ PUBLISHED: dict[str, Any] = {
 
 
 def score_responses(answers: pd.DataFrame, survey: Survey) -> pd.DataFrame:
-    """Set answers beside the key; a blank one is wrong.
+    """Compare responses with the key; a blank one is wrong.
 
     Parameters
     ----------
     answers
-        Of experts and model, a row per rater and picture (`survey_responses.RESPONSE_COLUMNS`).
+        Of experts and model, a row per rater and image (`survey_responses.RESPONSE_COLUMNS`).
 
     Returns
     -------
     DataFrame
-        The answers with `true_class`, `true_composition`, `true_state`, and `class_right`,
+        The responses with `true_class`, `true_composition`, `true_state`, and `class_right`,
         `composition_right`, `state_right`. An expert is right on a class where composition and
         state are.
     """
@@ -65,13 +65,13 @@ def score_responses(answers: pd.DataFrame, survey: Survey) -> pd.DataFrame:
 
 
 def score_raters(marked: pd.DataFrame, survey: Survey, params: SurveyScoreParams) -> pd.DataFrame:
-    """Score every expert, their mean and the model, over all pictures and class by class.
+    """Score every expert, their mean and the model, over all images and class by class.
 
     Returns
     -------
     DataFrame
         `SCORE_COLUMNS`. `kind` is `expert`, `model`, or `experts` for their mean; `of_class` is a
-        class or `all`. Intervals of a rater are Clopper-Pearson's over pictures; those of the mean
+        class or `all`. Intervals of a rater are Clopper-Pearson's over images; those of the mean
         are Student's over experts, null for fewer than two.
     """
     chance = {name: 1.0 / survey.classes[name].nunique() for name in ASPECTS}
@@ -101,9 +101,9 @@ def score_raters(marked: pd.DataFrame, survey: Survey, params: SurveyScoreParams
 
 
 def compare_with_model(marked: pd.DataFrame) -> pd.DataFrame:
-    """Compare the model with every expert and with their mean, picture by picture.
+    """Compare the model with every expert and with their mean, image by image.
 
-    Against an expert: McNemar's test, exact (binomial on the pictures that one of the two has
+    Against an expert: McNemar's test, exact (binomial on the images that one of the two has
     right), with Holm's correction over experts. Against the mean: `compute_sign_flip_p`.
 
     Returns
@@ -139,7 +139,7 @@ def score_count(right: int, pictures: int, confidence: float) -> tuple[float, fl
 def score_mean(accuracies: NDArray[np.float64], confidence: float) -> tuple[float, float, float]:
     """Return the mean over experts and Student's interval, within [0, 1]; NaN for one expert.
 
-    The interval speaks of other experts with the same pictures, not of other pictures.
+    The interval covers other experts with the same images, not other images.
     """
     mean = float(accuracies.mean())
     if len(accuracies) < 2:
@@ -150,7 +150,7 @@ def score_mean(accuracies: NDArray[np.float64], confidence: float) -> tuple[floa
 
 
 def compute_mcnemar_p(model_only: int, rater_only: int) -> float:
-    """Return the two-sided p of McNemar's exact test; 1 where the two are never at odds."""
+    """Return the two-sided p of McNemar's exact test; 1 where the two never differ."""
     odds = model_only + rater_only
     return float(stats.binomtest(model_only, odds).pvalue) if odds else 1.0
 
@@ -164,7 +164,7 @@ def compute_sign_flip_p(differences: NDArray[np.int64]) -> float:
     Parameters
     ----------
     differences
-        (N,) whole numbers, one per picture.
+        (N,) whole numbers, one per image.
     """
     sizes = np.abs(differences)
     distribution = np.ones(1)
@@ -187,7 +187,7 @@ def correct_holm(p_values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _count_right(marked: pd.DataFrame, column: str) -> dict[tuple[str, str], tuple[int, int]]:
-    """Right answers and pictures by kind and rater, the model last."""
+    """Right responses and images by kind and rater, the model last."""
     grouped = marked.groupby(["kind", "rater"], sort=True)[column]
     table = grouped.agg(["sum", "count"])
     return {
@@ -211,7 +211,7 @@ def _compare_one(name: str, model: NDArray[np.bool_], expert: NDArray[np.bool_])
 
 
 def _compare_mean(model: NDArray[np.bool_], experts: NDArray[np.bool_]) -> dict[str, Any]:
-    """Compare on each picture the model, as often as there are experts, with all of them."""
+    """Compare on each image the model, as often as there are experts, with all of them."""
     count = experts.shape[1]
     differences = count * model.astype(np.int64) - experts.sum(axis=1)
     return {
@@ -242,8 +242,8 @@ def summarise_survey(
     Returns
     -------
     dict
-        Pictures, chance, experts (number, best, mean), model, comparison with the mean, the
-        published survey, files set aside, caveats, and what to do next.
+        Images, chance, experts (number, best, mean), model, comparison with the mean, the
+        published survey, rejected files, caveats, and what to do next.
     """
     overall = scores[scores["of_class"] == ALL_CLASSES]
     experts = overall[(overall["kind"] == EXPERT) & (overall["aspect"] == "class")]
@@ -287,7 +287,7 @@ def _read_scores(rows: pd.DataFrame) -> dict[str, dict[str, float]] | None:
 
 
 def _numbers(row: pd.Series[Any]) -> dict[str, float]:
-    """Read a score; an interval that is not defined is left out."""
+    """Read a score; an interval that is not defined is omitted."""
     values = {name: float(row[name]) for name in ("right", "accuracy", "low", "high")}
     return {name: value for name, value in values.items() if not math.isnan(value)}
 
@@ -296,20 +296,20 @@ def _name_caveats(survey: Survey, model: Mapping[str, Any]) -> list[str]:
     caveats = []
     if model and model.get("split_hash") not in set(survey.key["split_hash"]):
         caveats.append(
-            "the model was trained on another split than the pictures were drawn from: it may "
+            "the model was trained on another split than the images were drawn from: it may "
             "have been trained on some of them"
         )
     trained = int((survey.key["split"] != SPLITS_BY_PREFERENCE[0]).sum())
     if trained:
         caveats.append(
-            f"{trained} of {len(survey.key)} pictures are from ground that the model was trained "
-            "or tuned on: some classes have no test ground"
+            f"{trained} of {len(survey.key)} images are from regions that the model was trained "
+            "or tuned on: some classes have no test regions"
         )
     shared = int(survey.key["overlaps_other"].sum())
     if shared:
         caveats.append(
-            f"{shared} of {len(survey.key)} pictures show ground that another one shows, too: "
-            "there are fewer independent pictures than the intervals assume"
+            f"{shared} of {len(survey.key)} images show a region that another one shows, too: "
+            "there are fewer independent images than the intervals assume"
         )
     return caveats
 
@@ -318,8 +318,8 @@ def _describe_next(experts: pd.DataFrame, overall: pd.DataFrame) -> list[str]:
     steps = []
     if experts.empty:
         steps.append(
-            "no answers yet: send quiz.html to experts, put the CSV files that they send back "
-            "into the folder of returned answers (data/01_raw/expert_survey), and run "
+            "no responses yet: send quiz.html to experts, put the CSV files that they send back "
+            "into the folder of returned responses (data/01_raw/expert_survey), and run "
             "expert_survey again"
         )
     if overall[overall["kind"] == MODEL].empty:

@@ -32,20 +32,20 @@ from ncm_kedro.sem.crops.crop_set import REGION_COLUMNS, SPLITS, CropSet
 from ncm_kedro.sem.experiments.fits import cache_textures, read_cached, write_cached
 
 IN_SESSION = "nothing"
-"""Name of what is left out where training sees every class: the score beside."""
+"""Name of the hold-out where training sees every class: the score beside."""
 HEADS: dict[HoldOutKind, str] = {
     "state": "composition",
     "composition": "state",
     "session": "class",
 }
-"""What is asked of the held-out crops, by what is held out."""
+"""Target predicted for the held-out crops, by what is held out."""
 _LOG = logging.getLogger(__name__)
 _VERSION = 1  # raise it when the same crops and settings would give another result
 _EMPTY = {"value": None, "low": None, "high": None}
 _CAVEATS = (
     "Every crop of what is held out is a test; the score beside is that of the test split of the "
-    "same classes where training saw them (disjoint ground of the same electrodes and sessions).",
-    "Intervals resample areas within classes: they say nothing about another electrode.",
+    "same classes where training saw them (disjoint regions of the same electrodes and sessions).",
+    "Intervals resample areas within classes: they do not cover another electrode.",
     "Class and session nearly coincide in the public frames, so that a held-out state or "
     "composition is also a held-out session.",
 )
@@ -53,7 +53,7 @@ _CAVEATS = (
 
 @dataclass(frozen=True)
 class TransferCrops:
-    """All crops with what the study asks of them, in one order.
+    """All crops with their targets, in one order.
 
     Attributes
     ----------
@@ -84,18 +84,18 @@ class TransferCrops:
 
 @dataclass(frozen=True)
 class HoldOut:
-    """One training with something left out.
+    """One training with one group held out.
 
     Attributes
     ----------
     kind, held_out
-        What is left out: the kind, and its name.
+        What is held out: the kind, and its name.
     head
-        What is asked: `composition`, `state` or `class`.
+        Predicted target: `composition`, `state` or `class`.
     names
-        (K,) answers that training shows.
+        (K,) targets that training shows.
     labels
-        (N,) number of each crop's answer; -1 where training does not show it.
+        (N,) target number of each crop; -1 where training does not show it.
     train, validate, test
         (N,) which crops are used for what.
     """
@@ -149,15 +149,15 @@ def list_crops(crop_set: CropSet, manifest: pd.DataFrame) -> TransferCrops:
 def plan_hold_outs(
     crops: TransferCrops, kinds: tuple[HoldOutKind, ...]
 ) -> tuple[list[HoldOut], list[SkippedHoldOut]]:
-    """Plan what is left out in turn; every crop of it is a test.
+    """Plan the hold-outs; every held-out crop is a test crop.
 
-    Of sessions the first of each class that has several is left out, then the second, and so on;
-    training then also does without ground that a held-out session shows too.
+    Of sessions the first of each class that has several is held out, then the second, and so on;
+    training then also excludes regions that a held-out session shows too.
 
     Parameters
     ----------
     kinds
-        What to leave out.
+        What to hold out.
 
     Returns
     -------
@@ -186,7 +186,7 @@ def plan_in_session(crops: TransferCrops, head: str) -> HoldOut:
     Parameters
     ----------
     head
-        What is asked.
+        Predicted target.
     """
     table = crops.table
     names, labels = _encode_predictions(table, head, np.ones(len(table), dtype=bool))
@@ -237,7 +237,7 @@ def _encode_predictions(
 
 @dataclass(frozen=True)
 class TransferContext:
-    """All that trainings need, and the folder where results are kept.
+    """All that trainings need, and the folder of cached results.
 
     Attributes
     ----------
@@ -255,12 +255,12 @@ class TransferContext:
     folder: Path
 
     def predict(self, hold_out: HoldOut, model: TransferModel) -> NDArray[np.int64]:
-        """Train on what is not held out and predict the rest, or take the result that is kept.
+        """Train on what is not held out and predict the rest, or read the cached result.
 
         Returns
         -------
         ndarray, (T,)
-            Number of the predicted answer for each test crop.
+            Predicted target number of each test crop.
 
         Raises
         ------
@@ -273,7 +273,7 @@ class TransferContext:
         if kept is not None and len(kept) == int(hold_out.test.sum()):
             return kept
         _LOG.info(
-            "%s left out, %s: %s from %d crops", hold_out.held_out, model, hold_out.head,
+            "%s held out, %s: %s from %d crops", hold_out.held_out, model, hold_out.head,
             int(hold_out.train.sum()),
         )  # fmt: skip
         if model == TEXTURE:
@@ -313,7 +313,7 @@ class TransferContext:
         return np.asarray(baseline.predict(features[hold_out.test]), dtype=np.int64)
 
     def _measure_textures(self) -> NDArray[np.float32]:
-        """Measure the texture of all crops once, (N, F), and keep it."""
+        """Measure the texture of all crops once, (N, F); cached."""
         key = hashlib.sha256(f"{_VERSION}".encode() + self._data_key).hexdigest()[:24]
         return cache_textures(self.crop_set, self.folder / f"textures_{key}.npy")
 
@@ -348,13 +348,13 @@ def _parse_predictions(kept: dict[str, Any]) -> NDArray[np.int64]:
 def run_transfer_study(
     work: TransferContext, *, leaking: bool
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Train with something left out, in turn, and score on that.
+    """Train with one group held out, in turn, and score on that.
 
     Returns
     -------
     table
-        A row per hold-out and model: `kind`, `held_out`, `head` (what is asked), `answers` (what
-        training shows), `model`, `balanced_accuracy`, `low`, `high`, `in_session`,
+        A row per hold-out and model: `kind`, `held_out`, `head` (the predicted target), `answers`
+        (its values in training), `model`, `balanced_accuracy`, `low`, `high`, `in_session`,
         `in_session_low`, `in_session_high`, `chance`, `above_chance`, `n_train_crops`,
         `n_test_crops`, `n_test_areas`.
     report
@@ -377,7 +377,7 @@ def run_transfer_study(
         )
     heads = {hold_out.head for hold_out in hold_outs}
     trainings = (len(hold_outs) + len(heads)) * len(work.params.models)
-    _LOG.info("%d trainings at most; finished ones are kept", trainings)
+    _LOG.info("%d trainings at most; finished ones are cached", trainings)
     rows = [
         _score_hold_out(work, hold_out, model)
         for hold_out in tqdm(hold_outs, "hold-outs", disable=None)

@@ -47,9 +47,9 @@ class ExplainedCrops:
     inputs, maps
         The crops, and the maps of their targets.
     regions_nyx
-        (N, P, P) particles, ground between them and boundaries; see `mark_regions`.
+        (N, P, P) particles, background between them and boundaries; see `mark_regions`.
     report
-        What the maps say about boundaries, ready for JSON.
+        Attention to boundaries, ready for JSON.
     """
 
     table: pd.DataFrame
@@ -69,8 +69,8 @@ def explain_chosen_crops(
     ExplainedCrops
         Its table adds to ``chosen``: `boundary_fraction` (of the crop's area) and, for Grad-CAM
         (`cam`) and guided Grad-CAM (`guided`), `<map>_ratio` (mean on boundaries over mean off),
-        `<map>_control` (the same map placed at random), `<map>_p` (share of placements that lie on
-        boundaries as much), `<map>_untrained` (ratio of the network with shuffled weights),
+        `<map>_control` (the same map placed at random), `<map>_p` (fraction of placements that
+        lie on boundaries as much), `<map>_untrained` (ratio of the network with shuffled weights),
         `cam_ceiling` (ratio of the boundary itself at the map's resolution) and `<map>_boundary`,
         `<map>_inside`, `<map>_between` (mean in each region, in units of the crop's mean). Null
         where a map is empty or a crop has no such region.
@@ -266,7 +266,7 @@ def evaluate_cascade(steps: list[CascadeStep], max_correlation: float) -> dict[s
 
 
 def list_attention_metrics(report: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    """Return the pooled numbers of a report for MLflow; what is not defined is left out."""
+    """Return the pooled numbers of a report for MLflow; undefined ones are omitted."""
     metrics = {}
     for kind, found in report["maps"].items():
         for name in ("ratio", "control", "excess", "untrained"):

@@ -1,12 +1,9 @@
-"""Choice of test crops to explain: confident, random, wrong and uncertain ones of every class.
+"""Test crops to explain (confident, random, wrong, uncertain), and outlines of their particles.
 
-Outlines of particles in a crop, by a simple segmentation that knows nothing of any network.
-
-A particle is brighter than its surroundings; touching ones are parted along the dark valleys
-between them by a watershed (Beucher & Meyer 1993). It is a yardstick for attention, not a count of
-particles: neighbours of one brightness merge, and a large particle may be split.
-
-Chosen crops as a network sees them.
+The segmentation uses no network: a particle is brighter than its surroundings; touching ones are
+separated along the dark valleys between them by a watershed (Beucher & Meyer 1993). It is a
+yardstick for attention, not a count of particles: neighbours of one brightness merge,
+and a large particle may be split.
 """
 
 from __future__ import annotations
@@ -53,7 +50,7 @@ def choose_crops(predictions: pd.DataFrame, params: CropChoiceParams) -> pd.Data
     Raises
     ------
     SettingsError
-        A crop asked for by name is not among the test crops.
+        A crop requested by name is not among the test crops.
     """
     table = _rank_classes(predictions.sort_values("crop_id", ignore_index=True))
     missing = sorted(set(params.crop_ids) - set(table["crop_id"]))
@@ -62,7 +59,7 @@ def choose_crops(predictions: pd.DataFrame, params: CropChoiceParams) -> pd.Data
             "sem_explain.choice.crop_ids",
             found=f"{missing[0]}, which is no test crop",
             expected="values of crop_id in sem_test_predictions",
-            action="correct the name, or leave it out",
+            action="correct the name, or remove it",
         )
     parts = [table[table["crop_id"].isin(params.crop_ids)].assign(kind=CHOSEN)]
     for name, rows in table.groupby("class", sort=True):
@@ -121,7 +118,7 @@ _SMALLEST = 0.5
 def label_particles(
     grey_yx: NDArray[np.uint8], pixel_size_um: float, params: BoundaryParams
 ) -> NDArray[np.int32]:
-    """Give each particle of a crop a number.
+    """Label the particles of a crop.
 
     Parameters
     ----------
@@ -158,7 +155,7 @@ def label_particles(
 def mark_regions(
     grey_yx: NDArray[np.uint8], pixel_size_um: float, params: BoundaryParams
 ) -> NDArray[np.uint8]:
-    """Part a crop into particles, the ground between them and the band along their outlines.
+    """Partition a crop into particles, background and the band along the outlines.
 
     Parameters
     ----------
@@ -209,7 +206,7 @@ class CropInputs:
         )
 
     def explain(self, network: nn.Module, params: SemExplainParams) -> AttributionMaps:
-        """Map what speaks for each crop's class."""
+        """Attribution maps of each crop's class."""
         return explain_crops(
             network,
             self.images_nyx,
@@ -220,7 +217,7 @@ class CropInputs:
         )
 
     def mark_regions(self, params: BoundaryParams) -> NDArray[np.uint8]:
-        """(N, P, P) particles, ground between them and boundaries; see `mark_regions`."""
+        """(N, P, P) particles, background between them and boundaries; see `mark_regions`."""
         return np.stack([mark_regions(g, self.pixel_size_um, params) for g in self.grey_nyx])
 
 

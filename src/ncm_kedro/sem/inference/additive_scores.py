@@ -30,11 +30,11 @@ ROLES = ("overall", "composition", "state")
 CONDITION = ["composition", "state", "additive"]
 _ONE_AREA = "one area only: no interval"
 _CAVEATS = (
-    "An interval covers other ground of the same electrodes in the same session; it says nothing "
-    "about another electrode of the same kind.",
-    "Composition and state of the training frames go with their sessions at the microscope: how "
-    "much of a loss is the additive and how much is another session cannot be told from these "
-    "frames alone.",
+    "An interval covers other regions of the same electrodes in the same session; it does not "
+    "cover another electrode of the same kind.",
+    "Composition and state of the training frames coincide with their sessions: "
+    "how much of a loss is the additive and how much is another session cannot be separated in "
+    "these frames alone.",
 )
 
 
@@ -100,9 +100,9 @@ def score_condition(
     dict
         `class`, `composition`, `state`, `additive`, `n_crops`, `n_frames`, `n_areas`, and as
         ``{value, low, high}``: accuracy `overall`, of `composition_accuracy` and
-        `state_accuracy`, `unknown` (share flagged), `coverage` (sets that hold the true class) and
-        `set_size`; null where the classifier does not know the true class or cannot tell, `low`
-        and `high` null with one area. `profile`: mean probability of every class.
+        `state_accuracy`, `unknown` (fraction flagged), `coverage` (prediction sets that contain the
+        true class) and `set_size`; null where the classifier lacks the true class or the
+        estimate, `low` and `high` null with one area. `profile`: mean probability of every class.
     """
     first = rows.iloc[0]
     return {
@@ -150,7 +150,7 @@ def _score_rows(
 
 
 def _mark_rows(rows: pd.DataFrame, settings: ClassifierSettings) -> dict[str, NDArray[np.float64]]:
-    """(N,) 1 or 0 for each crop, not a number where it cannot be told."""
+    """(N,) 1 or 0 for each crop, NaN where undefined."""
     pairs = dict(
         zip(zip(settings.compositions, settings.states, strict=True), settings.classes, strict=True)
     )
@@ -208,7 +208,7 @@ def _list_notes(conditions: list[dict[str, Any]], settings: ClassifierSettings) 
 
 @dataclass(frozen=True)
 class MappedCrop:
-    """A crop and what in it speaks for a class.
+    """A crop and its attribution map for a class.
 
     Attributes
     ----------
@@ -324,7 +324,7 @@ def _plan_pair(
     known: ReferenceCrops | None,
     classifier: SemClassifier,
 ) -> dict[str, _Case]:
-    """Say what is mapped for one condition, by the part of `MapPair` that it fills."""
+    """Plan the maps of one condition, by the part of `MapPair` that it fills."""
     cases = {"within": _cut_new(row, frames, str(row["predicted"]))}
     if row["class"] in classifier.settings.classes and row["class"] != row["predicted"]:
         cases["within_true"] = _cut_new(row, frames, str(row["class"]))

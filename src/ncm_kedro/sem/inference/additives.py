@@ -1,4 +1,4 @@
-"""New electrodes: frames of conditions that a classifier never saw, crop by crop.
+"""New electrodes: frames of conditions unseen by the classifier, crop by crop.
 
 A condition is what an electrode has that those of the training set had not: an additive, as the
 class name carries it behind ``__``, or any other text.
@@ -78,10 +78,10 @@ def predict_new_electrodes(
     predictions
         A row per crop: identity and place, true `class`, `composition` and `state`, `additive`
         (the condition), `predicted`, `predicted_composition`, `predicted_state` (each the most
-        probable by itself), `probability`, set of classes, unknown or not, ``p_<class>``. The last
+        probable by itself), `probability`, prediction set, OOD or not, ``p_<class>``. The last
         two groups are null where the classifier lacks them.
     rejections
-        `file`, `reason` of frames that were left out.
+        `file`, `reason` of excluded frames.
 
     Raises
     ------
@@ -97,7 +97,7 @@ def predict_new_electrodes(
         try:
             table = _predict_frame(frame_classifier, frames, {str(k): v for k, v in row.items()})
         except FrameError as error:
-            _LOG.warning("set aside: %s", error)
+            _LOG.warning("rejected: %s", error)
             aside.append({"file": str(row["file"]), "reason": str(error)})
             continue
         tables.append(table.assign(additive=conditions.get(str(row["file"]), "")))
@@ -113,7 +113,7 @@ def predict_new_electrodes(
 
 
 def describe_reference(predictions: pd.DataFrame, settings: ClassifierSettings) -> pd.DataFrame:
-    """Give test predictions the columns of `predict_new_electrodes`, without condition."""
+    """Add the columns of `predict_new_electrodes` to test predictions, without condition."""
     number = predictions["class"].map({name: k for k, name in enumerate(settings.classes)})
     probabilities = predictions[[f"p_{name}" for name in settings.classes]].to_numpy(np.float64)
     return predictions.assign(

@@ -77,14 +77,14 @@ def find_frame_p(tile_p: NDArray[np.floating]) -> float:
 def describe_uncertainty(
     classifier: SemClassifier, probabilities: NDArray[np.floating], tiles: CropPredictions
 ) -> dict[str, Any]:
-    """Return `UNCERTAINTY_COLUMNS` of a frame; null what the classifier cannot tell.
+    """Return `UNCERTAINTY_COLUMNS` of a frame; null what the classifier does not predict.
 
     Parameters
     ----------
     probabilities
         (K,) of the frame.
     tiles
-        Answers for its T tiles.
+        Predictions of its T tiles.
     """
     row: dict[str, Any] = dict.fromkeys(UNCERTAINTY_COLUMNS)
     if tiles.sets is not None:
@@ -102,7 +102,7 @@ def describe_uncertainty(
 
 @dataclass(frozen=True)
 class FramePrediction:
-    """What the classifier says of a frame.
+    """Prediction of a frame.
 
     Attributes
     ----------
@@ -113,7 +113,7 @@ class FramePrediction:
     tile_px
         Side of a tile in the frame as it was given.
     tiles
-        Answers per tile.
+        Predictions of the tiles.
     """
 
     probabilities: NDArray[np.float64]
@@ -190,7 +190,7 @@ def build_frame_classifier(
     params = ClassifyParams() if params is None else params
     if classifier.settings.sets is None or classifier.detector is None:
         _LOG.warning(
-            "this classifier knows no prediction sets and no unknown samples: those columns stay "
+            "this classifier knows no prediction sets and no OOD flag: those columns stay "
             "empty. Train it again with `kedro run --pipelines tune_train`"
         )
     return FrameClassifier(classifier, build_network(classifier), params)
@@ -221,7 +221,7 @@ def plan_tiles(height_px: int, width_px: int, tile_px: int, overlap: float) -> N
     height_px, width_px, tile_px
         Frame and tile, px.
     overlap
-        Least overlap of neighbours, as a share of a tile.
+        Minimum overlap of neighbours, as a fraction of a tile.
 
     Returns
     -------
@@ -237,9 +237,9 @@ def plan_tiles(height_px: int, width_px: int, tile_px: int, overlap: float) -> N
 
 
 def describe_prediction(classifier: SemClassifier, answer: FramePrediction) -> dict[str, Any]:
-    """Return a flat row: class, composition, state, probability, tiles, safeguards, ``p_<class>``.
+    """Return a flat row: class, composition, state, probability, tiles, uncertainty, ``p_<class>``.
 
-    A frame of unknown material keeps its probabilities; ``unknown`` says not to believe them.
+    An out-of-distribution frame keeps its probabilities; ``unknown`` flags them as unreliable.
     Composition and state are the most probable ones by summed probability, so that they need not
     be those of the most probable class.
     """
@@ -279,7 +279,7 @@ def predict_frame(
     path: object = None,
     pixel_size_um: object = None,
 ) -> dict[str, Any]:
-    """Answer one request of the served model; what is wrong with it is part of the answer.
+    """Predict one request of the served model; an error becomes its `problem`.
 
     Parameters
     ----------
@@ -368,7 +368,7 @@ class ShownFrame:
     scale
         Size of ``small_yx`` over that of the frame.
     answer
-        What the classifier says.
+        The prediction.
     row
         The same as a row of the table.
     """
@@ -388,10 +388,10 @@ def classify_folder(
     Returns
     -------
     table
-        A row per file, sorted: class, composition, state, set of classes, unknown or not,
+        A row per file, sorted: class, composition, state, prediction set, OOD or not,
         ``p_<class>``, or the problem.
     shown
-        Unknown frames, then those with the least certain answers, at most
+        OOD frames, then those of lowest confidence, at most
         ``params.sheet_frames``.
 
     Raises
@@ -406,7 +406,7 @@ def classify_folder(
         try:
             frame, pixel_size_um = _prediction_record(record, frame_classifier, reading)
         except FrameError as error:
-            _LOG.warning("set aside: %s", error)
+            _LOG.warning("rejected: %s", error)
             rows.append({"file": record.file, **describe_problem(classifier, str(error))})
             continue
         rows.append({"file": record.file, **frame.row, "pixel_size_um": pixel_size_um})

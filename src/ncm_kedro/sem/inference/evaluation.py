@@ -1,9 +1,4 @@
-"""Frames of another material, set aside on ingest: a ready test of the unknown-sample flag.
-
-Prediction sets and unknown-sample flag in tables, and their scores from there.
-
-What a new classifier is measured against on the same test crops.
-"""
+"""Evaluation of a classifier: OOD frames, uncertainty, baselines on the same test crops."""
 
 from __future__ import annotations
 
@@ -71,7 +66,7 @@ def classify_ood(
     Raises
     ------
     ModelError
-        The classifier has no unknown-sample flag.
+        The classifier has no OOD flag.
     """
     frame_classifier = build_frame_classifier(classifier, params)
     tables = []
@@ -82,7 +77,7 @@ def classify_ood(
                 frame_classifier, frames[frame_id], float(row["pixel_size_um"]), frame_id
             )
         except FrameError as error:
-            _LOG.warning("left out of the test of the unknown-sample flag: %s", error)
+            _LOG.warning("omitted from the test of the OOD flag: %s", error)
             continue
         tables.append(table.assign(frame_id=frame_id, area=str(row["mosaic"])))
     empty = pd.DataFrame(columns=list(_TYPES))
@@ -101,7 +96,7 @@ def _classify_tiles(
     if tiles.ood_score is None or classifier.detector is None:
         raise ModelError(
             "classifier",
-            found="no unknown-sample flag",
+            found="no OOD flag",
             expected="a calibrated classifier",
             action="run the node calibrate_sem_classifier again",
         )
@@ -120,7 +115,7 @@ def _classify_tiles(
 
 
 def describe_crops(answers: CropPredictions, classes: Sequence[str]) -> dict[str, Any]:
-    """Return the columns of a table of crops that say what is not known.
+    """Return the columns of a table of crops of the uncertainty.
 
     Parameters
     ----------
@@ -156,7 +151,7 @@ def score_uncertainty(
     classifier: SemClassifier,
     params: EvaluationParams,
 ) -> dict[str, Any]:
-    """Score prediction sets and unknown-sample flag.
+    """Score prediction sets and OOD flag.
 
     Parameters
     ----------
@@ -212,7 +207,7 @@ def _measure(table: pd.DataFrame) -> CropOODScores:
 def _make_uncalibrated_error() -> ModelError:
     return ModelError(
         "classifier",
-        found="neither prediction sets nor an unknown-sample flag",
+        found="neither prediction sets nor an OOD flag",
         expected="a calibrated classifier",
         action="run the node calibrate_sem_classifier again",
     )
@@ -272,7 +267,7 @@ def score_on_test(crop_set: CropSet, reference_model: SemClassifier, *, device: 
 
 
 def centre_crops(index: CropIndex, bank: FrameBank, size_px: int) -> CropIndex:
-    """Give crops another size around their centres, pushed inside their frames.
+    """Change the size of crops around their centres, pushed inside their frames.
 
     Raises
     ------

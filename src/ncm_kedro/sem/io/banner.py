@@ -85,7 +85,7 @@ def measure_band(lowest_yx: NDArray[np.uint8], background: int, params: BannerPa
 
 
 def find_background(banner_yx: NDArray[np.uint8]) -> int:
-    """Tell a black banner (0) from a white one (255)."""
+    """Grey value of the background: 0 (black) or 255 (white)."""
     return _DARK if float(np.median(banner_yx)) < _BRIGHT / 2 else _BRIGHT
 
 
@@ -263,7 +263,7 @@ def read_label_um(
 
 
 def is_round(value: float) -> bool:
-    """Tell whether a number is one that scale bars carry: 1, 2, 5, ... times a power of ten."""
+    """Whether a number is one that scale bars carry: 1, 2, 5, ... times a power of ten."""
     if value <= 0:
         return False
     mantissa = value / 10 ** np.floor(np.log10(value) + 1e-9)

@@ -87,7 +87,7 @@ def parse_class_name(
 
 @runtime_checkable
 class FrameSource(Protocol):
-    """Grey frames by identity, decoded when asked for; a plain ``dict`` is one too."""
+    """Grey frames by identity, decoded on access; a plain ``dict`` is one too."""
 
     def __getitem__(self, frame_id: str, /) -> NDArray[np.uint8]:
         """Return one frame, ``(H, W)`` uint8, banner cut."""
@@ -217,7 +217,7 @@ class DecodedFrame:
     image_yx
         Grey values, ``(H, W)`` uint8, banner cut.
     attributes
-        What is known about the frame, made of JSON types only.
+        Attributes of the frame, made of JSON types only.
     """
 
     image_yx: NDArray[np.uint8]
@@ -226,7 +226,7 @@ class DecodedFrame:
 
 @dataclass(frozen=True)
 class DecodedFrames:
-    """Frames that are decoded one by one when the store asks for them.
+    """Frames that are decoded one by one when the store needs them.
 
     Parameters
     ----------
@@ -249,7 +249,7 @@ class DecodedFrames:
 def label_frames(
     raw: RawFrames, params: LabelParams
 ) -> tuple[tuple[LabelledFrame, ...], tuple[RejectedFile, ...]]:
-    """Give each record its class and identity.
+    """Assign class and identity to each record.
 
     Returns
     -------
@@ -296,11 +296,11 @@ def label_frames(
 
 
 def assign_frame_ids(class_by_file: Mapping[str, str]) -> dict[str, str]:
-    """Give each file the identity ``<class>/<stem>``.
+    """Assign to each file the identity ``<class>/<stem>``.
 
     Runs of characters other than letters, digits, dot and hyphen collapse to ``_``. Where two
     files would share an identity, both get their extension appended, and a digest of their path
-    if that does not part them. The result does not depend on the order of the files.
+    if that does not separate them. The result does not depend on the order of the files.
 
     Parameters
     ----------

@@ -88,7 +88,7 @@ def decode_frame(frame: LabelledFrame, params: ReadingParams) -> DecodedFrame:
     Returns
     -------
     DecodedFrame
-        Grey values and what is known about them; ``height_px`` and ``width_px`` are those of the
+        Grey values and attributes; ``height_px`` and ``width_px`` are those of the
         stored frame, banner cut.
 
     Raises
@@ -143,7 +143,7 @@ def read_micrograph(
     Returns
     -------
     Micrograph
-        The frame and what is known about it.
+        The frame and its attributes.
 
     Raises
     ------

@@ -2,9 +2,7 @@
 
 Real sidecars are UTF-8 with CRLF, made of ``[Section]`` and ``key : value`` lines. Keys repeat
 across sections (``Magnification``) and carry the vendor's typos (``Acceleated Voltage``,
-``Discription``, ``Bipolra``), so every field is kept under its section and by its own spelling.
-
-Instrument settings as numbers, from the sidecar fields kept in the manifest.
+``Discription``, ``Bipolra``), so every field stays under its section and in its own spelling.
 """
 
 from __future__ import annotations
@@ -274,7 +272,7 @@ def read_settings(manifest: pd.DataFrame) -> pd.DataFrame:
 
 
 def focus_columns(settings: pd.DataFrame) -> list[str]:
-    """Name the settings that say the focus, or repeat it under another name."""
+    """Name the settings of the focus, or copies of it under another name."""
     named = [
         name for name in settings.columns.astype(str) if name.rpartition("|")[2].lower() == _FOCUS
     ]
@@ -288,7 +286,7 @@ def focus_columns(settings: pd.DataFrame) -> list[str]:
 
 
 def session_settings(manifest: pd.DataFrame) -> pd.DataFrame:
-    """Give focus, brightness and contrast of each frame, as far as its sidecar says them."""
+    """Return focus, brightness and contrast of each frame, as far as its sidecar has them."""
     settings = read_settings(manifest)
     chosen = {}
     for wanted in (_FOCUS, "brightness", "contrast"):

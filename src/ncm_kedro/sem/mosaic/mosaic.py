@@ -34,7 +34,7 @@ _SETTINGS = ("magnification", "accelerating_voltage_kv", "instrument", "pixel_si
 def build_mosaics(
     manifest: pd.DataFrame, overlaps: pd.DataFrame, params: MosaicParams
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Give each frame its session, mosaic and place in the mosaic.
+    """Assign session, mosaic and position to each frame.
 
     Parameters
     ----------
@@ -143,7 +143,7 @@ def solve_positions(
     shift_yx
         Place of the second relative to the first, ``(P, 2)`` (px).
     score
-        How sure each link is, ``(P,)``, positive.
+        Score of each link, ``(P,)``, positive.
     tolerance_px
         Largest residual that each link may have, ``(P,)`` (px).
     """
@@ -219,7 +219,7 @@ def _residuals(
 
 
 def find_components(n_frames: int, first: IndexArray, second: IndexArray) -> NDArray[np.int_]:
-    """Tell the connected component of each frame, numbered in order of their first frame.
+    """Return the connected component of each frame, numbered in order of their first frame.
 
     Parameters
     ----------
@@ -273,7 +273,7 @@ def assign_sessions(ordered: pd.DataFrame, params: MosaicParams) -> NDArray[np.o
     """Name the session of each frame, ``<class>/s01`` ....
 
     A session ends where the class ends, after a pause of `session_gap_h`, or where an instrument
-    setting (magnification, voltage, instrument, pixel size, and as far as the sidecar says them
+    setting (magnification, voltage, instrument, pixel size, and as far as the sidecar has them
     focus, brightness, contrast) changes.
 
     Parameters

@@ -55,7 +55,7 @@ class _Links:
 def find_overlaps(
     frames: FrameSource, manifest: pd.DataFrame, params: MosaicParams
 ) -> pd.DataFrame:
-    """Find pairs of frames that show common ground.
+    """Find pairs of frames that show a common region.
 
     Frames are compared with those of the same size and pixel size only. Every frame is read once.
 
@@ -70,7 +70,7 @@ def find_overlaps(
     pandas.DataFrame
         A row per overlapping pair, ``frame_a < frame_b``: `frame_a`, `frame_b`, `dx_px` and
         `dy_px` (top-left corner of b in the coordinates of a), `score` (peak in standard
-        deviations), `correlation` of the common ground, `overlap` (share of a frame) and
+        deviations), `correlation` of the common region, `overlap` (fraction of a frame) and
         `refined` (offset measured to a fraction of a pixel).
     """
     ordered = order_by_time(manifest)
@@ -197,7 +197,7 @@ def _links_table(
     shift_yx: NDArray[np.float64],
     refined: NDArray[np.bool_],
 ) -> pd.DataFrame:
-    """Order each pair by identity and lay the links down as a table."""
+    """Order each pair by identity and tabulate the links."""
     frame_ids = group["frame_id"].to_numpy()
     extent_yx = group[["height_px", "width_px"]].iloc[0].to_numpy(np.float64)
     first, second = frame_ids[links.first], frame_ids[links.second]
@@ -288,7 +288,7 @@ def choose_links(
     first, second
         Frames of each link, ``(P,)``.
     score
-        How sure each link is, ``(P,)``.
+        Score of each link, ``(P,)``.
 
     Returns
     -------

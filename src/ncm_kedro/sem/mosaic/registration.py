@@ -87,7 +87,7 @@ def reduce_frame(image_yx: NDArray[np.uint8], width_px: int) -> NDArray[np.uint8
 
 
 def reduction_factor(frame_width_px: int, width_px: int) -> int:
-    """Give the integer factor that takes a frame to about ``width_px``."""
+    """Return the integer factor that takes a frame to about ``width_px``."""
     return max(1, round(frame_width_px / width_px))
 
 
@@ -113,7 +113,7 @@ def build_spectrum_bank(thumbnails_nyx: NDArray[np.uint8], workers: int) -> Spec
 
 
 def taper(height: int, width: int, share: float) -> FloatArray:
-    """Give the window that fades out a share of a thumbnail ``(height, width)`` at its edges."""
+    """Return the window ``(height, width)`` that fades out a fraction of it at its edges."""
     window = np.outer(tukey(height, share), tukey(width, share))
     return np.asarray(window, dtype=np.float32)
 
@@ -223,7 +223,7 @@ def unwrap_shifts(
     Returns
     -------
     correlation, shift_yx
-        Correlation coefficient of the common ground ``(P,)`` and the shift ``(P, 2)`` for which
+        Correlation coefficient of the common region ``(P,)`` and the shift ``(P, 2)`` for which
         it is highest.
     """
     correlation = np.full(len(first), -1.0)
@@ -244,7 +244,7 @@ def correlate_common(
     shift_yx: NDArray[np.int_],
     min_fraction: float = 0.05,
 ) -> float:
-    """Correlation coefficient of the common ground of two frames.
+    """Correlation coefficient of the common region of two frames.
 
     Parameters
     ----------
@@ -253,7 +253,7 @@ def correlate_common(
     shift_yx
         Position of the second in the first, ``(2,)`` (px).
     min_fraction
-        Share of a frame that must be common (no unit).
+        Fraction of a frame that must be common (no unit).
 
     Returns
     -------
@@ -272,7 +272,7 @@ def correlate_common(
 def common_windows(
     shape: tuple[int, ...], shift_yx: NDArray[np.int_]
 ) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-    """Give the windows of the common ground in the first and in the second frame."""
+    """Return the windows of the common region in the first and in the second frame."""
     here = tuple(
         slice(max(0, int(s)), max(0, n + min(0, int(s))))
         for n, s in zip(shape, shift_yx, strict=True)
@@ -300,7 +300,7 @@ def find_vertex(before: object, top: object, after: object) -> NDArray[np.float6
 
 
 def band_weight(height: int, width: int) -> FloatArray:
-    """Give the square root of the pass band for half spectra of ``(height, width)`` surfaces."""
+    """Return the square root of the pass band for half spectra of ``(height, width)`` surfaces."""
     cycles = np.hypot(scipy.fft.fftfreq(height)[:, None], scipy.fft.rfftfreq(width)[None])
     band = np.exp(-((cycles / _HIGH_CYCLES) ** 2)) * (1 - np.exp(-((cycles / _LOW_CYCLES) ** 2)))
     return np.asarray(np.sqrt(band), dtype=np.float32)
@@ -312,7 +312,7 @@ def refine_shift(
     guess_yx: NDArray[np.float64],
     reach_px: int,
 ) -> NDArray[np.float64] | None:
-    """Measure a shift on patches from the middle of the common ground.
+    """Measure a shift on patches from the middle of the common region.
 
     Parameters
     ----------
@@ -381,7 +381,7 @@ def correlate_padded(
     shift_yx
         Place of the second in the first, whole thumbnail px, ``(P, 2)``.
     correlation
-        Correlation coefficient of the common ground, ``(P,)``.
+        Correlation coefficient of the common region, ``(P,)``.
     """
     height, width = bank.shape
     members, rows = np.unique(np.concatenate([first, second]), return_inverse=True)
@@ -426,7 +426,7 @@ def _padded_spectra(thumbnails_nyx: FloatArray) -> NDArray[np.complex64]:
 
 
 def _gain(height: int, width: int, min_overlap: float) -> FloatArray:
-    """One over the square root of the common share at each shift; 0 below the least overlap."""
+    """One over the square root of the common share at each shift; 0 below the minimum overlap."""
     y = np.abs(scipy.fft.fftfreq(2 * height) * 2 * height)
     x = np.abs(scipy.fft.fftfreq(2 * width) * 2 * width)
     share = np.clip(1 - y / height, 0, 1)[:, None] * np.clip(1 - x / width, 0, 1)[None]
