@@ -23,8 +23,9 @@ import numpy as np
 import torch
 from PIL import Image
 
+from ncm_kedro.learning.data.crop_index import CropIndex
 from ncm_kedro.learning.data.frame_bank import FrameBank, build_frame_bank
-from ncm_kedro.learning.data.loader import CropIndex, CropLoader
+from ncm_kedro.learning.data.loader import CropLoader
 
 CROP_PX, INPUT_PX, BANNER_PX = 300, 224, 64
 

@@ -28,9 +28,10 @@ from PIL import Image
 from torch import nn
 from torch.nn import functional
 
+from ncm_kedro.learning.data.crop_index import CropIndex
 from ncm_kedro.learning.data.frame_bank import build_frame_bank
-from ncm_kedro.learning.data.loader import CropIndex, CropLoader, choose_device, choose_precision
-from ncm_kedro.learning.training.optimisation import build_optimiser
+from ncm_kedro.learning.data.loader import CropLoader, choose_device, choose_precision
+from ncm_kedro.learning.training.state import build_optimiser
 from ncm_kedro.params.tune_train import AugmentParams, TrainParams
 
 CROP_PX, INPUT_PX, N_CLASSES, PUBLISHED_BATCH = 300, 224, 12, 10

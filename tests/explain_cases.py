@@ -5,8 +5,9 @@ import pandas as pd
 import torch
 from torch import nn
 
-from ncm_kedro.learning.models.classifier import ClassifierSettings, SemClassifier, export_weights
-from ncm_kedro.learning.models.factory import build_model
+from ncm_kedro.learning.models.classifier import ClassifierSettings, SemClassifier
+from ncm_kedro.learning.models.networks import build_model
+from ncm_kedro.learning.models.predict import export_weights
 from ncm_kedro.sem.crops.crop_set import REGION_COLUMNS, hash_split
 
 PIXEL_UM = 0.5

@@ -5,7 +5,8 @@ import pytest
 
 from ncm_kedro.datasets.models.classifier import ClassifierFileDataset
 from ncm_kedro.errors import ModelError
-from ncm_kedro.learning.models.classifier import ClassifierSettings, SemClassifier, build_network
+from ncm_kedro.learning.models.classifier import ClassifierSettings, SemClassifier
+from ncm_kedro.learning.models.predict import build_network
 
 SETTINGS = ClassifierSettings(
     model="test_resnet",

@@ -13,7 +13,8 @@ from ncm_kedro.datasets.models.classifier import (
     RegisteredClassifierDataset,
 )
 from ncm_kedro.learning.evaluation.promotion import Promotion
-from ncm_kedro.learning.models.classifier import ClassifierSettings, SemClassifier, export_weights
+from ncm_kedro.learning.models.classifier import ClassifierSettings, SemClassifier
+from ncm_kedro.learning.models.predict import export_weights
 from ncm_kedro.learning.training.fitting import build_network_for
 from ncm_kedro.params.tune_train import TrainParams
 from ncm_kedro.sem.inference.classify import encode_png

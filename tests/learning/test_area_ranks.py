@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from ncm_kedro.learning.evaluation.region_statistics import (
+from ncm_kedro.learning.evaluation.conformal import (
     AreaRanks,
     count_areas_needed,
-    draw_areas,
     rank_areas,
     weigh_areas,
 )
+from ncm_kedro.learning.evaluation.metrics import draw_areas
 from ncm_kedro.params.tune_train import EvaluationParams
 
 

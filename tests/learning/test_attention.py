@@ -5,7 +5,7 @@ import pytest
 from scipy import ndimage
 from scipy.stats import kstest
 
-from ncm_kedro.learning.explain.attention import (
+from ncm_kedro.learning.explain.maps import (
     blur_to_cells,
     pool_p_value,
     resample_ratio,

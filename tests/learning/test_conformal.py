@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from ncm_kedro.learning.evaluation.calibration import (
+from ncm_kedro.learning.evaluation.conformal import (
     ConformalSets,
     choose_sets,
     fit_sets,
     name_sets,
+    weigh_areas,
 )
-from ncm_kedro.learning.evaluation.region_statistics import weigh_areas
 from ncm_kedro.params.tune_train import ConformalParams
 
 CLASSES = ("333", "523", "811")

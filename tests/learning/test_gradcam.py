@@ -9,8 +9,7 @@ from torch.nn import functional
 
 from ncm_kedro.errors import ModelError
 from ncm_kedro.learning.explain.gradcam import differentiate_guided, explain_crops, find_map_layer
-from ncm_kedro.learning.models.factory import build_model
-from ncm_kedro.learning.models.texture_net import TextureNet
+from ncm_kedro.learning.models.networks import TextureNet, build_model
 
 SIDE = 24
 

@@ -6,15 +6,15 @@ import torch
 from scipy import ndimage
 from scipy.stats import spearmanr
 
-from ncm_kedro.learning.explain.gradcam import explain_crops
-from ncm_kedro.learning.explain.gradcam_check import (
-    TRAINED,
+from ncm_kedro.learning.explain.gradcam import (
     compare_cascade,
     correlate_ranks,
+    explain_crops,
     iterate_shuffled,
     shuffle_all,
 )
-from ncm_kedro.learning.models.texture_net import TextureNet
+from ncm_kedro.learning.explain.maps import TRAINED
+from ncm_kedro.learning.models.networks import TextureNet
 
 
 @pytest.fixture

@@ -5,16 +5,15 @@ import pytest
 import torch
 
 from ncm_kedro.errors import FrameError, SettingsError, TableError
-from ncm_kedro.learning.data.crop_index import choose_resampling, draw_changes
+from ncm_kedro.learning.data.crop_index import (
+    CropIndex,
+    GreyStatistics,
+    choose_resampling,
+    draw_changes,
+)
 from ncm_kedro.learning.data.cutters import build_resampling_matrix
 from ncm_kedro.learning.data.frame_bank import FrameBank, build_frame_bank
-from ncm_kedro.learning.data.loader import (
-    CropIndex,
-    CropLoader,
-    GreyStatistics,
-    measure_statistics,
-    open_split_loaders,
-)
+from ncm_kedro.learning.data.loader import CropLoader, measure_statistics, open_split_loaders
 from ncm_kedro.params.tune_train import AugmentParams, NormaliseParams, TrainParams
 
 EVERYTHING = AugmentParams(

@@ -8,9 +8,8 @@ import torch
 from safetensors.torch import save_file
 
 from ncm_kedro.errors import ModelError
-from ncm_kedro.learning.models import factory as models
-from ncm_kedro.learning.models.factory import build_model
-from ncm_kedro.learning.models.texture_net import TextureNet, pool_statistics
+from ncm_kedro.learning.models import networks as models
+from ncm_kedro.learning.models.networks import TextureNet, build_model, pool_statistics
 
 TINY = "test_resnet"
 

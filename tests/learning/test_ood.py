@@ -5,8 +5,12 @@ import pytest
 from sklearn.neighbors import NearestNeighbors
 
 from ncm_kedro.errors import ModelError
-from ncm_kedro.learning.evaluation.ood import fit_detector, measure_distance, scale_features
-from ncm_kedro.learning.models.predict import CropOutputs
+from ncm_kedro.learning.evaluation.ood import (
+    CropOutputs,
+    fit_detector,
+    measure_distance,
+    scale_features,
+)
 from ncm_kedro.params.tune_train import OODParams
 
 MEANS = np.array([[4.0, 0.0, 0.0], [0.0, 4.0, 0.0]])

@@ -6,10 +6,11 @@ import torch
 from torch import nn
 
 from ncm_kedro.errors import ModelError
+from ncm_kedro.learning.data.crop_index import CropIndex
 from ncm_kedro.learning.data.frame_bank import build_frame_bank
-from ncm_kedro.learning.data.loader import CropIndex, CropLoader
+from ncm_kedro.learning.data.loader import CropLoader
 from ncm_kedro.learning.evaluation.calibration import apply_temperature
-from ncm_kedro.learning.models.factory import build_model
+from ncm_kedro.learning.models.networks import build_model
 from ncm_kedro.learning.models.predict import iterate_dihedral, predict_outputs
 
 OPTIONS = {"device": "cpu", "precision": "float32"}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ncm_kedro.learning.evaluation.promotion import Candidate, decide_promotion, score_names
+from ncm_kedro.learning.evaluation.promotion import Candidate, decide_promotion
 
 
 def make_candidate(name: str, score: float, split: str = "a") -> Candidate:
@@ -52,9 +52,3 @@ def test_a_leaking_split_promotes_nothing():
     )
     assert not decision.promoted
     assert any("overlaps" in reason for reason in decision.reasons)
-
-
-def test_names_are_scored_by_mean_recall_and_foreign_names_are_wrong():
-    truth = ["333"] * 8 + ["811"] * 2
-    predicted = ["333"] * 8 + ["811", "622"]
-    assert score_names(truth, predicted) == pytest.approx(0.75)

@@ -17,13 +17,19 @@ from ray import cloudpickle
 from torch import nn
 
 from ncm_kedro.errors import ModelError
+from ncm_kedro.learning.data.crop_index import CropIndex, SearchData
 from ncm_kedro.learning.data.frame_bank import build_frame_bank
-from ncm_kedro.learning.data.loader import CropIndex
-from ncm_kedro.learning.search import search as search_module
-from ncm_kedro.learning.search.search import SearchData, SearchResult, search_settings
-from ncm_kedro.learning.search.trials import PersistentASHA, apply_trial, draw_trials, retire_trial
+from ncm_kedro.learning.training import search as search_module
 from ncm_kedro.learning.training import train as train_module
-from ncm_kedro.learning.training.records import write_checkpoint
+from ncm_kedro.learning.training.ray_tune import PersistentASHA
+from ncm_kedro.learning.training.search import (
+    SearchResult,
+    apply_trial,
+    draw_trials,
+    retire_trial,
+    search_settings,
+)
+from ncm_kedro.learning.training.state import write_checkpoint
 from ncm_kedro.params.tune_train import SearchParams, TrainParams
 
 PARAMS = TrainParams(

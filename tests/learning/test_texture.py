@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ncm_kedro.errors import ModelError
-from ncm_kedro.learning.models import descriptors
+from ncm_kedro.learning.models import texture as descriptors
 from ncm_kedro.learning.models.texture import (
     TextureParams,
     fit_texture_baseline,

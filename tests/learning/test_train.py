@@ -1,8 +1,11 @@
+"""Training: bit-exact resume, the best epoch, and each part of the recipe by known answers."""
+
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,26 +15,29 @@ import torch
 from torch import nn
 
 from ncm_kedro.errors import ModelError, SettingsError
+from ncm_kedro.learning.data import loader as loader_module
+from ncm_kedro.learning.data.crop_index import CropIndex
 from ncm_kedro.learning.data.frame_bank import FrameBank, build_frame_bank
-from ncm_kedro.learning.data.loader import CropIndex, CropLoader
-from ncm_kedro.learning.training.optimisation import (
-    WeightAverage,
-    blend_batch,
-    blended_loss,
+from ncm_kedro.learning.data.loader import CropLoader, choose_device, choose_precision
+from ncm_kedro.learning.training.state import (
+    EpochRecord,
+    build_average,
+    build_mixup,
     build_optimiser,
     rate_at,
+    read_checkpoint,
+    write_checkpoint,
 )
-from ncm_kedro.learning.training.records import read_checkpoint, write_checkpoint
-from ncm_kedro.learning.training.train import EpochRecord, choose_device, choose_precision, fit
+from ncm_kedro.learning.training.train import fit, score_validation
 from ncm_kedro.params.tune_train import AugmentParams, TrainParams
 
 CPU = torch.device("cpu")
 SMALL = TrainParams(
     model="test_resnet",
     pretrained=False,
-    epochs=4,
+    epochs=3,
     batch_size=8,
-    input_px=32,
+    input_px=24,
     learning_rate=3e-3,
     device="cpu",
     precision="float32",
@@ -96,23 +102,15 @@ def make_model(params: TrainParams) -> nn.Module:
 
 
 def run_fit(params: TrainParams, folder: Path | None = None, **options):
-    return fit(
-        make_model(params),
-        make_loader(params, train=True),
-        make_loader(params, train=False),
-        params,
-        checkpoint_dir=folder,
-        **options,
-    )
+    loaders = make_loader(params, train=True), make_loader(params, train=False)
+    return fit(make_model(params), *loaders, params, checkpoint_dir=folder, **options)
 
 
 def without_clock(history: tuple[EpochRecord, ...]) -> list[EpochRecord]:
-    from dataclasses import replace
-
     return [replace(record, seconds=0.0, images_per_second=0.0) for record in history]
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def _one_thread():
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -120,101 +118,111 @@ def _one_thread():
     torch.set_num_threads(before)
 
 
+@pytest.fixture(scope="module")
+def small_run(tmp_path_factory):
+    """A finished run and its folder."""
+    folder = tmp_path_factory.mktemp("small")
+    return run_fit(SMALL, folder), folder
+
+
 class Killed(Exception):
     pass
 
 
 @pytest.mark.parametrize("params", [SMALL, FULL], ids=["paper", "full_recipe"])
-def test_killed_and_resumed_run_equals_unbroken_run_bitwise(tmp_path, params):
-    unbroken = run_fit(params, tmp_path / "unbroken")
+def test_killed_and_resumed_run_equals_unbroken_run_bitwise(tmp_path, small_run, params):
+    unbroken = small_run[0] if params is SMALL else run_fit(params)
 
     def kill(record: EpochRecord) -> None:
         if record.epoch == 2:
             raise Killed
 
     with pytest.raises(Killed):
-        run_fit(params, tmp_path / "killed", on_epoch=kill)
+        run_fit(params, tmp_path, on_epoch=kill)
     seen: list[int] = []
     torch.manual_seed(99)  # the state of the process must not matter
-    resumed = run_fit(params, tmp_path / "killed", on_epoch=lambda r: seen.append(r.epoch))
-    assert seen == [3, 4]
+    np.random.seed(99)  # noqa: NPY002
+    resumed = run_fit(params, tmp_path, on_epoch=lambda r: seen.append(r.epoch))
+    assert seen == [3]
     assert without_clock(resumed.history) == without_clock(unbroken.history)
     for name, value in unbroken.model.state_dict().items():
         assert torch.equal(value, resumed.model.state_dict()[name]), name
 
 
 @pytest.mark.slow
-def test_run_ended_by_sigkill_resumes(tmp_path):
+def test_run_ended_by_sigkill_resumes(tmp_path, small_run):
     code = (
         "import os, signal, sys; from pathlib import Path;"
         f"sys.path.insert(0, {str(Path(__file__).parent)!r});"
         "import test_train as t; t.torch.set_num_threads(1);"
         "t.run_fit(t.SMALL, Path(sys.argv[1]), on_epoch=lambda r:"
-        " os.kill(os.getpid(), signal.SIGKILL) if r.epoch == 3 else None)"
+        " os.kill(os.getpid(), signal.SIGKILL) if r.epoch == 2 else None)"
     )
     died = subprocess.run([sys.executable, "-c", code, str(tmp_path / "run")], check=False)
     assert died.returncode == -9
-    assert len(read_checkpoint(tmp_path / "run" / "last.pt")["history"]) == 3
+    assert len(read_checkpoint(tmp_path / "run" / "last.pt")["history"]) == 2
     resumed = run_fit(SMALL, tmp_path / "run")
-    assert without_clock(resumed.history) == without_clock(run_fit(SMALL).history)
+    assert without_clock(resumed.history) == without_clock(small_run[0].history)
 
 
-def test_it_learns_and_keeps_the_best_epoch(tmp_path):
-    result = run_fit(SMALL.model_copy(update={"epochs": 8}), tmp_path)
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_it_learns_and_keeps_the_best_epoch(tmp_path, precision):
+    params = SMALL.model_copy(update={"epochs": 8, "input_px": 32, "precision": precision})
+    result = run_fit(params, tmp_path)
     scores = [record.validation_score for record in result.history]
     assert result.best_score == max(scores) > 0.9
     assert scores[result.best_epoch - 1] == result.best_score
     assert result.history[-1].train_loss < 0.5 * result.history[0].train_loss
     saved = read_checkpoint(tmp_path / "best.pt")["weights"]
     assert all(torch.equal(saved[n], v) for n, v in result.model.state_dict().items())
+    assert next(result.model.parameters()).dtype is torch.float32
     assert not result.model.training
     assert json.dumps([vars(record) for record in result.history])
 
 
-def test_finished_run_is_not_repeated_and_changed_settings_start_over(tmp_path, caplog):
-    first = run_fit(SMALL, tmp_path)
-    seen: list[int] = []
-    again = run_fit(SMALL, tmp_path, on_epoch=lambda r: seen.append(r.epoch))
-    assert seen == []
-    assert again.history == first.history
-    run_fit(
-        SMALL.model_copy(update={"learning_rate": 1e-4}),
-        tmp_path,
-        on_epoch=lambda r: seen.append(r.epoch),
-    )
-    assert seen == [1, 2, 3, 4]
-    assert "starts over" in caplog.text
-    seen.clear()
-    fresh = SMALL.model_copy(update={"learning_rate": 1e-4})
-    run_fit(fresh, tmp_path, resume=False, on_epoch=lambda r: seen.append(r.epoch))
-    assert seen == [1, 2, 3, 4]
-
-
-def test_replay_shows_a_listener_the_whole_curve(tmp_path):
-    first = run_fit(SMALL, tmp_path)
+def test_finished_run_is_not_repeated_but_replayed_to_a_listener(small_run):
+    first, folder = small_run
     seen: list[EpochRecord] = []
-    run_fit(SMALL, tmp_path, on_epoch=seen.append, replay=True)
+    assert run_fit(SMALL, folder, on_epoch=seen.append).history == first.history
+    assert seen == []
+    run_fit(SMALL, folder, on_epoch=seen.append, replay=True)
     assert tuple(seen) == first.history
 
 
-def test_same_seed_same_result_and_other_seed_another():
-    first, second = run_fit(SMALL), run_fit(SMALL)
-    assert without_clock(first.history) == without_clock(second.history)
-    other = run_fit(SMALL.model_copy(update={"seed": 6}))
-    assert other.history[0].train_loss != first.history[0].train_loss
+@pytest.mark.parametrize("change", [{"learning_rate": 1e-4}, {"seed": 6}])
+def test_changed_settings_start_from_scratch(tmp_path, small_run, change):
+    one = {"epochs": 1, "input_px": 16}
+    run_fit(SMALL.model_copy(update=one), tmp_path)
+    seen: list[EpochRecord] = []
+    run_fit(SMALL.model_copy(update=one | change), tmp_path, on_epoch=seen.append)
+    assert [record.epoch for record in seen] == [1]
+    seen.clear()
+    run_fit(SMALL.model_copy(update=one | change), tmp_path, resume=False, on_epoch=seen.append)
+    assert [record.epoch for record in seen] == [1]
+    assert seen[0].train_loss != small_run[0].history[0].train_loss
 
 
-def test_random_state_of_the_caller_is_left_alone():
-    torch.manual_seed(3)
-    model = make_model(SMALL)
+def test_same_seed_same_result_and_the_caller_keeps_its_random_state():
+    params = FULL.model_copy(update={"epochs": 1})
+    model = make_model(params)
     before = torch.random.get_rng_state()
-    fit(model, make_loader(SMALL, train=True), make_loader(SMALL, train=False), SMALL)
+    before_numpy = np.random.get_state()[1]  # noqa: NPY002
+    loaders = make_loader(params, train=True), make_loader(params, train=False)
+    first = fit(model, *loaders, params)
     assert torch.equal(before, torch.random.get_rng_state())
+    assert np.array_equal(before_numpy, np.random.get_state()[1])  # noqa: NPY002
+    assert without_clock(first.history) == without_clock(run_fit(params).history)
 
 
 def test_early_stop_counts_epochs_without_improvement():
     params = SMALL.model_copy(
-        update={"epochs": 30, "learning_rate": 1e-12, "early_stop_patience": 2, "score": "accuracy"}
+        update={
+            "epochs": 30,
+            "input_px": 16,
+            "learning_rate": 1e-12,
+            "early_stop_patience": 2,
+            "score": "accuracy",
+        }
     )
     result = run_fit(params)
     assert result.stopped_early
@@ -222,25 +230,17 @@ def test_early_stop_counts_epochs_without_improvement():
 
 
 def test_diverged_training_is_an_error():
-    params = SMALL.model_copy(update={"learning_rate": 10.0, "epochs": 10})
-
     class Exploding(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.weight = nn.Parameter(torch.ones(1024, 3))
+            self.weight = nn.Parameter(torch.ones(24**2, 3))
 
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             return (images.flatten(1) @ self.weight) * float("nan")
 
-    loaders = make_loader(params, train=True), make_loader(params, train=False)
-    with pytest.raises(ModelError, match=r"loss of nan.*learning_rate"):
-        fit(Exploding(), *loaders, params)
-
-
-def test_bfloat16_trains_where_it_is_asked_for():
-    result = run_fit(SMALL.model_copy(update={"precision": "bfloat16", "epochs": 8}))
-    assert result.best_score > 0.9
-    assert next(result.model.parameters()).dtype is torch.float32
+    loaders = make_loader(SMALL, train=True), make_loader(SMALL, train=False)
+    with pytest.raises(ModelError, match="epoch 1"):
+        fit(Exploding(), *loaders, SMALL)
 
 
 def test_device_and_precision_are_chosen():
@@ -249,7 +249,7 @@ def test_device_and_precision_are_chosen():
     assert choose_device("cpu") == CPU
     if not torch.cuda.is_available():
         assert choose_device("auto") == CPU
-        with pytest.raises(SettingsError, match="device: auto"):
+        with pytest.raises(SettingsError):
             choose_device("cuda")
 
 
@@ -261,7 +261,7 @@ def test_accumulated_gradients_equal_those_of_a_large_batch():
 
     def train_linear(params: TrainParams) -> torch.Tensor:
         torch.manual_seed(0)
-        model = nn.Sequential(nn.Flatten(), nn.Linear(1024, 3))
+        model = nn.Sequential(nn.Flatten(), nn.Linear(24**2, 3))
         loaders = make_loader(params, train=True), make_loader(params, train=False)
         return fit(model, *loaders, params).model[1].weight
 
@@ -283,96 +283,83 @@ def test_learning_rate_over_time():
     assert {rate_at(step, 100, flat) for step in range(100)} == {1.0}
 
 
-def test_average_of_weights_is_applied_and_taken_back():
-    model = nn.Linear(2, 2, bias=False)
+def test_average_of_weights_warms_up_and_copies_buffers():
+    model = nn.BatchNorm1d(2)
     nn.init.zeros_(model.weight)
-    average = WeightAverage(model, decay=0.5)
+    average = build_average(model, SMALL.model_copy(update={"ema_decay": 0.5}))
     nn.init.ones_(model.weight)
-    average.update(model, step=0)  # warm-up: decay min(0.5, 0.1)
-    with average.applied(model):
-        assert model.weight.detach().flatten().tolist() == pytest.approx([0.9] * 4)
-    assert model.weight.detach().flatten().tolist() == [1.0] * 4
-    average.update(model, step=1000)
-    assert average.weights["weight"].flatten().tolist() == pytest.approx([0.95] * 4)
+    model.running_mean.fill_(3.0)
+    expected = 0.0
+    for step in range(12):  # the decay is min(0.5, (1 + step) / (10 + step)), 0.5 from step 8
+        average.update(model, step + 2)
+        decay = min(0.5, (1 + step) / (10 + step))
+        expected = decay * expected + 1.0 - decay
+        assert average.module.weight.tolist() == pytest.approx([expected] * 2)
+    assert average.module.running_mean.tolist() == [3.0, 3.0]
 
 
 def test_biases_and_norms_are_not_decayed():
     model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
     params = SMALL.model_copy(update={"weight_decay": 0.3, "optimiser": "adamw"})
     groups = build_optimiser(model, params, CPU).param_groups
-    assert [(len(group["params"]), group["weight_decay"]) for group in groups] == [(1, 0.3), (3, 0)]
+    assert [(len(group["params"]), group["weight_decay"]) for group in groups] == [(3, 0), (1, 0.3)]
 
 
-def test_cutmix_share_is_the_area_kept():
-    images = torch.zeros(2, 1, 40, 40)
-    images[1] = 1.0
-    params = SMALL.model_copy(update={"cutmix_alpha": 1.0})
-    for seed in range(20):
-        blended, share = blend_batch(images, params, np.random.default_rng(seed))
-        assert float(blended[1].mean()) == pytest.approx(share)
-        assert float(blended[0].mean()) == pytest.approx(1.0 - share)
-    mixed, share = blend_batch(
-        images, SMALL.model_copy(update={"mixup_alpha": 1.0}), np.random.default_rng(0)
-    )
-    torch.testing.assert_close(mixed[1], torch.full((1, 40, 40), share))
+@pytest.mark.parametrize("kind", ["mixup_alpha", "cutmix_alpha"])
+def test_labels_are_blended_as_the_images_are(kind):
+    params = SMALL.model_copy(update={kind: 1.0, "label_smoothing": 0.0})
+    model = make_model(params)
+    for _ in range(5):
+        images = torch.tensor([0.0, 1.0])[:, None, None, None].repeat(1, 1, 40, 40)
+        blended, targets = build_mixup(model, params)(images, torch.tensor([0, 2]))
+        torch.testing.assert_close(blended.mean(dim=(1, 2, 3)), targets[:, 2])
 
 
-def test_blended_loss_weighs_both_labels():
-    logits = torch.tensor([[5.0, 0.0], [0.0, 5.0]])
-    labels = torch.tensor([0, 1])
-    own, other = (float(blended_loss(logits, labels, share, 0.0)) for share in (1.0, 0.0))
-    assert float(blended_loss(logits, labels, 0.25, 0.0)) == pytest.approx(
-        0.25 * own + 0.75 * other
-    )
+@pytest.mark.parametrize("kind", ["mixup_alpha", "cutmix_alpha"])
+def test_blending_wants_even_batches(kind):
+    with pytest.raises(ValueError, match="batch_size"):
+        TrainParams(batch_size=9, **{kind: 0.2})
+
+
+def test_validation_scores_by_hand():
+    logits = torch.tensor([[2.0, 0.0, 0.0], [2.0, 0.0, 0.0], [0.0, 2.0, 0.0], [0.0, 0.0, 2.0]])
+    scores = score_validation(logits, torch.tensor([0, 0, 0, 1]))
+    assert scores["accuracy"] == 0.5
+    assert scores["balanced_accuracy"] == pytest.approx((2 / 3 + 0) / 2)
+    hit = np.log(np.exp(2) + 2) - 2
+    assert scores["loss"] == pytest.approx((2 * hit + 2 * (hit + 2)) / 4)
 
 
 def test_checkpoint_is_whole_or_absent(tmp_path, monkeypatch):
     path = tmp_path / "last.pt"
+    assert read_checkpoint(path) is None
     write_checkpoint({"epoch": 1}, path)
 
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(torch, "save", fail)
-    with pytest.raises(ModelError, match="No space left"):
+    with pytest.raises(ModelError):
         write_checkpoint({"epoch": 2}, path)
     assert read_checkpoint(path) == {"epoch": 1}
     assert [entry.name for entry in tmp_path.iterdir()] == ["last.pt"]
 
 
-def test_unreadable_checkpoint_is_named(tmp_path):
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint"])
+def test_unreadable_checkpoint_is_named(tmp_path, content):
     path = tmp_path / "last.pt"
-    assert read_checkpoint(path) is None
-    for content in (b"", b"not a checkpoint"):
-        path.write_bytes(content)
-        with pytest.raises(ModelError, match=r"last\.pt.*delete the file"):
-            read_checkpoint(path)
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match=r"last\.pt"):
+        read_checkpoint(path)
 
 
-def test_training_needs_neither_opencv_nor_pandas_nor_ray_nor_kedro(tmp_path):
-    code = (
-        "import sys\n"
-        "for name in ('cv2', 'pandas', 'ray', 'kedro', 'mlflow', 'sklearn', 'zarr'):\n"
-        "    sys.modules[name] = None\n"
-        "import importlib.util as u; find = u.find_spec\n"
-        "u.find_spec = lambda name, *a: None if name == 'cv2' else find(name, *a)\n"
-        "import torch; from torch import nn; torch.set_num_threads(1)\n"
-        "import numpy as np\n"
-        "from ncm_kedro.learning.data.frame_bank import build_frame_bank\n"
-        "from ncm_kedro.learning.data.loader import CropIndex, open_split_loaders\n"
-        "from ncm_kedro.learning.training.train import fit\n"
-        "from ncm_kedro.params.tune_train import TrainParams\n"
-        "bank = build_frame_bank({'a': np.zeros((40, 40), np.uint8)})\n"
-        "zero = np.zeros(4, np.int64)\n"
-        "crops = CropIndex(zero, zero, zero, zero + 40, zero)\n"
-        "params = TrainParams(epochs=1, batch_size=2, input_px=16, device='cpu')\n"
-        "train, validate = open_split_loaders(bank, crops, crops, params)\n"
-        "assert train.path == 'torch'\n"
-        "model = nn.Sequential(nn.Flatten(), nn.Linear(256, 2))\n"
-        "assert len(fit(model, train, validate, params).history) == 1\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+def test_crops_are_cut_with_torch_where_there_is_no_opencv(monkeypatch):
+    monkeypatch.setattr(loader_module, "find_spec", lambda _: None)
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    params = SMALL.model_copy(update={"epochs": 1, "input_px": 16})
+    train = make_loader(params, train=True)
+    assert train.path == "torch"
+    assert len(fit(make_model(params), train, train, params).history) == 1
 
 
 @pytest.mark.gpu

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from ncm_kedro.learning.evaluation.calibration import ConformalSets
+from ncm_kedro.learning.evaluation.conformal import ConformalSets, rank_areas, weigh_areas
 from ncm_kedro.learning.evaluation.ood import OODDetector
-from ncm_kedro.learning.evaluation.region_statistics import rank_areas, weigh_areas
 from ncm_kedro.learning.evaluation.uncertainty_scores import (
     CropOODScores,
     measure_auroc,

@@ -5,8 +5,7 @@ import pandas as pd
 import pytest
 
 from explain_cases import make_tables
-from ncm_kedro.learning.explain.gradcam import MAP_KINDS
-from ncm_kedro.learning.explain.gradcam_check import CascadeStep
+from ncm_kedro.learning.explain.maps import MAP_KINDS, CascadeStep
 from ncm_kedro.params.sem_explain import SemExplainParams
 from ncm_kedro.plotting.sem.attention import plot_boundaries, plot_cascade
 from ncm_kedro.plotting.sem.explain import plot_class_maps, plot_error_maps, plot_kind_maps

@@ -5,9 +5,8 @@ import io
 import numpy as np
 import pytest
 
-from ncm_kedro.learning.evaluation.calibration import ConformalSets
+from ncm_kedro.learning.evaluation.conformal import ConformalSets, rank_areas
 from ncm_kedro.learning.evaluation.ood import OODDetector
-from ncm_kedro.learning.evaluation.region_statistics import rank_areas
 from ncm_kedro.learning.evaluation.uncertainty_scores import CropOODScores, score_flag, score_sets
 from ncm_kedro.params.tune_train import EvaluationParams
 from ncm_kedro.plotting.sem.classify import plot_ood_scores, plot_prediction_sets

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ncm_kedro.learning.models.classifier import ClassifierSettings, SemClassifier, export_weights
+from ncm_kedro.learning.models.classifier import ClassifierSettings, SemClassifier
+from ncm_kedro.learning.models.predict import export_weights
 from ncm_kedro.learning.training.fitting import build_network_for
 from ncm_kedro.params.tune_train import TrainParams
 from ncm_kedro.sem.crops.crop_set import REGION_COLUMNS, SPLITS, build_crop_set

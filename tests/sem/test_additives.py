@@ -14,12 +14,11 @@ from ncm_kedro.datasets.frames.raw import RawFrameFolder
 from ncm_kedro.datasets.frames.store import FrameStoreDataset
 from ncm_kedro.errors import FrameError, ModelError
 from ncm_kedro.learning.data.frame_bank import build_frame_bank
-from ncm_kedro.learning.models.classifier import (
-    ClassifierSettings,
-    SemClassifier,
+from ncm_kedro.learning.models.classifier import ClassifierSettings, SemClassifier
+from ncm_kedro.learning.models.predict import (
     build_network,
-    classify_crops,
     export_weights,
+    predict_crops,
     run_network,
 )
 from ncm_kedro.learning.training.fitting import build_network_for
@@ -140,9 +139,9 @@ def known(trained):
     names = classifier.settings.classes
     test = crops[crops["split"] == "test"].reset_index(drop=True)
     bank = build_frame_bank(frames)
-    shares = classify_crops(
+    shares = predict_crops(
         classifier, build_network(classifier), bank, index_crops(test, bank, names), device="cpu"
-    )
+    ).probabilities
     table = test[["crop_id", "frame_id", "area", "class"]].copy()
     table["predicted"] = np.array(names)[shares.argmax(axis=1)]
     table["probability"] = shares.max(axis=1)

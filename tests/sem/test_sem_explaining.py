@@ -15,9 +15,15 @@ from explain_cases import (
     make_tables,
 )
 from ncm_kedro.errors import ModelError, TableError
-from ncm_kedro.learning.explain.attention import pool_p_value, score_boundaries
-from ncm_kedro.learning.explain.gradcam import GRAD_CAM, GUIDED, explain_crops
-from ncm_kedro.learning.explain.gradcam_check import TRAINED, CascadeStep
+from ncm_kedro.learning.explain.gradcam import explain_crops
+from ncm_kedro.learning.explain.maps import (
+    GRAD_CAM,
+    GUIDED,
+    TRAINED,
+    CascadeStep,
+    pool_p_value,
+    score_boundaries,
+)
 from ncm_kedro.params.sem_explain import BoundaryParams, SemExplainParams
 from ncm_kedro.sem.explain.attention import (
     check_maps,

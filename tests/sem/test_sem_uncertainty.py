@@ -12,15 +12,10 @@ from ncm_kedro.datasets.frames.raw import RawFrameFolder
 from ncm_kedro.datasets.models.classifier import read_classifier, write_classifier
 from ncm_kedro.datasets.models.sem_serving import ServedSemClassifier
 from ncm_kedro.errors import ModelError
-from ncm_kedro.learning.models.classifier import (
-    ClassifierSettings,
-    build_network,
-    calibrate_classifier,
-    predict_crops,
-    run_network,
-)
-from ncm_kedro.learning.search.search import SearchData
-from ncm_kedro.learning.training.fitting import train_classifier
+from ncm_kedro.learning.data.crop_index import SearchData
+from ncm_kedro.learning.models.classifier import ClassifierSettings
+from ncm_kedro.learning.models.predict import build_network, predict_crops, run_network
+from ncm_kedro.learning.training.fitting import calibrate_classifier, train_classifier
 from ncm_kedro.params.sem_classify import ClassifyParams
 from ncm_kedro.params.sem_ingest import ReadingParams
 from ncm_kedro.params.tune_train import (

@@ -176,7 +176,7 @@ def test_a_size_without_ground_is_not_run_and_the_others_are(tmp_path):
 
 
 def test_weights_that_cannot_be_had_do_not_fail_the_other_point(tmp_path, monkeypatch):
-    monkeypatch.setattr("ncm_kedro.learning.models.factory._is_hub_reachable", lambda: False)
+    monkeypatch.setattr("ncm_kedro.learning.models.networks._is_hub_reachable", lambda: False)
     work = make_context(tmp_path, models=("network",), weights_model="test_resnet")
     table, report = run(work, "weights")
     assert table["skipped"].notna().tolist() == [False, True]

@@ -47,11 +47,11 @@ class AugmentParams(FrozenParams):
     """Mirror left-right and top-bottom, each with probability 1/2."""
 
     rotate90: bool = False
-    """Turn by 0, 90, 180 or 270 degrees, equally often."""
+    """Rotate by 0, 90, 180 or 270 degrees, equally often."""
 
     rotation_deg: float = Field(default=0.0, ge=0.0, le=180.0)
     """Free rotation about the crop's centre, uniform in +- this angle (degrees); corners are
-    filled by reflection, so no pixel outside the crop is read."""
+    filled by reflection, so that no pixel outside the crop is read."""
 
     brightness: float = Field(default=0.0, ge=0.0, le=1.0)
     """Grey offset, uniform in +- this fraction of the full range."""
@@ -106,7 +106,7 @@ class TrainParams(FrozenParams):
     """Step size; the highest one where a schedule is used."""
 
     weight_decay: float = Field(default=0.0, ge=0.0, le=1.0)
-    """Weight decay; biases and one-dimensional weights are spared."""
+    """Weight decay; biases and one-dimensional weights are exempt."""
 
     schedule: Literal["none", "cosine", "one_cycle"] = "none"
     """Learning rate over time: constant; cosine decay to zero after the warm-up; one cycle (linear
@@ -123,23 +123,23 @@ class TrainParams(FrozenParams):
 
     cutmix_alpha: float = Field(default=0.0, ge=0.0)
     """Beta parameter of CutMix (Yun et al. 2019, arXiv:1905.04899); 0 switches it off; with
-    mixup on as well, batches take turns at random."""
+    mixup on as well, one of the two is drawn for each batch."""
 
     ema_decay: float = Field(default=0.0, ge=0.0, lt=1.0)
-    """Decay per step of the exponential moving average of weights that is validated and kept; 0
+    """Decay per step of the exponential moving average of weights that is validated and saved; 0
     switches it off. The decay warms up as min(decay, (1 + step) / (10 + step))."""
 
     gradient_accumulation: int = Field(default=1, ge=1)
     """Batches whose gradients are averaged before a step."""
 
     gradient_clip: float = Field(default=0.0, ge=0.0)
-    """Largest norm of the gradient; 0 switches clipping off."""
+    """Maximum norm of the gradient; 0 switches clipping off."""
 
     early_stop_patience: int = Field(default=0, ge=0)
     """Epochs without a better validation score after which training stops; 0 never stops."""
 
     score: Literal["balanced_accuracy", "accuracy", "loss"] = "balanced_accuracy"
-    """Validation score that picks the best epoch (ties go to the lower validation loss)."""
+    """Validation score that selects the best epoch (ties go to the lower validation loss)."""
 
     precision: Precision = "auto"
     """Arithmetic of the forward pass; `auto`: bfloat16 where the device computes it natively."""
@@ -164,6 +164,12 @@ class TrainParams(FrozenParams):
 
     normalise: NormaliseParams = NormaliseParams()
     """How grey values become network input."""
+
+    @model_validator(mode="after")
+    def _check_blending(self) -> Self:
+        if (self.mixup_alpha or self.cutmix_alpha) and self.batch_size % 2:
+            raise ValueError("mixup and CutMix need an even batch_size")
+        return self
 
 
 class SearchParams(FrozenParams):
@@ -202,13 +208,13 @@ class SearchParams(FrozenParams):
     """Epochs that every trial is given."""
 
     reduction_factor: float = Field(default=3.0, gt=1.0)
-    """One in this many trials goes on at each rung."""
+    """One in this many trials continues at each rung."""
 
     cpus_per_trial: float = Field(default=1.0, gt=0.0)
-    """CPU cores of a trial; cut to what the machine has, so that a small one does not wait."""
+    """CPU cores of a trial; at most what the machine has, so that a small one does not wait."""
 
     gpus_per_trial: float = Field(default=1.0, ge=0.0)
-    """GPUs of a trial (fractions share one); cut to 0 where there is none."""
+    """GPUs of a trial (fractions share one); 0 where there is none."""
 
     max_concurrent: int = Field(default=0, ge=0)
     """Trials at the same time; 0: as many as the resources allow."""
@@ -217,7 +223,7 @@ class SearchParams(FrozenParams):
     """Address of a running Ray cluster; none: a local one is started and stopped again."""
 
     object_store_mb: int = Field(default=200, ge=80)
-    """Least shared memory of a local Ray (MB); grows to what the frames need."""
+    """Minimum shared memory of a local Ray (MB); grows to what the frames need."""
 
     seed: int = Field(default=0, ge=0)
     """Seed of the trials' settings."""
@@ -232,29 +238,30 @@ class SearchParams(FrozenParams):
 
 
 class ConformalParams(FrozenParams):
-    """Sets of classes that hold the true one as often as promised."""
+    """Prediction sets with a guaranteed coverage (split conformal prediction)."""
 
     kind: Literal["class_conditional", "marginal"] = "class_conditional"
-    """What the promise holds for: each class by itself, where it has validation mosaics enough,
-    or all classes together."""
+    """What the coverage is guaranteed for: each class, where it has enough validation mosaics, or
+    all classes together."""
 
     coverage: float = Field(default=0.9, gt=0.0, lt=1.0)
-    """Share of crops of new ground whose set is to hold the true class; 0.9 needs 9 mosaics."""
+    """Target fraction of crops of unseen regions whose set contains the true class; 0.9 needs 9
+    mosaics."""
 
 
 class OODParams(FrozenParams):
-    """The flag of crops that are like nothing the classifier was trained on."""
+    """The flag of out-of-distribution (OOD) crops."""
 
     false_alarm_rate: float = Field(default=0.05, gt=0.0, lt=1.0)
-    """Share of validation crops that are flagged, mosaics weighing alike; for new ground of known
-    classes one share in (mosaics + 1) more can be promised."""
+    """Fraction of validation crops that are flagged, mosaics weighing alike; for unseen regions of
+    the classes the upper bound is higher by 1 / (mosaics + 1)."""
 
     neighbours: int = Field(default=10, ge=1)
-    """Which nearest training crop the feature distance is measured to."""
+    """The feature distance is that to the k-th nearest training crop; this is k."""
 
 
 class CalibrationParams(FrozenParams):
-    """What is fitted on the validation split: temperature, sets of classes, unknown flag."""
+    """What is fitted on the validation split: temperature, prediction sets, OOD flag."""
 
     enabled: bool = True
     """Fit one temperature on the validation split (Guo et al. 2017, arXiv:1706.04599)."""
@@ -263,13 +270,13 @@ class CalibrationParams(FrozenParams):
     """Bins of confidence in the reliability diagram and the expected calibration error."""
 
     max_iterations: int = Field(default=100, ge=1)
-    """Iterations of L-BFGS at most."""
+    """Maximum number of iterations of L-BFGS."""
 
     sets: ConformalParams = ConformalParams()
-    """Sets of classes."""
+    """Prediction sets."""
 
     unknown: OODParams = OODParams()
-    """Flag of unknown samples."""
+    """OOD flag."""
 
 
 class EvaluationParams(FrozenParams):
@@ -282,14 +289,14 @@ class EvaluationParams(FrozenParams):
     """Probability mass of a confidence interval."""
 
     test_time_augmentation: TestTimeAugmentation = "none"
-    """Average over the eight flips and quarter turns of a crop, or not."""
+    """Average over the eight flips and rotations by 90 degrees of a crop, or not."""
 
     seed: int = Field(default=0, ge=0)
     """Seed of the resampling."""
 
 
 class ResampledParams(FrozenParams):
-    """What resamples areas for its intervals, beside its own settings."""
+    """Settings of an analysis whose intervals come from resampled areas."""
 
     n_bootstrap: int = Field(default=2000, ge=100)
     """Resamples of areas."""

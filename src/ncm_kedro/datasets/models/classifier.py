@@ -27,9 +27,9 @@ from safetensors.numpy import save
 from ncm_kedro.atomic_write import write_atomic
 from ncm_kedro.datasets.models.versions import tag_version
 from ncm_kedro.errors import ModelError
+from ncm_kedro.learning.evaluation.conformal import AreaRanks
 from ncm_kedro.learning.evaluation.ood import OODDetector
 from ncm_kedro.learning.evaluation.promotion import Promotion
-from ncm_kedro.learning.evaluation.region_statistics import AreaRanks
 from ncm_kedro.learning.models.classifier import ClassifierSettings, SemClassifier
 
 CLASSIFIER_FILE = "sem_classifier.safetensors"

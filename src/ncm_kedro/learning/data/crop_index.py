@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from ncm_kedro.errors import TableError
 from ncm_kedro.learning.data.frame_bank import FrameBank
 from ncm_kedro.params.tune_train import AugmentParams
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,15 @@ class CropIndex:
                 "its allowed rectangle",
                 action="run crop_augment again on the present frame store",
             )
+
+
+@dataclass(frozen=True)
+class SearchData:
+    """Frames and the crops of the two splits that a training or a search may see."""
+
+    bank: FrameBank
+    train: CropIndex
+    validate: CropIndex
 
 
 def choose_resampling(size_px: int, input_px: int) -> Literal["area", "bilinear"]:

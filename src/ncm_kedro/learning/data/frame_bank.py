@@ -10,12 +10,15 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from ncm_kedro.errors import FrameError, TableError
+
+if TYPE_CHECKING:
+    import torch
 
 _GROWTH = 1.25
 
@@ -98,6 +101,8 @@ class FrameBank:
 
     def to_device(self, device: torch.device) -> DeviceFrames:
         """Copy the frames to `device` once, as uint8."""
+        import torch  # noqa: PLC0415  frames in host memory do without
+
         writeable = self.pixels if self.pixels.flags.writeable else self.pixels.copy()
         return DeviceFrames(
             pixels=torch.from_numpy(writeable).to(device),

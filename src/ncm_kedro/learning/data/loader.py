@@ -1,8 +1,6 @@
-"""Where and in what arithmetic a network runs.
+"""Batches of crops, cut by index from frames in memory; where and in what arithmetic they go on.
 
-Batches of crops, cut by index from frames in memory.
-
-Two paths give the same picture within rounding: OpenCV in threads (CPU), and index gather plus
+Two paths give the same image within rounding: OpenCV in threads (CPU), and index gather plus
 area resampling as a matrix product (any device; nothing waits for the GPU within an epoch). Random
 changes are drawn for a whole epoch at once from (seed, epoch), one row per crop, so that they do
 not depend on batch size, order or the number of threads.
@@ -13,15 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from ncm_kedro.errors import SettingsError
-from ncm_kedro.learning.data import cutters as crop_device
-from ncm_kedro.learning.data import cutters as crop_host
 from ncm_kedro.learning.data.crop_index import (
     Batch,
     CropDraws,
@@ -29,8 +25,24 @@ from ncm_kedro.learning.data.crop_index import (
     GreyStatistics,
     draw_changes,
 )
+from ncm_kedro.learning.data.cutters import DeviceCutter, HostCutter, cut_crop
 from ncm_kedro.learning.data.frame_bank import DeviceFrames, FrameBank
 from ncm_kedro.params.tune_train import AugmentParams, NormaliseParams, TrainParams
+
+_ORDER_STREAM = 1
+_STATISTICS_CROPS = 2000
+
+
+class BatchSource(Protocol):
+    """Batches, an epoch at a time; `CropLoader` is one."""
+
+    def __len__(self) -> int:
+        """Count batches in an epoch."""
+        ...
+
+    def iterate_epoch(self, epoch: int) -> Iterator[Batch]:
+        """Yield the batches of one epoch."""
+        ...
 
 
 def choose_device(device: str) -> torch.device:
@@ -65,19 +77,6 @@ def choose_precision(precision: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if native else torch.float32
 
 
-__all__ = [
-    "Batch",
-    "CropIndex",
-    "CropLoader",
-    "GreyStatistics",
-    "measure_statistics",
-    "open_split_loaders",
-]
-
-_ORDER_STREAM = 1
-_STATISTICS_CROPS = 2000
-
-
 def measure_statistics(
     bank: FrameBank, crops: CropIndex, max_crops: int = _STATISTICS_CROPS
 ) -> GreyStatistics:
@@ -85,7 +84,7 @@ def measure_statistics(
     picked = np.unique(np.linspace(0, len(crops) - 1, min(len(crops), max_crops)).astype(int))
     histogram = np.zeros(256, dtype=np.int64)
     for row in picked:
-        image_yx = crop_host.cut_crop(
+        image_yx = cut_crop(
             bank, crops.frame[row], crops.x_px[row], crops.y_px[row], crops.size_px[row]
         )
         histogram += np.bincount(image_yx.reshape(-1), minlength=256)
@@ -193,7 +192,7 @@ class CropLoader:
             yield from self._iterate_host(order, draws)
 
     def _iterate_host(self, order: NDArray[np.int64], draws: CropDraws) -> Iterator[Batch]:
-        cutter = crop_host.HostCutter(
+        cutter = HostCutter(
             self.bank,
             self.crops.frame,
             draws,
@@ -219,7 +218,7 @@ class CropLoader:
     def _iterate_device(self, order: NDArray[np.int64], draws: CropDraws) -> Iterator[Batch]:
         if self._frames is None:
             self._frames = self.bank.to_device(self.device)
-        cutter = crop_device.DeviceCutter(
+        cutter = DeviceCutter(
             self._frames,
             self.crops.frame,
             draws,

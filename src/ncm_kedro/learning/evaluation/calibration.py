@@ -3,37 +3,23 @@
 References
 ----------
 Guo et al. (2017), On calibration of modern neural networks, arXiv:1706.04599.
-
-Sets of classes that hold the true one as often as promised.
-
-Split conformal prediction on calibrated probabilities. A class stays in the set while one minus
-its probability does not exceed a quantile of what the true classes of the validation crops had
-(least ambiguous sets: Sadinle, Lei & Wasserman 2019, arXiv:1609.00451). With one quantile per class
-the promise holds within each class (their section 3). Mosaics weigh alike (`area_ranks`): crops
-from one stretch of connected ground are right or wrong together, so that the number of mosaics, not
-of crops, says how much is known.
-
-What is promised is for other ground like that of the validation mosaics; nothing is said about
-another electrode or session.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from pydantic import Field
-from torch.nn import functional
+from scipy.optimize import minimize
+from scipy.special import log_softmax, softmax
 
 from ncm_kedro.errors import ModelError
-from ncm_kedro.learning.evaluation.region_statistics import count_areas_needed, rank_areas
-from ncm_kedro.params.base import FrozenParams
-from ncm_kedro.params.tune_train import CalibrationParams, ConformalParams
+from ncm_kedro.params.tune_train import CalibrationParams
 
 _LOG_BOUND = 5.0
+_SMALLEST_PROBABILITY = 1e-12
 
 
 @dataclass(frozen=True)
@@ -77,13 +63,13 @@ def fit_temperature(
     labels
         (N,) class numbers.
     params
-        Iterations at most.
+        Maximum number of iterations.
 
     Returns
     -------
     float
-        T > 0, within e^-5 to e^5 (bounds matter only where every crop is right); above 1 where
-        the network is too sure of itself.
+        T > 0, within e^-5 to e^5 (the bounds matter only where every crop is right); above 1 for
+        an over-confident network. The loss is convex in 1 / T, so that its minimum is unique.
 
     Raises
     ------
@@ -98,28 +84,29 @@ def fit_temperature(
             expected="finite logits of the validation split",
             action="check the validation split and the training curve",
         )
-    scores = torch.tensor(np.asarray(logits), dtype=torch.float64)
-    targets = torch.tensor(np.asarray(labels), dtype=torch.int64)
-    log_temperature = torch.zeros((), dtype=torch.float64, requires_grad=True)
-    optimiser = torch.optim.LBFGS(
-        [log_temperature], max_iter=params.max_iterations, line_search_fn="strong_wolfe"
+    scores, row = np.asarray(logits, dtype=np.float64), np.arange(len(labels))
+
+    def differentiate_loss(log_temperature: NDArray[np.float64]) -> tuple[float, float]:
+        scaled = scores / np.exp(log_temperature)
+        expected = (softmax(scaled, axis=1) * scaled).sum(axis=1)
+        loss = -log_softmax(scaled, axis=1)[row, labels].mean()
+        return float(loss), float((scaled[row, labels] - expected).mean())
+
+    found = minimize(
+        differentiate_loss,
+        x0=0.0,
+        jac=True,
+        method="L-BFGS-B",
+        bounds=[(-_LOG_BOUND, _LOG_BOUND)],
+        options={"maxiter": params.max_iterations, "gtol": 1e-7, "ftol": 1e-14},
     )
-
-    def closure() -> torch.Tensor:
-        optimiser.zero_grad()
-        loss = functional.cross_entropy(scores / log_temperature.exp(), targets)
-        torch.autograd.backward(loss)
-        return loss
-
-    optimiser.step(closure)  # type: ignore[no-untyped-call]
-    return float(log_temperature.detach().clamp(-_LOG_BOUND, _LOG_BOUND).exp())
+    return float(np.exp(found.x[0]))
 
 
 def apply_temperature(logits: NDArray[np.floating], temperature: float) -> NDArray[np.float64]:
     """(N, K) probabilities softmax(logits / temperature)."""
     scaled = np.asarray(logits, dtype=np.float64) / temperature
-    scaled = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-    return np.asarray(scaled / scaled.sum(axis=1, keepdims=True), dtype=np.float64)
+    return np.asarray(softmax(scaled, axis=1), dtype=np.float64)
 
 
 def measure_reliability(
@@ -153,105 +140,26 @@ def measure_reliability(
     )
 
 
-class ConformalSets(FrozenParams):
-    """What turns probabilities into sets; travels with the classifier's settings."""
-
-    coverage: float = Field(gt=0.0, lt=1.0)
-    """Share of crops whose set is to hold the true class."""
-    thresholds: tuple[float, ...]
-    """Per class, the largest 1 - probability with which it stays in; 1 always keeps it."""
-    n_mosaics: tuple[int, ...]
-    """Per class, the validation mosaics that its threshold rests on."""
-    notes: tuple[str, ...] = ()
-    """Where less is promised than was asked for, and why."""
-
-
-def fit_sets(
-    probabilities: NDArray[np.floating],
-    labels: NDArray[np.integer],
-    mosaics: Sequence[str],
-    classes: Sequence[str],
-    params: ConformalParams,
-) -> ConformalSets:
-    """Fit thresholds on the validation split.
-
-    A class with too few mosaics for a threshold of its own takes the one of all classes together;
-    where even these are too few, all classes stay in every set. Both are noted.
-
-    Parameters
-    ----------
-    probabilities
-        (N, K), calibrated.
-    labels
-        (N,) class numbers.
-    mosaics
-        (N,) name of the connected ground each crop lies on.
-    classes
-        (K,) names, for the notes.
-    params
-        Target coverage; per class or not.
-    """
-    level = 1.0 - params.coverage
-    needed = count_areas_needed(level)
-    nonconformity = 1.0 - probabilities[np.arange(len(labels)), labels].astype(np.float64)
-    mosaic = np.asarray(mosaics, dtype=str)
-    count = len(np.unique(mosaic))
-    common = min(1.0, rank_areas(nonconformity, mosaic.tolist()).find_threshold(level))
-    thresholds, n_mosaics, poor = [common] * len(classes), [count] * len(classes), []
-    if params.kind == "class_conditional":
-        for number, name in enumerate(classes):
-            mine = labels == number
-            own = len(np.unique(mosaic[mine]))
-            if own < needed:
-                poor.append(f"{name} ({own})")
-                continue
-            ranks = rank_areas(nonconformity[mine], mosaic[mine].tolist())
-            thresholds[number], n_mosaics[number] = ranks.find_threshold(level), own
-    return ConformalSets(
-        coverage=params.coverage,
-        thresholds=tuple(thresholds),
-        n_mosaics=tuple(n_mosaics),
-        notes=_write_notes(params.coverage, needed, count, poor),
-    )
-
-
-def choose_sets(probabilities: NDArray[np.floating], sets: ConformalSets) -> NDArray[np.bool_]:
-    """Mark the classes that are in the set of each crop.
-
-    The most probable class always is, so that no set is empty; this can only raise the coverage.
-
-    Parameters
-    ----------
-    probabilities
-        (N, K), calibrated.
-    sets
-        Fitted thresholds.
+def summarise_calibration(
+    probabilities: NDArray[np.floating], labels: NDArray[np.integer], bins: int
+) -> dict[str, Any]:
+    """Calibration errors, ready for JSON; parameters as for `measure_reliability`.
 
     Returns
     -------
-    ndarray of bool, (N, K)
-        At least one per row.
+    dict
+        `expected_error`, `negative_log_likelihood` (nats), `brier`, and `confidence`, `accuracy`,
+        `count` of the bins that hold crops.
     """
-    members = 1.0 - np.asarray(probabilities, dtype=np.float64) <= np.asarray(sets.thresholds)
-    members[np.arange(len(members)), np.asarray(probabilities).argmax(axis=1)] = True
-    return np.asarray(members)
-
-
-def name_sets(members: NDArray[np.bool_], classes: Sequence[str]) -> list[str]:
-    """Write each set, a row of ``members`` (N, K), as class names joined by commas."""
-    names = np.asarray(classes, dtype=object)
-    return [", ".join(names[row]) for row in members]
-
-
-def _write_notes(coverage: float, needed: int, count: int, poor: list[str]) -> tuple[str, ...]:
-    if count < needed:
-        return (
-            f"{coverage:.0%} coverage needs {needed} validation mosaics and there are {count}: "
-            "sets hold all classes",
-        )
-    if poor:
-        return (
-            f"{coverage:.0%} coverage within a class needs {needed} validation mosaics of it; too "
-            f"few for {', '.join(poor)}: there it is promised over all classes together only",
-        )
-    return ()
+    curve = measure_reliability(probabilities, labels, bins)
+    own = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+    target = np.eye(probabilities.shape[1])[labels]
+    filled = curve.count > 0
+    return {
+        "expected_error": curve.expected_error,
+        "negative_log_likelihood": float(-np.log(np.maximum(own, _SMALLEST_PROBABILITY)).mean()),
+        "brier": float(((probabilities - target) ** 2).sum(axis=1).mean()),
+        "confidence": curve.confidence[filled].tolist(),
+        "accuracy": curve.accuracy[filled].tolist(),
+        "count": curve.count[filled].tolist(),
+    }

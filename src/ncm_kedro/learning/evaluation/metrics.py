@@ -4,8 +4,6 @@ Crops of one area show nearly the same thing; resampling crops would make interv
 Whole areas are drawn with replacement instead (cluster bootstrap, Davison & Hinkley 1997, ch. 3.8).
 Areas without replicate electrodes behind them carry within-session variation only: an interval says
 nothing about another electrode or another session.
-
-Scores of the validation split, computed on the device.
 """
 
 from __future__ import annotations
@@ -14,16 +12,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch.nn import functional
 
 from ncm_kedro.errors import TableError
-from ncm_kedro.learning.evaluation.calibration import measure_reliability
-from ncm_kedro.learning.evaluation.region_statistics import draw_areas
+from ncm_kedro.learning.evaluation.calibration import summarise_calibration
 from ncm_kedro.params.tune_train import EvaluationParams
-
-_SMALLEST_PROBABILITY = 1e-12
 
 
 def sum_over_groups(
@@ -85,6 +78,42 @@ def score_confusion(confusion: NDArray[np.number]) -> dict[str, NDArray[np.float
         "balanced_accuracy": recall.sum(axis=-1) / n_present,
         "macro_f1": f1.sum(axis=-1) / n_present,
     }
+
+
+def draw_areas(
+    areas: Sequence[str], strata: NDArray[np.integer], params: EvaluationParams
+) -> tuple[NDArray[np.str_], NDArray[np.int64], NDArray[np.float64]]:
+    """Draw areas with replacement, each within its stratum.
+
+    Parameters
+    ----------
+    areas
+        (N,) name of the area each crop lies in.
+    strata
+        (N,) stratum of each crop's area.
+    params
+        Resamples, seed.
+
+    Returns
+    -------
+    names
+        (A,) areas, sorted.
+    area
+        (N,) number of each crop's area.
+    weights
+        (n_bootstrap, A) how often each area was drawn.
+    """
+    names, first, area = np.unique(
+        np.asarray(areas, dtype=str), return_index=True, return_inverse=True
+    )
+    rng = np.random.default_rng(params.seed)
+    stratum = np.asarray(strata)[first]
+    weights = np.zeros((params.n_bootstrap, len(names)))
+    for value in np.unique(stratum):
+        mine = np.flatnonzero(stratum == value)
+        chance = np.full(len(mine), 1.0 / len(mine))
+        weights[:, mine] = rng.multinomial(len(mine), chance, size=params.n_bootstrap)
+    return names, area.astype(np.int64), weights
 
 
 def resample_areas(
@@ -246,25 +275,8 @@ def evaluate_predictions(
             "confusion": confusion.tolist(),
             "per_class": report_classes(confusion, names, truth, areas),
         }
-    result["calibration"] = _summarise_calibration(probabilities, labels, bins)
+    result["calibration"] = summarise_calibration(probabilities, labels, bins)
     return result
-
-
-def _summarise_calibration(
-    probabilities: NDArray[np.floating], labels: NDArray[np.integer], bins: int
-) -> dict[str, Any]:
-    curve = measure_reliability(probabilities, labels, bins)
-    own = probabilities[np.arange(len(labels)), labels].astype(np.float64)
-    target = np.eye(probabilities.shape[1])[labels]
-    filled = curve.count > 0
-    return {
-        "expected_error": curve.expected_error,
-        "negative_log_likelihood": float(-np.log(np.maximum(own, _SMALLEST_PROBABILITY)).mean()),
-        "brier": float(((probabilities - target) ** 2).sum(axis=1).mean()),
-        "confidence": curve.confidence[filled].tolist(),
-        "accuracy": curve.accuracy[filled].tolist(),
-        "count": curve.count[filled].tolist(),
-    }
 
 
 def _check_lengths(
@@ -283,21 +295,3 @@ def _check_lengths(
             expected="at least one crop, a label and an area per crop, a column per class",
             action="evaluate the predictions with the crops and classes that they were made for",
         )
-
-
-def score_validation(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
-    """Mean loss (nats), accuracy and balanced accuracy of logits (N, K) against labels (N,)."""
-    n_classes = logits.shape[1]
-    hit = (logits.argmax(1) == labels).float()
-    support = torch.bincount(labels, minlength=n_classes)
-    recall = torch.bincount(labels, weights=hit, minlength=n_classes) / support
-    return {
-        "loss": float(functional.cross_entropy(logits, labels)),
-        "accuracy": float(hit.mean()),
-        "balanced_accuracy": float(recall[support > 0].mean()),
-    }
-
-
-def rank_score(scores: dict[str, float], name: str) -> float:
-    """Value by which epochs are compared: higher is better."""
-    return -scores["loss"] if name == "loss" else scores[name]

@@ -21,19 +21,41 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ncm_kedro.errors import ModelError
-from ncm_kedro.learning.evaluation.region_statistics import (
+from ncm_kedro.learning.evaluation.conformal import (
     AreaRanks,
     count_areas_needed,
     rank_areas,
     weigh_areas,
 )
-from ncm_kedro.learning.models.predict import CropOutputs
 from ncm_kedro.params.tune_train import OODParams
 
 _ROWS_AT_ONCE = 1024
 _UPPER_QUANTILE = 0.84  # one standard deviation above the median, were it normal
 _MIN_SPREAD = 1e-6
 _ROUNDING = 1e-9
+
+
+@dataclass(frozen=True)
+class CropOutputs:
+    """What a network says of crops, in the order of the crop index.
+
+    Attributes
+    ----------
+    logits
+        (N, K).
+    labels
+        (N,) class numbers.
+    energy
+        (N,) minus the log of the summed exponentials of the logits, averaged over views; high
+        where no class speaks up (Liu et al. 2020, arXiv:2010.03759, eq. 4, temperature 1).
+    features
+        (N, D) input of the last layer, averaged over views.
+    """
+
+    logits: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    energy: NDArray[np.float32]
+    features: NDArray[np.float32]
 
 
 @dataclass(frozen=True)

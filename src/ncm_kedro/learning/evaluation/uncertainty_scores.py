@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ncm_kedro.learning.evaluation.calibration import ConformalSets
+from ncm_kedro.learning.evaluation.conformal import ConformalSets, weigh_areas
+from ncm_kedro.learning.evaluation.metrics import draw_areas
 from ncm_kedro.learning.evaluation.ood import OODDetector
-from ncm_kedro.learning.evaluation.region_statistics import draw_areas, weigh_areas
 from ncm_kedro.params.tune_train import EvaluationParams
 
 _BINS = 40

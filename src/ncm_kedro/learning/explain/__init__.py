@@ -1,4 +1,4 @@
-"""Grad-CAM, its sanity check, and where attention lies.
+"""Grad-CAM, its sanity check by shuffled weights, and scores of attribution on boundaries.
 
 Which crops are explained is decided in `sem.explain`.
 """

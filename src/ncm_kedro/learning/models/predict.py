@@ -1,10 +1,9 @@
-"""Logits, energies and features of crops."""
+"""The network of a classifier: built from its weights, and run over crops."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,33 +11,120 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ncm_kedro.errors import ModelError
-from ncm_kedro.learning.training.train import BatchSource, choose_device, choose_precision
+from ncm_kedro.learning.data.crop_index import CropIndex, GreyStatistics
+from ncm_kedro.learning.data.frame_bank import FrameBank
+from ncm_kedro.learning.data.loader import BatchSource, CropLoader, choose_device, choose_precision
+from ncm_kedro.learning.evaluation.calibration import apply_temperature
+from ncm_kedro.learning.evaluation.conformal import choose_sets
+from ncm_kedro.learning.evaluation.ood import CropOutputs
+from ncm_kedro.learning.models.classifier import ClassifierSettings, CropPredictions, SemClassifier
+from ncm_kedro.learning.models.networks import build_model
 from ncm_kedro.params.tune_train import TestTimeAugmentation
 
+INFERENCE_BATCH = 64
 N_QUARTER_ROTATIONS = 4
 
 
-@dataclass(frozen=True)
-class CropOutputs:
-    """What a network says of crops, in the order of the crop index.
+def export_weights(network: nn.Module) -> dict[str, NDArray[np.generic]]:
+    """Return parameters and buffers as arrays, on the host."""
+    return {
+        name: value.detach().cpu().numpy().copy() for name, value in network.state_dict().items()
+    }
 
-    Attributes
-    ----------
-    logits
-        (N, K).
-    labels
-        (N,) class numbers.
-    energy
-        (N,) minus the log of the summed exponentials of the logits, averaged over views; high
-        where no class speaks up (Liu et al. 2020, arXiv:2010.03759, eq. 4, temperature 1).
-    features
-        (N, D) input of the last layer, averaged over views.
+
+def build_network(classifier: SemClassifier) -> nn.Module:
+    """Rebuild the trained network on the host, in evaluation mode.
+
+    Raises
+    ------
+    ModelError
+        The weights do not fit the architecture.
     """
+    settings = classifier.settings
+    network = build_model(settings.model, num_classes=len(settings.classes))
+    state = {name: torch.from_numpy(np.array(a)) for name, a in classifier.weights.items()}
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise ModelError(
+            settings.model,
+            found=f"weights that do not fit ({str(error).splitlines()[-1].strip()})",
+            expected="the weights that were saved with this architecture",
+            action="use the package version that trained this model, or train again",
+        ) from error
+    return network.eval()
 
-    logits: NDArray[np.float32]
-    labels: NDArray[np.int64]
-    energy: NDArray[np.float32]
-    features: NDArray[np.float32]
+
+def predict_crops(
+    classifier: SemClassifier,
+    network: nn.Module,
+    bank: FrameBank,
+    crops: CropIndex,
+    *,
+    device: str = "auto",
+    threads: int = 2,
+) -> CropPredictions:
+    """Return probabilities, prediction sets and OOD scores of crops.
+
+    Parameters
+    ----------
+    classifier, network
+        The classifier and the network that was built from it.
+    bank, crops
+        Frames in memory at the classifier's pixel size, and N crops of them.
+    device, threads
+        Where the network runs; threads that cut crops.
+    """
+    settings = classifier.settings
+    outputs = run_network(settings, network, bank, crops, device=device, threads=threads)
+    probabilities = apply_temperature(outputs.logits, settings.temperature)
+    return CropPredictions(
+        probabilities,
+        None if settings.sets is None else choose_sets(probabilities, settings.sets),
+        None if classifier.detector is None else classifier.detector.evaluate(outputs),
+    )
+
+
+def run_network(
+    settings: ClassifierSettings,
+    network: nn.Module,
+    bank: FrameBank,
+    crops: CropIndex,
+    *,
+    device: str = "auto",
+    threads: int = 2,
+) -> CropOutputs:
+    """Return logits, energies and features of crops, prepared as in training."""
+    return predict_outputs(
+        network,
+        open_loader(settings, bank, crops, device=device, threads=threads),
+        device=device,
+        test_time_augmentation=settings.test_time_augmentation,
+    )
+
+
+def open_loader(
+    settings: ClassifierSettings,
+    bank: FrameBank,
+    crops: CropIndex,
+    *,
+    device: str = "auto",
+    threads: int = 2,
+) -> CropLoader:
+    """Return a loader that prepares crops as the classifier was trained on them, unchanged."""
+    statistics = None
+    if settings.grey_mean is not None and settings.grey_std is not None:
+        statistics = GreyStatistics(settings.grey_mean, settings.grey_std)
+    return CropLoader(
+        bank,
+        crops,
+        batch_size=INFERENCE_BATCH,
+        input_px=settings.input_px,
+        normalise=settings.normalise,
+        statistics=statistics,
+        device=choose_device(device),
+        threads=threads,
+    )
 
 
 def predict_outputs(

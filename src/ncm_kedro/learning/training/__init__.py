@@ -1,4 +1,4 @@
-"""The training loop with its optimiser, checkpoints and records.
+"""The training loop with its checkpoints, the search over settings, and classifiers from both.
 
-Searching settings lives in `learning.search`.
+Networks and prediction live in `learning.models`.
 """

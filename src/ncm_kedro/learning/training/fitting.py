@@ -1,20 +1,25 @@
-"""From settings and crops to a trained classifier."""
+"""From settings and crops to a trained, calibrated classifier."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from ncm_kedro.learning.data.crop_index import SearchData
 from ncm_kedro.learning.data.loader import measure_statistics, open_split_loaders
-from ncm_kedro.learning.models.classifier import ClassifierSettings, SemClassifier, export_weights
-from ncm_kedro.learning.models.factory import build_model
-from ncm_kedro.learning.search.search import SearchData
-from ncm_kedro.learning.training.train import EpochRecord, FitResult, fit
-from ncm_kedro.params.tune_train import TrainParams
+from ncm_kedro.learning.evaluation.calibration import apply_temperature, fit_temperature
+from ncm_kedro.learning.evaluation.conformal import fit_sets
+from ncm_kedro.learning.evaluation.ood import CropOutputs, fit_detector
+from ncm_kedro.learning.models.classifier import ClassifierSettings, SemClassifier
+from ncm_kedro.learning.models.networks import build_model
+from ncm_kedro.learning.models.predict import export_weights
+from ncm_kedro.learning.training.state import EpochRecord, FitResult
+from ncm_kedro.learning.training.train import fit
+from ncm_kedro.params.tune_train import CalibrationParams, TrainParams
 
 
 def build_network_for(params: TrainParams, n_classes: int) -> nn.Module:
@@ -45,7 +50,7 @@ def train_classifier(
     folder: Path,
     on_epoch: Callable[[EpochRecord], None] | None = None,
 ) -> tuple[SemClassifier, FitResult]:
-    """Train with the given settings; a run that was killed goes on from its last epoch.
+    """Train with the given settings; an interrupted run resumes after its last epoch.
 
     Parameters
     ----------
@@ -56,7 +61,7 @@ def train_classifier(
     params
         Training settings.
     folder
-        Where the state of the run is kept.
+        Where checkpoints lie.
     on_epoch
         Called after every epoch.
 
@@ -85,3 +90,41 @@ def train_classifier(
 def network_builder(n_classes: int) -> Callable[[TrainParams], nn.Module]:
     """Return a picklable builder of networks for the search."""
     return partial(build_network_for, n_classes=n_classes)
+
+
+def calibrate_classifier(
+    classifier: SemClassifier,
+    train: CropOutputs,
+    validate: CropOutputs,
+    mosaics: Sequence[str],
+    params: CalibrationParams,
+) -> SemClassifier:
+    """Fit temperature, prediction sets and OOD flag on the validation split.
+
+    The same validation crops also selected the best epoch, so that they are a little too easy; the
+    test split shows by how much.
+
+    Parameters
+    ----------
+    classifier
+        Trained, not calibrated.
+    train, validate
+        Outputs of its network for both splits; for the validation split as for new crops, views
+        averaged if they are to be.
+    mosaics
+        (N,) mosaic (connected imaged region) of each validation crop.
+    params
+        Settings of the three; without ``enabled`` the temperature stays 1.
+    """
+    temperature = (
+        fit_temperature(validate.logits, validate.labels, params) if params.enabled else 1.0
+    )
+    sets = fit_sets(
+        apply_temperature(validate.logits, temperature),
+        validate.labels,
+        mosaics,
+        classifier.settings.classes,
+        params.sets,
+    )
+    detector = fit_detector(train, validate, mosaics, params.unknown)
+    return classifier.with_temperature(temperature).with_uncertainty(sets, detector)

@@ -15,31 +15,28 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
 from torch import nn
+from torch.nn import functional
 from tqdm import tqdm
 
 from ncm_kedro.errors import ModelError, SettingsError
-from ncm_kedro.learning.data.loader import choose_device, choose_precision
-from ncm_kedro.learning.evaluation.metrics import rank_score, score_validation
-from ncm_kedro.learning.training.optimisation import (
-    WeightAverage,
-    blend_batch,
-    blended_loss,
-    build_optimiser,
-    rate_at,
-)
-from ncm_kedro.learning.training.records import (
-    BatchSource,
+from ncm_kedro.learning.data.crop_index import Batch
+from ncm_kedro.learning.data.loader import BatchSource, choose_device, choose_precision
+from ncm_kedro.learning.evaluation.metrics import count_confusion, score_confusion
+from ncm_kedro.learning.training.state import (
     EpochRecord,
     FitResult,
+    build_average,
+    build_mixup,
+    build_optimiser,
+    fork_generators,
+    rate_at,
     read_checkpoint,
+    seed_generators,
     write_checkpoint,
 )
 from ncm_kedro.params.tune_train import TrainParams
-
-__all__ = ["BatchSource", "EpochRecord", "FitResult", "choose_device", "choose_precision", "fit"]
 
 logger = logging.getLogger(__name__)
 
@@ -70,11 +67,12 @@ def fit(
     on_epoch
         Called after every new epoch, once its checkpoint is on disk.
     checkpoint_dir
-        Folder of `last.pt` (everything needed to go on) and `best.pt` (weights).
+        Folder of `last.pt` (everything needed to resume) and `best.pt` (weights).
     resume
-        Go on from `last.pt` if it belongs to the same settings and crops.
+        Resume from `last.pt` if it belongs to the same settings and crops.
     replay
-        Call `on_epoch` for the epochs before a kill too, so that a listener sees the whole curve.
+        Call `on_epoch` for the epochs of an interrupted run too, so that a listener sees the whole
+        curve.
 
     Raises
     ------
@@ -86,7 +84,7 @@ def fit(
             "crops",
             found=f"{len(train_batches)} training and {len(validate_batches)} validation batches",
             expected="at least one of each",
-            action="give more frames, or lower the share of the test and validation splits",
+            action="give more frames, or lower the fractions of the test and validation splits",
         )
     run = _Run(model, train_batches, validate_batches, params, checkpoint_dir)
     if resume:
@@ -94,8 +92,7 @@ def fit(
     if replay and on_epoch is not None:
         for earlier in run.history:
             on_epoch(earlier)
-    devices = [torch.cuda.current_device()] if run.device.type == "cuda" else []
-    with torch.random.fork_rng(devices), torch.backends.cudnn.flags(enabled=True, benchmark=True):
+    with fork_generators(run.device), torch.backends.cudnn.flags(enabled=True, benchmark=True):
         while not run.is_finished:
             record = run.train_epoch()
             run.save()
@@ -136,8 +133,9 @@ class _Run:
         self.forward = torch.compile(self.model) if compiled else self.model
         self.train_batches, self.validate_batches = train_batches, validate_batches
         self.optimiser = build_optimiser(self.model, params, self.device)
-        self.average = WeightAverage(self.model, params.ema_decay) if params.ema_decay else None
         self.steps_per_epoch = -(-len(train_batches) // params.gradient_accumulation)
+        self.average = build_average(self.model, params)
+        self.mixup = build_mixup(self.model, params)
         self.history: list[EpochRecord] = []
         self.best_weights: dict[str, torch.Tensor] = {}
         self.best_epoch = 0
@@ -169,7 +167,7 @@ class _Run:
     def train_epoch(self) -> EpochRecord:
         """Train and validate one epoch."""
         epoch, started = len(self.history) + 1, time.perf_counter()
-        torch.manual_seed(_epoch_seed(self.params.seed, epoch))
+        seed_generators([self.params.seed, epoch, _DROPOUT_STREAM])
         loss, hits, count = self._pass_over_training(epoch)
         seconds = time.perf_counter() - started
         if not math.isfinite(loss):
@@ -179,14 +177,13 @@ class _Run:
                 expected="a finite loss",
                 action="lower `learning_rate`, set `gradient_clip`, or use float32",
             )
-        swapped = self.average.applied(self.model) if self.average else contextlib.nullcontext()
-        with swapped:
-            logits, labels = self._predict_validation(epoch)
-            scores = score_validation(logits, labels)
-            rank = (rank_score(scores, self.params.score), -scores["loss"])
-            if rank > self.best_rank:
-                self.best_rank, self.best_epoch = rank, epoch
-                self.best_weights = _copy_weights(self.model)
+        validated = self.model if self.average is None else self.average.module
+        scores = score_validation(*self._predict_validation(validated, epoch))
+        score = -scores["loss"] if self.params.score == "loss" else scores[self.params.score]
+        rank = (score, -scores["loss"])
+        if rank > self.best_rank:
+            self.best_rank, self.best_epoch = rank, epoch
+            self.best_weights = _copy_weights(validated)
         record = EpochRecord(
             epoch=epoch,
             train_loss=loss,
@@ -206,19 +203,14 @@ class _Run:
     def _pass_over_training(self, epoch: int) -> tuple[float, float, int]:
         params = self.params
         self.model.train()
-        total = torch.zeros((), device=self.device)
-        hits, count, pending = torch.zeros((), device=self.device), 0, 0
+        total, hits = torch.zeros((2,), device=self.device)
+        count, pending = 0, 0
         step = (epoch - 1) * self.steps_per_epoch
-        rng = np.random.default_rng([params.seed, epoch, _DROPOUT_STREAM])
-        batches = self.train_batches.iterate_epoch(epoch)
         n_batches = len(self.train_batches)
+        batches = self.train_batches.iterate_epoch(epoch)
         progress = tqdm(batches, f"epoch {epoch}", n_batches, leave=False, disable=None)
         for number, batch in enumerate(progress, start=1):
-            images = batch.images.to(memory_format=self.layout)
-            images, blend = blend_batch(images, params, rng)
-            with self.autocast():
-                logits = self.forward(images)
-            loss = blended_loss(logits.float(), batch.labels, blend, params.label_smoothing)
+            loss, logits = self._measure_loss(batch)
             torch.autograd.backward(loss / params.gradient_accumulation)
             pending += 1
             total += loss.detach() * len(batch.labels)
@@ -229,6 +221,17 @@ class _Run:
                 step, pending = step + 1, 0
         return float(total) / count, float(hits) / count, count
 
+    def _measure_loss(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Cross entropy (nats) and logits of a batch; blended by mixup or CutMix if asked for."""
+        images = batch.images.to(memory_format=self.layout)
+        targets, smoothing = batch.labels, self.params.label_smoothing
+        if self.mixup is not None and len(images) % 2 == 0:
+            images, targets = self.mixup(images.clone(), targets)  # it writes to the images
+            smoothing = 0.0
+        with self.autocast():
+            logits = self.forward(images)
+        return functional.cross_entropy(logits.float(), targets, label_smoothing=smoothing), logits
+
     def _step(self, step: int) -> None:
         rate = rate_at(step, self.steps_per_epoch * self.params.epochs, self.params)
         for group in self.optimiser.param_groups:
@@ -238,14 +241,16 @@ class _Run:
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
         if self.average is not None:
-            self.average.update(self.model, step)
+            self.average.update(self.model, step + 2)
 
-    def _predict_validation(self, epoch: int) -> tuple[torch.Tensor, torch.Tensor]:
-        self.model.eval()
+    def _predict_validation(
+        self, model: nn.Module, epoch: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        model.eval()
         logits, labels = [], []
         with torch.inference_mode(), self.autocast():
             for batch in self.validate_batches.iterate_epoch(epoch):
-                logits.append(self.model(batch.images.to(memory_format=self.layout)).float())
+                logits.append(model(batch.images.to(memory_format=self.layout)).float())
                 labels.append(batch.labels)
         return torch.cat(logits), torch.cat(labels)
 
@@ -259,7 +264,7 @@ class _Run:
             "fingerprint": self.fingerprint,
             "weights": self.model.state_dict(),
             "optimiser": self.optimiser.state_dict(),
-            "average": self.average.weights if self.average else {},
+            "average": self.average.module.state_dict() if self.average else {},
             "best_weights": self.best_weights,
             "best_epoch": self.best_epoch,
             "best_rank": list(self.best_rank),
@@ -268,17 +273,19 @@ class _Run:
         write_checkpoint(state, self.folder / "last.pt")
 
     def load(self) -> None:
-        """Go on from `last.pt`, if there is one of the same settings and crops."""
+        """Resume from `last.pt`, if there is one of the same settings and crops."""
         state = None if self.folder is None else read_checkpoint(self.folder / "last.pt")
         if state is None:
             return
         if state.get("fingerprint") != self.fingerprint:
-            logger.warning("%s: settings or crops have changed, training starts over", self.folder)
+            logger.warning(
+                "%s: settings or crops have changed, training starts from scratch", self.folder
+            )
             return
         self.model.load_state_dict(state["weights"])
         self.optimiser.load_state_dict(state["optimiser"])
         if self.average is not None:
-            self.average.load(state["average"])
+            self.average.module.load_state_dict(state["average"])
         self.best_weights = state["best_weights"]
         self.best_epoch, self.best_rank = state["best_epoch"], tuple(state["best_rank"])
         self.history = [EpochRecord(**record) for record in state["history"]]
@@ -297,8 +304,12 @@ class _Run:
         )
 
 
-def _epoch_seed(seed: int, epoch: int) -> int:
-    return int(np.random.default_rng([seed, epoch, _DROPOUT_STREAM]).integers(2**62))
+def score_validation(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
+    """Mean loss (nats), accuracy and balanced accuracy of logits (N, K) against labels (N,)."""
+    predicted = logits.argmax(1).cpu().numpy()
+    confusion = count_confusion(labels.cpu().numpy(), predicted, logits.shape[1])
+    scores = {name: float(value) for name, value in score_confusion(confusion).items()}
+    return {"loss": float(functional.cross_entropy(logits, labels)), **scores}
 
 
 def _copy_weights(model: nn.Module) -> dict[str, torch.Tensor]:

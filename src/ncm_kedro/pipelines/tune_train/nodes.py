@@ -13,18 +13,17 @@ from numpy.typing import NDArray
 
 from ncm_kedro.datasets.frames.store import FrameStore
 from ncm_kedro.datasets.models.classifier import ClassifierRelease
+from ncm_kedro.learning.data.crop_index import SearchData
 from ncm_kedro.learning.evaluation.metrics import evaluate_predictions
 from ncm_kedro.learning.evaluation.promotion import Candidate, Promotion, decide_promotion
-from ncm_kedro.learning.models.classifier import (
-    ClassifierSettings,
-    SemClassifier,
-    build_network,
+from ncm_kedro.learning.models.classifier import ClassifierSettings, SemClassifier
+from ncm_kedro.learning.models.predict import build_network, predict_crops, run_network
+from ncm_kedro.learning.training.fitting import (
     calibrate_classifier,
-    predict_crops,
-    run_network,
+    network_builder,
+    train_classifier,
 )
-from ncm_kedro.learning.search.search import SearchData, search_settings
-from ncm_kedro.learning.training.fitting import network_builder, train_classifier
+from ncm_kedro.learning.training.search import search_settings
 from ncm_kedro.params.sem_classify import ClassifyParams
 from ncm_kedro.params.tune_train import (
     CalibrationParams,

@@ -9,8 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
-from ncm_kedro.learning.explain.gradcam import GRAD_CAM, GUIDED
-from ncm_kedro.learning.explain.gradcam_check import CascadeStep
+from ncm_kedro.learning.explain.maps import GRAD_CAM, GUIDED, CascadeStep
 from ncm_kedro.plotting.sem.explain import scale_map, show_crop
 from ncm_kedro.plotting.style import BLUE, GREY, ORANGE
 from ncm_kedro.sem.explain.attention import ExplainedCrops

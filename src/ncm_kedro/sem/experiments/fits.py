@@ -21,16 +21,12 @@ from numpy.typing import NDArray
 
 from ncm_kedro.atomic_write import write_atomic
 from ncm_kedro.errors import ModelError, StoreError
-from ncm_kedro.learning.models.classifier import (
-    ClassifierSettings,
-    SemClassifier,
-    build_network,
-    classify_crops,
-)
+from ncm_kedro.learning.data.crop_index import SearchData
+from ncm_kedro.learning.models.classifier import ClassifierSettings, SemClassifier
+from ncm_kedro.learning.models.predict import build_network, predict_crops
 from ncm_kedro.learning.models.texture import fit_texture_baseline
-from ncm_kedro.learning.search.search import SearchData
 from ncm_kedro.learning.training.fitting import build_network_for, train_classifier
-from ncm_kedro.learning.training.train import FitResult
+from ncm_kedro.learning.training.state import FitResult
 from ncm_kedro.params.crop_augment import CropParams
 from ncm_kedro.params.sem_studies import TEXTURE, SemStudiesParams, TransferModel
 from ncm_kedro.sem.crops.crop_set import SPLITS, CropSet
@@ -255,13 +251,13 @@ def _fit_network(point: StudyPoint, crop_set: CropSet, folder: Path) -> StudyFit
 
 
 def _predict_test(classifier: SemClassifier, crop_set: CropSet, device: str) -> NDArray[np.int64]:
-    probabilities = classify_crops(
+    probabilities = predict_crops(
         classifier,
         build_network(classifier),
         crop_set.bank,
         crop_set.indices["test"],
         device=device,
-    )
+    ).probabilities
     return np.asarray(probabilities.argmax(axis=1), dtype=np.int64)
 
 

@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ncm_kedro.errors import SettingsError
-from ncm_kedro.learning.data.crop_index import CropIndex
+from ncm_kedro.learning.data.crop_index import CropIndex, SearchData
 from ncm_kedro.learning.evaluation.metrics import score_with_intervals
-from ncm_kedro.learning.models.classifier import ClassifierSettings, build_network, classify_crops
+from ncm_kedro.learning.models.classifier import ClassifierSettings
+from ncm_kedro.learning.models.predict import build_network, predict_crops
 from ncm_kedro.learning.models.texture import fit_texture_baseline
-from ncm_kedro.learning.search.search import SearchData
 from ncm_kedro.learning.training.fitting import train_classifier
 from ncm_kedro.params.sem_studies import TEXTURE, HoldOutKind, SemTransferParams, TransferModel
 from ncm_kedro.sem.crops.crop_set import REGION_COLUMNS, SPLITS, CropSet
@@ -335,9 +335,9 @@ class TransferContext:
         )
         data = SearchData(bank, train, validate)
         classifier, _ = train_classifier(data, settings, params.train, folder)
-        probabilities = classify_crops(
+        probabilities = predict_crops(
             classifier, build_network(classifier), bank, test, device=params.train.device
-        )
+        ).probabilities
         return np.asarray(probabilities.argmax(axis=1), dtype=np.int64)
 
 

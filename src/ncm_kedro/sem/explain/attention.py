@@ -11,8 +11,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ncm_kedro.learning.explain.attention import (
+from ncm_kedro.learning.explain.gradcam import compare_cascade, shuffle_all
+from ncm_kedro.learning.explain.maps import (
+    GRAD_CAM,
+    GUIDED,
+    MAP_KINDS,
+    AttributionMaps,
     BoundaryScores,
+    CascadeStep,
     blur_to_cells,
     divide,
     draw_ratios,
@@ -23,9 +29,8 @@ from ncm_kedro.learning.explain.attention import (
     score_other_maps,
     score_plainly,
 )
-from ncm_kedro.learning.explain.gradcam import GRAD_CAM, GUIDED, MAP_KINDS, AttributionMaps
-from ncm_kedro.learning.explain.gradcam_check import CascadeStep, compare_cascade, shuffle_all
-from ncm_kedro.learning.models.classifier import SemClassifier, build_network
+from ncm_kedro.learning.models.classifier import SemClassifier
+from ncm_kedro.learning.models.predict import build_network
 from ncm_kedro.params.sem_explain import AttentionParams, SemExplainParams
 from ncm_kedro.sem.explain.crops import BETWEEN, BOUNDARY, INSIDE, RANDOM, CropInputs
 

@@ -23,8 +23,10 @@ from torch import nn
 from ncm_kedro.errors import ModelError, SettingsError, TableError
 from ncm_kedro.learning.data.cutters import cut_crop, resize_crop
 from ncm_kedro.learning.data.frame_bank import build_frame_bank
-from ncm_kedro.learning.explain.gradcam import AttributionMaps, explain_crops
-from ncm_kedro.learning.models.classifier import SemClassifier, open_loader
+from ncm_kedro.learning.explain.gradcam import explain_crops
+from ncm_kedro.learning.explain.maps import AttributionMaps
+from ncm_kedro.learning.models.classifier import SemClassifier
+from ncm_kedro.learning.models.predict import open_loader
 from ncm_kedro.params.sem_explain import BoundaryParams, CropChoiceParams, SemExplainParams
 from ncm_kedro.sem.crops.crop_set import hash_split, index_crops
 from ncm_kedro.sem.crops.regions import class_generator

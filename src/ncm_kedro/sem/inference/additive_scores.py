@@ -13,14 +13,10 @@ from numpy.typing import NDArray
 from ncm_kedro.learning.data.crop_index import CropIndex
 from ncm_kedro.learning.data.cutters import resize_crop
 from ncm_kedro.learning.data.frame_bank import build_frame_bank
-from ncm_kedro.learning.evaluation.region_statistics import draw_areas
+from ncm_kedro.learning.evaluation.metrics import draw_areas
 from ncm_kedro.learning.explain.gradcam import explain_crops
-from ncm_kedro.learning.models.classifier import (
-    ClassifierSettings,
-    SemClassifier,
-    build_network,
-    open_loader,
-)
+from ncm_kedro.learning.models.classifier import ClassifierSettings, SemClassifier
+from ncm_kedro.learning.models.predict import build_network, open_loader
 from ncm_kedro.params.sem_classify import SemAdditivesParams
 from ncm_kedro.sem.inference.additives import ReferenceCrops
 from ncm_kedro.sem.inference.classify import resample_frame

@@ -18,14 +18,10 @@ from tqdm import tqdm
 
 from ncm_kedro.errors import FrameError, ModelError
 from ncm_kedro.learning.data.frame_bank import build_frame_bank
-from ncm_kedro.learning.evaluation.calibration import name_sets
+from ncm_kedro.learning.evaluation.conformal import name_sets
 from ncm_kedro.learning.evaluation.metrics import sum_over_groups
-from ncm_kedro.learning.models.classifier import (
-    ClassifierSettings,
-    SemClassifier,
-    build_network,
-    classify_crops,
-)
+from ncm_kedro.learning.models.classifier import ClassifierSettings, SemClassifier
+from ncm_kedro.learning.models.predict import build_network, predict_crops
 from ncm_kedro.params.sem_classify import SemAdditivesParams
 from ncm_kedro.sem.crops.crop_set import hash_split, index_crops
 from ncm_kedro.sem.inference.classify import (
@@ -271,7 +267,9 @@ def match_reference(
     some = table.iloc[picked]
     bank = build_frame_bank(frames, sorted(set(some["frame_id"])))
     index = index_crops(some, bank, settings.classes)
-    again = classify_crops(classifier, build_network(classifier), bank, index, device=device)
+    again = predict_crops(
+        classifier, build_network(classifier), bank, index, device=device
+    ).probabilities
     if np.abs(again - some[columns].to_numpy(np.float64)).max() > _TOLERANCE:
         return None, "the test predictions at hand are those of another model"
     known = ReferenceCrops(describe_reference(predictions, settings), crops, frames)

@@ -19,13 +19,9 @@ from tqdm import tqdm
 from ncm_kedro.errors import FrameError, NcmError
 from ncm_kedro.learning.data.crop_index import CropIndex
 from ncm_kedro.learning.data.frame_bank import build_frame_bank
-from ncm_kedro.learning.evaluation.calibration import name_sets
-from ncm_kedro.learning.models.classifier import (
-    CropPredictions,
-    SemClassifier,
-    build_network,
-    predict_crops,
-)
+from ncm_kedro.learning.evaluation.conformal import name_sets
+from ncm_kedro.learning.models.classifier import CropPredictions, SemClassifier
+from ncm_kedro.learning.models.predict import build_network, predict_crops
 from ncm_kedro.params.sem_classify import ClassifyParams
 from ncm_kedro.params.sem_ingest import ReadingParams
 from ncm_kedro.sem.io.frames import FrameRecord, RawFrames

@@ -10,19 +10,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from sklearn.metrics import recall_score
 
 from ncm_kedro.errors import FrameError, ModelError
 from ncm_kedro.learning.data.crop_index import CropIndex
 from ncm_kedro.learning.data.frame_bank import FrameBank
-from ncm_kedro.learning.evaluation.calibration import choose_sets, name_sets
-from ncm_kedro.learning.evaluation.promotion import score_names
+from ncm_kedro.learning.evaluation.conformal import choose_sets, name_sets
 from ncm_kedro.learning.evaluation.uncertainty_scores import CropOODScores, score_flag, score_sets
-from ncm_kedro.learning.models.classifier import (
-    CropPredictions,
-    SemClassifier,
-    build_network,
-    classify_crops,
-)
+from ncm_kedro.learning.models.classifier import CropPredictions, SemClassifier
+from ncm_kedro.learning.models.predict import build_network, predict_crops
 from ncm_kedro.learning.models.texture import fit_texture_baseline, texture_features
 from ncm_kedro.params.sem_classify import ClassifyParams
 from ncm_kedro.params.tune_train import EvaluationParams
@@ -259,11 +255,12 @@ def score_on_test(crop_set: CropSet, reference_model: SemClassifier, *, device: 
     settings = reference_model.settings
     size_px = round(settings.crop_px * settings.pixel_size_um / crop_set.pixel_size_um)
     index = centre_crops(crop_set.indices["test"], crop_set.bank, size_px)
-    probabilities = classify_crops(
+    probabilities = predict_crops(
         reference_model, build_network(reference_model), crop_set.bank, index, device=device
-    )
+    ).probabilities
     predicted = np.array(settings.classes)[probabilities.argmax(axis=1)]
-    return score_names(crop_set.tables["test"]["class"].tolist(), predicted.tolist())
+    truth = crop_set.tables["test"]["class"].to_numpy(dtype=str)
+    return float(recall_score(truth, predicted, labels=np.unique(truth), average="macro"))
 
 
 def centre_crops(index: CropIndex, bank: FrameBank, size_px: int) -> CropIndex:

@@ -1,31 +1,57 @@
-"""How much attribution lies on particle boundaries, against maps placed by chance.
+"""Attribution maps, and how much of them lies on particle boundaries, against chance.
 
-A map is scaled to a mean of 1 over its crop. The ratio is its mean on the boundary band over its
-mean off it: 1 says that boundaries are nothing special to the network. A smooth map can miss 1 by
-luck, so each map is also laid down at random (shifted around the edges, turned, flipped), which
-keeps its own smoothness. Crops of one area show the same ground: they share their placements, and
-intervals come from resampling whole areas.
+A map is scaled to a mean of 1 over its crop.
+The ratio is its mean on the boundary band over its mean off it; 1 means that boundaries are not
+special to the network. A smooth map can miss 1 by luck, so each map is also placed at random
+(shifted around the edges, rotated by 90 degrees, flipped), which preserves its smoothness. Crops of
+one area show the same region: they share their placements, and intervals come from resampling whole
+areas.
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch.nn import functional
 
 from ncm_kedro.params.sem_explain import AttentionParams
 
-FloatArray = NDArray[np.float64]
+GRAD_CAM, GUIDED = "grad_cam", "guided_grad_cam"
+MAP_KINDS = (GRAD_CAM, GUIDED)
+TRAINED = "(as trained)"
 N_ROTATIONS = 4
+
+FloatArray = NDArray[np.float64]
 
 _MIN_AREAS = 2
 _MIN_OFF = 1e-3
 """Attribution off boundaries counts as this much of the mean at least: ratios stay finite."""
+
+
+@dataclass(frozen=True)
+class AttributionMaps:
+    """Evidence for a class, position by position.
+
+    Attributes
+    ----------
+    grad_cam_nyx
+        (N, P, P) float32, 0 or more: Grad-CAM, resized to the image.
+    guided_nyx
+        (N, P, P) float32: Grad-CAM times the guided gradient, of either sign.
+    cell_px
+        Side of the part of the image that a value of the coarse map covers, px.
+    """
+
+    grad_cam_nyx: NDArray[np.float32]
+    guided_nyx: NDArray[np.float32]
+    cell_px: float
+
+    def list_strengths(self) -> dict[str, NDArray[np.float32]]:
+        """Return both maps as strengths, 0 or more, by `MAP_KINDS`."""
+        return {GRAD_CAM: self.grad_cam_nyx, GUIDED: np.abs(self.guided_nyx)}
 
 
 @dataclass(frozen=True)
@@ -63,10 +89,29 @@ class BoundaryScores:
 
     @property
     def p_value(self) -> FloatArray:
-        """(N,) share of placements, the map itself included, that lie on boundaries as much."""
+        """(N,) fraction of placements, the map itself included, that lie on boundaries as much."""
         above = (self.placed_on >= self.on[:, None] * (1.0 - 1e-9)).sum(axis=1)
         p = (1.0 + above) / (1.0 + self.placed_on.shape[1])
         return np.where(np.isnan(self.on), np.nan, p)
+
+
+@dataclass(frozen=True)
+class CascadeStep:
+    """Maps after the weights of one layer more were shuffled.
+
+    Attributes
+    ----------
+    layer
+        Layer that was shuffled last; `TRAINED` before the first.
+    correlations
+        (N,) rank correlation with the maps of the trained network, by kind; NaN for empty maps.
+    first_yx
+        (P, P) map of the first crop, by kind.
+    """
+
+    layer: str
+    correlations: Mapping[str, NDArray[np.float64]]
+    first_yx: Mapping[str, NDArray[np.float32]]
 
 
 def score_boundaries(
@@ -90,16 +135,16 @@ def score_boundaries(
     """
     on = np.full(len(maps_nyx), np.nan)
     placed = np.full((len(maps_nyx), params.shifts), np.nan)
-    share = masks_nyx.mean(axis=(1, 2), dtype=np.float64)
+    covered = masks_nyx.mean(axis=(1, 2), dtype=np.float64)
     for row, (map_yx, mask_yx, area) in enumerate(zip(maps_nyx, masks_nyx, areas, strict=True)):
         total = float(map_yx.mean(dtype=np.float64))
-        if total <= 0.0 or not 0.0 < share[row] < 1.0:
+        if total <= 0.0 or not 0.0 < covered[row] < 1.0:
             continue
         scaled = np.asarray(map_yx / total, dtype=np.float64)
         rng = np.random.default_rng([params.seed, zlib.crc32(area.encode())])
         on[row] = scaled[mask_yx].mean()
         placed[row] = [_place(scaled, rng)[mask_yx].mean() for _ in range(params.shifts)]
-    return BoundaryScores(on, _find_rest(on, share), placed, _find_rest(placed, share[:, None]))
+    return BoundaryScores(on, _find_rest(on, covered), placed, _find_rest(placed, covered[:, None]))
 
 
 def score_plainly(
@@ -108,9 +153,9 @@ def score_plainly(
     """Mean on and off the boundary, (N,) each, of maps scaled to a mean of 1; NaN if undefined."""
     total, pixels = (values.sum(axis=(1, 2), dtype=np.float64) for values in (maps_nyx, masks_nyx))
     on_sum = (maps_nyx * masks_nyx).sum(axis=(1, 2), dtype=np.float64)
-    share = pixels / masks_nyx[0].size
-    on = divide(divide(on_sum, total), share)
-    return on, _find_rest(on, share)
+    covered = pixels / masks_nyx[0].size
+    on = divide(divide(on_sum, total), covered)
+    return on, _find_rest(on, covered)
 
 
 def score_other_maps(
@@ -139,6 +184,9 @@ def blur_to_cells(masks_nyx: NDArray[np.bool_], cell_px: float) -> NDArray[np.fl
     The ratio of such a map is what a network could reach at best that looks at nothing but
     boundaries, seen through its coarse map.
     """
+    import torch  # noqa: PLC0415  scores and plots do without
+    from torch.nn import functional  # noqa: PLC0415
+
     size = masks_nyx.shape[-2:]
     cells = [max(1, round(side / cell_px)) for side in size]
     masks = torch.from_numpy(masks_nyx[:, None].astype(np.float32))
@@ -155,7 +203,7 @@ def resample_ratio(
     Parameters
     ----------
     on, off
-        (N,) means on and off the boundary; crops with NaN are left out.
+        (N,) means on and off the boundary; crops with NaN are excluded.
     areas
         (N,) area of each crop.
     params
@@ -166,10 +214,10 @@ def resample_ratio(
     dict
         `value`, `low`, `high`. All None without crops; no interval from a single area.
     """
-    kept = ~(np.isnan(on) | np.isnan(off))
-    if not kept.any():
+    defined = ~(np.isnan(on) | np.isnan(off))
+    if not defined.any():
         return {"value": None, "low": None, "high": None}
-    value = float(on[kept].mean() / off[kept].mean())
+    value = float(on[defined].mean() / off[defined].mean())
     return {"value": value, **find_interval(draw_ratios(on, off, areas, params), params)}
 
 
@@ -180,11 +228,11 @@ def draw_ratios(
 
     All NaN where the defined crops lie in fewer than two areas.
     """
-    kept = ~(np.isnan(on) | np.isnan(off))
+    defined = ~(np.isnan(on) | np.isnan(off))
     names, area = np.unique(np.asarray(areas, dtype=str), return_inverse=True)
-    if len(np.unique(area[kept])) < _MIN_AREAS:
+    if len(np.unique(area[defined])) < _MIN_AREAS:
         return np.full(params.n_bootstrap, np.nan)
-    sums = [np.bincount(area[kept], v[kept], minlength=len(names)) for v in (on, off)]
+    sums = [np.bincount(area[defined], v[defined], minlength=len(names)) for v in (on, off)]
     rng = np.random.default_rng(params.seed)
     chance = np.full(len(names), 1.0 / len(names))
     weights = rng.multinomial(len(names), chance, size=params.n_bootstrap).astype(np.float64)
@@ -201,12 +249,12 @@ def find_interval(draws: FloatArray, params: AttentionParams) -> dict[str, float
 
 
 def pool_p_value(scores: BoundaryScores) -> float | None:
-    """Share of placements of all maps together that lie on boundaries as much as the maps do."""
-    kept = ~np.isnan(scores.on)
-    if not kept.any():
+    """Fraction of placements of all maps together that lie on boundaries as much as the maps do."""
+    defined = ~np.isnan(scores.on)
+    if not defined.any():
         return None
-    found = scores.on[kept].mean() / scores.off[kept].mean()
-    placed = scores.placed_on[kept].mean(axis=0) / scores.placed_off[kept].mean(axis=0)
+    found = scores.on[defined].mean() / scores.off[defined].mean()
+    placed = scores.placed_on[defined].mean(axis=0) / scores.placed_off[defined].mean(axis=0)
     return float((1.0 + (placed >= found).sum()) / (1.0 + len(placed)))
 
 
@@ -218,15 +266,15 @@ def divide(one: FloatArray, other: FloatArray) -> FloatArray:
     return quotient
 
 
-def _find_rest(on: FloatArray, share: FloatArray) -> FloatArray:
+def _find_rest(on: FloatArray, covered: FloatArray) -> FloatArray:
     """Mean off the boundary, where the mean of the whole map is 1; see `_MIN_OFF`."""
-    off = divide(1.0 - share * on, np.asarray(1.0 - share))
+    off = divide(1.0 - covered * on, np.asarray(1.0 - covered))
     return np.where(np.isnan(off), np.nan, np.maximum(off, _MIN_OFF))
 
 
 def _place(map_yx: FloatArray, rng: np.random.Generator) -> FloatArray:
-    """Turn, flip and shift a map around its edges, at random."""
-    turned = np.rot90(map_yx, int(rng.integers(N_ROTATIONS)))
-    flipped = turned[:, ::-1] if rng.integers(2) else turned
+    """Rotate, flip and shift a map around its edges, at random."""
+    rotated = np.rot90(map_yx, int(rng.integers(N_ROTATIONS)))
+    flipped = rotated[:, ::-1] if rng.integers(2) else rotated
     shift = (int(rng.integers(map_yx.shape[0])), int(rng.integers(map_yx.shape[1])))
     return np.roll(flipped, shift, axis=(0, 1))

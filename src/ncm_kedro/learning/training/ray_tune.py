@@ -1,98 +1,31 @@
-"""Settings of the trials of a search, drawn before the first one starts.
+"""Ray Tune for a search: the connection, the tuner, and what makes ASHA resumable.
 
-What a trial leaves on disk: checkpoints while it runs, its curve when it is over.
-
-A connection to Ray, quiet and without telemetry.
-
-What the search hooks into Ray Tune (imported only where a search runs: Ray stays optional).
+Imported only where a search runs.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from ray.tune import Callback
+import ray
+from ray import tune
+from ray.tune.logger import JsonLoggerCallback
 from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
+from ray.tune.search.basic_variant import BasicVariantGenerator
 
 from ncm_kedro.atomic_write import write_atomic
 from ncm_kedro.errors import SettingsError
-from ncm_kedro.learning.training.records import read_checkpoint
-from ncm_kedro.learning.training.train import EpochRecord
-from ncm_kedro.params.tune_train import SearchParams, TrainParams
+from ncm_kedro.learning.training.search import retire_trial
+from ncm_kedro.params.tune_train import SearchParams
 
-
-def draw_trials(search: SearchParams) -> list[dict[str, Any]]:
-    """Draw the settings of all trials from the seed; fewer samples give the head of the list."""
-    trials = []
-    for number in range(search.num_samples):
-        rng = np.random.default_rng([search.seed, number])
-        low, high = np.log([search.learning_rate_low, search.learning_rate_high])
-        trials.append(
-            {
-                "trial": number,
-                "learning_rate": float(np.exp(rng.uniform(low, high))),
-                "batch_size": int(rng.choice(search.batch_sizes)),
-                "flip": bool(rng.choice(search.flips)),
-                "rotation_deg": float(rng.choice(search.rotations_deg)),
-                "normalise": str(rng.choice(search.normalisations)),
-            }
-        )
-    return trials
-
-
-def apply_trial(
-    params: TrainParams, config: Mapping[str, Any], epochs: int | None = None
-) -> TrainParams:
-    """Training settings of a trial; `epochs` overrides their number."""
-    update: dict[str, Any] = {
-        "learning_rate": config["learning_rate"],
-        "batch_size": config["batch_size"],
-        "augment": params.augment.model_copy(
-            update={"flip": config["flip"], "rotation_deg": config["rotation_deg"]}
-        ),
-        "normalise": params.normalise.model_copy(update={"method": config["normalise"]}),
-    }
-    if epochs is not None:
-        update["epochs"] = epochs
-    return params.model_copy(update=update)
-
-
-def trial_folder(search_dir: Path, number: int) -> Path:
-    """Folder of one trial."""
-    return search_dir / f"trial_{number:04d}"
-
-
-def retire_trial(search_dir: Path, number: int) -> None:
-    """Keep the curve of a trial that is over and delete its weights, which nobody needs."""
-    folder = trial_folder(search_dir, number)
-    state = read_checkpoint(folder / "last.pt")
-    if state is not None:
-        write_atomic(folder / "curve.json", json.dumps(state["history"]).encode())
-    for name in ("last.pt", "best.pt"):
-        (folder / name).unlink(missing_ok=True)
-
-
-def read_curve(search_dir: Path, number: int) -> list[EpochRecord] | None:
-    """Curve of a trial that is over; None where it has yet to run or to be taken up again."""
-    path = trial_folder(search_dir, number) / "curve.json"
-    if not path.exists():
-        return None
-    return [EpochRecord(**record) for record in json.loads(path.read_text(encoding="utf-8"))]
-
-
-def describe_record(record: EpochRecord) -> dict[str, float]:
-    """Return an epoch's record as Ray reports it."""
-    return dataclasses.asdict(record)
-
+logger = logging.getLogger(__name__)
 
 _MEGABYTE = 1024**2
 _STORE_MARGIN = 1.25
@@ -115,12 +48,12 @@ def connect_ray(search: SearchParams, data_bytes: int) -> Iterator[dict[str, flo
     search
         Address and resources.
     data_bytes
-        Size of the data that all trials share; a local object store is made to hold it.
+        Size of the data that all trials share; sets the size of a local object store.
 
     Yields
     ------
     dict
-        `cpu` and `gpu` of a trial, cut to what there is, so that no trial waits for ever.
+        `cpu` and `gpu` of a trial, at most what there is, so that no trial waits for ever.
 
     Raises
     ------
@@ -129,8 +62,6 @@ def connect_ray(search: SearchParams, data_bytes: int) -> Iterator[dict[str, flo
     """
     for name, value in _QUIET_RAY.items():
         os.environ.setdefault(name, value)
-    import ray  # noqa: PLC0415  Ray is needed by a search alone
-
     starts = not ray.is_initialized()
     options: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False}
     if search.ray_address is None:
@@ -147,7 +78,7 @@ def connect_ray(search: SearchParams, data_bytes: int) -> Iterator[dict[str, flo
                 "search.ray_address",
                 found=f"{search.ray_address}, which does not answer ({error})",
                 expected="the address of a running Ray cluster, or none for a local one",
-                action="start the cluster (`ray start --head`) or leave the address out",
+                action="start the cluster (`ray start --head`) or omit the address",
             ) from error
     try:
         available = ray.cluster_resources()
@@ -160,7 +91,43 @@ def connect_ray(search: SearchParams, data_bytes: int) -> Iterator[dict[str, flo
             ray.shutdown()
 
 
-logger = logging.getLogger(__name__)
+def build_tuner(
+    trainable: Callable[..., None],
+    fixed: dict[str, Any],
+    trials: list[dict[str, Any]],
+    search: SearchParams,
+    *,
+    search_dir: Path,
+    resources: dict[str, float],
+    callbacks: Sequence[Any],
+) -> tune.Tuner:
+    """Set up the trials; `fixed` are the arguments that all of them share."""
+    asha = PersistentASHA(
+        search_dir / "asha.json",
+        time_attr="epoch",
+        max_t=search.max_epochs,
+        grace_period=search.grace_period,
+        reduction_factor=search.reduction_factor,
+    )
+    return tune.Tuner(
+        tune.with_resources(tune.with_parameters(trainable, **fixed), resources),
+        param_space={key: tune.choice([row[key] for row in trials]) for key in trials[0]},
+        tune_config=tune.TuneConfig(
+            metric="best_score",
+            mode="max",
+            num_samples=len(trials),
+            reuse_actors=True,
+            max_concurrent_trials=search.max_concurrent or None,
+            search_alg=BasicVariantGenerator(points_to_evaluate=trials, random_state=0),
+            scheduler=asha,
+        ),
+        run_config=tune.RunConfig(
+            name="ray",
+            storage_path=str(search_dir),
+            verbose=0,
+            callbacks=[JsonLoggerCallback(), TrialCleanup(search_dir), *callbacks],
+        ),
+    )
 
 
 @dataclass(frozen=True)
@@ -175,10 +142,10 @@ def _number(trial: Any) -> _TrialNumber:
 
 
 class PersistentASHA(AsyncHyperBandScheduler):
-    """Asynchronous successive halving whose rungs are kept in a file.
+    """Asynchronous successive halving with its rungs in a file.
 
-    Ray forgets the rungs when a search is taken up again, which would let a poor trial pass that
-    the unbroken search had stopped. Here every decision is written to `state_path` at once, by
+    Ray loses the rungs when a search is resumed, so that a poor trial could pass that the
+    uninterrupted search had stopped. Here every decision is written to `state_path` at once, by
     the number of the trial, and read back before the first trial is added.
 
     Parameters
@@ -197,51 +164,51 @@ class PersistentASHA(AsyncHyperBandScheduler):
         super().__init__(**settings)
         self.state_path = state_path
         self._stopped_at: dict[str, float] = {}
-        self._is_recalled = False
+        self._is_loaded = False
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        """Recall earlier rungs before the first trial."""
-        if not self._is_recalled:
-            self._recall()
+        """Read earlier rungs before the first trial."""
+        if not self._is_loaded:
+            self._load()
         super().on_trial_add(tune_controller, _number(trial))
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """Decide, and remember; a trial stopped before the kill is stopped at the same epoch."""
+        """Decide, and save; a trial stopped before an interruption stops at the same epoch."""
         number, epoch = _number(trial), float(result[self._time_attr])
         if epoch >= self._stopped_at.get(number.trial_id, float("inf")):
             return str(TrialScheduler.STOP)
         action = str(super().on_trial_result(tune_controller, number, result))
         if action == TrialScheduler.STOP:
             self._stopped_at[number.trial_id] = epoch
-        self._remember()
+        self._save()
         return action
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
-        """Take in the last result of a trial that ended by itself."""
+        """Record the last result of a trial that ended by itself."""
         super().on_trial_complete(tune_controller, _number(trial), result)
-        self._remember()
+        self._save()
 
     def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
-        """Forget a trial that did not end by itself; its rungs stay."""
+        """Drop a trial that did not end by itself; its rungs stay."""
         super().on_trial_remove(tune_controller, _number(trial))
 
-    def _remember(self) -> None:
+    def _save(self) -> None:
         rungs = [bracket._rungs for bracket in self._brackets]
-        memory = {"rungs": rungs, "stopped_at": self._stopped_at}
-        write_atomic(self.state_path, json.dumps(memory).encode())
+        state = {"rungs": rungs, "stopped_at": self._stopped_at}
+        write_atomic(self.state_path, json.dumps(state).encode())
 
-    def _recall(self) -> None:
-        self._is_recalled = True
+    def _load(self) -> None:
+        self._is_loaded = True
         if not self.state_path.exists():
             return
-        memory = json.loads(self.state_path.read_text(encoding="utf-8"))
-        self._stopped_at = memory["stopped_at"]
-        for bracket, rungs in zip(self._brackets, memory["rungs"], strict=True):
+        state = json.loads(self.state_path.read_text(encoding="utf-8"))
+        self._stopped_at = state["stopped_at"]
+        for bracket, rungs in zip(self._brackets, state["rungs"], strict=True):
             bracket._rungs = [(milestone, recorded) for milestone, recorded in rungs]
 
 
-class TrialCleanup(Callback):
-    """Log how trials end, and drop the checkpoints of those that are over.
+class TrialCleanup(tune.Callback):
+    """Log how trials end, and delete the checkpoints of those that have ended.
 
     Parameters
     ----------
@@ -253,7 +220,7 @@ class TrialCleanup(Callback):
         self._search_dir = search_dir
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Keep the curve of a finished or stopped trial, drop its weights."""
+        """Retain the curve of a finished or stopped trial, delete its weights."""
         result = trial.last_result or {}
         logger.info(
             "trial %d of %d ended after epoch %s: score %s",
@@ -265,9 +232,9 @@ class TrialCleanup(Callback):
         retire_trial(self._search_dir, int(trial.config["trial"]))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Say which trial failed; the others go on."""
+        """Report which trial failed; the others continue."""
         logger.warning(
-            "trial %d failed and is left out, the others go on: %s",
+            "trial %d failed and is excluded, the others continue: %s",
             trial.config["trial"],
             trial.error_file,
         )

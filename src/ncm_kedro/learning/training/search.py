@@ -1,50 +1,37 @@
 """Search over training settings with Ray Tune.
 
 All trials' settings are drawn before the first one starts, from the seed alone. A trial lives in a
-folder of its own number, so a search that was killed is taken up by running it again: finished
-trials report their curve once more, half-finished ones go on from their last epoch, and ASHA's
-rungs are read back from a file. Folders are named by a digest of settings and data: another search
-starts afresh beside the old one. On a cluster the folder must be on storage that all nodes share.
+folder of its own number, so that running an interrupted search again resumes it: finished trials
+report their curve once more, half-finished ones resume from their last epoch, and ASHA's rungs are
+read back from a file. Folders are named by a digest of settings and data: another search starts
+from scratch beside the old one. On a cluster the folder must be on storage that all nodes share.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
+from ncm_kedro.atomic_write import write_atomic
 from ncm_kedro.errors import ModelError
-from ncm_kedro.learning.data.frame_bank import FrameBank
-from ncm_kedro.learning.data.loader import CropIndex, open_split_loaders
-from ncm_kedro.learning.search.trials import (
-    apply_trial,
-    connect_ray,
-    describe_record,
-    draw_trials,
-    read_curve,
-    trial_folder,
-)
-from ncm_kedro.learning.training.train import EpochRecord, fit
+from ncm_kedro.learning.data.crop_index import SearchData
+from ncm_kedro.learning.data.loader import open_split_loaders
+from ncm_kedro.learning.training.state import EpochRecord, read_checkpoint
+from ncm_kedro.learning.training.train import fit
 from ncm_kedro.params.tune_train import SearchParams, TrainParams
 
 logger = logging.getLogger(__name__)
 
 ModelBuilder = Callable[[TrainParams], nn.Module]
-
-
-@dataclass(frozen=True)
-class SearchData:
-    """Frames and the crops of the two splits that a search may see."""
-
-    bank: FrameBank
-    train: CropIndex
-    validate: CropIndex
 
 
 @dataclass(frozen=True)
@@ -100,68 +87,93 @@ def search_settings(
     SettingsError
         The Ray cluster cannot be reached.
     """
+    from ncm_kedro.learning.training import ray_tune  # noqa: PLC0415  a search alone needs Ray
+
     search_dir = (root_dir / f"search_{_digest(data, params, search)}").resolve()
     search_dir.mkdir(parents=True, exist_ok=True)
     trials = draw_trials(search)
     logger.info("search: %d trials of up to %d epochs", len(trials), search.max_epochs)
     if params.device == "cpu":
         search = search.model_copy(update={"gpus_per_trial": 0.0})
-    with connect_ray(search, data.bank.pixels.nbytes) as resources:
+    with ray_tune.connect_ray(search, data.bank.pixels.nbytes) as resources:
         fixed = {
             "data": data,
             "params": _place_trials(params, resources),
             "epochs": search.max_epochs,
             "build": build,
             "search_dir": search_dir,
+            "threads": max(1, int(resources["cpu"])),
         }
-        tuner = _build_tuner(trials, search, search_dir, fixed, resources, callbacks=callbacks)
+        tuner = ray_tune.build_tuner(
+            run_trial,
+            fixed,
+            trials,
+            search,
+            search_dir=search_dir,
+            resources=resources,
+            callbacks=callbacks,
+        )
         rows = _tabulate(trials, tuner.fit(), search.max_epochs)
     return SearchResult(_pick_best(params, rows), rows, search_dir)
 
 
-def _build_tuner(
-    trials: list[dict[str, Any]],
-    search: SearchParams,
-    search_dir: Path,
-    fixed: dict[str, Any],
-    resources: dict[str, float],
-    *,
-    callbacks: Sequence[Any],
-) -> Any:
-    from ray import tune  # noqa: PLC0415  Ray is needed by a search alone
-    from ray.tune.logger import JsonLoggerCallback  # noqa: PLC0415
-    from ray.tune.search.basic_variant import BasicVariantGenerator  # noqa: PLC0415
+def draw_trials(search: SearchParams) -> list[dict[str, Any]]:
+    """Draw the settings of all trials from the seed; fewer samples give the head of the list."""
+    trials = []
+    for number in range(search.num_samples):
+        rng = np.random.default_rng([search.seed, number])
+        low, high = np.log([search.learning_rate_low, search.learning_rate_high])
+        trials.append(
+            {
+                "trial": number,
+                "learning_rate": float(np.exp(rng.uniform(low, high))),
+                "batch_size": int(rng.choice(search.batch_sizes)),
+                "flip": bool(rng.choice(search.flips)),
+                "rotation_deg": float(rng.choice(search.rotations_deg)),
+                "normalise": str(rng.choice(search.normalisations)),
+            }
+        )
+    return trials
 
-    from ncm_kedro.learning.search.trials import PersistentASHA, TrialCleanup  # noqa: PLC0415
 
-    threads = max(1, int(resources["cpu"]))
-    trainable = tune.with_parameters(run_trial, threads=threads, **fixed)
-    asha = PersistentASHA(
-        search_dir / "asha.json",
-        time_attr="epoch",
-        max_t=search.max_epochs,
-        grace_period=search.grace_period,
-        reduction_factor=search.reduction_factor,
-    )
-    return tune.Tuner(
-        tune.with_resources(trainable, resources),
-        param_space={key: tune.choice([row[key] for row in trials]) for key in trials[0]},
-        tune_config=tune.TuneConfig(
-            metric="best_score",
-            mode="max",
-            num_samples=len(trials),
-            reuse_actors=True,
-            max_concurrent_trials=search.max_concurrent or None,
-            search_alg=BasicVariantGenerator(points_to_evaluate=trials, random_state=0),
-            scheduler=asha,
+def apply_trial(
+    params: TrainParams, config: Mapping[str, Any], epochs: int | None = None
+) -> TrainParams:
+    """Training settings of a trial; `epochs` overrides their number."""
+    update: dict[str, Any] = {
+        "learning_rate": config["learning_rate"],
+        "batch_size": config["batch_size"],
+        "augment": params.augment.model_copy(
+            update={"flip": config["flip"], "rotation_deg": config["rotation_deg"]}
         ),
-        run_config=tune.RunConfig(
-            name="ray",
-            storage_path=str(search_dir),
-            verbose=0,
-            callbacks=[JsonLoggerCallback(), TrialCleanup(search_dir), *callbacks],
-        ),
-    )
+        "normalise": params.normalise.model_copy(update={"method": config["normalise"]}),
+    }
+    if epochs is not None:
+        update["epochs"] = epochs
+    return params.model_copy(update=update)
+
+
+def trial_folder(search_dir: Path, number: int) -> Path:
+    """Folder of one trial."""
+    return search_dir / f"trial_{number:04d}"
+
+
+def retire_trial(search_dir: Path, number: int) -> None:
+    """Retain the curve of a trial that has ended and delete its weights."""
+    folder = trial_folder(search_dir, number)
+    state = read_checkpoint(folder / "last.pt")
+    if state is not None:
+        write_atomic(folder / "curve.json", json.dumps(state["history"]).encode())
+    for name in ("last.pt", "best.pt"):
+        (folder / name).unlink(missing_ok=True)
+
+
+def read_curve(search_dir: Path, number: int) -> list[EpochRecord] | None:
+    """Curve of a trial that has ended; None where it has yet to run or to be resumed."""
+    path = trial_folder(search_dir, number) / "curve.json"
+    if not path.exists():
+        return None
+    return [EpochRecord(**record) for record in json.loads(path.read_text(encoding="utf-8"))]
 
 
 def run_trial(
@@ -174,11 +186,11 @@ def run_trial(
     search_dir: Path,
     threads: int,
 ) -> None:
-    """Train one trial in a worker process, or report the curve of one that is over."""
-    from ray import tune  # noqa: PLC0415  Ray is needed by a search alone
+    """Train one trial in a worker process, or report the curve of one that has ended."""
+    from ray import tune  # noqa: PLC0415  a search alone needs Ray
 
     def report(record: EpochRecord) -> None:
-        tune.report(describe_record(record))
+        tune.report(asdict(record))
 
     curve = read_curve(search_dir, config["trial"])
     if curve is not None:

@@ -1,0 +1,206 @@
+"""Prediction sets with a guaranteed coverage: split conformal prediction over areas.
+
+A class is in the set of a crop while one minus its calibrated probability does not exceed a
+quantile of what the true classes of the validation crops had (least ambiguous sets: Sadinle, Lei &
+Wasserman 2019, arXiv:1609.00451). With one quantile per class the guarantee holds within each class
+(their section 3).
+
+Crops of one area show nearly the same thing, so a hundred crops of ten areas say little more than
+ten crops. Every area gets the same weight however many crops it has, and one more share of the
+weight lies beyond all scores, for the area that is still to come. For areas that are exchangeable
+with the calibration areas this bounds the error without any assumption on the crops within them
+(Lee, Barber & Willett 2023, Distribution-free inference with hierarchical data, arXiv:2306.06342,
+Theorem 1: coverage between 1 - level and 1 - level + 2 / (areas + 1)). The areas are mosaics,
+connected imaged regions; nothing is guaranteed for another electrode or session.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from ncm_kedro.params.base import FrozenParams
+from ncm_kedro.params.tune_train import ConformalParams
+
+_ROUNDING = 1e-9
+
+
+def weigh_areas(areas: Sequence[str]) -> NDArray[np.float64]:
+    """(N,) weights of crops that give every area the same sum; they add up to 1."""
+    _, area, count = np.unique(
+        np.asarray(areas, dtype=str), return_inverse=True, return_counts=True
+    )
+    return np.asarray(1.0 / (count[area] * len(count)), dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class AreaRanks:
+    """Scores of calibration crops with their weights, ready to rank new scores.
+
+    Attributes
+    ----------
+    scores
+        (N,) rising.
+    weights
+        (N,) share of each crop; they add up to n / (n + 1) for n areas.
+    """
+
+    scores: NDArray[np.float64]
+    weights: NDArray[np.float64]
+
+    @property
+    def smallest_p(self) -> float:
+        """The p-value above all scores, 1 / (areas + 1)."""
+        return float(1.0 - self.weights.sum())
+
+    def measure_p(self, values: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Weight of calibration scores at or above each value, and of the area to come.
+
+        P(p <= level) <= level for a crop of a new area (arXiv:2306.06342, Theorem 1).
+
+        Parameters
+        ----------
+        values
+            Of any shape; the higher, the stranger.
+        """
+        below = np.concatenate([[0.0], np.cumsum(self.weights)])
+        return np.asarray(1.0 - below[np.searchsorted(self.scores, values, side="left")])
+
+    def find_threshold(self, level: float) -> float:
+        """Smallest score that at most ``level`` of the weight lies above; infinite without one.
+
+        It is infinite where there are fewer than 1 / level - 1 areas.
+        """
+        reached = np.cumsum(self.weights) >= 1.0 - level - _ROUNDING
+        return float(self.scores[np.argmax(reached)]) if reached.any() else float("inf")
+
+
+def rank_areas(scores: NDArray[np.floating], areas: Sequence[str]) -> AreaRanks:
+    """Weigh calibration crops so that each area counts alike.
+
+    Parameters
+    ----------
+    scores
+        (N,) of the calibration crops.
+    areas
+        (N,) name of the area each crop lies in.
+    """
+    share = weigh_areas(areas)
+    count = len(set(areas))
+    order = np.argsort(scores, kind="stable")
+    return AreaRanks(
+        np.asarray(scores, dtype=np.float64)[order], share[order] * (count / (count + 1))
+    )
+
+
+def count_areas_needed(level: float) -> int:
+    """Fewest areas with which an error rate can be promised."""
+    return int(np.ceil(1.0 / level - 1.0 - _ROUNDING))
+
+
+class ConformalSets(FrozenParams):
+    """What turns probabilities into sets; travels with the classifier's settings."""
+
+    coverage: float = Field(gt=0.0, lt=1.0)
+    """Share of crops whose set is to hold the true class."""
+    thresholds: tuple[float, ...]
+    """Per class, the largest 1 - probability with which it stays in; 1 always keeps it."""
+    n_mosaics: tuple[int, ...]
+    """Per class, the validation mosaics that its threshold rests on."""
+    notes: tuple[str, ...] = ()
+    """Where less is promised than was asked for, and why."""
+
+
+def fit_sets(
+    probabilities: NDArray[np.floating],
+    labels: NDArray[np.integer],
+    mosaics: Sequence[str],
+    classes: Sequence[str],
+    params: ConformalParams,
+) -> ConformalSets:
+    """Fit thresholds on the validation split.
+
+    A class with too few mosaics for a threshold of its own takes the one of all classes together;
+    where even these are too few, all classes stay in every set. Both are noted.
+
+    Parameters
+    ----------
+    probabilities
+        (N, K), calibrated.
+    labels
+        (N,) class numbers.
+    mosaics
+        (N,) name of the connected ground each crop lies on.
+    classes
+        (K,) names, for the notes.
+    params
+        Target coverage; per class or not.
+    """
+    level = 1.0 - params.coverage
+    needed = count_areas_needed(level)
+    nonconformity = 1.0 - probabilities[np.arange(len(labels)), labels].astype(np.float64)
+    mosaic = np.asarray(mosaics, dtype=str)
+    count = len(np.unique(mosaic))
+    common = min(1.0, rank_areas(nonconformity, mosaic.tolist()).find_threshold(level))
+    thresholds, n_mosaics, poor = [common] * len(classes), [count] * len(classes), []
+    if params.kind == "class_conditional":
+        for number, name in enumerate(classes):
+            mine = labels == number
+            own = len(np.unique(mosaic[mine]))
+            if own < needed:
+                poor.append(f"{name} ({own})")
+                continue
+            ranks = rank_areas(nonconformity[mine], mosaic[mine].tolist())
+            thresholds[number], n_mosaics[number] = ranks.find_threshold(level), own
+    return ConformalSets(
+        coverage=params.coverage,
+        thresholds=tuple(thresholds),
+        n_mosaics=tuple(n_mosaics),
+        notes=_write_notes(params.coverage, needed, count, poor),
+    )
+
+
+def choose_sets(probabilities: NDArray[np.floating], sets: ConformalSets) -> NDArray[np.bool_]:
+    """Mark the classes that are in the set of each crop.
+
+    The most probable class always is, so that no set is empty; this can only raise the coverage.
+
+    Parameters
+    ----------
+    probabilities
+        (N, K), calibrated.
+    sets
+        Fitted thresholds.
+
+    Returns
+    -------
+    ndarray of bool, (N, K)
+        At least one per row.
+    """
+    members = 1.0 - np.asarray(probabilities, dtype=np.float64) <= np.asarray(sets.thresholds)
+    members[np.arange(len(members)), np.asarray(probabilities).argmax(axis=1)] = True
+    return np.asarray(members)
+
+
+def name_sets(members: NDArray[np.bool_], classes: Sequence[str]) -> list[str]:
+    """Write each set, a row of ``members`` (N, K), as class names joined by commas."""
+    names = np.asarray(classes, dtype=object)
+    return [", ".join(names[row]) for row in members]
+
+
+def _write_notes(coverage: float, needed: int, count: int, poor: list[str]) -> tuple[str, ...]:
+    if count < needed:
+        return (
+            f"{coverage:.0%} coverage needs {needed} validation mosaics and there are {count}: "
+            "sets hold all classes",
+        )
+    if poor:
+        return (
+            f"{coverage:.0%} coverage within a class needs {needed} validation mosaics of it; too "
+            f"few for {', '.join(poor)}: there it is promised over all classes together only",
+        )
+    return ()
