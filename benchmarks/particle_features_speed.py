@@ -219,7 +219,7 @@ def compare_porespy(settings: argparse.Namespace) -> None:
     """Ours and PoreSpy's on the same arrays in memory."""
     warnings.simplefilter("ignore")  # PoreSpy's and its use of deprecated names
     try:
-        from porespy.metrics import regionprops_3D  # noqa: PLC0415  (not locked)
+        from porespy.metrics import regionprops_3D
     except ImportError as error:
         print(f"\nno PoreSpy here ({error}): pip install porespy, in an environment of its own")
         return

@@ -92,7 +92,7 @@ def run_fusion(volume: Volume, detector: Path, settings: argparse.Namespace) -> 
 
 def run_stardist(volume: Volume, detector: Path, settings: argparse.Namespace) -> float:
     """Predict instances on slices of three directions; return seconds for all slices."""
-    from stardist.models import StarDist2D  # noqa: PLC0415  (loads TensorFlow)
+    from stardist.models import StarDist2D
 
     model = StarDist2D(None, name=detector.name, basedir=str(detector.parent))
     low, high = np.percentile(np.asarray(volume.levels[-1]), [1, 99.8])

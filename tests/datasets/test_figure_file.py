@@ -7,7 +7,7 @@ import pytest
 from kedro.io import DatasetError
 from matplotlib.figure import Figure
 
-from ncm_kedro.datasets.wrappers import FigureFileDataset
+from ncm_kedro.datasets.figures import FigureFileDataset
 
 
 def test_a_figure_comes_back_as_its_file(tmp_path):

@@ -1,12 +1,7 @@
-"""Figures that a page can show as they were saved.
+"""Data sets around others, folders of long work and of the user, and lineage.
 
-Data that a pipeline uses where it is there, and does without where it is not.
-
-A folder for the state of long work, so that a killed run goes on where it was.
-
-Data that is the user's own, and is never written.
-
-Which run made each data set: a small file per data set, in a folder of its own.
+The optional data set, which a pipeline does without where it is not there; the folder for the
+state of interrupted work; read-only data of the user; a small file per data set about its run.
 """
 
 from __future__ import annotations
@@ -16,24 +11,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from kedro.io import AbstractDataset, DatasetError
-from kedro_datasets.matplotlib import MatplotlibDataset
 from pydantic import ValidationError
 
 from ncm_kedro.atomic_write import write_atomic
 from ncm_kedro.errors import NcmError, StoreError
 from ncm_kedro.provenance import RunRecord
-
-
-class FigureFileDataset(MatplotlibDataset):
-    """Saves a figure as a picture file, and loads that file's bytes.
-
-    Takes the arguments of ``MatplotlibDataset``; holds one figure.
-    """
-
-    def load(self) -> bytes:
-        """Return the content of the picture file."""
-        with self._fs.open(str(self._get_load_path()), mode="rb") as file:
-            return bytes(file.read())
 
 
 class OptionalDataset(AbstractDataset[Any, Any]):

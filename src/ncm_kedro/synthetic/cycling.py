@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from ncm_kedro.atomic_write import write_atomic
 from ncm_kedro.errors import StoreError
 from ncm_kedro.params.cycling import SyntheticCyclingParams
-from ncm_kedro.synthetic.sem.frames import MARKER
 
 FloatArray = NDArray[np.float64]
 
@@ -233,6 +232,8 @@ def write_cycling_files(cells: SyntheticCells, folder: Path) -> None:
     StoreError
         If the folder holds anything but synthetic cells, or cannot be written.
     """
+    from ncm_kedro.synthetic.sem.frames import MARKER
+
     try:
         folder.mkdir(parents=True, exist_ok=True)
         there = [path for path in folder.iterdir() if path.name != MARKER]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from kedro.io import AbstractDataset
@@ -16,7 +16,9 @@ from ncm_kedro.atomic_write import write_atomic
 from ncm_kedro.datasets.wrappers import raise_read_only
 from ncm_kedro.errors import NcmError, TableError
 from ncm_kedro.sem.io.frames import FrameRecord, RawFrames, RejectedFile
-from ncm_kedro.synthetic.sem.frames import SyntheticFrame, write_sem_frames
+
+if TYPE_CHECKING:
+    from ncm_kedro.synthetic.sem.frames import SyntheticFrame
 
 FRAME_TABLE = "frames.csv"
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff"})
@@ -226,7 +228,7 @@ def _nothing_there(folder: Path, found: str) -> NcmError:
     )
 
 
-class SyntheticFrameFolder(AbstractDataset[Iterable[SyntheticFrame], RawFrames]):
+class SyntheticFrameFolder(AbstractDataset[Iterable["SyntheticFrame"], RawFrames]):
     """Writes frames as a user would lay them down, with their truth beside; reads like raw data.
 
     Parameters
@@ -253,6 +255,8 @@ class SyntheticFrameFolder(AbstractDataset[Iterable[SyntheticFrame], RawFrames])
 
     def save(self, data: Iterable[SyntheticFrame]) -> None:
         """Write the frames, one at a time, then their truth."""
+        from ncm_kedro.synthetic.sem.frames import write_sem_frames
+
         truth = write_sem_frames(data, self._filepath)
         write_atomic(self.truth_path, truth.to_parquet())
 

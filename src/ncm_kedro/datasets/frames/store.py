@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import zarr
 from kedro.io import AbstractDataset
 from numpy.typing import NDArray
 
 from ncm_kedro.datasets.files import lock_store, report_write_errors
-from ncm_kedro.datasets.frames.writing import FRAMES, open_store, save_frames
 from ncm_kedro.errors import StoreError
 from ncm_kedro.sem.io.frames import DecodedFrames
+
+if TYPE_CHECKING:
+    import zarr
 
 FRAME_COLUMNS = (
     "file", "class", "composition", "state", "additive", "magnification",
@@ -41,6 +42,8 @@ class FrameStore(Mapping[str, NDArray[np.uint8]]):
     """
 
     def __init__(self, folder: Path) -> None:
+        from ncm_kedro.datasets.frames.writing import open_store
+
         self._folder = folder
         self._group = open_store(folder, mode="r")
         self._index: dict[str, dict[str, Any]] = dict(self._group.attrs.get("frames", {}))
@@ -131,6 +134,8 @@ class FrameStore(Mapping[str, NDArray[np.uint8]]):
         )
 
     def _array(self, frame_id: str) -> zarr.Array:
+        from ncm_kedro.datasets.frames.writing import FRAMES
+
         return self._group[f"{FRAMES}/{self._index[frame_id]['array']}"]
 
 
@@ -173,6 +178,8 @@ class FrameStoreDataset(AbstractDataset[DecodedFrames, FrameStore]):
         FrameError
             If not one frame can be used.
         """
+        from ncm_kedro.datasets.frames.writing import save_frames
+
         with report_write_errors(self._filepath, _KEPT), lock_store(self._filepath):
             save_frames(self._filepath, data, self._workers)
 

@@ -6,7 +6,7 @@ import tempfile
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mlflow
 import pandas as pd
@@ -16,16 +16,12 @@ from mlflow.models import ModelSignature
 from mlflow.tracking import MlflowClient
 from mlflow.types import ColSpec, DataType, Schema
 
-from ncm_kedro.damage.forests.model import (
-    SAMPLE,
-    SHAP_PREFIX,
-    AttributionModel,
-    read_model,
-    write_model,
-)
 from ncm_kedro.datasets.models.versions import tag_version
 from ncm_kedro.errors import ModelError
 from ncm_kedro.learning.evaluation.promotion import Promotion
+
+if TYPE_CHECKING:
+    from ncm_kedro.damage.forests.model import AttributionModel
 
 PACKAGE_ROOT = Path(__file__).parents[2]
 SERVING_SCRIPT = Path(__file__).with_name("damage_serving.py")
@@ -58,7 +54,7 @@ class AttributionRelease:
     example: pd.DataFrame
 
 
-class RegisteredAttributionDataset(AbstractDataset[AttributionRelease, AttributionModel]):
+class RegisteredAttributionDataset(AbstractDataset[AttributionRelease, "AttributionModel"]):
     """Saves a release as a new version of a registered model, loads the forests of a version.
 
     Parameters
@@ -84,6 +80,8 @@ class RegisteredAttributionDataset(AbstractDataset[AttributionRelease, Attributi
 
     def save(self, data: AttributionRelease) -> None:
         """Log and register the forests; move the aliases that they have earned."""
+        from ncm_kedro.damage.forests.model import write_model
+
         with tempfile.TemporaryDirectory() as folder:
             write_model(data.model, Path(folder))
             info = mlflow.pyfunc.log_model(
@@ -113,6 +111,8 @@ class RegisteredAttributionDataset(AbstractDataset[AttributionRelease, Attributi
         ModelError
             If there is no such version.
         """
+        from ncm_kedro.damage.forests.model import read_model
+
         try:
             folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=self._model_uri))
         except (MlflowException, OSError) as error:
@@ -137,6 +137,8 @@ class RegisteredAttributionDataset(AbstractDataset[AttributionRelease, Attributi
 
 def describe_signature(model: AttributionModel) -> ModelSignature:
     """Return what the served model takes and answers."""
+    from ncm_kedro.damage.forests.model import SAMPLE, SHAP_PREFIX
+
     inputs = [
         *(ColSpec(DataType.double, name) for name in model.inputs),
         ColSpec(DataType.string, SAMPLE, required=False),

@@ -12,7 +12,6 @@ from typing import Any, NoReturn
 
 import numpy as np
 import pandas as pd
-import tifffile
 from kedro.io import AbstractDataset, DatasetError
 from numpy.typing import NDArray
 
@@ -38,6 +37,8 @@ class TomogramTruth(Mapping[str, NDArray[np.int32]]):
     folder: Path
 
     def __getitem__(self, sample: str, /) -> NDArray[np.int32]:
+        import tifffile
+
         path = self.folder / f"{sample}{LABELS_ENDING}"
         if not path.is_file():
             raise KeyError(sample)

@@ -12,11 +12,9 @@ from typing import Any, NoReturn
 
 import numpy as np
 import pandas as pd
-import tifffile
 from kedro.io import AbstractDataset
 from numpy.typing import NDArray
 
-from ncm_kedro.datasets.tomograms.hdf5 import HDF5_SUFFIXES, open_hdf5
 from ncm_kedro.datasets.tomograms.notes import (
     OpenedVolume,
     Region,
@@ -25,15 +23,13 @@ from ncm_kedro.datasets.tomograms.notes import (
     make_voxel_size_error,
     read_notes,
 )
-from ncm_kedro.datasets.tomograms.tiff import TIFF_SUFFIXES, open_sections, open_tiff
-from ncm_kedro.datasets.tomograms.zarr import is_zarr, open_zarr
 from ncm_kedro.datasets.wrappers import raise_read_only
 from ncm_kedro.errors import NcmError, SettingsError, TomogramError
 from ncm_kedro.tomo.volumes.volume import Spacing, Triple
 
 NOTES_SUFFIX = ".yml"
 _READER_VERSION = 1
-_READ_ERRORS = (OSError, ValueError, RuntimeError, KeyError, IndexError, tifffile.TiffFileError)
+_READ_ERRORS = (OSError, ValueError, RuntimeError, KeyError, IndexError)
 _log = logging.getLogger(__name__)
 
 
@@ -212,6 +208,9 @@ class RawTomogramFolder(AbstractDataset[None, RawTomograms]):
 
     def _list_sources(self) -> dict[str, list[Path]]:
         """List the files and folders of each sample."""
+        from ncm_kedro.datasets.tomograms.hdf5 import HDF5_SUFFIXES
+        from ncm_kedro.datasets.tomograms.tiff import TIFF_SUFFIXES
+
         sources: dict[str, list[Path]] = {}
         for path in self._list_visible():
             if path.is_dir() or path.suffix.lower() in (*TIFF_SUFFIXES, *HDF5_SUFFIXES):
@@ -307,12 +306,19 @@ def open_tomogram(sample: str, paths: Sequence[Path], folder: Path) -> RawTomogr
 
 def name_sample(path: Path) -> str:
     """Name the sample of a file: ``a.tif``, ``a.ome.tif``, ``a.ome.zarr`` and ``a/`` are ``a``."""
+    from ncm_kedro.datasets.tomograms.hdf5 import HDF5_SUFFIXES
+    from ncm_kedro.datasets.tomograms.tiff import TIFF_SUFFIXES
+
     known = (*TIFF_SUFFIXES, *HDF5_SUFFIXES, ".zarr")
     stem = path.stem if path.suffix.lower() in known else path.name
     return stem[: -len(".ome")] if stem.lower().endswith(".ome") else stem
 
 
 def _open_volume(path: Path, notes: TomogramNotes) -> OpenedVolume:
+    from ncm_kedro.datasets.tomograms.hdf5 import HDF5_SUFFIXES, open_hdf5
+    from ncm_kedro.datasets.tomograms.tiff import open_sections, open_tiff
+    from ncm_kedro.datasets.tomograms.zarr import is_zarr, open_zarr
+
     if path.is_dir():
         return open_zarr(path, notes.dataset) if is_zarr(path) else open_sections(path)
     if path.suffix.lower() in HDF5_SUFFIXES:

@@ -28,7 +28,7 @@ def cut_crop(
 
 def resize_crop(image_yx: NDArray[np.uint8], input_px: int) -> NDArray[np.uint8]:
     """(P, P) crop at the network's size; `choose_resampling` says how."""
-    import cv2  # noqa: PLC0415  optional: the torch path does without
+    import cv2
 
     if image_yx.shape == (input_px, input_px):
         return image_yx
@@ -119,7 +119,7 @@ class HostCutter:
 
 def rotate_reflected(image_yx: NDArray[np.float32], angle_deg: float) -> NDArray[np.float32]:
     """Rotate a square image about its centre, corners filled by reflection; bilinear."""
-    import cv2  # noqa: PLC0415  optional: the torch path does without
+    import cv2
 
     size_px = image_yx.shape[0]
     centre = ((size_px - 1) / 2.0, (size_px - 1) / 2.0)
@@ -137,7 +137,7 @@ def equalise_adaptively(image_yx: NDArray[np.uint8], params: NormaliseParams) ->
     ----------
     Zuiderveld (1994), Contrast limited adaptive histogram equalization, Graphics Gems IV.
     """
-    import cv2  # noqa: PLC0415  optional: the torch path does without
+    import cv2
 
     tiles = (params.clahe_tiles, params.clahe_tiles)
     equaliser = cv2.createCLAHE(clipLimit=params.clahe_clip_limit, tileGridSize=tiles)

@@ -101,7 +101,7 @@ class FrameBank:
 
     def to_device(self, device: torch.device) -> DeviceFrames:
         """Copy the frames to `device` once, as uint8."""
-        import torch  # noqa: PLC0415  frames in host memory do without
+        import torch
 
         writeable = self.pixels if self.pixels.flags.writeable else self.pixels.copy()
         return DeviceFrames(

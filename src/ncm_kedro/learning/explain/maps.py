@@ -184,8 +184,8 @@ def blur_to_cells(masks_nyx: NDArray[np.bool_], cell_px: float) -> NDArray[np.fl
     The ratio of such a map is what a network could reach at best that looks at nothing but
     boundaries, seen through its coarse map.
     """
-    import torch  # noqa: PLC0415  scores and plots do without
-    from torch.nn import functional  # noqa: PLC0415
+    import torch
+    from torch.nn import functional
 
     size = masks_nyx.shape[-2:]
     cells = [max(1, round(side / cell_px)) for side in size]

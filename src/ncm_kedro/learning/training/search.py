@@ -87,7 +87,7 @@ def search_settings(
     SettingsError
         The Ray cluster cannot be reached.
     """
-    from ncm_kedro.learning.training import ray_tune  # noqa: PLC0415  a search alone needs Ray
+    from ncm_kedro.learning.training import ray_tune
 
     search_dir = (root_dir / f"search_{_digest(data, params, search)}").resolve()
     search_dir.mkdir(parents=True, exist_ok=True)
@@ -187,7 +187,7 @@ def run_trial(
     threads: int,
 ) -> None:
     """Train one trial in a worker process, or report the curve of one that has ended."""
-    from ray import tune  # noqa: PLC0415  a search alone needs Ray
+    from ray import tune
 
     def report(record: EpochRecord) -> None:
         tune.report(asdict(record))

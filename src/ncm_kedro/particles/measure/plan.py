@@ -10,15 +10,16 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from ncm_kedro.params.particle_features import AttributeParams
 from ncm_kedro.params.tomo_segment import TomoComputeParams
-from ncm_kedro.particles.measure.measure import METHOD_VERSION, Measurement
-from ncm_kedro.particles.measure.specimen import take_specimen
-from ncm_kedro.particles.measure.uncertainty import measure_with_uncertainty
 from ncm_kedro.tomo.volumes.volume import Volume
+
+if TYPE_CHECKING:
+    from ncm_kedro.particles.measure.measure import Measurement
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class MeasurementPlan:
     compute: Callable[[Path], Measurement]
 
 
-class Measurements(dict[str, Measurement]):
+class Measurements(dict[str, "Measurement"]):
     """Measurements by sample.
 
     Parameters
@@ -121,6 +122,8 @@ def plan_measurement(
     compute
         Who works on the blocks; the result does not depend on it.
     """
+    from ncm_kedro.particles.measure.measure import METHOD_VERSION
+
     told = (
         f"particles-{METHOD_VERSION}|{labels.fingerprint}|{volume.fingerprint}"
         f"|{params.model_dump_json()}"
@@ -140,5 +143,8 @@ class _Measuring:
     compute: TomoComputeParams
 
     def __call__(self, work: Path) -> Measurement:
+        from ncm_kedro.particles.measure.specimen import take_specimen
+        from ncm_kedro.particles.measure.uncertainty import measure_with_uncertainty
+
         specimen = take_specimen(self.labels, self.volume)
         return measure_with_uncertainty(specimen, self.params, self.compute, work)

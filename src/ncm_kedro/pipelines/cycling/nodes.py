@@ -5,17 +5,17 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ncm_kedro.electrochemistry.measure import join_frames, measure_cells
-from ncm_kedro.electrochemistry.summary import RawCycling, summarise_groups, tabulate_cells
+from ncm_kedro.electrochemistry.summary import RawCycling
 from ncm_kedro.params.cycling import CyclingParams
-from ncm_kedro.plotting.cycling import describe_join, plot_cycling, render_cycling_report
-from ncm_kedro.plotting.report import render_report
 
 
 def measure_cycling(
     raw: RawCycling, params: CyclingParams
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Read every export; a file that cannot be used gets a problem, the others go on."""
+    from ncm_kedro.electrochemistry.measure import measure_cells
+    from ncm_kedro.electrochemistry.summary import tabulate_cells
+
     found = measure_cells(raw, params)
     cells = tabulate_cells(found.cycles, found.bad_rows, found.cells, params)
     return found.cycles, found.curves, found.bad_rows, found.files, cells
@@ -23,6 +23,8 @@ def measure_cycling(
 
 def summarise_cycling(cycles: pd.DataFrame) -> pd.DataFrame:
     """Average over the cells of each composition and class."""
+    from ncm_kedro.electrochemistry.summary import summarise_groups
+
     return summarise_groups(cycles)
 
 
@@ -36,6 +38,8 @@ def report_cycling(
     params: CyclingParams,
 ) -> tuple[Figure, str]:
     """Draw the figure, and write the page that holds it."""
+    from ncm_kedro.plotting.cycling import plot_cycling, render_cycling_report
+
     figure = plot_cycling(
         summary, curves, by=params.figure_by, reference_cycle=params.reference_cycle
     )
@@ -53,6 +57,10 @@ def report_cycling(
 
 def join_cycling_to_frames(manifest: pd.DataFrame, cells: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     """Say which SEM frames belong to which cells, and write a page on it."""
+    from ncm_kedro.electrochemistry.measure import join_frames
+    from ncm_kedro.plotting.cycling import describe_join
+    from ncm_kedro.plotting.report import render_report
+
     joined = join_frames(manifest, cells)
     section = describe_join(joined)
     return joined, render_report("Cells and SEM frames", section.text[0], [section])

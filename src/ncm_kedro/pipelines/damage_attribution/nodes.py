@@ -8,24 +8,8 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ncm_kedro.damage.attribution.attribution import attribute_damage, evaluate_simulated
-from ncm_kedro.damage.attribution.synchrony import measure_synchrony
-from ncm_kedro.damage.forests.model import fit_model
-from ncm_kedro.damage.forests.paper import repeat_paper_forest
-from ncm_kedro.damage.latent.autoencoder import fit_autoencoder
-from ncm_kedro.damage.latent.correlation import correlate_damage
-from ncm_kedro.damage.latent.dimension_search import search_dimensions
-from ncm_kedro.damage.latent.latent import (
-    decode_attributes,
-    encode_latents,
-    list_links,
-    rank_decoded,
-    rank_latents,
-)
-from ncm_kedro.damage.preparation.preparation import describe_data, prepare_damage, restore_data
 from ncm_kedro.datasets.models.attribution import AttributionRelease
 from ncm_kedro.datasets.tomograms.phantoms import TomogramTruth
-from ncm_kedro.learning.evaluation.promotion import Promotion
 from ncm_kedro.params.damage_attribution import (
     AttributionParams,
     AutoencoderParams,
@@ -36,8 +20,6 @@ from ncm_kedro.params.damage_attribution import (
     PaperForestParams,
 )
 from ncm_kedro.particles.measure.plan import ParticleTables
-from ncm_kedro.plotting.damage.report import DamageTables, draw_damage, render_damage_report
-from ncm_kedro.tomo.volumes.volume import list_samples
 
 Metrics = dict[str, Any]
 Described = dict[str, Any]
@@ -50,6 +32,8 @@ def prepare_damage_table(
     params: DamageTableParams,
 ) -> tuple[pd.DataFrame, Described]:
     """Choose particles, attributes and groups; say what was left out and why."""
+    from ncm_kedro.damage.preparation.preparation import describe_data, prepare_damage
+
     chosen = prepare_damage(_select(attributes, table), _select(details, table), table, params)
     return chosen.rows, describe_data(chosen)
 
@@ -64,6 +48,9 @@ def attribute_particle_damage(
     pd.DataFrame, Metrics,
 ]:  # fmt: skip
     """Explain damage out of sample, with intervals, p-values and what leaking would have told."""
+    from ncm_kedro.damage.attribution.attribution import attribute_damage
+    from ncm_kedro.damage.preparation.preparation import restore_data
+
     found = attribute_damage(restore_data(rows, described), forest, params)
     metrics = {
         f"{row['sample']}.{row['model']}.{name}": {"value": float(row[name]), "step": 0}
@@ -86,6 +73,9 @@ def measure_damage_synchrony(
     params: AttributionParams,
 ) -> pd.DataFrame:
     """Measure whether neighbours share their damage, and what the forest leaves of it."""
+    from ncm_kedro.damage.attribution.synchrony import measure_synchrony
+    from ncm_kedro.damage.preparation.preparation import restore_data
+
     data = restore_data(rows, described)
     residuals = (shap["damage"] - shap["prediction"]).to_numpy(dtype=float)
     return measure_synchrony(
@@ -99,6 +89,17 @@ def encode_damage_attributes(
     pd.DataFrame, Described, pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame
 ]:
     """Fit the regularised auto-encoder; correlate its latent dimensions and decoded attributes."""
+    from ncm_kedro.damage.latent.autoencoder import fit_autoencoder
+    from ncm_kedro.damage.latent.dimension_search import search_dimensions
+    from ncm_kedro.damage.latent.latent import (
+        decode_attributes,
+        encode_latents,
+        list_links,
+        rank_decoded,
+        rank_latents,
+    )
+    from ncm_kedro.damage.preparation.preparation import restore_data
+
     data = restore_data(rows, described)
     names = data.list_defined()
     search = search_dimensions(data.rows, names, autoencoder)
@@ -124,6 +125,9 @@ def correlate_attributes(
     rows: pd.DataFrame, described: Described, params: DamageCorrelationParams
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Correlate every attribute with damage, and compare the samples."""
+    from ncm_kedro.damage.latent.correlation import correlate_damage
+    from ncm_kedro.damage.preparation.preparation import restore_data
+
     data = restore_data(rows, described)
     names = [name for name in data.list_defined() if name != "damage"]
     found = correlate_damage(data.rows, names, params)
@@ -135,6 +139,9 @@ def repeat_paper_analysis(
     rows: pd.DataFrame, described: Described, params: PaperForestParams
 ) -> pd.DataFrame:
     """Grow and explain the paper's forest, X and Y left out as in the published code."""
+    from ncm_kedro.damage.forests.paper import repeat_paper_forest
+    from ncm_kedro.damage.preparation.preparation import restore_data
+
     names = restore_data(rows, described).list_defined()
     inputs = [name for name in names if name not in ("damage", "x_um", "y_um")]
     return repeat_paper_forest(rows, inputs, params)
@@ -144,6 +151,8 @@ def evaluate_damage_truth(
     importance: pd.DataFrame, attributes: pd.DataFrame, truth: TomogramTruth
 ) -> pd.DataFrame:
     """Set what was found beside what was simulated, in the samples whose truth is known."""
+    from ncm_kedro.damage.attribution.attribution import evaluate_simulated
+
     known = {name: truth.read_particles(name) for name in importance["sample"].unique()}
     found = {name: particles for name, particles in known.items() if particles is not None}
     simulated = {name: rows for name, rows in found.items() if "simulated_damage" in rows}
@@ -160,6 +169,9 @@ def report_damage(
     **tables: pd.DataFrame,
 ) -> dict[str, Figure | str]:
     """Draw all figures, and write the page that holds them."""
+    from ncm_kedro.damage.preparation.preparation import restore_data
+    from ncm_kedro.plotting.damage.report import DamageTables, draw_damage, render_damage_report
+
     data, found = restore_data(rows, described), DamageTables(**tables)
     dimensions = autoencoder["chosen_dimensions"]
     figures = draw_damage(data, found, dimensions)
@@ -177,6 +189,10 @@ def release_damage_attribution(
     params: AttributionParams,
 ) -> AttributionRelease:
     """Fit the forests on all particles and hand them to the registry with their scores."""
+    from ncm_kedro.damage.forests.model import fit_model
+    from ncm_kedro.damage.preparation.preparation import restore_data
+    from ncm_kedro.learning.evaluation.promotion import Promotion
+
     data = restore_data(rows, described)
     own = scores[scores["model"] == "forest"].set_index("sample")
     silent = [str(sample) for sample in own.index[~own["explains"]]]
@@ -197,6 +213,8 @@ def release_damage_attribution(
 
 def _select(tables: ParticleTables, table: pd.DataFrame) -> ParticleTables:
     """Take the samples of this run; folders may hold those of earlier ones, too."""
+    from ncm_kedro.tomo.volumes.volume import list_samples
+
     present: Mapping[str, pd.DataFrame] = {
         name: tables[name] for name in list_samples(table) if name in tables
     }

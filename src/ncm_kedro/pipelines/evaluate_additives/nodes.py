@@ -10,21 +10,6 @@ from matplotlib.figure import Figure
 from ncm_kedro.datasets.frames.store import FrameStore
 from ncm_kedro.learning.models.classifier import SemClassifier
 from ncm_kedro.params.sem_classify import SemAdditivesParams
-from ncm_kedro.plotting.sem.additives import (
-    plot_additive_accuracy,
-    plot_additive_maps,
-    plot_probability_profiles,
-)
-from ncm_kedro.sem.inference.additive_scores import (
-    list_additive_metrics,
-    map_pairs,
-    report_conditions,
-)
-from ncm_kedro.sem.inference.additives import (
-    match_reference,
-    name_conditions,
-    predict_new_electrodes,
-)
 from ncm_kedro.sem.io.frames import RawFrames
 
 
@@ -38,6 +23,8 @@ def predict_additives(
     params: SemAdditivesParams,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Predict every crop of the new electrodes; a frame that cannot be used gets a reason."""
+    from ncm_kedro.sem.inference.additives import name_conditions, predict_new_electrodes
+
     predictions, aside = predict_new_electrodes(
         frames, manifest, name_conditions(raw), classifier, params
     )
@@ -56,6 +43,18 @@ def report_additives(
     params: SemAdditivesParams,
 ) -> tuple[dict[str, Any], dict[str, Any], Figure, Figure, Figure]:
     """Score every condition beside what is known without it, and show where the network looks."""
+    from ncm_kedro.plotting.sem.additives import (
+        plot_additive_accuracy,
+        plot_additive_maps,
+        plot_probability_profiles,
+    )
+    from ncm_kedro.sem.inference.additive_scores import (
+        list_additive_metrics,
+        map_pairs,
+        report_conditions,
+    )
+    from ncm_kedro.sem.inference.additives import match_reference
+
     known, problem = match_reference(
         classifier, reference_frames, reference_crops, reference_predictions, params.device
     )

@@ -10,27 +10,16 @@ from matplotlib.figure import Figure
 from ncm_kedro.datasets.frames.store import FrameStore
 from ncm_kedro.learning.models.classifier import SemClassifier
 from ncm_kedro.params.sem_classify import ClassifyParams, SurveyDrawParams, SurveyScoreParams
-from ncm_kedro.plotting.sem.survey import plot_survey, render_quiz
-from ncm_kedro.sem.experiments.survey import (
-    ResponseFiles,
-    Survey,
-    collect_responses,
-    draw_survey,
-    join_responses,
-    predict_responses,
-)
-from ncm_kedro.sem.experiments.survey_scores import (
-    compare_with_model,
-    score_raters,
-    score_responses,
-    summarise_survey,
-)
+from ncm_kedro.sem.experiments.survey import ResponseFiles
 
 
 def draw_expert_survey(
     frames: FrameStore, manifest: pd.DataFrame, crops: pd.DataFrame, params: SurveyDrawParams
 ) -> tuple[pd.DataFrame, pd.DataFrame, str]:
     """Draw the pictures; return the key, the classes and the page."""
+    from ncm_kedro.plotting.sem.survey import render_quiz
+    from ncm_kedro.sem.experiments.survey import draw_survey
+
     survey = draw_survey(frames, manifest, crops, params)
     return survey.key, survey.classes, render_quiz(frames, survey, params)
 
@@ -44,6 +33,8 @@ def predict_survey(
     params: ClassifyParams,
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Let the model answer, and say which it is; without a model there are no answers."""
+    from ncm_kedro.sem.experiments.survey import Survey, join_responses, predict_responses
+
     if classifier is None:
         return join_responses([]), {}
     answers = predict_responses(frames, Survey(key, classes), classifier, params)
@@ -60,6 +51,15 @@ def score_expert_survey(
     params: SurveyScoreParams,
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, dict[str, Any], Figure]:
     """Set experts against the key, the model and each other."""
+    from ncm_kedro.plotting.sem.survey import plot_survey
+    from ncm_kedro.sem.experiments.survey import Survey, collect_responses, join_responses
+    from ncm_kedro.sem.experiments.survey_scores import (
+        compare_with_model,
+        score_raters,
+        score_responses,
+        summarise_survey,
+    )
+
     survey = Survey(key, classes)
     answers, rejections = collect_responses(returned, survey, params)
     marked = score_responses(join_responses([answers, model_responses]), survey)

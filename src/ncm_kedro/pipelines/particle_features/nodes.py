@@ -15,20 +15,8 @@ from ncm_kedro.params.particle_features import (
     ParticleFigureParams,
 )
 from ncm_kedro.params.tomo_segment import TomoComputeParams
-from ncm_kedro.particles.electrode.electrode import describe_electrode
-from ncm_kedro.particles.electrode.export import tabulate_sizes, to_pybamm, to_table
-from ncm_kedro.particles.measure.attributes import tabulate_attributes, tabulate_details
-from ncm_kedro.particles.measure.plan import (
-    MeasurementPlan,
-    Measurements,
-    ParticleTables,
-    choose_labels,
-    plan_measurement,
-)
-from ncm_kedro.particles.measure.uncertainty import add_uncertainty
-from ncm_kedro.particles.statistics.compare import compare_samples, pair_with_truth
-from ncm_kedro.plotting.particles.report import draw_particles, render_particle_report
-from ncm_kedro.tomo.volumes.volume import Volumes, list_samples
+from ncm_kedro.particles.measure.plan import MeasurementPlan, Measurements, ParticleTables
+from ncm_kedro.tomo.volumes.volume import Volumes
 
 Found = TypeVar("Found")
 
@@ -43,6 +31,9 @@ def measure_particles(
     compute: TomoComputeParams,
 ) -> dict[str, MeasurementPlan]:
     """Plan the measurement of every sample, on labels corrected by hand where there are any."""
+    from ncm_kedro.particles.measure.plan import choose_labels, plan_measurement
+    from ncm_kedro.tomo.volumes.volume import list_samples
+
     return {
         name: plan_measurement(
             choose_labels(labels[name], reviewed.get(name)), tomograms[name], attributes, compute
@@ -56,6 +47,9 @@ def tabulate_particles(
     measurements: Measurements, table: pd.DataFrame, attributes: AttributeParams
 ) -> tuple[ParticleTables, ParticleTables, ParticleTables, ParticleTables]:
     """Make the tables of every sample: attributes, details, contacts, crack profiles."""
+    from ncm_kedro.particles.measure.attributes import tabulate_attributes, tabulate_details
+    from ncm_kedro.particles.measure.uncertainty import add_uncertainty
+
     tables: tuple[dict[str, pd.DataFrame], ...] = ({}, {}, {}, {})
     for name, measurement in _select(measurements, table).items():
         made = tabulate_attributes(measurement, attributes)
@@ -73,6 +67,8 @@ def compare_electrodes(
     attributes: ParticleTables, table: pd.DataFrame, figures: ParticleFigureParams
 ) -> pd.DataFrame:
     """Compare every attribute between the samples."""
+    from ncm_kedro.particles.statistics.compare import compare_samples
+
     return compare_samples(_select(attributes, table), table, figures)
 
 
@@ -80,6 +76,8 @@ def pair_particles_with_truth(
     attributes: ParticleTables, details: ParticleTables, truth: TomogramTruth, table: pd.DataFrame
 ) -> pd.DataFrame:
     """Set what was measured beside what was simulated, in the samples whose truth is known."""
+    from ncm_kedro.particles.statistics.compare import pair_with_truth
+
     edges = table.set_index("sample")[["voxel_z_um", "voxel_y_um", "voxel_x_um"]]
     known = {name: truth.read_particles(name) for name in _select(attributes, table)}
     pairs = [
@@ -104,6 +102,9 @@ def export_electrodes(
     electrode: ElectrodeParams,
 ) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]:
     """Give every sample to electrode models: PyBaMM's parameters, and tables."""
+    from ncm_kedro.particles.electrode.electrode import describe_electrode
+    from ncm_kedro.particles.electrode.export import tabulate_sizes, to_pybamm, to_table
+
     described = {
         name: describe_electrode(measurements[name], attributes[name], details[name], electrode)
         for name in _select(attributes, table)
@@ -128,6 +129,9 @@ def report_particles(
     figures: ParticleFigureParams,
 ) -> tuple[dict[str, Figure], str]:
     """Draw the figures of all samples, and write the page that holds them."""
+    from ncm_kedro.particles.measure.plan import choose_labels
+    from ncm_kedro.plotting.particles.report import draw_particles, render_particle_report
+
     shown = ParticleTables(_select(attributes, table), attributes.rejections)
     used = {name: choose_labels(labels[name], reviewed.get(name)) for name in shown}
     drawn = draw_particles(
@@ -154,6 +158,8 @@ def report_particles(
 
 def _select(found: Mapping[str, Found], table: pd.DataFrame) -> dict[str, Found]:
     """Take the samples of this run; folders may hold those of earlier ones, too."""
+    from ncm_kedro.tomo.volumes.volume import list_samples
+
     return {name: found[name] for name in list_samples(table) if name in found}
 
 

@@ -10,14 +10,12 @@ from matplotlib.figure import Figure
 from ncm_kedro.datasets.frames.store import FrameStore
 from ncm_kedro.learning.models.classifier import SemClassifier
 from ncm_kedro.params.sem_explain import SemExplainParams
-from ncm_kedro.plotting.sem.attention import plot_boundaries, plot_cascade
-from ncm_kedro.plotting.sem.explain import plot_class_maps, plot_error_maps, plot_kind_maps
-from ncm_kedro.sem.explain.attention import check_maps, explain_chosen_crops, list_attention_metrics
-from ncm_kedro.sem.explain.crops import choose_crops, load_inputs
 
 
 def choose_sem_crops(predictions: pd.DataFrame, params: SemExplainParams) -> pd.DataFrame:
     """Choose the test crops to explain."""
+    from ncm_kedro.sem.explain.crops import choose_crops
+
     return choose_crops(predictions, params.choice)
 
 
@@ -31,6 +29,11 @@ def explain_sem_crops(
     params: SemExplainParams,
 ) -> tuple[pd.DataFrame, dict[str, Any], dict[str, Any], Figure, Figure, Figure, Figure]:
     """Map the chosen crops and score their maps on particle boundaries."""
+    from ncm_kedro.plotting.sem.attention import plot_boundaries
+    from ncm_kedro.plotting.sem.explain import plot_class_maps, plot_error_maps, plot_kind_maps
+    from ncm_kedro.sem.explain.attention import explain_chosen_crops, list_attention_metrics
+    from ncm_kedro.sem.explain.crops import load_inputs
+
     inputs = load_inputs(frames, crops, classifier, chosen)
     explained = explain_chosen_crops(inputs, chosen, classifier, params)
     return (
@@ -52,6 +55,10 @@ def check_sem_maps(
     params: SemExplainParams,
 ) -> tuple[dict[str, Any], Figure]:
     """Check that the maps change when the network forgets what it has learnt."""
+    from ncm_kedro.plotting.sem.attention import plot_cascade
+    from ncm_kedro.sem.explain.attention import check_maps
+    from ncm_kedro.sem.explain.crops import load_inputs
+
     inputs = load_inputs(frames, crops, classifier, chosen)
     steps, report = check_maps(inputs, chosen, classifier, params)
     return report, plot_cascade(steps, report)

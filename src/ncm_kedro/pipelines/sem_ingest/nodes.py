@@ -7,7 +7,6 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ncm_kedro.contracts.sem import SemManifest
 from ncm_kedro.datasets.frames.store import FrameStore
 from ncm_kedro.params.sem_ingest import (
     AuditParams,
@@ -16,22 +15,13 @@ from ncm_kedro.params.sem_ingest import (
     QualityParams,
     ReadingParams,
 )
-from ncm_kedro.plotting.sem.audit import (
-    plot_class_areas,
-    plot_confounding,
-    plot_flagged_frames,
-)
-from ncm_kedro.sem.audit.audit import audit_frames
-from ncm_kedro.sem.audit.exclusion import decide_exclusions
-from ncm_kedro.sem.audit.quality import assess_frames
 from ncm_kedro.sem.io.frames import DecodedFrames, RawFrames
-from ncm_kedro.sem.io.reading import plan_decoding
-from ncm_kedro.sem.mosaic.mosaic import build_mosaics
-from ncm_kedro.sem.mosaic.overlaps import find_overlaps
 
 
 def plan_sem_decoding(raw: RawFrames, labels: LabelParams, reading: ReadingParams) -> DecodedFrames:
     """Say which frames there are and how they are decoded; the store decodes them."""
+    from ncm_kedro.sem.io.reading import plan_decoding
+
     return plan_decoding(raw, labels, reading)
 
 
@@ -39,6 +29,9 @@ def assess_sem_frames(
     frames: FrameStore, quality: QualityParams, workers: int
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Measure the quality of every frame, and decide which are left out."""
+    from ncm_kedro.sem.audit.exclusion import decide_exclusions
+    from ncm_kedro.sem.audit.quality import assess_frames
+
     measured = assess_frames(frames, quality, workers=workers)
     described = frames.describe().merge(measured, on="frame_id", validate="one_to_one")
     return decide_exclusions(described, quality), frames.rejected
@@ -48,6 +41,8 @@ def find_sem_overlaps(
     frames: FrameStore, assessed: pd.DataFrame, mosaic: MosaicParams
 ) -> pd.DataFrame:
     """Find frames that show common ground."""
+    from ncm_kedro.sem.mosaic.overlaps import find_overlaps
+
     return find_overlaps(frames, assessed, mosaic)
 
 
@@ -55,6 +50,8 @@ def build_sem_manifest(
     assessed: pd.DataFrame, overlaps: pd.DataFrame, mosaic: MosaicParams
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Place frames in mosaics; excluded frames keep their place."""
+    from ncm_kedro.sem.mosaic.mosaic import build_mosaics
+
     manifest, links = build_mosaics(assessed, overlaps, mosaic)
     return order_columns(manifest), links
 
@@ -63,6 +60,9 @@ def audit_sem_frames(
     manifest: pd.DataFrame, frames: FrameStore, links: pd.DataFrame, audit: AuditParams
 ) -> tuple[dict[str, Any], Figure, Figure, Figure]:
     """Count, measure areas and look for short cuts that a classifier could take."""
+    from ncm_kedro.plotting.sem.audit import plot_class_areas, plot_confounding, plot_flagged_frames
+    from ncm_kedro.sem.audit.audit import audit_frames
+
     report = audit_frames(manifest, frames, links, audit)
     return (
         report,
@@ -74,5 +74,7 @@ def audit_sem_frames(
 
 def order_columns(manifest: pd.DataFrame) -> pd.DataFrame:
     """Put the columns that others rely on first, in their order."""
+    from ncm_kedro.contracts.sem import SemManifest
+
     first = [column for column in SemManifest.to_schema().columns if column in manifest]
     return manifest[[*first, *(name for name in manifest.columns if name not in first)]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from kedro.pipeline import Pipeline, node, pipeline
 
 from ncm_kedro.pipelines.sem_report.nodes import write_sem_report
-from ncm_kedro.plotting.sem.report import OPTIONAL_RESULTS, PIPELINE_RESULTS
+from ncm_kedro.plotting.sem.page import OPTIONAL_RESULTS, PIPELINE_RESULTS
 
 
 def create_pipeline() -> Pipeline:

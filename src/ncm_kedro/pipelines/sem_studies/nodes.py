@@ -11,12 +11,6 @@ from matplotlib.figure import Figure
 from ncm_kedro.datasets.frames.store import FrameStore
 from ncm_kedro.params.crop_augment import CropParams
 from ncm_kedro.params.sem_studies import SemStudiesParams
-from ncm_kedro.pipelines.sem_studies.tracking import log_study
-from ncm_kedro.plotting.sem.studies import plot_study
-from ncm_kedro.sem.experiments.fits import StudyContext
-from ncm_kedro.sem.experiments.studies import choose_studies, plan_study
-from ncm_kedro.sem.experiments.study_crops import StudyFrames
-from ncm_kedro.sem.experiments.study_scores import run_study
 
 
 def run_sem_studies(
@@ -29,6 +23,13 @@ def run_sem_studies(
     params: SemStudiesParams,
 ) -> tuple[dict[str, pd.DataFrame], dict[str, dict[str, Any]], dict[str, Figure]]:
     """Run studies one after the other; each is logged as soon as it is done."""
+    from ncm_kedro.pipelines.sem_studies.tracking import log_study
+    from ncm_kedro.plotting.sem.studies import plot_study
+    from ncm_kedro.sem.experiments.fits import StudyContext
+    from ncm_kedro.sem.experiments.studies import choose_studies, plan_study
+    from ncm_kedro.sem.experiments.study_crops import StudyFrames
+    from ncm_kedro.sem.experiments.study_scores import run_study
+
     names = choose_studies(study)
     work = StudyContext(StudyFrames(frames, manifest), crops, params, folder)
     tables: dict[str, pd.DataFrame] = {}

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from ncm_kedro.params.cycling import SyntheticCyclingParams
 from ncm_kedro.params.synthesise import SynthesiseSemParams
 from ncm_kedro.params.tomo_phantoms import TomoPhantomParams
-from ncm_kedro.synthetic.cycling import SyntheticCells, make_cells
-from ncm_kedro.synthetic.sem.frames import SyntheticFrame, iter_sem_frames
-from ncm_kedro.synthetic.tomo.volume import PhantomPlan, plan_phantoms
+from ncm_kedro.synthetic.cycling import SyntheticCells
+from ncm_kedro.synthetic.tomo.volume import PhantomPlan
+
+if TYPE_CHECKING:
+    from ncm_kedro.synthetic.sem.frames import SyntheticFrame
 
 
 class FrameStream:
@@ -19,6 +22,8 @@ class FrameStream:
         self._params = params
 
     def __iter__(self) -> Iterator[SyntheticFrame]:
+        from ncm_kedro.synthetic.sem.frames import iter_sem_frames
+
         return iter_sem_frames(self._params)
 
 
@@ -29,9 +34,13 @@ def synthesise_sem_frames(params: SynthesiseSemParams) -> FrameStream:
 
 def synthesise_tomograms(params: TomoPhantomParams) -> list[PhantomPlan]:
     """Plan phantom tomograms; the data set renders them slab by slab."""
+    from ncm_kedro.synthetic.tomo.volume import plan_phantoms
+
     return plan_phantoms(params)
 
 
 def synthesise_cycling(params: SyntheticCyclingParams) -> SyntheticCells:
     """Plan cells with a simulated fade; the data set writes them as cyclers' exports."""
+    from ncm_kedro.synthetic.cycling import make_cells
+
     return make_cells(params)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pandas as pd
 
-from ncm_kedro.contracts.tomo import ReviewLog
 from ncm_kedro.params.tomo_segment import TomoComputeParams, TomoReviewParams
-from ncm_kedro.tomo.review.edits import EditedLabels, apply_edits
-from ncm_kedro.tomo.review.review import ReviewProject, plan_review
-from ncm_kedro.tomo.volumes.volume import VolumePlan, Volumes, list_samples
+from ncm_kedro.tomo.review.edits import EditedLabels
+from ncm_kedro.tomo.review.review import ReviewProject
+from ncm_kedro.tomo.volumes.volume import VolumePlan, Volumes
 
 
 def import_edits(
@@ -18,6 +17,10 @@ def import_edits(
     compute: TomoComputeParams,
 ) -> tuple[list[VolumePlan], pd.DataFrame]:
     """Plan a new version of every sample's labels that was edited, and log the changes."""
+    from ncm_kedro.contracts.tomo import ReviewLog
+    from ncm_kedro.tomo.review.edits import apply_edits
+    from ncm_kedro.tomo.volumes.volume import list_samples
+
     changed = [
         apply_edits(labels[name], edits[name], compute)
         for name in list_samples(table)
@@ -38,6 +41,9 @@ def plan_projects(
     review: TomoReviewParams,
 ) -> list[ReviewProject]:
     """Choose what a person shall look at in each sample."""
+    from ncm_kedro.tomo.review.review import plan_review
+    from ncm_kedro.tomo.volumes.volume import list_samples
+
     return [
         plan_review(
             tomograms[name],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -17,34 +18,27 @@ from ncm_kedro.params.tomo_segment import (
     TomoScoringParams,
     TomoVolumeParams,
 )
-from ncm_kedro.plotting.tomo.report import SampleView, render_tomo_report, view_sample
-from ncm_kedro.plotting.tomo.scores import compare_sections
-from ncm_kedro.plotting.tomo.sections import plot_orthogonal, plot_sizes, plot_solids
-from ncm_kedro.tomo.detector.detector import Detector, describe_detector
-from ncm_kedro.tomo.fusion.fusion import plan_probability
-from ncm_kedro.tomo.instances.instances import plan_labels
-from ncm_kedro.tomo.instances.particle_list import list_particles
-from ncm_kedro.tomo.scoring.baselines import plan_baseline_methods
-from ncm_kedro.tomo.scoring.table import score_samples, select_methods
-from ncm_kedro.tomo.volumes.ingest import plan_tomogram
-from ncm_kedro.tomo.volumes.volume import (
-    Volume,
-    VolumePlan,
-    Volumes,
-    list_samples,
-    tabulate_tomograms,
-)
+from ncm_kedro.tomo.detector.detector import Detector
+from ncm_kedro.tomo.volumes.volume import VolumePlan, Volumes
+
+if TYPE_CHECKING:
+    from ncm_kedro.plotting.tomo.report import SampleView
+    from ncm_kedro.tomo.volumes.volume import Volume
 
 
 def ingest_tomograms(
     raw: RawTomograms, volumes: TomoVolumeParams, compute: TomoComputeParams
 ) -> dict[str, VolumePlan]:
     """Plan the copy of every tomogram into an OME-Zarr volume."""
+    from ncm_kedro.tomo.volumes.ingest import plan_tomogram
+
     return {name: plan_tomogram(tomogram, volumes, compute) for name, tomogram in raw.items()}
 
 
 def tabulate_samples(raw: RawTomograms, tomograms: Volumes) -> pd.DataFrame:
     """List the samples of this run, also those that were set aside."""
+    from ncm_kedro.tomo.volumes.volume import tabulate_tomograms
+
     return tabulate_tomograms(raw, tomograms, raw.rejected)
 
 
@@ -56,6 +50,9 @@ def fuse_directions(
     compute: TomoComputeParams,
 ) -> dict[str, VolumePlan]:
     """Plan each sample's particle probability, fused from sections in three directions."""
+    from ncm_kedro.tomo.fusion.fusion import plan_probability
+    from ncm_kedro.tomo.volumes.volume import list_samples
+
     return {
         name: plan_probability(tomograms[name], detector, fusion, compute)
         for name in list_samples(table)
@@ -70,6 +67,9 @@ def label_particles(
     compute: TomoComputeParams,
 ) -> dict[str, VolumePlan]:
     """Plan each sample's labels."""
+    from ncm_kedro.tomo.instances.instances import plan_labels
+    from ncm_kedro.tomo.volumes.volume import list_samples
+
     return {
         name: plan_labels(tomograms[name], probability[name], instances, compute)
         for name in list_samples(table)
@@ -84,6 +84,9 @@ def list_labelled_particles(
     compute: TomoComputeParams,
 ) -> pd.DataFrame:
     """List the particles of all samples."""
+    from ncm_kedro.tomo.instances.particle_list import list_particles
+    from ncm_kedro.tomo.volumes.volume import list_samples
+
     tables = [
         list_particles(labels[name], tomograms[name], probability[name], compute).assign(
             sample=name
@@ -106,6 +109,9 @@ def label_by_baselines(
     compute: TomoComputeParams,
 ) -> list[VolumePlan]:
     """Plan what other methods make of the samples whose truth is known."""
+    from ncm_kedro.tomo.scoring.baselines import plan_baseline_methods
+    from ncm_kedro.tomo.volumes.volume import list_samples
+
     return [
         plan
         for name in list_samples(table)
@@ -130,6 +136,9 @@ def score_methods(
     scoring: TomoScoringParams,
 ) -> tuple[pd.DataFrame, dict[str, dict[str, float]]]:
     """Score every method on the samples whose truth is known."""
+    from ncm_kedro.tomo.scoring.table import score_samples
+    from ncm_kedro.tomo.volumes.volume import list_samples
+
     scores = score_samples(list_samples(table), labels, baseline_labels, truth, scoring)
     metrics = {
         f"{row['sample']}.{row['method']}.{name}": {"value": float(row[name]), "step": 0}
@@ -149,6 +158,8 @@ def show_samples(
     particles: pd.DataFrame,
 ) -> tuple[dict[str, Figure], Figure]:
     """Draw the sections and the solids of every sample, and the size distributions."""
+    from ncm_kedro.plotting.tomo.sections import plot_orthogonal, plot_sizes, plot_solids
+
     views = _view_samples(tomograms, table, probability, labels, particles)
     figures: dict[str, Figure] = {}
     for view in views:
@@ -174,6 +185,12 @@ def write_tomo_report(
     review: TomoReviewParams,
 ) -> str:
     """Write the page that a user opens first."""
+    from ncm_kedro.plotting.tomo.report import render_tomo_report
+    from ncm_kedro.plotting.tomo.scores import compare_sections
+    from ncm_kedro.tomo.detector.detector import describe_detector
+    from ncm_kedro.tomo.scoring.table import select_methods
+    from ncm_kedro.tomo.volumes.volume import list_samples
+
     aside = table.loc[table["rejected_reason"].notna(), ["file", "rejected_reason"]]
     return render_tomo_report(
         samples=_view_samples(tomograms, table, probability, labels, particles),
@@ -198,6 +215,9 @@ def _view_samples(
     labels: Mapping[str, Volume],
     particles: pd.DataFrame,
 ) -> list[SampleView]:
+    from ncm_kedro.plotting.tomo.report import view_sample
+    from ncm_kedro.tomo.volumes.volume import list_samples
+
     return [
         view_sample(
             tomograms[name],

@@ -11,14 +11,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ncm_kedro.datasets.models.detector import DetectorRelease
-from ncm_kedro.learning.evaluation.promotion import Promotion
 from ncm_kedro.params.tomo_phantoms import TomoSectionParams
 from ncm_kedro.params.tomo_train import TomoTrainParams
-from ncm_kedro.plotting.tomo.scores import plot_detector_curves, plot_detector_examples
-from ncm_kedro.sem.inference.classify import encode_png
 from ncm_kedro.tomo.detector.detector import Detector
-from ncm_kedro.tomo.training.thresholds import CANDIDATE, decide_detector_promotion, score_detectors
-from ncm_kedro.tomo.training.training import load_held_out, train_detector
 
 Metrics = dict[str, Any]
 
@@ -27,6 +22,9 @@ def train_particle_detector(
     train: TomoTrainParams, sections: TomoSectionParams, folder: Path
 ) -> tuple[Path, dict[str, Any], pd.DataFrame, Metrics, Figure, Figure]:
     """Train, or go on with a training that was killed."""
+    from ncm_kedro.plotting.tomo.scores import plot_detector_curves, plot_detector_examples
+    from ncm_kedro.tomo.training.training import train_detector
+
     result = train_detector(train, sections, folder)
     history = pd.DataFrame(result.history)
     history.insert(0, "epoch", range(1, len(history) + 1))
@@ -60,6 +58,9 @@ def evaluate_particle_detector(
     sections: TomoSectionParams,
 ) -> tuple[pd.DataFrame, dict[str, Any], Metrics]:
     """Set the detector beside the one in use and the classical way."""
+    from ncm_kedro.tomo.training.thresholds import decide_detector_promotion, score_detectors
+    from ncm_kedro.tomo.training.training import load_held_out
+
     held_out = load_held_out(train, sections, folder, train.evaluation_images)
     scores = score_detectors(detector, in_use, held_out)
     metrics = {
@@ -81,6 +82,11 @@ def release_particle_detector(
     sections: TomoSectionParams,
 ) -> DetectorRelease:
     """Hand the detector to the registry, with an example section and its scores."""
+    from ncm_kedro.learning.evaluation.promotion import Promotion
+    from ncm_kedro.sem.inference.classify import encode_png
+    from ncm_kedro.tomo.training.thresholds import CANDIDATE
+    from ncm_kedro.tomo.training.training import load_held_out
+
     own = scores[scores["method"] == CANDIDATE].iloc[0].to_dict()
     example = load_held_out(train, sections, folder, 1)[0]
     return DetectorRelease(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -13,17 +13,7 @@ from numpy.typing import NDArray
 
 from ncm_kedro.datasets.frames.store import FrameStore
 from ncm_kedro.datasets.models.classifier import ClassifierRelease
-from ncm_kedro.learning.data.crop_index import SearchData
-from ncm_kedro.learning.evaluation.metrics import evaluate_predictions
-from ncm_kedro.learning.evaluation.promotion import Candidate, Promotion, decide_promotion
-from ncm_kedro.learning.models.classifier import ClassifierSettings, SemClassifier
-from ncm_kedro.learning.models.predict import build_network, predict_crops, run_network
-from ncm_kedro.learning.training.fitting import (
-    calibrate_classifier,
-    network_builder,
-    train_classifier,
-)
-from ncm_kedro.learning.training.search import search_settings
+from ncm_kedro.learning.models.classifier import SemClassifier
 from ncm_kedro.params.sem_classify import ClassifyParams
 from ncm_kedro.params.tune_train import (
     CalibrationParams,
@@ -32,25 +22,10 @@ from ncm_kedro.params.tune_train import (
     SearchParams,
     TrainParams,
 )
-from ncm_kedro.pipelines.tune_train.tracking import nest_trials
-from ncm_kedro.plotting.sem.classify import plot_ood_scores, plot_prediction_sets
-from ncm_kedro.plotting.sem.learning import (
-    plot_class_report,
-    plot_confusion,
-    plot_reliability,
-    plot_scores,
-    plot_training_curves,
-    plot_trials,
-)
-from ncm_kedro.sem.crops.crop_set import CropSet, build_crop_set
-from ncm_kedro.sem.inference.classify import encode_png
-from ncm_kedro.sem.inference.evaluation import (
-    classify_ood,
-    describe_crops,
-    predict_by_texture,
-    score_on_test,
-    score_uncertainty,
-)
+
+if TYPE_CHECKING:
+    from ncm_kedro.learning.data.crop_index import SearchData
+    from ncm_kedro.sem.crops.crop_set import CropSet
 
 NETWORK, BASELINE, PRODUCTION = "network", "texture baseline", "production model"
 
@@ -65,6 +40,12 @@ def search_sem_settings(
     search: SearchParams,
 ) -> tuple[dict[str, Any], pd.DataFrame, Figure]:
     """Search training settings, or take them as they are where the search is off."""
+    from ncm_kedro.learning.training.fitting import network_builder
+    from ncm_kedro.learning.training.search import search_settings
+    from ncm_kedro.pipelines.tune_train.tracking import nest_trials
+    from ncm_kedro.plotting.sem.learning import plot_trials
+    from ncm_kedro.sem.crops.crop_set import build_crop_set
+
     if not search.enabled:
         return train.model_dump(mode="json"), pd.DataFrame({"trial": []}), plot_trials([])
     crop_set = build_crop_set(frames, crops, manifest)
@@ -90,6 +71,11 @@ def train_sem_classifier(
     evaluation: EvaluationParams,
 ) -> tuple[SemClassifier, pd.DataFrame, dict[str, Any], Figure]:
     """Train with the best settings for the full number of epochs."""
+    from ncm_kedro.learning.models.classifier import ClassifierSettings
+    from ncm_kedro.learning.training.fitting import train_classifier
+    from ncm_kedro.plotting.sem.learning import plot_training_curves
+    from ncm_kedro.sem.crops.crop_set import build_crop_set
+
     crop_set = build_crop_set(frames, crops, manifest)
     params = TrainParams.model_validate(best_settings).model_copy(update={"epochs": train.epochs})
     settings = ClassifierSettings(
@@ -119,6 +105,10 @@ def calibrate_sem_classifier(
     device: str,
 ) -> SemClassifier:
     """Fit temperature, prediction sets and unknown-sample flag on the validation split."""
+    from ncm_kedro.learning.models.predict import build_network, run_network
+    from ncm_kedro.learning.training.fitting import calibrate_classifier
+    from ncm_kedro.sem.crops.crop_set import build_crop_set
+
     crop_set = build_crop_set(frames, crops, manifest)
     network = build_network(classifier)
     as_they_are = classifier.settings.model_copy(update={"test_time_augmentation": "none"})
@@ -138,6 +128,10 @@ def predict_sem_test(
     device: str,
 ) -> pd.DataFrame:
     """Predict the test split, once."""
+    from ncm_kedro.learning.models.predict import build_network, predict_crops
+    from ncm_kedro.sem.crops.crop_set import build_crop_set
+    from ncm_kedro.sem.inference.evaluation import describe_crops
+
     crop_set = build_crop_set(frames, crops, manifest)
     answers = predict_crops(
         classifier,
@@ -155,6 +149,8 @@ def classify_ood_material(
     frames: FrameStore, manifest: pd.DataFrame, classifier: SemClassifier, device: DeviceName
 ) -> pd.DataFrame:
     """Classify the frames that ingest set aside as another material."""
+    from ncm_kedro.sem.inference.evaluation import classify_ood
+
     return classify_ood(frames, manifest, classifier, ClassifyParams(device=device))
 
 
@@ -162,6 +158,9 @@ def predict_sem_baseline(
     frames: FrameStore, crops: pd.DataFrame, manifest: pd.DataFrame, seed: int
 ) -> pd.DataFrame:
     """Fit the texture baseline on the same crops and predict the same test split."""
+    from ncm_kedro.sem.crops.crop_set import build_crop_set
+    from ncm_kedro.sem.inference.evaluation import predict_by_texture
+
     crop_set = build_crop_set(frames, crops, manifest)
     return _tabulate(crop_set, predict_by_texture(crop_set, seed))
 
@@ -177,6 +176,15 @@ def evaluate_sem_test(
     calibration: CalibrationParams,
 ) -> tuple[dict[str, Any], dict[str, Any], Figure, Figure, Figure, Figure, Figure, Figure]:
     """Score network and baseline on the test split; intervals resample areas."""
+    from ncm_kedro.plotting.sem.classify import plot_ood_scores, plot_prediction_sets
+    from ncm_kedro.plotting.sem.learning import (
+        plot_class_report,
+        plot_confusion,
+        plot_reliability,
+        plot_scores,
+    )
+    from ncm_kedro.sem.inference.evaluation import score_uncertainty
+
     scores = {
         name: _evaluate(table, classifier, evaluation, calibration.bins)
         for name, table in ((NETWORK, predictions), (BASELINE, baseline))
@@ -214,6 +222,10 @@ def decide_sem_promotion(
     device: str,
 ) -> dict[str, Any]:
     """Decide whether the classifier may take over production."""
+    from ncm_kedro.learning.evaluation.promotion import Candidate, decide_promotion
+    from ncm_kedro.sem.crops.crop_set import build_crop_set
+    from ncm_kedro.sem.inference.evaluation import score_on_test
+
     reference_model = None
     if production is not None:
         crop_set = build_crop_set(frames, crops, manifest)
@@ -242,6 +254,9 @@ def release_sem_classifier(
     promotion: dict[str, Any],
 ) -> ClassifierRelease:
     """Hand the classifier to the registry, with an example frame and its scores."""
+    from ncm_kedro.learning.evaluation.promotion import Promotion
+    from ncm_kedro.sem.inference.classify import encode_png
+
     frame_id = str(crops.loc[crops["split"] == "test", "frame_id"].min())
     network = report[NETWORK]["class"]
     return ClassifierRelease(
@@ -261,6 +276,8 @@ def release_sem_classifier(
 
 
 def _data_of(crop_set: CropSet) -> SearchData:
+    from ncm_kedro.learning.data.crop_index import SearchData
+
     return SearchData(crop_set.bank, crop_set.indices["train"], crop_set.indices["validate"])
 
 
@@ -276,6 +293,8 @@ def _tabulate(crop_set: CropSet, probabilities: NDArray[np.float64]) -> pd.DataF
 def _evaluate(
     table: pd.DataFrame, classifier: SemClassifier, params: EvaluationParams, bins: int
 ) -> dict[str, Any]:
+    from ncm_kedro.learning.evaluation.metrics import evaluate_predictions
+
     settings = classifier.settings
     number = {name: place for place, name in enumerate(settings.classes)}
     return evaluate_predictions(

@@ -15,7 +15,7 @@ def nest_trials() -> list[Any]:
     run = mlflow.active_run()
     if run is None:
         return []
-    from ray.air.integrations.mlflow import MLflowLoggerCallback  # noqa: PLC0415  Ray is heavy
+    from ray.air.integrations.mlflow import MLflowLoggerCallback
 
     experiment = mlflow.get_experiment(run.info.experiment_id)
     return [

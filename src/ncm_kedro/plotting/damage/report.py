@@ -29,6 +29,7 @@ from ncm_kedro.plotting.damage.paper import plot_leaks, plot_paper_robustness
 from ncm_kedro.plotting.damage.sections import list_sections
 from ncm_kedro.plotting.damage.shap import SHOWN_DEPENDENCES, plot_beeswarm, plot_dependence
 from ncm_kedro.plotting.damage.summary import (
+    FIGURES,
     DamageTables,
     explain_no_comparison,
     list_compared,
@@ -46,13 +47,6 @@ from ncm_kedro.plotting.damage.words import (
 from ncm_kedro.plotting.report import render_report
 
 __all__ = ["FIGURES", "DamageTables", "draw_damage", "render_damage_report"]
-
-FIGURES = (
-    "importance", "scores", "beeswarm", "dependence", "differences", "uncertain_ranks", "leaks",
-    "synchrony", "correlations", "autoencoder", "latent_matrices", "latent_circles",
-    "attribute_matrices", "attribute_circles", "paper",
-)  # fmt: skip
-"""Names of the figures."""
 
 _PARTICLE = ["sample", "particle_id"]
 _EMPTY_IN = 1.5

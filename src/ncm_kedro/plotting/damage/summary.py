@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from ncm_kedro.damage.attribution.synchrony import evaluate_synchrony
-from ncm_kedro.damage.preparation.preparation import DamageData
 from ncm_kedro.params.damage_attribution import AttributionParams
 from ncm_kedro.plotting.damage.words import (
     NOT_COMPARABLE,
@@ -19,6 +17,16 @@ from ncm_kedro.plotting.damage.words import (
     write_percent,
     write_sign,
 )
+
+if TYPE_CHECKING:
+    from ncm_kedro.damage.preparation.preparation import DamageData
+
+FIGURES = (
+    "importance", "scores", "beeswarm", "dependence", "differences", "uncertain_ranks", "leaks",
+    "synchrony", "correlations", "autoencoder", "latent_matrices", "latent_circles",
+    "attribute_matrices", "attribute_circles", "paper",
+)  # fmt: skip
+"""Names of the figures."""
 
 PAIR = ["sample_a", "sample_b"]
 """Columns that name two samples, the earlier first."""
@@ -81,6 +89,8 @@ def summarise_damage(data: DamageData, tables: DamageTables, params: Attribution
     params
         Levels of the intervals and of false discovery.
     """
+    from ncm_kedro.damage.attribution.synchrony import evaluate_synchrony
+
     importance = tables.importance
     explained = list_explained(tables.scores)
     forest = tables.scores[tables.scores["model"] == "forest"].set_index("sample").to_dict("index")

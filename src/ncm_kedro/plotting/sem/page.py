@@ -11,6 +11,48 @@ import pandas as pd
 from ncm_kedro.provenance import RunRecord, cite_run
 
 STUDIES, STUDY_FIGURES = "sem_study_reports", "sem_study_figures"
+PIPELINE_RESULTS = (
+    "sem_audit",
+    "sem_audit_figure_areas",
+    "sem_audit_figure_confounding",
+    "sem_crop_report",
+    "sem_crops_figure",
+    "sem_trials",
+    "sem_test_figure_trials",
+    "sem_learning_curves",
+    "sem_test_figure_learning_curves",
+    "sem_test_report",
+    "sem_test_figure_scores",
+    "sem_test_figure_confusion",
+    "sem_test_figure_classes",
+    "sem_test_figure_reliability",
+    "sem_test_figure_prediction_sets",
+    "sem_test_figure_ood",
+    "sem_promotion",
+    "sem_test_predictions",
+)
+"""What the page needs."""
+
+OPTIONAL_RESULTS = (
+    "sem_explain_figure_classes",
+    "sem_explain_figure_errors",
+    "sem_attention_report",
+    "sem_explain_figure_boundaries",
+    "sem_map_check",
+    "sem_explain_figure_sanity",
+    "sem_transfer_report",
+    "sem_transfer_figure_scores",
+    "additive_report",
+    "additive_figure_accuracy",
+    "additive_figure_profiles",
+    "additive_figure_maps",
+    "survey_summary",
+    "survey_figure_scores",
+    STUDIES,
+    STUDY_FIGURES,
+)
+"""What the page shows where it is there."""
+
 OTHER_CROPS = "unless nothing has changed since, it is about other crops"
 
 

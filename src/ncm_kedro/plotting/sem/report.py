@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ncm_kedro.plotting.report import render_report
-from ncm_kedro.plotting.sem.page import STUDIES, STUDY_FIGURES, SemPage, write_interval
+from ncm_kedro.plotting.sem.page import SemPage, write_interval
 from ncm_kedro.plotting.sem.sections import (
     describe_confounding,
     describe_crops,
@@ -26,47 +26,6 @@ from ncm_kedro.plotting.sem.sections_beyond import (
 )
 from ncm_kedro.plotting.sem.sections_studies import describe_runs, describe_studies
 from ncm_kedro.provenance import RunRecord
-
-PIPELINE_RESULTS = (
-    "sem_audit",
-    "sem_audit_figure_areas",
-    "sem_audit_figure_confounding",
-    "sem_crop_report",
-    "sem_crops_figure",
-    "sem_trials",
-    "sem_test_figure_trials",
-    "sem_learning_curves",
-    "sem_test_figure_learning_curves",
-    "sem_test_report",
-    "sem_test_figure_scores",
-    "sem_test_figure_confusion",
-    "sem_test_figure_classes",
-    "sem_test_figure_reliability",
-    "sem_test_figure_prediction_sets",
-    "sem_test_figure_ood",
-    "sem_promotion",
-    "sem_test_predictions",
-)
-"""What the page needs."""
-OPTIONAL_RESULTS = (
-    "sem_explain_figure_classes",
-    "sem_explain_figure_errors",
-    "sem_attention_report",
-    "sem_explain_figure_boundaries",
-    "sem_map_check",
-    "sem_explain_figure_sanity",
-    "sem_transfer_report",
-    "sem_transfer_figure_scores",
-    "additive_report",
-    "additive_figure_accuracy",
-    "additive_figure_profiles",
-    "additive_figure_maps",
-    "survey_summary",
-    "survey_figure_scores",
-    STUDIES,
-    STUDY_FIGURES,
-)
-"""What the page shows where it is there."""
 
 
 def render_sem_report(results: Mapping[str, Any], lineage: Mapping[str, RunRecord]) -> str:

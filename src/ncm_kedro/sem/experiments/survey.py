@@ -11,19 +11,18 @@ import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from ncm_kedro.errors import FrameError, ModelError, TableError
-from ncm_kedro.learning.models.classifier import SemClassifier
 from ncm_kedro.params.sem_classify import ClassifyParams, SurveyDrawParams, SurveyScoreParams
-from ncm_kedro.sem.crops.crop_set import REGION_COLUMNS, hash_split
-from ncm_kedro.sem.crops.regions import class_generator
-from ncm_kedro.sem.inference.classify import build_frame_classifier, describe_prediction
 from ncm_kedro.sem.io.frames import ClassLabel, RejectedFile
+
+if TYPE_CHECKING:
+    from ncm_kedro.learning.models.classifier import SemClassifier
 
 SPLITS_BY_PREFERENCE = ("test", "validate", "train")
 BOX = ("x0_px", "y0_px", "x1_px", "y1_px")
@@ -82,6 +81,8 @@ def draw_survey(
     TableError
         There is no frame to show, or one class alone.
     """
+    from ncm_kedro.sem.crops.crop_set import hash_split
+
     views = _list_views(manifest, crops)
     classes = _list_classes(views)
     rng = np.random.default_rng(params.seed)
@@ -145,6 +146,8 @@ def identify_survey(
 
 def _list_views(manifest: pd.DataFrame, crops: pd.DataFrame) -> pd.DataFrame:
     """List the parts of frames that may be shown, of the best split that each class has."""
+    from ncm_kedro.sem.crops.crop_set import REGION_COLUMNS
+
     kept = manifest[~manifest["excluded"].astype(bool)]
     kept = kept[kept["additive"].fillna("").astype(str) == ""]
     named = ["frame_id", "composition", "state", "pixel_size_um", "mosaic_x_px", "mosaic_y_px"]
@@ -172,6 +175,8 @@ def _list_classes(views: pd.DataFrame) -> pd.DataFrame:
 
 def _draw_class(views: pd.DataFrame, count: int, seed: int) -> pd.DataFrame:
     """Draw of one class: disjoint regions first, then the overlapping ones."""
+    from ncm_kedro.sem.crops.regions import class_generator
+
     rng = class_generator(seed, str(views["class"].iloc[0]), _PURPOSE)
     views = views.iloc[rng.permutation(len(views))].reset_index(drop=True)
     boxes = _place_boxes(views)
@@ -302,6 +307,8 @@ def predict_responses(
     ModelError
         The model does not know a class of the survey.
     """
+    from ncm_kedro.sem.inference.classify import build_frame_classifier, describe_prediction
+
     _check_survey_classes(survey, classifier)
     frame_classifier = build_frame_classifier(classifier, params)
     rows = []

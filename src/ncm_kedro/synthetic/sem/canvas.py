@@ -303,7 +303,7 @@ def match_grey_law(signal_yx: Float) -> Float:
     ndarray of float32, (H, W)
         Mean 0, standard deviation 1: a standardised gamma law of shape 20, cut at +-3.
     """
-    from scipy.special import gammaincinv  # noqa: PLC0415  (slow import, needed here alone)
+    from scipy.special import gammaincinv
 
     low, high = float(signal_yx.min()), float(signal_yx.max())
     levels = 2048

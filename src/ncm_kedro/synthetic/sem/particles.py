@@ -260,7 +260,7 @@ def draw_fines(
 
 def _quantile_normal(levels: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return standard-normal quantiles of `levels` (0-1)."""
-    from scipy.special import ndtri  # noqa: PLC0415  (slow import, needed here alone)
+    from scipy.special import ndtri
 
     return np.asarray(ndtri(levels), dtype=np.float64)
 

@@ -26,11 +26,10 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import tifffile
 import yaml
 from numpy.typing import NDArray
 from tqdm import tqdm
@@ -38,8 +37,9 @@ from tqdm import tqdm
 from ncm_kedro.atomic_write import write_atomic
 from ncm_kedro.errors import StoreError
 from ncm_kedro.params.tomo_phantoms import TomoPhantomParams
-from ncm_kedro.synthetic.tomo.imaging import assign_materials, draw_view, image_slab, render_scene
-from ncm_kedro.synthetic.tomo.scene import Scene, build_scene
+
+if TYPE_CHECKING:
+    from ncm_kedro.synthetic.tomo.scene import Scene
 
 HALO_VX = 12
 """Slices beyond a slab that imaging looks at."""
@@ -78,6 +78,8 @@ class ParticleCount:
 
 def make_scene(name: str, params: TomoPhantomParams) -> Scene:
     """Build the scene of a sample; it depends on the sample's name, settings and the seed."""
+    from ncm_kedro.synthetic.tomo.scene import build_scene
+
     rng = np.random.default_rng([params.seed, zlib.crc32(name.encode())])
     return build_scene(rng, params.samples[name], params)
 
@@ -101,6 +103,13 @@ def iter_slabs(
     Slab
         ``slab_vx`` slices, the last one may be thinner.
     """
+    from ncm_kedro.synthetic.tomo.imaging import (
+        assign_materials,
+        draw_view,
+        image_slab,
+        render_scene,
+    )
+
     depth, height, width = params.shape_zyx
     inside = draw_view((height, width), params.imaging)
     size = params.voxel_size_um
@@ -362,6 +371,8 @@ def _write_tables(
 def _write_tiff(
     path: Path, array_zyx: NDArray[Any], voxel_size_um: float, *, compress: bool
 ) -> None:
+    import tifffile
+
     metadata = {"axes": "ZYX"} | {
         key: value
         for axis in "XYZ"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,16 +19,15 @@ from ncm_kedro.tomo.detector.files import (
     read_thresholds,
     read_weights,
 )
-from ncm_kedro.tomo.detector.runtimes import (
-    Forward,
-    Precision,
-    ResolvedPrecision,
-    ResolvedRuntime,
-    Runtime,
-    compile_network,
-    resolve_precision,
-    resolve_runtime,
-)
+
+if TYPE_CHECKING:
+    from ncm_kedro.tomo.detector.runtimes import (
+        Forward,
+        Precision,
+        ResolvedPrecision,
+        ResolvedRuntime,
+        Runtime,
+    )
 
 STARTER_FOLDER = Path(__file__).parent / "starter"
 """The detector that ships with the package, trained on phantoms alone."""
@@ -154,6 +153,8 @@ class Detector:
         return SectionPrediction(prob, dist)
 
     def _compile(self) -> Forward:
+        from ncm_kedro.tomo.detector.runtimes import compile_network
+
         with self._lock:
             if self._forward is None:
                 weights = read_weights(self.folder, self.shape)
@@ -206,6 +207,8 @@ def load_detector(
     SettingsError
         If the machine lacks the runtime or the precision asked for.
     """
+    from ncm_kedro.tomo.detector.runtimes import resolve_precision, resolve_runtime
+
     read_shape(folder, n_rays=n_rays)
     resolved = resolve_runtime(runtime)
     return Detector(

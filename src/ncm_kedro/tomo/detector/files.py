@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
@@ -267,6 +266,8 @@ def read_weights(folder: Path, shape: NetworkShape) -> Weights:
 
 def _read_keras_weights(path: Path, per_level: int) -> Weights:
     """Read kernel and bias of each layer; the grid's layers are unnamed and numbered by Keras."""
+    import h5py
+
     layers: Weights = {}
     unnamed: list[tuple[int, tuple[Kernel, Kernel]]] = []
     with h5py.File(path, "r") as file:

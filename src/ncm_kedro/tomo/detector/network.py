@@ -138,7 +138,7 @@ def save_network(model: Any, folder: Path) -> None:
     ModelError
         If the folder cannot be written to.
     """
-    from csbdeep.utils import save_json  # noqa: PLC0415  (slow to import, seldom needed)
+    from csbdeep.utils import save_json
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -182,8 +182,8 @@ def import_stardist() -> tuple[Any, Any]:
     """Import Keras and StarDist's models, which takes seconds and warns of others' code."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        import keras  # noqa: PLC0415  (TensorFlow takes seconds to import)
-        from stardist import models  # noqa: PLC0415
+        import keras
+        from stardist import models
 
     return keras, models
 

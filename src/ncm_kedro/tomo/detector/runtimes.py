@@ -125,7 +125,7 @@ def compile_network(
 def _compile_openvino(
     shape: NetworkShape, weights: Weights, precision: ResolvedPrecision, threads: int | None
 ) -> Forward:
-    import openvino  # noqa: PLC0415  (one of three runtimes; the others do without)
+    import openvino
 
     core = openvino.Core()
     settings: dict[str, Any] = {
@@ -150,7 +150,7 @@ def _compile_openvino(
 def _compile_onnxruntime(
     shape: NetworkShape, weights: Weights, precision: ResolvedPrecision, threads: int | None
 ) -> Forward:
-    import onnxruntime  # noqa: PLC0415
+    import onnxruntime
 
     del precision  # this graph is float32; the runtime has no switch for it
     options = onnxruntime.SessionOptions()
@@ -170,9 +170,9 @@ def _compile_onnxruntime(
 def _compile_torch(
     shape: NetworkShape, weights: Weights, precision: ResolvedPrecision, threads: int | None
 ) -> Forward:
-    import torch  # noqa: PLC0415
+    import torch
 
-    from ncm_kedro.tomo.detector.runtimes import StarNetwork  # noqa: PLC0415
+    from ncm_kedro.tomo.detector.runtimes import StarNetwork
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network = StarNetwork(shape, weights).to(memory_format=torch.channels_last).to(device)
@@ -196,7 +196,7 @@ def _supports_half_precision(runtime: ResolvedRuntime) -> bool:
         return True
     if runtime == "onnxruntime":
         return False
-    import openvino  # noqa: PLC0415
+    import openvino
 
     return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
@@ -204,7 +204,7 @@ def _supports_half_precision(runtime: ResolvedRuntime) -> bool:
 def _has_onnxruntime_cuda() -> bool:
     if not (_is_installed("onnxruntime") and _NVIDIA_DEVICE.exists()):
         return False
-    import onnxruntime  # noqa: PLC0415
+    import onnxruntime
 
     return _CUDA in onnxruntime.get_available_providers()
 
@@ -212,7 +212,7 @@ def _has_onnxruntime_cuda() -> bool:
 def _has_torch_cuda() -> bool:
     if not (_is_installed("torch") and _NVIDIA_DEVICE.exists()):
         return False
-    import torch  # noqa: PLC0415
+    import torch
 
     return bool(torch.cuda.is_available())
 

@@ -7,18 +7,21 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import pandas as pd
-import zarr
 from numpy.typing import NDArray
 
 from ncm_kedro.errors import StoreError
 from ncm_kedro.params.tomo_segment import TomoComputeParams
-from ncm_kedro.tomo.review.changes import LabelOverlaps, list_changes, merge_overlaps
 from ncm_kedro.tomo.volumes.blocks import Block, list_blocks, run_blocks
 from ncm_kedro.tomo.volumes.volume import Triple, Volume, VolumePlan, VolumeTarget
+
+if TYPE_CHECKING:
+    import zarr
+
+    from ncm_kedro.tomo.review.changes import LabelOverlaps
 
 _COMPARE_EDGE_VX = 128
 _LARGEST_LABEL = 2**32 - 1
@@ -57,6 +60,8 @@ def open_edited(path: Path) -> EditedLabels:
     StoreError
         If it cannot be read or holds no array.
     """
+    import zarr
+
     try:
         node = zarr.open(path, mode="r")
         if isinstance(node, zarr.Array):
@@ -158,6 +163,8 @@ def apply_edits(
     StoreError
         As `check_edited`; also if a label is negative or too large, or cannot be read.
     """
+    from ncm_kedro.tomo.review.changes import list_changes
+
     check_edited(labels, edited)
     overlaps, digest = compare_labels(labels, edited, compute)
     changes = list_changes(overlaps)
@@ -205,6 +212,8 @@ def compare_labels(
     digest : str
         Identity of the edited labels' content, whatever the chunks and the number of workers.
     """
+    from ncm_kedro.tomo.review.changes import LabelOverlaps, merge_overlaps
+
     edge = (_COMPARE_EDGE_VX, _COMPARE_EDGE_VX, _COMPARE_EDGE_VX)
     blocks = list_blocks(labels.shape_zyx, edge)
     with tempfile.TemporaryDirectory(prefix="ncm-review-") as folder:

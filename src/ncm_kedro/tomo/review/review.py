@@ -10,16 +10,18 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import zarr
 
 from ncm_kedro.atomic_write import write_atomic
 from ncm_kedro.errors import TableError
 from ncm_kedro.params.tomo_segment import TomoReviewParams
 from ncm_kedro.tomo.volumes.volume import Volume
+
+if TYPE_CHECKING:
+    import zarr
 
 _NEEDED = (
     "particle_id", "z_um", "y_um", "x_um", "equivalent_diameter_um", "touches_border",

@@ -40,7 +40,7 @@ class Trainer:
 
     def __init__(self, params: TomoTrainParams, *, half_precision: bool) -> None:
         keras, _ = import_stardist()
-        import tensorflow as tf  # noqa: PLC0415  (TensorFlow takes seconds to import)
+        import tensorflow as tf
 
         self._params = params
         self.model = build_network(params.network, half_precision=half_precision)
@@ -59,7 +59,7 @@ class Trainer:
 
     def take_step(self, batch: Batch, step: int) -> tuple[float, float]:
         """Take one step; return its probability and distance losses."""
-        import tensorflow as tf  # noqa: PLC0415
+        import tensorflow as tf
 
         rate = compute_learning_rate(self._params, step)
         decay = min(self._params.average_decay, (1 + step) / (10 + step))
@@ -114,7 +114,7 @@ class Trainer:
 
     def _compute_losses(self, images: Any, prob: Any, dist: Any) -> tuple[Any, Any]:
         """Cross-entropy of the probability; mean absolute error weighted by it."""
-        import tensorflow as tf  # noqa: PLC0415
+        import tensorflow as tf
 
         found_prob, found_dist = self._network(images, training=True)
         tiny = 1e-7
@@ -127,7 +127,7 @@ class Trainer:
         return entropy, error + _BACKGROUND_WEIGHT * background
 
     def _take_step(self, images: Any, prob: Any, dist: Any, rate: Any, decay: Any) -> Any:
-        import tensorflow as tf  # noqa: PLC0415
+        import tensorflow as tf
 
         with tf.GradientTape() as tape:
             entropy, error = self._compute_losses(images, prob, dist)

@@ -212,7 +212,7 @@ class _ClusterRunner:
         self._address = address
 
     def __enter__(self) -> _Runner:
-        from distributed import Client  # noqa: PLC0415  (slow to import, seldom needed)
+        from distributed import Client
 
         try:
             self._client = Client(
@@ -232,8 +232,8 @@ class _ClusterRunner:
         self._client.close()
 
     def _run(self, task: Task, blocks: Sequence[Block]) -> Iterator[_Done]:
-        from distributed import KilledWorker, as_completed  # noqa: PLC0415
-        from distributed.client import FutureCancelledError  # noqa: PLC0415
+        from distributed import KilledWorker, as_completed
+        from distributed.client import FutureCancelledError
 
         owners = {
             self._client.submit(task, block, pure=False, key=f"block-{os.urandom(8).hex()}"): block

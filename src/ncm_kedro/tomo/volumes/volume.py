@@ -10,14 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pandas as pd
-import zarr
 from numpy.typing import DTypeLike, NDArray
 
 from ncm_kedro.errors import TomogramError
+
+if TYPE_CHECKING:
+    import zarr
 
 Triple = tuple[int, int, int]
 Spacing = tuple[float, float, float]
