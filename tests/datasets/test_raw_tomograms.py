@@ -255,39 +255,6 @@ def write_sections(folder, sections):
         tifffile.imwrite(folder / "s" / f"{z}.tif", section)
 
 
-@pytest.mark.parametrize(
-    ("case", "said"),
-    [
-        ("empty", "an empty file (0 bytes)"),
-        ("text", "damaged or truncated"),
-        ("flat", "a 2-D image (6 x 7)"),
-        ("rgb", "colour"),
-        ("thin", "one voxel thin along x"),
-        ("cut plain", "damaged or truncated"),
-        ("cut deflate", "damaged or truncated"),
-        ("mixed pages", "different shape or type"),
-        ("mixed files", "where the first (0.tif) has"),
-        ("mixed types", "where the first (0.tif) has"),
-        ("rgb files", "a colour image"),
-        ("no files", "without TIFF or PNG"),
-        ("h5 empty", "an empty file"),
-        ("h5 cut", "damaged or truncated"),
-        ("h5 flat", "a 2-D image"),
-        ("h5 text", "no volume"),
-        ("h5 thin", "one voxel thin along z"),
-        ("zarr metadata", "a store that cannot be read"),
-        ("zarr empty", "0 arrays that may be the volume"),
-        ("zarr zero", "an empty array"),
-        ("complex", "values of type complex64"),
-        ("two", "2 inputs for sample s: s.h5, s.tif"),
-    ],
-)
-def test_what_is_refused(tmp_path, case, said):
-    say(tmp_path)
-    WRITERS[case](tmp_path)
-    assert said in refusal(tmp_path)
-
-
 def cut(path, share=0.6):
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
 
@@ -320,36 +287,63 @@ def write_two(folder):
 
 
 PLANE = np.zeros((6, 7), np.uint8)
-WRITERS = {
-    "empty": lambda f: (f / "s.tif").touch(),
-    "text": lambda f: (f / "s.tif").write_text("no image at all"),
-    "flat": lambda f: tifffile.imwrite(f / "s.tif", PLANE),
-    "rgb": lambda f: tifffile.imwrite(
-        f / "s.tif", np.zeros((4, 6, 7, 3), np.uint8), photometric="rgb"
+UNUSABLE = {
+    "empty": (lambda f: (f / "s.tif").touch(), "an empty file (0 bytes)"),
+    "text": (lambda f: (f / "s.tif").write_text("no image at all"), "damaged or truncated"),
+    "flat": (lambda f: tifffile.imwrite(f / "s.tif", PLANE), "a 2-D image (6 x 7)"),
+    "rgb": (
+        lambda f: tifffile.imwrite(
+            f / "s.tif", np.zeros((4, 6, 7, 3), np.uint8), photometric="rgb"
+        ),
+        "colour",
     ),
-    "thin": lambda f: tifffile.imwrite(
-        f / "s.tif", np.zeros((4, 6, 1), np.uint8), photometric="minisblack"
+    "thin": (
+        lambda f: tifffile.imwrite(
+            f / "s.tif", np.zeros((4, 6, 1), np.uint8), photometric="minisblack"
+        ),
+        "one voxel thin along x",
     ),
-    "cut plain": lambda f: write_cut_tiff(f, None),
-    "cut deflate": lambda f: write_cut_tiff(f, "deflate"),
-    "mixed pages": write_mixed_pages,
-    "mixed files": lambda f: write_sections(f, [PLANE, PLANE[:, :5]]),
-    "mixed types": lambda f: write_sections(f, [PLANE, PLANE.astype(np.uint16)]),
-    "rgb files": lambda f: write_sections(f, [np.zeros((6, 7, 3), np.uint8)] * 2),
-    "no files": lambda f: (f / "s").mkdir(),
-    "h5 empty": lambda f: (f / "s.h5").touch(),
-    "h5 cut": write_cut_h5,
-    "h5 flat": lambda f: write_h5(f / "s.h5", {"a": PLANE}),
-    "h5 text": lambda f: write_h5(f / "s.h5", {"a": "nothing"}),
-    "h5 thin": lambda f: write_h5(f / "s.h5", {"a": PLANE[None]}),
-    "zarr metadata": write_broken_zarr,
-    "zarr empty": lambda f: zarr.create_group(f / "s.zarr"),
-    "zarr zero": lambda f: zarr.create_array(
-        f / "s.zarr", shape=(0, 4, 4), dtype="u1", chunks=(1, 4, 4)
+    "cut plain": (lambda f: write_cut_tiff(f, None), "damaged or truncated"),
+    "cut deflate": (lambda f: write_cut_tiff(f, "deflate"), "damaged or truncated"),
+    "mixed pages": (write_mixed_pages, "different shape or type"),
+    "mixed files": (
+        lambda f: write_sections(f, [PLANE, PLANE[:, :5]]),
+        "where the first (0.tif) has",
     ),
-    "complex": lambda f: tifffile.imwrite(f / "s.tif", draw_values("<c8")),
-    "two": write_two,
+    "mixed types": (
+        lambda f: write_sections(f, [PLANE, PLANE.astype(np.uint16)]),
+        "where the first (0.tif) has",
+    ),
+    "rgb files": (
+        lambda f: write_sections(f, [np.zeros((6, 7, 3), np.uint8)] * 2),
+        "a colour image",
+    ),
+    "no files": (lambda f: (f / "s").mkdir(), "without TIFF or PNG"),
+    "h5 empty": (lambda f: (f / "s.h5").touch(), "an empty file"),
+    "h5 cut": (write_cut_h5, "damaged or truncated"),
+    "h5 flat": (lambda f: write_h5(f / "s.h5", {"a": PLANE}), "a 2-D image"),
+    "h5 text": (lambda f: write_h5(f / "s.h5", {"a": "nothing"}), "no volume"),
+    "h5 thin": (lambda f: write_h5(f / "s.h5", {"a": PLANE[None]}), "one voxel thin along z"),
+    "zarr metadata": (write_broken_zarr, "a store that cannot be read"),
+    "zarr empty": (lambda f: zarr.create_group(f / "s.zarr"), "0 arrays that may be the volume"),
+    "zarr zero": (
+        lambda f: zarr.create_array(f / "s.zarr", shape=(0, 4, 4), dtype="u1", chunks=(1, 4, 4)),
+        "an empty array",
+    ),
+    "complex": (
+        lambda f: tifffile.imwrite(f / "s.tif", draw_values("<c8")),
+        "of type complex64",
+    ),
+    "two": (write_two, "2 inputs for sample s: s.h5, s.tif"),
 }
+
+
+@pytest.mark.parametrize("case", UNUSABLE)
+def test_what_is_refused(tmp_path, case):
+    write, said = UNUSABLE[case]
+    say(tmp_path)
+    write(tmp_path)
+    assert said in refusal(tmp_path)
 
 
 def test_damage_found_while_reading_names_the_sections(tmp_path):

@@ -52,11 +52,13 @@ def make_plan(painter, fingerprint="f1", is_label=False, name="a"):
     )  # fmt: skip
 
 
+def open_folder(path, kind="image"):
+    return VolumeFolder(filepath=str(path), kind=kind, compute=COMPUTE.model_dump())
+
+
 @pytest.fixture
 def folder(tmp_path):
-    return VolumeFolder(
-        filepath=str(tmp_path / "v"), kind="image", compute=COMPUTE.model_dump()
-    )  # fmt: skip
+    return open_folder(tmp_path / "v")
 
 
 def read_tree(root):
@@ -76,6 +78,9 @@ def test_round_trip(folder, kind):
     assert volume.fingerprint == "f1"
     assert volume.attributes == {"cycles": 10, "measured": 5, "fingerprint": "f1"}
     assert volume.array.shards == (EDGE,) * 3
+    ncm = json.loads((volume.path / "zarr.json").read_bytes())["attributes"]["ncm"]
+    assert ncm["finished"]
+    assert ncm["voxel_size_um"] == list(SPACING)
     assert sorted(p.name for p in volume.path.iterdir()) == ["0", "1", "labels", "zarr.json"]
     assert sorted(p.name for p in volume.path.parent.iterdir()) == [
         "a.ome.zarr", "rejections.json"
@@ -84,7 +89,7 @@ def test_round_trip(folder, kind):
 
 def test_levels_of_images_average_and_of_labels_pick(tmp_path, folder):
     values = draw_values(kind="uint32")
-    labels = VolumeFolder(filepath=str(tmp_path / "l"), kind="label", compute={"block_edge_vx": 32})
+    labels = open_folder(tmp_path / "l", "label")
     folder.save({"a": make_plan(Painter(values))})
     labels.save({"a": make_plan(Painter(values), is_label=True)})
     pairs = values.reshape(40, 150, 2, 25, 2)
@@ -94,7 +99,8 @@ def test_levels_of_images_average_and_of_labels_pick(tmp_path, folder):
     assert (coarse[:, :, None, :, None] == pairs).any(axis=(2, 4)).all()
 
 
-def test_other_readers_open_it(folder):
+def test_other_readers_open_it(tmp_path, folder):
+    models = pytest.importorskip("ome_zarr_models.v05")
     ome_zarr_io = pytest.importorskip("ome_zarr.io")
     ome_zarr_reader = pytest.importorskip("ome_zarr.reader")
     napari_ome_zarr = pytest.importorskip("napari_ome_zarr")
@@ -112,13 +118,10 @@ def test_other_readers_open_it(folder):
     assert kinds["image"][1]["scale"] == pytest.approx(SPACING)
     assert kinds["image"][1]["units"] == ("micrometer",) * 3
     np.testing.assert_array_equal(np.asarray(kinds["labels"][0][0]), values > 100)
-
-
-def test_other_readers_see_labels_as_labels(tmp_path):
-    napari_ome_zarr = pytest.importorskip("napari_ome_zarr")
-    labels = VolumeFolder(
-        filepath=str(tmp_path / "deep" / "l"), kind="label", compute={"block_edge_vx": EDGE}
-    )
+    image = models.Image.from_zarr(zarr.open_group(path, mode="r"))
+    axes = image.ome_attributes.multiscales[0].axes
+    assert [(axis.name, axis.unit) for axis in axes] == [(name, "micrometer") for name in "zyx"]
+    labels = open_folder(tmp_path / "deep" / "l", "label")
     labels.save([make_plan(Painter(draw_values(kind="uint32")), is_label=True)])
     path = str(labels.load()["a"].path)
     assert [kind for *_, kind in napari_ome_zarr.napari_get_reader(path)(path)] == ["labels"] * 2
@@ -145,9 +148,7 @@ def test_a_killed_run_goes_on_and_gives_the_same_bytes(tmp_path, folder):
     resumed = Painter(values)
     folder.save([make_plan(resumed)])
     assert set(broken.done).isdisjoint(resumed.done)
-    whole = VolumeFolder(
-        filepath=str(tmp_path / "w"), kind="image", compute={"block_edge_vx": EDGE}
-    )  # fmt: skip
+    whole = open_folder(tmp_path / "w")
     whole.save([make_plan(Painter(values))])
     assert read_tree(whole.load()["a"].path) == read_tree(folder.load()["a"].path)
 
@@ -166,21 +167,17 @@ def test_recovers_from_a_kill_between_the_renames(folder, state):
     old, new = Painter(draw_values()), Painter(draw_values(1))
     folder.save([make_plan(old)])
     store = folder.load()["a"].path
-    aside = store.with_name("a.ome.zarr.old")
-    if state == "both":
-        shutil.copytree(store, aside)
-    else:
-        shutil.copytree(store, aside)
+    previous = store.with_name("a.ome.zarr.old")
+    shutil.copytree(store, previous)
+    if state != "both":
         shutil.rmtree(store)
     if state == "before the second rename":
-        other = VolumeFolder(
-            filepath=str(store.parent.parent / "o"), kind="image", compute={"block_edge_vx": EDGE}
-        )
+        other = open_folder(store.parent.parent / "o")
         other.save([make_plan(new, "f2")])
         shutil.move(other.load()["a"].path, store.with_name("a.ome.zarr.partial"))
     expected = new if state == "before the second rename" else old
     np.testing.assert_array_equal(folder.load()["a"].array[:], expected.values)
-    assert not aside.exists()
+    assert not previous.exists()
 
 
 def test_a_full_disk_is_reported_and_the_old_result_stays(folder):
@@ -210,11 +207,11 @@ def test_a_full_disk_while_levels_are_written(folder, monkeypatch):
     assert len(painter.done) == count
 
 
-def test_a_bad_sample_is_set_aside_and_its_old_volume_stays(folder):
+def test_a_bad_sample_is_rejected_and_its_old_volume_stays(folder):
     good, other = Painter(draw_values()), Painter(draw_values(1))
     folder.save([make_plan(good)])
     bad = Painter(draw_values(2), fail_at=3, error=TomogramError(
-        "a.tif", found="NaN", expected="numbers", action="mend it"))  # fmt: skip
+        "a.tif", found="NaN", expected="numbers", action="correct it"))  # fmt: skip
     folder.save([make_plan(bad, "f2"), make_plan(other, name="b")])
     volumes = folder.load()
     assert list(volumes) == ["b"]
@@ -272,14 +269,3 @@ def test_missing_volumes(tmp_path, folder):
 def test_the_wrong_kind_is_refused(folder):
     with pytest.raises(DatasetError, match="kind: image"):
         folder.save([make_plan(Painter(draw_values()), is_label=True)])
-
-
-def test_metadata_follows_ngff(folder):
-    models = pytest.importorskip("ome_zarr_models.v05")
-    folder.save([make_plan(Painter(draw_values()))])
-    path = folder.load()["a"].path
-    image = models.Image.from_zarr(zarr.open_group(path, mode="r"))
-    assert image.ome_attributes.multiscales[0].axes[0].unit == "micrometer"
-    ncm = json.loads((path / "zarr.json").read_bytes())["attributes"]["ncm"]
-    assert ncm["finished"]
-    assert ncm["voxel_size_um"] == list(SPACING)

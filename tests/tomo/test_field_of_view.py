@@ -39,14 +39,6 @@ def measure_overlap(found, truth):
     return (found & truth).sum() / (found | truth).sum()
 
 
-def test_reduces_to_extremes_of_cells():
-    volume = draw_material()[:, :195, :201]
-    low, high = reduce_cells(volume)
-    assert low.shape == high.shape == (12, 25, 26)
-    assert low[3, 4, 5] == volume[3, 32:40, 40:48].min()
-    assert high[3, 24, 25] == volume[3, 192:195, 200:201].max()
-
-
 @pytest.mark.parametrize("grey", [0, 120, 255])
 @pytest.mark.parametrize("noise", [0, 2])
 def test_finds_a_circle(grey, noise):

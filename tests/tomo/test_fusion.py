@@ -101,19 +101,24 @@ def fuse(folder, volume, network=None, *, params=PARAMS, edge=32, workers=2):
     return np.asarray(target.array), *(np.asarray(target.extras[name]) for name in names), plan
 
 
-@pytest.fixture
-def one_ball(tmp_path):
+@pytest.fixture(scope="module")
+def one_ball(tmp_path_factory):
     grey, depth = make_balls((63, 63, 63), [(31.5, 31.5, 31.5)], 14.3)
-    return store_volume(tmp_path / "volume", grey), depth
+    return store_volume(tmp_path_factory.mktemp("ball") / "volume", grey), depth
+
+
+@pytest.fixture(scope="module")
+def fused_ball(one_ball, tmp_path_factory):
+    return fuse(tmp_path_factory.mktemp("fused"), one_ball[0])
 
 
 def measure_radius_um(inside, voxel_um3=1.0):
     return (3 * inside.sum() * voxel_um3 / (4 * np.pi)) ** (1 / 3)
 
 
-def test_distance_is_above_zero_within_the_outline_and_rises_to_the_radius(tmp_path, one_ball):
-    volume, depth = one_ball
-    prob, dist, disagreement, plan = fuse(tmp_path, volume)
+def test_distance_is_above_zero_within_the_outline_and_rises_to_the_radius(one_ball, fused_ball):
+    depth = one_ball[1]
+    prob, dist, disagreement, plan = fused_ball
     assert plan.attributes["distance_step_um"] == 0.25
     assert abs(depth[dist > 0].min()) < 1.0
     assert measure_radius_um(dist > 0) == pytest.approx(14.3, abs=0.5)
@@ -124,8 +129,8 @@ def test_distance_is_above_zero_within_the_outline_and_rises_to_the_radius(tmp_p
     assert disagreement[depth < -2].max() == 0
 
 
-def test_symmetric_ball_gives_symmetric_maps(tmp_path, one_ball):
-    prob, dist, disagreement, _ = fuse(tmp_path, one_ball[0])
+def test_symmetric_ball_gives_symmetric_maps(fused_ball):
+    prob, dist, disagreement, _ = fused_ball
     for one in (prob, dist, disagreement):
         for axis in range(3):
             np.testing.assert_array_equal(one, np.flip(one, axis))
@@ -135,7 +140,7 @@ def test_symmetric_ball_gives_symmetric_maps(tmp_path, one_ball):
 @pytest.mark.parametrize("diameter_um", [14.0, 40.0])
 def test_same_maps_whatever_slabs_tiles_blocks_and_workers(tmp_path, diameter_um):
     rng = np.random.default_rng(3)
-    grey, _ = make_balls((64, 72, 150), rng.uniform(10, 60, (6, 3)) * [1, 1, 2.3], 11.0)
+    grey, _ = make_balls((48, 56, 104), rng.uniform(10, 44, (5, 3)) * [1, 1.1, 2.1], 11.0)
     volume = store_volume(tmp_path / "volume", grey, levels=2)
     wanted = {"particle_diameter_um": diameter_um, "max_upsampling": 1.0}
     whole = PARAMS.model_copy(update={**wanted, "slab_vx": 160, "tile_px": 1024})
@@ -182,8 +187,9 @@ def test_nothing_is_found_outside_the_field_of_view(tmp_path):
     assert measure_radius_um(dist > 0) == pytest.approx(11.0, abs=0.5)
 
 
-def test_killed_run_goes_on_and_ends_the_same(tmp_path, one_ball):
-    volume, _ = one_ball
+def test_killed_run_goes_on_and_ends_the_same(tmp_path):
+    grey, _ = make_balls((40, 63, 63), [(20, 31.5, 31.5)], 14.3)
+    volume = store_volume(tmp_path / "volume", grey)
     whole = fuse(tmp_path / "whole", volume, PerfectNetwork(calls=tmp_path / "whole.txt"))
     total = len((tmp_path / "whole.txt").read_text().splitlines())
     compute = TomoComputeParams(workers=1, block_edge_vx=32)

@@ -1,17 +1,26 @@
-"""Copying a tomogram: values, checks, and what is noted beside."""
+"""Copying a tomogram: values, checks, what is stored beside; the table of a run."""
 
 import pickle
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import zarr
+from instance_cases import store_volume
 
+from ncm_kedro.contracts.tomo import TomogramTable
 from ncm_kedro.errors import TomogramError
 from ncm_kedro.params.tomo_segment import TomoComputeParams, TomoVolumeParams
 from ncm_kedro.tomo.volumes.ingest import choose_stored_type, plan_tomogram
 from ncm_kedro.tomo.volumes.pyramid import GuardedArray, guard_array
-from ncm_kedro.tomo.volumes.volume import VolumeTarget
+from ncm_kedro.tomo.volumes.volume import (
+    Volumes,
+    VolumeTarget,
+    list_samples,
+    tabulate_tomograms,
+)
 
 
 @dataclass
@@ -143,3 +152,37 @@ def test_guarded_arrays_survive_pickling_and_writing(tmp_path):
     assert again[:].sum() == np.asarray(array).sum() == 3 * 32
     with pytest.raises(IndexError):
         again[9]
+
+
+NOTHING = pd.DataFrame(columns=["file", "reason"], dtype="str")
+
+
+def store_sample(name: str, tmp_path):
+    attributes = {
+        "grey_percentiles": {"1": 10, "50": 90, "99.8": 200}, "field_of_view_fraction": 0.8,
+        "cycles": 10,
+    }  # fmt: skip
+    values = np.zeros((4, 5, 6), np.uint8)
+    return store_volume(tmp_path / name, values, attributes=attributes, voxel_um=(0.1, 0.2, 0.3))
+
+
+def test_stale_volumes_are_no_samples_of_the_run(tmp_path):
+    volumes = Volumes(
+        {name: store_sample(name, tmp_path) for name in ("new", "stale")}, {"broken": "holds NaN"}
+    )
+    raw = {name: SimpleNamespace(source=f"/raw/{name}.tif") for name in ("new", "broken")}
+    rejected = pd.DataFrame({"file": ["flat.tif"], "reason": ["one section"]}, dtype="str")
+    table = tabulate_tomograms(raw, volumes, rejected)
+    TomogramTable.validate(table)
+    assert table["sample"].tolist() == ["broken", "flat.tif", "new"]
+    assert list_samples(table) == ["new"]
+    row = table.set_index("sample").loc["new"]
+    assert (row["size_z_vx"], row["size_x_vx"], row["voxel_x_um"]) == (4, 6, 0.3)
+    assert (row["grey_low"], row["grey_median"], row["grey_high"]) == (10, 90, 200)
+    assert table.set_index("sample").loc["broken", "rejected_reason"] == "holds NaN"
+
+
+def test_a_run_without_samples_says_so():
+    raw = {"broken": SimpleNamespace(source="/raw/broken.tif")}
+    with pytest.raises(TomogramError, match="no usable sample among 1"):
+        tabulate_tomograms(raw, Volumes({}, {"broken": "holds NaN"}), NOTHING)

@@ -1,22 +1,23 @@
-"""Folders of networks: round trip, export, and what is said of broken ones."""
-
-from __future__ import annotations
+"""Folders of networks and the detector: export, damage, sizes, threads, identity, reach."""
 
 import json
+import pickle
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import h5py
 import numpy as np
 import pytest
 from detector_cases import write_network
 
-from ncm_kedro.errors import ModelError
+from ncm_kedro.errors import ModelError, SettingsError
 from ncm_kedro.params.tomo_train import NetworkParams
 from ncm_kedro.tomo.detector.detector import STARTER_FOLDER, load_detector
 from ncm_kedro.tomo.detector.files import find_weights, read_shape, read_thresholds, read_weights
 from ncm_kedro.tomo.detector.network import export_network, load_network, predict_network
+from ncm_kedro.tomo.detector.runtimes import resolve_precision, resolve_runtime
 
 SHAPES = [
     NetworkParams(n_rays=8, unet_depth=1, filters=4, features=8),
@@ -102,40 +103,38 @@ def test_other_number_of_rays(copy):
         load_detector(copy)
 
 
-def test_damaged_and_missing_files(copy, tmp_path):
-    with pytest.raises(ModelError, match="no such folder"):
-        load_detector(tmp_path / "nowhere")
-    weights = find_weights(copy)
-    content = weights.read_bytes()
-    weights.write_bytes(content[: len(content) // 2])
-    with pytest.raises(ModelError, match="cannot be read as weights"):
-        load_detector(copy)
-    weights.unlink()
-    with pytest.raises(ModelError, match="no weights"):
-        load_detector(copy)
-    weights.write_bytes(content)
-    with h5py.File(weights, "r+") as file:
-        file["prob"][next(iter(file["prob"]))]
+def cut_weights(folder):
+    weights = find_weights(folder)
+    weights.write_bytes(weights.read_bytes()[: weights.stat().st_size // 2])
+
+
+def spoil_weights(folder):
+    with h5py.File(find_weights(folder), "r+") as file:
+        kernels = []
+        file["features"].visititems(lambda _, item: kernels.append(item))
+        next(k for k in kernels if getattr(k, "ndim", 0) == 4)[0, 0, 0, 0] = np.nan
+
+
+def drop_layer(folder):
+    with h5py.File(find_weights(folder), "r+") as file:
         del file["middle_2"]
-    with pytest.raises(ModelError, match=r"middle_2"):
-        load_detector(copy)
-    (copy / "config.json").write_text("{")
-    with pytest.raises(ModelError, match="cannot be read"):
-        load_detector(copy)
-    (copy / "config.json").unlink()
-    with pytest.raises(ModelError, match="no config"):
-        load_detector(copy)
 
 
-def test_weights_that_are_not_finite(copy):
-    with h5py.File(find_weights(copy), "r+") as file:
-
-        def spoil(name, item):
-            if isinstance(item, h5py.Dataset) and name.startswith("features") and item.ndim == 4:
-                item[0, 0, 0, 0] = np.nan
-
-        file.visititems(spoil)
-    with pytest.raises(ModelError, match="features that are not finite"):
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (cut_weights, "cannot be read as weights"),
+        (spoil_weights, "features that are not finite"),
+        (drop_layer, "middle_2"),
+        (lambda f: find_weights(f).unlink(), "no weights"),
+        (lambda f: (f / "config.json").write_text("{"), "cannot be read"),
+        (lambda f: (f / "config.json").unlink(), "no config"),
+        (shutil.rmtree, "no such folder"),
+    ],
+)
+def test_damaged_and_missing_files(copy, damage, message):
+    damage(copy)
+    with pytest.raises(ModelError, match=message):
         load_detector(copy)
 
 
@@ -143,9 +142,73 @@ def test_inference_does_without_tensorflow():
     code = (
         "import sys, numpy as np\n"
         "from ncm_kedro.tomo.detector.detector import load_detector\n"
-        "import ncm_kedro.tomo.sections.sections\n"
+        "import ncm_kedro.tomo.detector.sections\n"
         "load_detector(threads=1).predict(np.zeros((1, 32, 32), np.float32))\n"
         "sys.exit('tensorflow' in sys.modules)\n"
     )
     assert STARTER_FOLDER.is_dir()
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.fixture
+def detector(folder):
+    return load_detector(folder, runtime="openvino", precision="f32", threads=1)
+
+
+@pytest.mark.parametrize("shape", [(1, 64, 64), (3, 33, 50), (1, 1, 7), (2, 5, 130)])
+def test_any_size(detector, shape):
+    found = detector.predict(np.random.default_rng(0).random(shape, dtype=np.float32))
+    half = (shape[0], -(-shape[1] // 2), -(-shape[2] // 2))
+    assert found.prob_nyx.shape == half
+    assert found.dist_nkyx.shape == (half[0], 8, *half[1:])
+
+
+def test_batches_do_not_change_the_result(detector):
+    stack = np.random.default_rng(0).random((5, 600, 600), dtype=np.float32)
+    whole = detector.predict(stack)
+    single = detector.predict(stack[3:4])
+    np.testing.assert_allclose(whole.prob_nyx[3:4], single.prob_nyx, atol=1e-6)
+
+
+def test_pickles_and_keeps_its_identity(detector):
+    sections = np.random.default_rng(0).random((1, 40, 40), dtype=np.float32)
+    expected = detector.predict(sections)
+    copy = pickle.loads(pickle.dumps(detector))  # noqa: S301
+    np.testing.assert_array_equal(copy.predict(sections).prob_nyx, expected.prob_nyx)
+    assert copy.fingerprint == detector.fingerprint
+
+
+def test_identity_changes_with_the_weights(folder, tmp_path):
+    write_network(tmp_path / "other", seed=1)
+    assert load_detector(tmp_path / "other").fingerprint != load_detector(folder).fingerprint
+
+
+def test_threads_share_it(detector):
+    stacks = [np.random.default_rng(n).random((1, 64, 64), dtype=np.float32) for n in range(16)]
+    expected = [detector.predict(stack).prob_nyx for stack in stacks]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda stack: detector.predict(stack).prob_nyx, stacks))
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_reach_is_what_a_prediction_depends_on(detector):
+    reach, size = 0, 128
+    flat = np.random.default_rng(0).random((1, size, size), dtype=np.float32)
+    before = detector.predict(flat).dist_nkyx
+    for y in range(60, 68):
+        touched = flat.copy()
+        touched[0, y, y] += 100
+        changed = np.argwhere((detector.predict(touched).dist_nkyx != before).any((0, 1)))
+        reach = max(reach, int(np.abs(changed * 2 - y).max()))
+    assert reach <= detector.receptive_px
+    assert detector.receptive_px - reach <= 4
+
+
+def test_what_is_refused(detector):
+    for wrong in (np.zeros((4, 4), np.float32), np.zeros((0, 4, 4), np.float32)):
+        with pytest.raises(SettingsError, match="expected sections"):
+            detector.predict(wrong)
+    with pytest.raises(SettingsError, match="bfloat16"):
+        resolve_precision("bf16", "onnxruntime")
+    assert resolve_runtime("auto") in {"openvino", "onnxruntime", "torch"}

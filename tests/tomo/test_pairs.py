@@ -10,8 +10,7 @@ import tifffile
 from skimage.draw import disk
 
 from ncm_kedro.errors import FrameError
-from ncm_kedro.tomo.training.pairs import find_pairs, load_pair
-from ncm_kedro.tomo.training.pairs_via import draw_regions, read_via
+from ncm_kedro.tomo.training.pairs import draw_regions, find_pairs, load_pair, read_via
 
 
 def make_pair(size=60):
@@ -44,35 +43,36 @@ def test_folders_and_binary_masks(tmp_path):
     assert load_pair(pair).labels_yx.max() == 2
 
 
-def test_image_without_mask_is_named(tmp_path):
-    (tmp_path / "images").mkdir()
-    tifffile.imwrite(tmp_path / "images" / "lonely.tif", make_pair()[0])
-    with pytest.raises(FrameError, match="lonely"):
-        find_pairs(tmp_path)
+def write_pair(folder, labels=None):
+    image, known = make_pair()
+    tifffile.imwrite(folder / "one.tif", image)
+    tifffile.imwrite(folder / "one_labels.tif", known if labels is None else labels)
 
 
-def test_empty_missing_and_mismatched(tmp_path):
-    with pytest.raises(FrameError, match="no image with outlines"):
-        find_pairs(tmp_path)
-    with pytest.raises(FrameError, match="no such folder"):
-        find_pairs(tmp_path / "nowhere")
-    image, labels = make_pair()
-    tifffile.imwrite(tmp_path / "one.tif", image)
-    tifffile.imwrite(tmp_path / "one_labels.tif", labels[:-5])
-    with pytest.raises(FrameError, match="55 x 60"):
-        load_pair(find_pairs(tmp_path)[0])
-    tifffile.imwrite(tmp_path / "one_labels.tif", labels * 0)
-    with pytest.raises(FrameError, match="no particle"):
-        load_pair(find_pairs(tmp_path)[0])
-    (tmp_path / "one_labels.tif").write_bytes(b"II*\0")
-    with pytest.raises(FrameError, match="cannot be read"):
+def write_lonely(folder):
+    (folder / "images").mkdir()
+    tifffile.imwrite(folder / "images" / "lonely.tif", make_pair()[0])
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (write_lonely, "lonely"),
+        (lambda f: None, "no image with outlines"),
+        (lambda f: f.rmdir(), "no such folder"),
+        (lambda f: write_pair(f, make_pair()[1][:-5]), "55 x 60"),
+        (lambda f: write_pair(f, make_pair()[1] * 0), "no particle"),
+        (lambda f: (write_pair(f), (f / "one_labels.tif").write_bytes(b"II*\0")), "cannot be read"),
+    ],
+)
+def test_unusable_pairs_are_named(tmp_path, write, message):
+    write(tmp_path)
+    with pytest.raises(FrameError, match=message):
         load_pair(find_pairs(tmp_path)[0])
 
 
 def test_particles_are_brought_to_the_wanted_size(tmp_path):
-    image, labels = make_pair()
-    tifffile.imwrite(tmp_path / "one.tif", image)
-    tifffile.imwrite(tmp_path / "one_labels.tif", labels)
+    write_pair(tmp_path)
     section = load_pair(find_pairs(tmp_path)[0], particle_px=44)
     areas = np.bincount(section.labels_yx.ravel())[1:]
     assert np.median(2 * np.sqrt(areas / np.pi)) == pytest.approx(44, rel=0.03)

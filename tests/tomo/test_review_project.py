@@ -1,6 +1,4 @@
-"""The project opens in napari, and what is saved there comes back."""
-
-from __future__ import annotations
+"""Suspect particles are ranked; the project opens in napari, and what is saved there comes back."""
 
 import importlib.util
 import json
@@ -12,11 +10,13 @@ import pandas as pd
 import pytest
 import zarr
 
+from ncm_kedro.errors import TableError
 from ncm_kedro.params.tomo_segment import TomoComputeParams, TomoReviewParams
 from ncm_kedro.tomo.review.edits import apply_edits, open_edited
-from ncm_kedro.tomo.review.review import plan_review, write_review
+from ncm_kedro.tomo.review.review import plan_review, rank_suspects, write_review
 from ncm_kedro.tomo.volumes.volume import Volume
 
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 VOXEL_UM = (0.2, 0.1, 0.1)
 SHAPE = (30, 70, 80)
 
@@ -93,7 +93,6 @@ def test_project_holds_list_paths_and_readme(project):
     assert not list(project.glob(".*"))
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 def test_layers_lie_on_each_other_in_um(script, project, viewer):
     region = script.find_region(script.read_project(project), None, None)
     labels = script.add_layers(viewer, project, region)
@@ -111,7 +110,6 @@ def test_layers_lie_on_each_other_in_um(script, project, viewer):
         assert labels[tuple(np.rint(place).astype(int))] == number
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 def test_painted_and_saved_edits_come_back(script, project, viewer, volumes):
     whole = script.find_region(script.read_project(project), None, None)
     script.add_layers(viewer, project, whole)
@@ -128,7 +126,6 @@ def test_painted_and_saved_edits_come_back(script, project, viewer, volumes):
     np.testing.assert_array_equal(volumes[2].array[:], before)
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 def test_a_box_round_a_particle_changes_nothing_else(script, project, viewer, volumes):
     region = script.find_region(script.read_project(project), None, 1)
     labels = script.add_layers(viewer, project, region)
@@ -145,7 +142,6 @@ def test_a_box_round_a_particle_changes_nothing_else(script, project, viewer, vo
     np.testing.assert_array_equal(again, labels)
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 def test_keys_save_and_go_to_the_next(script, project, viewer):
     region = script.find_region(script.read_project(project), None, None)
     script.add_layers(viewer, project, region)
@@ -183,3 +179,61 @@ def test_writing_again_keeps_edits(script, project, volumes):
     write_review(plan_review(*volumes, particles, TomoReviewParams()), project)
     assert (project / "edited_labels.zarr").is_dir()
     assert script.read_suspects(project) == []
+
+
+LIMITS = TomoReviewParams(min_probability=0.4)
+
+
+def make_particles(**columns):
+    count = max(len(values) for values in columns.values())
+    sound = {
+        "particle_id": list(range(1, count + 1)), "z_um": [1.0] * count, "y_um": [2.0] * count,
+        "x_um": [3.0] * count, "equivalent_diameter_um": [5.0] * count,
+        "touches_border": [False] * count, "probability": [0.8] * count,
+        "disagreement": [0.05] * count,
+    }  # fmt: skip
+    return pd.DataFrame({**sound, **columns})
+
+
+def test_sound_particles_are_not_listed():
+    assert rank_suspects(make_particles(probability=[0.8] * 4), LIMITS).empty
+
+
+def test_order_is_by_disagreement():
+    ranked = rank_suspects(make_particles(disagreement=[0.4, 0.1, 0.9, 0.5]), LIMITS)
+    assert ranked["particle_id"].tolist() == [3, 4, 1]
+    assert ranked["rank"].tolist() == [1, 2, 3]
+    assert ranked["doubt"].tolist() == pytest.approx([3.0, 5 / 3, 4 / 3])
+    assert set(ranked["reasons"]) == {"the directions disagree"}
+
+
+def test_further_reasons_raise_the_rank():
+    table = make_particles(disagreement=[0.35, 0.32], probability=[0.8, 0.2])
+    ranked = rank_suspects(table, LIMITS)
+    assert ranked["particle_id"].tolist() == [2, 1]
+    assert ranked["reasons"].iloc[0] == "the directions disagree; low probability"
+
+
+def test_every_reason_is_named():
+    ranked = rank_suspects(
+        make_particles(
+            probability=[0.2, 0.8, 0.8, 0.8, 0.8, 0.8],
+            equivalent_diameter_um=[5.0, 20.0, 1.0, 5.0, 1.0, 5.0],
+            neck_uncertainty=[0.0, 0.0, 0.0, 0.9, 0.0, 0.0],
+            touches_border=[False, False, False, False, True, False],
+        ),
+        LIMITS,
+    ).set_index("particle_id")["reasons"]
+    assert ranked.to_dict() == {
+        1: "low probability",
+        2: "much larger than the others",
+        3: "much smaller than the others",
+        4: "joined or parted at a suspect neck",
+    }
+
+
+def test_list_is_cut_and_a_missing_column_is_named():
+    many = make_particles(disagreement=[0.9] * 20)
+    assert len(rank_suspects(many, TomoReviewParams(max_listed=7))) == 7
+    with pytest.raises(TableError, match="disagreement"):
+        rank_suspects(many.drop(columns="disagreement"), LIMITS)

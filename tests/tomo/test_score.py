@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from instance_cases import draw_balls
 
-from ncm_kedro.tomo.scoring.score import count_overlaps, join_overlaps, match_labels, score_labels
+from ncm_kedro.tomo.scoring.score import score_labels
 from ncm_kedro.tomo.scoring.surfaces import measure_outline_distances
 
 UM = (0.5, 0.5, 0.5)
@@ -85,15 +85,6 @@ def test_nothing_to_find():
     assert scores.n_true == scores.n_predicted == 0
     assert np.isnan(scores.ap_50)
     assert score_labels(squares(), np.zeros_like(squares()), voxel_size_um=(1, 1)).ap_50 == 0
-
-
-def test_overlaps_add_up_over_parts():
-    true, found = squares(), squares(3)
-    parts = [count_overlaps(true[rows], found[rows]) for rows in (slice(0, 17), slice(17, 40))]
-    whole, joined = count_overlaps(true, found), join_overlaps(parts)
-    for name in ("true", "predicted", "voxels"):
-        np.testing.assert_array_equal(getattr(joined, name), getattr(whole, name))
-    assert len(match_labels(joined, 0.5).true) == 4
 
 
 def test_outline_distances_are_in_um_along_each_axis():

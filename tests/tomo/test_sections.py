@@ -1,8 +1,4 @@
-"""Single sections: turning, voting, choosing the scale, and the starter model on plain discs."""
-
-from __future__ import annotations
-
-from types import SimpleNamespace
+"""Single sections: rotations, voting, choosing the scale, outlines drawn to the grey edge."""
 
 import cv2
 import numpy as np
@@ -13,15 +9,17 @@ from stardist.matching import matching
 
 from ncm_kedro.errors import SettingsError
 from ncm_kedro.params.tomo_segment import SectionSegmentParams
-from ncm_kedro.tomo.detector.detector import SectionPrediction, load_detector
-from ncm_kedro.tomo.sections.candidates import (
+from ncm_kedro.tomo.detector.candidates import (
     Candidates,
+    count_votes,
     predict_candidates,
     predict_with_tta,
     suppress_overlaps,
+    tidy_labels,
+    vote_outlines,
 )
-from ncm_kedro.tomo.sections.outlines import count_votes, tidy_labels, vote_outlines
-from ncm_kedro.tomo.sections.sections import estimate_particle_px, segment_section
+from ncm_kedro.tomo.detector.detector import SectionPrediction, load_detector
+from ncm_kedro.tomo.detector.sections import refine_outlines, segment_section
 from ncm_kedro.tomo.training.crops import compute_targets
 
 
@@ -89,11 +87,6 @@ def test_votes_are_weighted():
     assert share[15, 28] == 0
 
 
-def test_size_of_a_candidate():
-    discs = Candidates(np.zeros((1, 2), np.float32), np.full((1, 64), 9.0), np.ones(1))
-    assert discs.diameters_px[0] == pytest.approx(18, rel=0.003)
-
-
 def test_labels_are_in_one_piece_without_holes():
     labels = np.zeros((30, 30), np.int32)
     labels[disk((15, 12), 9)] = 2
@@ -137,19 +130,6 @@ def test_nothing_to_find(starter):
     assert len(found.prob_n) <= 1
 
 
-def test_estimate_falls_back_to_the_detectors_own_size():
-    empty = SimpleNamespace(
-        **{
-            "particle_px": 48.0, "prob_threshold": 0.5, "nms_threshold": 0.3, "grid": 2,
-            "predict": lambda s: SectionPrediction(
-                np.zeros((1, -(-s.shape[1] // 2), -(-s.shape[2] // 2)), np.float32),
-                np.zeros((1, 32, -(-s.shape[1] // 2), -(-s.shape[2] // 2)), np.float32),
-            ),
-        }
-    )  # fmt: skip
-    assert estimate_particle_px(np.zeros((64, 64), np.float32), empty) == 48
-
-
 @pytest.mark.parametrize(
     ("image", "message"),
     [
@@ -162,3 +142,52 @@ def test_estimate_falls_back_to_the_detectors_own_size():
 def test_what_is_refused(starter, image, message):
     with pytest.raises(SettingsError, match=message):
         segment_section(image, starter)
+
+
+HOW = {"band": 0.06, "smoothing_px": 0.9, "least_contrast": 2.0}
+
+
+def iou(one, other):
+    return (one & other).sum() / (one | other).sum()
+
+
+def make_square(noise=0.05, contrast=1.0):
+    truth = np.zeros((80, 80), bool)
+    truth[polygon([20, 20, 58, 58], [20, 58, 58, 20])] = True
+    rng = np.random.default_rng(0)
+    grey = cv2.GaussianBlur(truth.astype(np.float32) * contrast, (0, 0), 1)
+    guess = np.zeros(truth.shape, np.int32)
+    guess[disk((39, 39), 21.5)] = 1
+    return truth, guess, (grey + rng.normal(0, noise, grey.shape)).astype(np.float32)
+
+
+def test_rounded_corners_are_won_back():
+    truth, guess, grey = make_square()
+    refined = refine_outlines(guess, grey, **HOW)
+    assert iou(refined == 1, truth) > iou(guess == 1, truth) + 0.03
+
+
+def test_no_edge_no_change():
+    _, guess, grey = make_square(contrast=0.0)
+    np.testing.assert_array_equal(refine_outlines(guess, grey, **HOW), guess)
+
+
+def test_voids_and_cracks_stay_inside():
+    truth, _, grey = make_square()
+    guess = truth.astype(np.int32)
+    grey[34:44, 34:44] = 0
+    grey[39:41, 20:40] = 0
+    refined = refine_outlines(guess, grey, **HOW)
+    assert refined[39, 39] == 1
+    assert iou(refined == 1, truth) > 0.95
+
+
+@pytest.mark.parametrize("gap", [0, 4])
+def test_neighbours_keep_their_side(gap):
+    labels = np.zeros((60, 100), np.int32)
+    labels[disk((30, 28), 18)] = 1
+    labels[disk((30, 64 + gap), 18)] = 2
+    grey = cv2.GaussianBlur((labels > 0).astype(np.float32), (0, 0), 1)
+    refined = refine_outlines(labels, grey, **HOW)
+    for number in (1, 2):
+        assert iou(refined == number, labels == number) > 0.95

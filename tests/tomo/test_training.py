@@ -15,9 +15,8 @@ from ncm_kedro.params.tomo_phantoms import TomoSectionParams
 from ncm_kedro.params.tomo_train import NetworkParams, SectionAugmentParams, TomoTrainParams
 from ncm_kedro.tomo.detector.detector import STARTER_FOLDER, load_detector
 from ncm_kedro.tomo.training.crops import CropSource
-from ncm_kedro.tomo.training.fit import fit_network
+from ncm_kedro.tomo.training.fit import fit_network, read_state
 from ncm_kedro.tomo.training.sections import InMemorySections, LabelledSection
-from ncm_kedro.tomo.training.steps import compute_learning_rate, read_state
 from ncm_kedro.tomo.training.training import starter_recipe, train_detector
 from ncm_kedro.tomo.volumes.volume import measure_grey_range, normalise_sections
 
@@ -104,14 +103,6 @@ def test_state_of_other_settings_is_not_taken_up(tmp_path):
     (tmp_path / "state.npz").write_bytes(b"PK half a file")
     with pytest.raises(ModelError, match="starts over"):
         read_state(tmp_path / "state.npz")
-
-
-def test_learning_rate_rises_then_falls():
-    rates = [compute_learning_rate(SMALL, step) for step in range(SMALL.steps)]
-    assert np.argmax(rates) == SMALL.warmup_steps - 1
-    assert rates[0] == pytest.approx(SMALL.learning_rate / SMALL.warmup_steps)
-    assert rates[-1] == pytest.approx(SMALL.final_learning_rate, rel=1)
-    assert (np.diff(rates[SMALL.warmup_steps :]) < 0).all()
 
 
 def test_pairs_and_phantoms_to_a_folder_that_segments(tmp_path):

@@ -1,15 +1,21 @@
-"""Crops: reproducible, varied, and image and labels stay together."""
-
-from __future__ import annotations
+"""Crops: reproducible, varied, image and labels together; targets against StarDist's own code."""
 
 import numpy as np
 import pytest
 from skimage.draw import disk
+from stardist.geometry import star_dist
+from stardist.utils import edt_prob
 
 from ncm_kedro.errors import ModelError
 from ncm_kedro.params.tomo_phantoms import TomoSectionParams
 from ncm_kedro.params.tomo_train import NetworkParams, SectionAugmentParams, TomoTrainParams
-from ncm_kedro.tomo.training.crops import CropSource, draw_batch, draw_crop, resize_section
+from ncm_kedro.tomo.training.crops import (
+    CropSource,
+    compute_targets,
+    draw_batch,
+    draw_crop,
+    resize_section,
+)
 from ncm_kedro.tomo.training.sections import (
     InMemorySections,
     LabelledSection,
@@ -101,3 +107,28 @@ def test_phantom_sections_are_kept_and_guarded(tmp_path):
     np.testing.assert_array_equal(again.load(0).image_yx, first.image_yx)
     with pytest.raises(ModelError, match="other settings"):
         PhantomSections(tmp_path / "s", 3, 64, 10, params).render(workers=1)
+
+
+@pytest.mark.parametrize(("n_rays", "grid"), [(32, 2), (8, 1), (16, 4)])
+def test_equals_stardist(n_rays, grid):
+    labels = make_section(3).labels_yx
+    targets = compute_targets(labels, n_rays, grid)
+    expected = star_dist(labels.astype(np.uint16), n_rays, grid=(grid, grid))
+    np.testing.assert_allclose(targets.dist_yxk, expected, atol=1e-3)
+    np.testing.assert_allclose(targets.prob_yx, edt_prob(labels)[::grid, ::grid], atol=1e-6)
+
+
+def test_disc_has_equal_rays_at_its_centre():
+    labels = np.zeros((101, 101), np.int32)
+    labels[disk((50, 50), 30.5)] = 1
+    targets = compute_targets(labels, 32, 1)
+    np.testing.assert_allclose(targets.dist_yxk[50, 50], 30.5, atol=0.8)
+    assert targets.prob_yx[50, 50] == 1
+    assert targets.prob_yx[50, 90] == 0
+    assert not targets.dist_yxk[labels == 0].any()
+
+
+def test_rays_end_at_the_image_edge():
+    targets = compute_targets(np.ones((20, 30), np.int32), 4, 1)
+    right, down, left, up = targets.dist_yxk[10, 10]
+    assert (right, down, left, up) == pytest.approx((19.5, 9.5, 10.5, 10.5))

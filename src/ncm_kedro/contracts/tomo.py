@@ -17,7 +17,7 @@ CHANGE_KINDS = ("deleted", "added", "merged", "split", "reshaped", "renumbered",
 
 
 class TomogramTable(pa.DataFrameModel):
-    """A row per sample that was found, also of those that were set aside."""
+    """A row per sample that was found, also of those that were rejected."""
 
     sample: Series[str] = pa.Field(unique=True)
     file: Series[str]

@@ -31,15 +31,15 @@ class SectionShapeParams(FrozenParams):
     touching: Range = (0.0, 1.0)
     """Share of the particles that are placed against another one (no unit)."""
     overlap: Range = (0.0, 0.1)
-    """How far touching particles are pressed into each other, as a share of the sum of radii."""
+    """How far touching particles are pressed into each other, as a fraction of the sum of radii."""
     elongation: Range = (1.0, 1.65)
     """Longest over shortest axis (no unit)."""
     irregularity: Range = (0.0, 0.16)
-    """Standard deviation of the smooth radial waves, as a share of the radius (no unit)."""
+    """Standard deviation of the smooth radial waves, as a fraction of the radius (no unit)."""
     roughness: Range = (0.0, 0.035)
-    """Standard deviation of the fine radial waves, as a share of the radius (no unit)."""
+    """Standard deviation of the fine radial waves, as a fraction of the radius (no unit)."""
     jaggedness: Range = (0.0, 0.05)
-    """Standard deviation of the raggedness of edges in the image, as a share of the radius; the
+    """Standard deviation of the raggedness of edges in the image, as a fraction of the radius; the
     label follows the mean edge (no unit)."""
     facets: Share = 0.3
     """Share of the particles with flattened or cut-off sides."""
@@ -72,7 +72,7 @@ class SectionImagingParams(FrozenParams):
     blur_px: Range = (0.4, 2.2)
     """Standard deviation of the point spread (px)."""
     contrast: Range = (0.15, 0.75)
-    """Particle minus matrix as a share of the grey range 0-255 (no unit)."""
+    """Particle minus matrix as a fraction of the grey range 0-255 (no unit)."""
     white_noise: Range = (0.0, 0.22)
     """Standard deviation of uncorrelated noise (no unit)."""
     total_noise: float = Field(default=0.27, ge=0)
@@ -121,9 +121,9 @@ class TomoSampleParams(FrozenParams):
     """One sample of the phantom set."""
 
     cycles: int = Field(default=10, ge=0)
-    """Charge cycles that the sample is said to have seen."""
+    """Charge cycles of the sample, as recorded."""
     c_rate: float = Field(default=5.0, gt=0)
-    """Charge rate that the sample is said to have seen (1/h)."""
+    """Charge rate of the sample, as recorded (1/h)."""
     damage_level: float = Field(default=0.08, gt=0, lt=0.5)
     """Damage of an average particle: crack and void volume over filled volume (no unit)."""
     asynchrony: float = Field(default=1.0, ge=0)
@@ -165,13 +165,13 @@ class PackingParams(FrozenParams):
     packing_fraction: float = Field(default=0.42, gt=0, lt=0.58)
     """Share of the electrode's volume that particles are to fill (no unit)."""
     max_overlap: float = Field(default=0.05, ge=0, le=0.2)
-    """How far touching particles are pressed into each other, as a share of their reach."""
+    """How far touching particles are pressed into each other, as a fraction of their reach."""
     elongation: Range = (1.0, 1.5)
     """Longest over shortest axis (no unit)."""
     irregularity: float = Field(default=0.065, ge=0, le=0.2)
-    """Standard deviation of the smooth radial waves, as a share of the radius (no unit)."""
+    """Standard deviation of the smooth radial waves, as a fraction of the radius (no unit)."""
     roughness: float = Field(default=0.022, ge=0, le=0.05)
-    """Standard deviation of the fine radial waves, as a share of the radius (no unit)."""
+    """Standard deviation of the fine radial waves, as a fraction of the radius (no unit)."""
     collector_fraction: float = Field(default=0.1, ge=0, lt=0.4)
     """Share of the height, at low z, that the current collector takes (no unit)."""
     separator_fraction: float = Field(default=0.1, ge=0, lt=0.4)
@@ -202,7 +202,7 @@ class VolumeImagingParams(FrozenParams):
     shading: float = Field(default=0.12, ge=0, le=1)
     """Amplitude of uneven brightness (no unit)."""
     field_of_view: float = Field(default=0.54, gt=0.2, le=2)
-    """Radius of the round field of view as a share of the longer of width and height; above
+    """Radius of the round field of view as a fraction of the longer of width and height; above
     0.71 it cuts nothing."""
 
 

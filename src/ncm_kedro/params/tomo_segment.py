@@ -77,7 +77,7 @@ class TomoFusionParams(FrozenParams):
     no distance outside particles."""
 
     slab_vx: int = Field(default=64, ge=32, le=512, multiple_of=32)
-    """Thickness of a slab of sections, and edge of a chunk on disk, on the working grid (voxels);
+    """Thickness of a slab of sections, and edge of a chunk on disk, on the detection grid (voxels);
     memory and the work that a kill can lose grow with it."""
 
     tile_px: int = Field(default=1024, ge=64, le=8192, multiple_of=16)
@@ -90,23 +90,23 @@ class TomoFusionParams(FrozenParams):
 class RefineParams(FrozenParams):
     """How the outline of each particle is fitted to the grey values.
 
-    Every length acts as at least what it says in voxels too, so that coarse volumes are refined.
+    Every length is at least its value in voxels, so that coarse volumes are refined too.
     """
 
     enabled: bool = True
-    """False keeps the outlines of the flooding; then no cracks are marked."""
+    """False keeps the watershed outlines; then no cracks are marked."""
     smoothing_vx: float = Field(default=0.7, ge=0, le=5)
     """Standard deviation of the Gaussian that calms the grey values (voxels; 0: none)."""
     trim_um: float = Field(default=0.25, ge=0, le=20)
-    """Depth below the flooded outline down to which dark voxels may be cut off (um)."""
+    """Depth below the watershed outline down to which dark voxels may be cut off (um)."""
     trim_vx: float = Field(default=3.0, ge=0, le=50)
     """The same depth in voxels; the larger of the two counts."""
     grow_um: float = Field(default=0.15, ge=0, le=20)
-    """Distance beyond the flooded outline up to which bright voxels may be taken in (um)."""
+    """Distance beyond the watershed outline up to which bright voxels may be taken in (um)."""
     grow_vx: float = Field(default=2.0, ge=0, le=50)
     """The same distance in voxels; the larger of the two counts."""
     closing_um: float = Field(default=0.4, ge=0, le=20)
-    """Radius of the closing: cracks that open to the outside keep their mouth within the flooded
+    """Radius of the closing: cracks that open to the outside keep their mouth within the watershed
     outline if they are less than twice this wide (um)."""
     closing_vx: float = Field(default=4.0, ge=0, le=50)
     """The same radius in voxels; the larger of the two counts."""
@@ -115,26 +115,26 @@ class RefineParams(FrozenParams):
     gap_vx: int = Field(default=2, ge=0, le=20)
     """Blurred voxels beside the outline that do not count as a particle's surrounding (voxels)."""
     shell_vx: int = Field(default=3, ge=1, le=20)
-    """Thickness of the surrounding, beyond the gap, that a particle is told from (voxels)."""
+    """Thickness of the surrounding, beyond the gap, that a particle is compared with (voxels)."""
     min_crack_vx: int = Field(default=8, ge=1)
     """Smallest connected void or crack that is marked (voxels)."""
     max_cutout_vx: int = Field(default=40_000_000, ge=4096)
-    """Particles whose bounding box holds more voxels keep their flooded outline (voxels)."""
+    """Particles whose bounding box holds more voxels keep their watershed outline (voxels)."""
 
 
 class TomoInstanceParams(FrozenParams):
-    """How particles are told apart, outlined and sifted."""
+    """How particles are separated, outlined and filtered."""
 
     fusion: Literal["watershed", "paper"] = "watershed"
-    """``paper``: threshold and connected components, as Li et al. 2022 say; ``watershed``: seeds,
-    flooding, and merges checked by the predicted distances."""
+    """``paper``: threshold and connected components, as in Li et al. 2022; ``watershed``: seeds,
+    watershed, and merges checked by the predicted distances."""
     threshold: float = Field(default=0.3, gt=0, lt=1)
     """``paper`` alone: fused probability from which a voxel is particle (0-1). The text gives none;
     of 0.1, 0.15, 0.2, 0.3 and 0.5 this one scored best on phantoms."""
     connectivity: Literal[6, 18, 26] = 26
     """``paper`` alone: neighbours that connect."""
     smoothing_vx: float = Field(default=1.0, ge=0, le=10)
-    """``watershed``: standard deviation of the Gaussian over the map that is flooded (voxels)."""
+    """``watershed``: standard deviation of the Gaussian over the map of the watershed (voxels)."""
     outline_probability: float = Field(default=0.02, ge=0, lt=1)
     """``watershed``: fused probability that a voxel of a particle must exceed (0-1); it falls to
     nothing at the outline, so that a higher value cuts a share of the radius off."""
@@ -164,7 +164,7 @@ class TomoScoringParams(FrozenParams):
     """Which methods are set beside the default one, and on how large a volume."""
 
     paper_fusion: bool = True
-    """Whether the paper's way (mean, threshold, connected components) is scored too."""
+    """Whether the paper's method (mean, threshold, connected components) is scored too."""
     otsu_watershed: bool = True
     """Whether Otsu's threshold with a distance watershed is scored too."""
     slice_linking: bool = True
@@ -185,15 +185,16 @@ class SectionSegmentParams(FrozenParams):
     """Least probability of a particle (0 to 1); null: the detector's own."""
 
     max_overlap: float | None = Field(default=None, gt=0, lt=1)
-    """Overlap, as a share of the smaller area, that two particles may have; null: the detector's
+    """Overlap, as a fraction of the smaller area, that two particles may have; null: the detector's
     own."""
 
     turns: bool = True
-    """Whether to average over flips and quarter turns: better outlines for eight times the work."""
+    """Whether to average over flips and rotations by 90 degrees (test-time augmentation): better
+    outlines for eight times the work."""
 
     scales: tuple[float, ...] = Field(default=(1.0,), min_length=1, max_length=5)
     """Enlargements, relative to the one that brings a typical particle to the size that the
-    detector was trained around, at which the section is looked at (no unit)."""
+    detector was trained around, at which the section is predicted (no unit)."""
 
     size_tolerance: float = Field(default=0.7, gt=0, le=5)
     """Standard deviation of the logarithm of a particle's size at which a scale is trusted (no
@@ -203,10 +204,10 @@ class SectionSegmentParams(FrozenParams):
     """Share of a particle's candidates that must claim a pixel (no unit)."""
 
     central: float = Field(default=0.6, gt=0, le=1)
-    """Candidates within this share of the way from the centre to the outline vote (no unit)."""
+    """Candidates within this fraction of the way from the centre to the outline vote (no unit)."""
 
     edge_band: float = Field(default=0.05, ge=0, le=0.3)
-    """Half width of the band about an outline in which the grey edge is looked for, as a share of
+    """Half width of the band about an outline that is searched for the grey edge, as a fraction of
     the particle's diameter (no unit); 0: the network's outlines stand."""
 
     edge_smoothing_px: float = Field(default=0.9, ge=0, le=10)
@@ -231,7 +232,7 @@ class TomoReviewParams(FrozenParams):
     """Mean fused probability below which a particle is suspect (no unit, 0 to 1)."""
 
     max_neck_uncertainty: float = Field(default=0.5, gt=0)
-    """Doubt about a join or a parting from which a particle is suspect (no unit, 0 to 1)."""
+    """Ambiguity of a merge or a split from which a particle is suspect (no unit, 0 to 1)."""
 
     max_size_factor: float = Field(default=2.5, gt=1)
     """Factor between a whole particle's diameter and the sample's median beyond which it is

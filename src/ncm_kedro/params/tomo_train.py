@@ -30,7 +30,7 @@ class NetworkParams(FrozenParams):
 
 
 class SectionAugmentParams(FrozenParams):
-    """What each crop goes through while training, beside flips and quarter turns."""
+    """What each crop goes through while training, beside flips and rotations by 90 degrees."""
 
     scale: float = Field(default=1.25, ge=1, le=2)
     """Largest factor of enlargement or reduction, drawn log-uniformly (no unit)."""
@@ -67,10 +67,10 @@ class TomoTrainParams(FrozenParams):
     """Folder of the user's image and mask pairs; null for none."""
 
     pair_share: float = Field(default=0.5, gt=0, le=1)
-    """Share of crops that come from the user's pairs where there are both kinds (no unit)."""
+    """Fraction of crops that come from the user's pairs where there are both kinds (no unit)."""
 
     validation_fraction: float = Field(default=0.1, gt=0, lt=0.5)
-    """Share of images, of each kind, that is held out to choose the best epoch (no unit)."""
+    """Fraction of images, of each kind, that is held out to choose the best epoch (no unit)."""
 
     validation_crops: int = Field(default=96, ge=1, le=10_000)
     """Crops of held-out images that the validation loss is taken on (count)."""

@@ -27,6 +27,9 @@ from ncm_kedro.datasets.tomograms.store import (
 )
 from ncm_kedro.errors import SettingsError, StoreError, TomogramError
 from ncm_kedro.params.tomo_segment import TomoComputeParams
+from ncm_kedro.tomo.review.edits import EditedLabels, open_edited
+from ncm_kedro.tomo.review.review import ReviewProject, write_review
+from ncm_kedro.tomo.review.viewer import EDITED
 from ncm_kedro.tomo.volumes.volume import VolumePlan, Volumes
 
 _KEPT = "finished volumes are intact, and finished blocks are not computed again"
@@ -40,8 +43,6 @@ class VolumeFolder(AbstractDataset[Plans, Volumes]):
 
     Parameters
     ----------
-    filepath
-        The folder.
     kind
         ``image`` (levels are means) or ``label`` (levels pick identities).
     compute
@@ -73,7 +74,7 @@ class VolumeFolder(AbstractDataset[Plans, Volumes]):
         Returns
         -------
         Volumes
-            By sample, sorted. A sample that the last save had to set aside is left out, even
+            By sample, sorted. A sample that the last save rejected is omitted, even
             where an older volume of it lies there.
 
         Raises
@@ -82,9 +83,9 @@ class VolumeFolder(AbstractDataset[Plans, Volumes]):
             If there is no volume, or one whose metadata is damaged.
         """
         self._recover()
-        aside = read_rejections(self._filepath)
-        stores = [path for path in _list_stores(self._filepath) if _name(path) not in aside]
-        if not stores and not aside and not self.may_be_missing:
+        rejections = read_rejections(self._filepath)
+        stores = [path for path in _list_stores(self._filepath) if _name(path) not in rejections]
+        if not stores and not rejections and not self.may_be_missing:
             raise StoreError(
                 self._filepath,
                 found="no finished volume",
@@ -92,12 +93,12 @@ class VolumeFolder(AbstractDataset[Plans, Volumes]):
                 action="run the pipeline that writes this data set to its end",
             )
         volumes = [load_volume(path) for path in stores]
-        return Volumes({volume.name: volume for volume in volumes}, aside)
+        return Volumes({volume.name: volume for volume in volumes}, rejections)
 
     def save(self, data: Plans) -> None:
         """Compute the volumes that are not there yet; others stay as they are.
 
-        A sample whose tomogram turns out to be unusable is set aside, and the others go on.
+        A sample whose tomogram turns out to be unusable is rejected; the others are processed.
 
         Parameters
         ----------
@@ -114,7 +115,7 @@ class VolumeFolder(AbstractDataset[Plans, Volumes]):
         plans = list(data.values()) if isinstance(data, Mapping) else list(data)
         for plan in plans:
             self._check(plan)
-        refused: dict[str, TomogramError] = {}
+        rejected: dict[str, TomogramError] = {}
         with report_write_errors(self._filepath, _KEPT), lock_store(self._filepath):
             self._filepath.mkdir(parents=True, exist_ok=True)
             for plan in plans:
@@ -122,18 +123,18 @@ class VolumeFolder(AbstractDataset[Plans, Volumes]):
                     self._save_one(plan)
                 except TomogramError as error:
                     discard_partial(self._store(plan.name))
-                    refused[plan.name] = error
-                    _log.warning("set aside: %s", error)
-            reasons = {name: str(error) for name, error in refused.items()}
+                    rejected[plan.name] = error
+                    _log.warning("rejected: %s", error)
+            reasons = {name: str(error) for name, error in rejected.items()}
             write_rejections(self._filepath, reasons)
-        if plans and len(refused) == len(plans):
-            raise next(iter(refused.values()))
+        if plans and len(rejected) == len(plans):
+            raise next(iter(rejected.values()))
 
     def content_hash(self) -> str | None:
         """Return a hash over the volumes' fingerprints, None where there is no volume."""
         known = {_name(path): read_identity(path) for path in _list_stores(self._filepath)}
-        told = [f"{name} {entry['fingerprint']}" for name, entry in known.items() if entry]
-        return hashlib.sha256("\n".join(told).encode()).hexdigest() if told else None
+        identity = [f"{name} {entry['fingerprint']}" for name, entry in known.items() if entry]
+        return hashlib.sha256("\n".join(identity).encode()).hexdigest() if identity else None
 
     def _save_one(self, plan: VolumePlan) -> None:
         store = self._store(plan.name)
@@ -153,14 +154,14 @@ class VolumeFolder(AbstractDataset[Plans, Volumes]):
                 f"volume folder {self._filepath}",
                 found=f"kind: {self._kind}, and a plan of the other kind for {plan.name}",
                 expected="label volumes in a folder of kind label, grey ones in one of kind image",
-                action="mend `kind` in the catalog",
+                action="correct `kind` in the catalog",
             )
 
     def _store(self, sample: str) -> Path:
         return self._filepath / f"{sample}{SUFFIX}"
 
     def _recover(self) -> None:
-        """Mend exchanges that a kill cut short, unless another run is at work here."""
+        """Repair interrupted exchanges, unless another run writes here."""
         interrupted = list(self._filepath.glob(f"*{SUFFIX}.old"))
         if interrupted:
             with report_write_errors(self._filepath, _KEPT), lock_store(self._filepath):
@@ -182,3 +183,39 @@ def _list_stores(folder: Path) -> Iterator[Path]:
 
 def _name(store: Path) -> str:
     return store.name.removesuffix(SUFFIX)
+
+
+class ReviewFolder(AbstractDataset[Iterable[ReviewProject], dict[str, EditedLabels]]):
+    """Writes a project for napari per sample; loads the edits that were saved there.
+
+    Parameters
+    ----------
+    filepath
+        The folder; a folder per sample is made in it.
+    """
+
+    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+        self._filepath = Path(filepath)
+        self.metadata = metadata
+
+    def save(self, data: Iterable[ReviewProject]) -> None:
+        """Write the projects; edits that lie there stay."""
+        for project in data:
+            write_review(project, self._filepath / project.image.name)
+
+    def load(self) -> dict[str, EditedLabels]:
+        """Open the edited labels by sample; none where nobody has edited.
+
+        Raises
+        ------
+        StoreError
+            If edited labels cannot be read.
+        """
+        stores = sorted(self._filepath.glob(f"*/{EDITED}"))
+        return {store.parent.name: open_edited(store) for store in stores}
+
+    def _exists(self) -> bool:
+        return self._filepath.is_dir()
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self._filepath)}

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from ncm_kedro.datasets.tomograms.notes import (
     OpenedVolume,
-    Region,
     check_volume,
     convert_to_um,
     drop_unit_axes,
@@ -22,7 +21,7 @@ from ncm_kedro.datasets.tomograms.notes import (
     make_volume_error,
 )
 from ncm_kedro.errors import TomogramError
-from ncm_kedro.tomo.volumes.volume import Spacing
+from ncm_kedro.tomo.volumes.volume import Region, Spacing
 
 HDF5_SUFFIXES = (".h5", ".hdf5", ".nxs", ".hdf")
 
@@ -43,8 +42,6 @@ def open_hdf5(path: Path, dataset: str | None) -> OpenedVolume:
 
     Parameters
     ----------
-    path
-        The file.
     dataset
         Path of the volume within the file; None: found by layout, else by size.
 

@@ -1,6 +1,6 @@
 """What every reader of raw tomograms hands over, and the checks that all of them share.
 
-What a user says about a sample in the ``<sample>.yml`` beside its tomogram.
+A user's notes on a sample in the ``<sample>.yml`` beside its tomogram.
 """
 
 from __future__ import annotations
@@ -18,9 +18,7 @@ from pydantic import Field, ValidationError, field_validator
 
 from ncm_kedro.errors import TomogramError
 from ncm_kedro.params.base import FrozenParams
-from ncm_kedro.tomo.volumes.volume import Spacing, Triple
-
-Region = tuple[slice, slice, slice]
+from ncm_kedro.tomo.volumes.volume import Region, Spacing, Triple
 
 _UM_PER_UNIT = {
     **dict.fromkeys(("m", "meter", "metre", "meters", "metres"), 1.0e6),
@@ -46,9 +44,9 @@ class OpenedVolume:
     read
         Reads a region; opens the file itself and pickles.
     voxel_size_um
-        Along z, y, x; None where the file does not say.
+        Along z, y, x; None where it is not in the file.
     voxel_size_source
-        What the voxel size was taken from, or what the file says instead.
+        What the voxel size was taken from, or what the file holds instead.
     files
         All files that hold the volume.
     """
@@ -66,8 +64,6 @@ def convert_to_um(length: float, unit: str | bytes | None) -> float | None:
 
     Parameters
     ----------
-    length
-        The length in its unit.
     unit
         Name or symbol of a unit of length, in any case.
 
@@ -93,15 +89,6 @@ def join_spacing(sizes_um: Sequence[float | None]) -> Spacing | None:
 
 def check_volume(source: Path, shape: Sequence[int], kind: np.dtype[Any]) -> Triple:
     """Check that an array can be a tomogram.
-
-    Parameters
-    ----------
-    source
-        For the message.
-    shape
-        As found in the file.
-    kind
-        As found in the file.
 
     Returns
     -------
@@ -188,17 +175,12 @@ class TomogramNotes(FrozenParams):
 
     @property
     def attributes(self) -> dict[str, Any]:
-        """What is handed on with the volume, without what was not said."""
+        """What is handed on with the volume, without what is not set."""
         return self.model_dump(include={"cycles", "c_rate", "axis_to_collector"}, exclude_none=True)
 
 
 def read_notes(path: Path) -> TomogramNotes:
-    """Read a sample's ``.yml``; an absent one says nothing.
-
-    Parameters
-    ----------
-    path
-        The file.
+    """Read a sample's ``.yml``; an absent one is empty.
 
     Raises
     ------
@@ -224,17 +206,7 @@ def read_notes(path: Path) -> TomogramNotes:
 
 
 def make_voxel_size_error(source: Path, notes: Path, said: str) -> TomogramError:
-    """Make the error for a tomogram whose voxel size nobody knows.
-
-    Parameters
-    ----------
-    source
-        The tomogram.
-    notes
-        Where the user can say it.
-    said
-        What the tomogram's metadata says.
-    """
+    """Make the error for a tomogram whose voxel size nobody knows."""
     return TomogramError(
         source,
         found=f"no voxel size ({said})",
@@ -249,5 +221,5 @@ def _refuse(path: Path, found: str) -> TomogramError:
         path,
         found=found,
         expected=f"YAML with some of the keys {keys}",
-        action=f"mend it; a sufficient file is the one line `{_EXAMPLE}`",
+        action=f"correct it; a sufficient file is the one line `{_EXAMPLE}`",
     )

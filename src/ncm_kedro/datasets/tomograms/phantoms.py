@@ -26,7 +26,7 @@ PARTICLES_ENDING = "_particles.parquet"
 
 @dataclass(frozen=True)
 class TomogramTruth(Mapping[str, NDArray[np.int32]]):
-    """Label volumes by sample, read when asked for.
+    """Label volumes by sample, read on access.
 
     Attributes
     ----------
@@ -52,7 +52,7 @@ class TomogramTruth(Mapping[str, NDArray[np.int32]]):
         return known
 
     def read_particles(self, sample: str) -> pd.DataFrame | None:
-        """Read what is known of each particle, None where nothing is.
+        """Read the known attributes of each particle, None where nothing is.
 
         Parameters
         ----------
@@ -101,8 +101,6 @@ class TomogramTruthFolder(AbstractDataset[None, TomogramTruth]):
     ----------
     filepath
         The folder of ``<sample>_labels.tif``.
-    metadata
-        For plug-ins, not used here.
     """
 
     def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
@@ -114,7 +112,7 @@ class TomogramTruthFolder(AbstractDataset[None, TomogramTruth]):
         return TomogramTruth(self._filepath.resolve())
 
     def save(self, data: None) -> NoReturn:
-        """Refuse: truth is laid down by a person or by ``synthesise``."""
+        """Raise: known labels come from a person or from ``synthesise``."""
         raise DatasetError(f"{self._filepath} holds known labels: no node writes it")
 
     def _exists(self) -> bool:
@@ -135,8 +133,6 @@ class SyntheticTomogramFolder(AbstractDataset[Iterable[PhantomPlan], RawTomogram
         The folder of raw tomograms; a user's own files in it are never replaced.
     truth
         The folder of truths, outside `filepath`; by default ``<filepath>_truth``.
-    metadata
-        For plug-ins, not used here.
 
     Raises
     ------

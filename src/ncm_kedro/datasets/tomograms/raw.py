@@ -6,18 +6,16 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
-import numpy as np
 import pandas as pd
 from kedro.io import AbstractDataset
 from numpy.typing import NDArray
 
 from ncm_kedro.datasets.tomograms.notes import (
     OpenedVolume,
-    Region,
     TomogramNotes,
     make_volume_error,
     make_voxel_size_error,
@@ -25,7 +23,7 @@ from ncm_kedro.datasets.tomograms.notes import (
 )
 from ncm_kedro.datasets.wrappers import raise_read_only
 from ncm_kedro.errors import NcmError, SettingsError, TomogramError
-from ncm_kedro.tomo.volumes.volume import Spacing, Triple
+from ncm_kedro.tomo.volumes.volume import RawTomogram, Region
 
 NOTES_SUFFIX = ".yml"
 _READER_VERSION = 1
@@ -33,83 +31,11 @@ _READ_ERRORS = (OSError, ValueError, RuntimeError, KeyError, IndexError)
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class RawTomogram:
-    """A tomogram as its file holds it; no voxel is read before ``read`` is called.
-
-    Attributes
-    ----------
-    name
-        The sample.
-    source
-        The file or folder.
-    opened
-        Shape, type and reader.
-    voxel_size_um
-        Edges of a voxel along z, y, x.
-    voxel_size_source
-        Where that was found.
-    attributes
-        ``cycles``, ``c_rate`` and ``axis_to_collector``, where the user said them.
-    fingerprint
-        Names, sizes and times of the files, and what the user said.
-    """
-
-    name: str
-    source: str
-    opened: OpenedVolume
-    voxel_size_um: Spacing
-    voxel_size_source: str
-    attributes: Mapping[str, Any]
-    fingerprint: str
-
-    @property
-    def shape_zyx(self) -> Triple:
-        """Voxels along z, y, x."""
-        return self.opened.shape_zyx
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Type of the voxels in the file, with its byte order."""
-        return self.opened.dtype
-
-    def read(self, region: Region) -> NDArray[Any]:
-        """Read part of the volume.
-
-        Parameters
-        ----------
-        region
-            Slices along z, y, x.
-
-        Returns
-        -------
-        ndarray
-            In the type of the file; may be mapped instead of loaded.
-
-        Raises
-        ------
-        TomogramError
-            If the file turns out to be damaged.
-        """
-        try:
-            return self.opened.read(region)
-        except _READ_ERRORS as error:
-            z = region[0]
-            raise make_volume_error(
-                Path(self.source),
-                f"sections {z.start} to {(z.stop or 0) - 1} that cannot be read ({error})",
-                "an intact file",
-                "copy or export the file again",
-            ) from error
-
-
 class RawTomograms(Mapping[str, RawTomogram]):
-    """Tomograms by sample, and what was set aside.
+    """Tomograms by sample, and what was rejected.
 
     Parameters
     ----------
-    tomograms
-        By sample.
     rejected
         ``file, reason`` of inputs that cannot be used.
     """
@@ -131,13 +57,11 @@ class RawTomograms(Mapping[str, RawTomogram]):
 class RawTomogramFolder(AbstractDataset[None, RawTomograms]):
     """Tomograms as ``<filepath>/<sample>{.tif,.tiff,.h5,.hdf5,.nxs,.zarr,/}``; read only.
 
-    A folder that is no Zarr store holds a section per file. ``<sample>.yml`` beside it may say
+    A folder that is no Zarr store holds a section per file. ``<sample>.yml`` beside it may hold
     ``voxel_size_um``, ``cycles``, ``c_rate``, ``axis_to_collector`` and ``dataset``.
 
     Parameters
     ----------
-    filepath
-        The folder.
     samples
         Samples to use; None: all.
     metadata
@@ -176,7 +100,7 @@ class RawTomogramFolder(AbstractDataset[None, RawTomograms]):
             try:
                 tomograms[sample] = open_tomogram(sample, paths, self._filepath)
             except TomogramError as error:
-                _log.warning("set aside: %s", error)
+                _log.warning("rejected: %s", error)
                 rejected.append((paths[0].name, error))
         if not tomograms:
             raise rejected[0][1]
@@ -203,8 +127,8 @@ class RawTomogramFolder(AbstractDataset[None, RawTomograms]):
             tomograms = self.load()
         except NcmError:
             return None
-        told = [f"{name} {tomograms[name].fingerprint}" for name in sorted(tomograms)]
-        return hashlib.sha256("\n".join(told).encode()).hexdigest()
+        identity = [f"{name} {tomograms[name].fingerprint}" for name in sorted(tomograms)]
+        return hashlib.sha256("\n".join(identity).encode()).hexdigest()
 
     def _list_sources(self) -> dict[str, list[Path]]:
         """List the files and folders of each sample."""
@@ -225,7 +149,7 @@ class RawTomogramFolder(AbstractDataset[None, RawTomograms]):
                 "samples",
                 found=f"{', '.join(missing)}, which {self._filepath} does not hold",
                 expected=f"some of {', '.join(sorted(sources))}",
-                action="mend the list in the catalog, or set it to null to use every sample",
+                action="correct the list in the catalog, or set it to null to use every sample",
             )
         return {sample: sources[sample] for sample in self._samples}
 
@@ -265,8 +189,6 @@ def open_tomogram(sample: str, paths: Sequence[Path], folder: Path) -> RawTomogr
 
     Parameters
     ----------
-    sample
-        Its name.
     paths
         The file or folder; more than one is an error.
     folder
@@ -296,12 +218,27 @@ def open_tomogram(sample: str, paths: Sequence[Path], folder: Path) -> RawTomogr
     return RawTomogram(
         name=sample,
         source=path.as_posix(),
-        opened=opened,
+        shape_zyx=opened.shape_zyx,
+        dtype=opened.dtype,
         voxel_size_um=size,
         voxel_size_source=said,
         attributes=notes.attributes,
         fingerprint=_fingerprint(opened, notes),
+        read=partial(_read, path, opened),
     )
+
+
+def _read(source: Path, opened: OpenedVolume, region: Region) -> NDArray[Any]:
+    try:
+        return opened.read(region)
+    except _READ_ERRORS as error:
+        z = region[0]
+        raise make_volume_error(
+            source,
+            f"sections {z.start} to {(z.stop or 0) - 1} that cannot be read ({error})",
+            "an intact file",
+            "copy or export the file again",
+        ) from error
 
 
 def name_sample(path: Path) -> str:

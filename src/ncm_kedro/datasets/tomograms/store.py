@@ -1,4 +1,4 @@
-"""One volume on disk, written so that a run may be killed at any moment.
+"""One volume on disk, written so that a run may be interrupted at any moment.
 
 Layout (Zarr v3, NGFF 0.5)::
 
@@ -8,8 +8,8 @@ Layout (Zarr v3, NGFF 0.5)::
     <sample>.ome.zarr.partial/            the same, unfinished; ``.work`` in it holds scratch
     <sample>.ome.zarr.old/                the previous result, for the moment of the exchange
 
-A partial store is gone on with where its ``ncm`` is that of the plan, else it is removed. It
-takes the place of the old store by two renames; `recover_store` mends a kill between the two.
+A partial store is resumed where its ``ncm`` is that of the plan, else it is removed. It takes the
+place of the old store by two renames; `recover_store` repairs an interruption between the two.
 
 A shard is a block of work, so that no two tasks write to one file; in it lie chunks of about
 64^3. Measured on 256 x 512 x 512 real grey values with noise (one thread, checksums on): lz4
@@ -54,7 +54,7 @@ _WINDOW_PERCENTILES = (1.0, 99.8)
 
 
 def recover_store(store: Path) -> None:
-    """Mend an exchange of stores that was killed between its two renames.
+    """Repair an exchange of stores that was interrupted between its two renames.
 
     Parameters
     ----------
@@ -95,10 +95,6 @@ def write_volume(store: Path, plan: VolumePlan, compute: TomoComputeParams) -> N
 
     Parameters
     ----------
-    store
-        The final place.
-    plan
-        What to compute.
     compute
         Threads or cluster, and the edge of a shard.
     """
@@ -187,7 +183,7 @@ def _open_levels(group: zarr.Group) -> tuple[zarr.Array, ...]:
 def _create_partial(
     partial: Path, plan: VolumePlan, identity: Mapping[str, Any], edge_vx: int
 ) -> None:
-    """Create all arrays; the identity comes last and says that they are complete."""
+    """Create all arrays; the identity is written last and marks them as complete."""
     if partial.exists():
         shutil.rmtree(partial)
     group = zarr.create_group(partial, zarr_format=3)

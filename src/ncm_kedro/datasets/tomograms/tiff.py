@@ -16,14 +16,13 @@ from numpy.typing import NDArray
 
 from ncm_kedro.datasets.tomograms.notes import (
     OpenedVolume,
-    Region,
     check_volume,
     convert_to_um,
     join_spacing,
     make_volume_error,
 )
 from ncm_kedro.errors import TomogramError
-from ncm_kedro.tomo.volumes.volume import Spacing, Triple
+from ncm_kedro.tomo.volumes.volume import Region, Spacing, Triple
 
 TIFF_SUFFIXES = (".tif", ".tiff")
 SECTION_SUFFIXES = (*TIFF_SUFFIXES, ".png")
@@ -34,11 +33,6 @@ _UNIT_NAMES = {2: 25_400.0, 3: 10_000.0}  # ResolutionUnit: um per inch, per cm
 
 def open_tiff(path: Path) -> OpenedVolume:
     """Open a multi-page TIFF, an ImageJ or OME stack, or a BigTIFF.
-
-    Parameters
-    ----------
-    path
-        The file.
 
     Raises
     ------
@@ -241,7 +235,7 @@ def _find_voxel_size(tiff: tifffile.TiffFile) -> tuple[Spacing | None, str]:
 
 def _find_section_size(file: Path) -> tuple[Spacing | None, str]:
     if file.suffix.lower() not in TIFF_SUFFIXES:
-        return None, "PNG sections do not say"
+        return None, "PNG sections hold no size"
     with tifffile.TiffFile(file) as tiff:
         return _find_voxel_size(tiff)
 

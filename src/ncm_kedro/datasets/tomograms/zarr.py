@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from ncm_kedro.datasets.tomograms.notes import (
     OpenedVolume,
-    Region,
     check_volume,
     convert_to_um,
     drop_unit_axes,
@@ -21,14 +20,14 @@ from ncm_kedro.datasets.tomograms.notes import (
     make_volume_error,
 )
 from ncm_kedro.errors import TomogramError
-from ncm_kedro.tomo.volumes.volume import Spacing
+from ncm_kedro.tomo.volumes.volume import Region, Spacing
 
 _MARKS = ("zarr.json", ".zarray", ".zgroup")
 _READ_ERRORS = (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError)
 
 
 def is_zarr(folder: Path) -> bool:
-    """Tell a Zarr store from a folder of sections."""
+    """Distinguish a Zarr store from a folder of sections."""
     return folder.suffix.lower() == ".zarr" or any((folder / name).is_file() for name in _MARKS)
 
 
@@ -37,8 +36,6 @@ def open_zarr(folder: Path, dataset: str | None) -> OpenedVolume:
 
     Parameters
     ----------
-    folder
-        The store.
     dataset
         Path of an array within it; None: found.
 

@@ -36,7 +36,7 @@ def ingest_tomograms(
 
 
 def tabulate_samples(raw: RawTomograms, tomograms: Volumes) -> pd.DataFrame:
-    """List the samples of this run, also those that were set aside."""
+    """List the samples of this run, also those that were rejected."""
     from ncm_kedro.tomo.volumes.volume import tabulate_tomograms
 
     return tabulate_tomograms(raw, tomograms, raw.rejected)
@@ -109,7 +109,7 @@ def label_by_baselines(
     compute: TomoComputeParams,
 ) -> list[VolumePlan]:
     """Plan what other methods make of the samples whose truth is known."""
-    from ncm_kedro.tomo.scoring.baselines import plan_baseline_methods
+    from ncm_kedro.tomo.scoring.methods import plan_baseline_methods
     from ncm_kedro.tomo.volumes.volume import list_samples
 
     return [
@@ -136,7 +136,7 @@ def score_methods(
     scoring: TomoScoringParams,
 ) -> tuple[pd.DataFrame, dict[str, dict[str, float]]]:
     """Score every method on the samples whose truth is known."""
-    from ncm_kedro.tomo.scoring.table import score_samples
+    from ncm_kedro.tomo.scoring.methods import score_samples
     from ncm_kedro.tomo.volumes.volume import list_samples
 
     scores = score_samples(list_samples(table), labels, baseline_labels, truth, scoring)
@@ -188,7 +188,7 @@ def write_tomo_report(
     from ncm_kedro.plotting.tomo.report import render_tomo_report
     from ncm_kedro.plotting.tomo.scores import compare_sections
     from ncm_kedro.tomo.detector.detector import describe_detector
-    from ncm_kedro.tomo.scoring.table import select_methods
+    from ncm_kedro.tomo.scoring.methods import select_methods
     from ncm_kedro.tomo.volumes.volume import list_samples
 
     aside = table.loc[table["rejected_reason"].notna(), ["file", "rejected_reason"]]

@@ -58,8 +58,8 @@ def evaluate_particle_detector(
     sections: TomoSectionParams,
 ) -> tuple[pd.DataFrame, dict[str, Any], Metrics]:
     """Set the detector beside the one in use and the classical way."""
-    from ncm_kedro.tomo.training.thresholds import decide_detector_promotion, score_detectors
-    from ncm_kedro.tomo.training.training import load_held_out
+    from ncm_kedro.tomo.training.sections import load_held_out
+    from ncm_kedro.tomo.training.training import decide_detector_promotion, score_detectors
 
     held_out = load_held_out(train, sections, folder, train.evaluation_images)
     scores = score_detectors(detector, in_use, held_out)
@@ -84,8 +84,8 @@ def release_particle_detector(
     """Hand the detector to the registry, with an example section and its scores."""
     from ncm_kedro.learning.evaluation.promotion import Promotion
     from ncm_kedro.sem.inference.classify import encode_png
-    from ncm_kedro.tomo.training.thresholds import CANDIDATE
-    from ncm_kedro.tomo.training.training import load_held_out
+    from ncm_kedro.tomo.training.sections import load_held_out
+    from ncm_kedro.tomo.training.training import CANDIDATE
 
     own = scores[scores["method"] == CANDIDATE].iloc[0].to_dict()
     example = load_held_out(train, sections, folder, 1)[0]

@@ -1,4 +1,4 @@
-"""The StarDist detector: network, files, runtimes.
+"""The StarDist detector: its files, runtimes, and particles in single sections.
 
 Training lives in `tomo.training`.
 """

@@ -35,14 +35,14 @@ STARTER_FOLDER = Path(__file__).parent / "starter"
 TRAINING_DIAMETERS_PX = (18.0, 120.0)
 """Smallest and largest diameters of particles in training sections, which a network learns."""
 
-_PARTICLE_PX = 48.0  # of models that do not say what they were trained on
+_PARTICLE_PX = 48.0  # of models without a record of their training
 _BATCH_MPX = 1.0  # more at once gains no speed and takes 0.4 GB a megapixel
 _MEGA = 1e6
 
 
 @dataclass(frozen=True)
 class SectionPrediction:
-    """What the network says about sections.
+    """The network's predictions for sections.
 
     Attributes
     ----------
@@ -65,8 +65,6 @@ class Detector:
     ----------
     folder
         StarDist2D folder that it was loaded from.
-    runtime, precision
-        What computes, and in which arithmetic.
     threads
         Threads that one forward pass uses; None for all cores.
     """
@@ -205,7 +203,7 @@ def load_detector(
     ModelError
         If a file is missing, damaged, or of a network that is not supported.
     SettingsError
-        If the machine lacks the runtime or the precision asked for.
+        If the machine lacks the runtime or the requested precision.
     """
     from ncm_kedro.tomo.detector.runtimes import resolve_precision, resolve_runtime
 
@@ -241,18 +239,13 @@ def measure_receptive_px(shape: NetworkShape) -> int:
 
 
 def describe_detector(detector: Detector) -> dict[str, Any]:
-    """Say what is known of a detector, for a report.
-
-    Parameters
-    ----------
-    detector
-        The detector.
+    """Describe a detector for a report.
 
     Returns
     -------
     dict
         ``name, fingerprint, runtime, precision, n_rays, particle_px, diameter_range_px`` and, where
-        the folder says so, ``phantoms_only``.
+        it is known, ``phantoms_only``.
     """
     facts: dict[str, Any] = {
         "name": "starter model of the package"

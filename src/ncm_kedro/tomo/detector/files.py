@@ -12,13 +12,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ncm_kedro.errors import ModelError
 
+T = TypeVar("T")
 Kernel = NDArray[np.float32]
 Weights = dict[str, tuple[Kernel, Kernel]]
 
@@ -63,45 +64,82 @@ class NetworkShape:
         """Height and width of an input must be multiples of this."""
         return int(self.grid_px * 2**self.depth)
 
+    def trace(self, operations: Operations[T], top: T) -> tuple[T, T]:
+        """Walk through the network; this is its only description.
+
+        Parameters
+        ----------
+        operations
+            What a layer does to what comes from the one before.
+
+        Returns
+        -------
+        tuple
+            What comes out of the layers ``prob`` (before the sigmoid) and ``dist``.
+        """
+
+        def convolve_all(prefix: str, top: T, width: int, last: int) -> T:
+            for number in range(self.convolutions - 1):
+                top = operations.convolve(f"{prefix}_{number}", top, width)
+            return operations.convolve(f"{prefix}_{self.convolutions}", top, last)
+
+        down = [(f"grid_level_{n}", self.filters) for n in range(self.grid_px.bit_length() - 1)]
+        widths = [self.filters * self.expansion**level for level in range(self.depth + 1)]
+        down += [(f"down_level_{level}", widths[level]) for level in range(self.depth)]
+        skipped = []
+        for prefix, width in down:
+            for number in range(self.convolutions):
+                top = operations.convolve(f"{prefix}_no_{number}", top, width)
+            skipped.append(top)
+            top = operations.pool(top)
+        top = convolve_all("middle", top, widths[self.depth], widths[self.depth - 1])
+        for level in reversed(range(self.depth)):
+            top = operations.join(top, skipped.pop())
+            last = widths[max(0, level - 1)]
+            top = convolve_all(f"up_level_{level}_no", top, widths[level], last)
+        if self.features:
+            top = operations.convolve("features", top, self.features)
+        return (
+            operations.convolve("prob", top, 1, rectify=False),
+            operations.convolve("dist", top, self.n_rays, rectify=False),
+        )
+
     def list_layers(self) -> list[tuple[str, int, int, int]]:
         """List the convolutions in order: name, kernel edge, channels in, channels out."""
-        names, widths = [], [1]
-        for level in range(self.grid_px.bit_length() - 1):
-            for number in range(self.convolutions):
-                names.append(f"grid_level_{level}_no_{number}")
-                widths.append(self.filters)
-        layers = [
-            (name, self.kernel_px, width, out)
-            for name, width, out in zip(names, widths, widths[1:], strict=False)
-        ]
-        channels = widths[-1]
-        return layers + self._list_unet(channels)
+        counted = _Layers(self.kernel_px)
+        self.trace(counted, 1)
+        return counted.layers
 
-    def _list_unet(self, channels: int) -> list[tuple[str, int, int, int]]:
-        layers = []
 
-        def add(name: str, out: int, extra: int = 0) -> None:
-            nonlocal channels
-            layers.append((name, self.kernel_px, channels + extra, out))
-            channels = out
+class Operations(Protocol[T]):
+    """The operations of a network on values of one kind."""
 
-        level_width = [self.filters * self.expansion**level for level in range(self.depth + 1)]
-        for level in range(self.depth):
-            for number in range(self.convolutions):
-                add(f"down_level_{level}_no_{number}", level_width[level])
-        for number in range(self.convolutions - 1):
-            add(f"middle_{number}", level_width[self.depth])
-        add(f"middle_{self.convolutions}", level_width[self.depth - 1])
-        for level in reversed(range(self.depth)):
-            for number in range(self.convolutions - 1):
-                skipped = level_width[level] if number == 0 else 0
-                add(f"up_level_{level}_no_{number}", level_width[level], skipped)
-            skipped = level_width[level] if self.convolutions == 1 else 0
-            add(f"up_level_{level}_no_{self.convolutions}", level_width[max(0, level - 1)], skipped)
-        if self.features:
-            add("features", self.features)
-        layers += [("prob", 1, channels, 1), ("dist", 1, channels, self.n_rays)]
-        return layers
+    def convolve(self, layer: str, top: T, channels: int, *, rectify: bool = True) -> T:
+        """Convolve to so many channels, and apply ReLU."""
+
+    def pool(self, top: T) -> T:
+        """Take the maximum of 2 x 2."""
+
+    def join(self, top: T, skipped: T) -> T:
+        """Upsample by 2 and append the channels of an earlier layer."""
+
+
+class _Layers:
+    """Operations on the number of channels."""
+
+    def __init__(self, kernel_px: int) -> None:
+        self._kernel_px = kernel_px
+        self.layers: list[tuple[str, int, int, int]] = []
+
+    def convolve(self, layer: str, top: int, channels: int, *, rectify: bool = True) -> int:
+        self.layers.append((layer, self._kernel_px if rectify else 1, top, channels))
+        return channels
+
+    def pool(self, top: int) -> int:
+        return top
+
+    def join(self, top: int, skipped: int) -> int:
+        return top + skipped
 
 
 def read_shape(folder: Path, *, n_rays: int | None = None) -> NetworkShape:
@@ -134,18 +172,17 @@ def read_shape(folder: Path, *, n_rays: int | None = None) -> NetworkShape:
             kernel_px=min(kernel),
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise ModelError(
+        raise _damaged(
             folder / "config.json",
-            found=f"an entry that is missing or malformed ({error!r})",
-            expected="the configuration of a StarDist2D network",
-            action="copy the model's folder again, or name another one",
+            f"an entry that is missing or malformed ({error!r})",
+            "the configuration of a StarDist2D network",
         ) from error
     _check_supported(folder, config, grid, kernel)
     if n_rays is not None and shape.n_rays != n_rays:
         raise ModelError(
             folder,
             found=f"a network with {shape.n_rays} rays",
-            expected=f"one with {n_rays}, as asked for",
+            expected=f"one with {n_rays}, as requested",
             action="name a model with that many rays, or ask for this one's",
         )
     return shape
@@ -192,7 +229,7 @@ def read_thresholds(folder: Path) -> tuple[float, float]:
             folder / "thresholds.json",
             found=f"an entry that is missing or malformed ({error!r})",
             expected='numbers under "prob" and "nms"',
-            action="mend the file, or delete it: then StarDist's defaults 0.5 and 0.4 hold",
+            action="correct the file, or delete it: then StarDist's defaults 0.5 and 0.4 hold",
         ) from error
 
 
@@ -214,12 +251,7 @@ def find_weights(folder: Path) -> Path:
         return best
     found = sorted(folder.glob("weights_*.h5"), key=lambda path: path.stat().st_mtime)
     if not found:
-        raise ModelError(
-            folder,
-            found="no weights_*.h5" if folder.is_dir() else "no such folder",
-            expected=_EXPECTED,
-            action="copy the model's folder again, or name another one",
-        )
+        raise _damaged(folder, "no weights_*.h5" if folder.is_dir() else "no such folder")
     return found[-1]
 
 
@@ -229,7 +261,7 @@ def read_weights(folder: Path, shape: NetworkShape) -> Weights:
     Raises
     ------
     ModelError
-        If they are missing, damaged, or of another network than the configuration says.
+        If they are missing, damaged, or of another network than that of the configuration.
     """
     path = find_weights(folder)
     try:
@@ -308,24 +340,14 @@ def _read_json(folder: Path, name: str) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise ModelError(
-            folder,
-            found=f"no {name}" if folder.is_dir() else "no such folder",
-            expected=_EXPECTED,
-            action="copy the model's folder again, or name another one",
-        ) from error
+        raise _damaged(folder, f"no {name}" if folder.is_dir() else "no such folder") from error
     except (OSError, ValueError) as error:
-        raise ModelError(
-            path,
-            found=f"a file that cannot be read ({error})",
-            expected="JSON as StarDist writes it",
-            action="copy the model's folder again, or name another one",
-        ) from error
+        raise _damaged(path, f"a file that cannot be read ({error})") from error
     if not isinstance(content, dict):
-        raise ModelError(
-            path,
-            found=f"a JSON {type(content).__name__}",
-            expected="a JSON object as StarDist writes it",
-            action="copy the model's folder again, or name another one",
-        )
+        raise _damaged(path, f"a JSON {type(content).__name__} instead of an object")
     return content
+
+
+def _damaged(where: Path, found: str, expected: str = _EXPECTED) -> ModelError:
+    action = "copy the model's folder again, or name another one"
+    return ModelError(where, found=found, expected=expected, action=action)

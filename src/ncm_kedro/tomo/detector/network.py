@@ -28,8 +28,7 @@ from ncm_kedro.tomo.detector.files import (
     read_shape,
     read_weights,
 )
-from ncm_kedro.tomo.detector.onnx import build_onnx
-from ncm_kedro.tomo.detector.runtimes import compile_network
+from ncm_kedro.tomo.detector.runtimes import build_onnx, compile_network
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -39,8 +38,6 @@ def build_network(params: NetworkParams, *, half_precision: bool = False) -> Any
 
     Parameters
     ----------
-    params
-        Shape of the network.
     half_precision
         Whether it computes in bfloat16; its weights are float32 all the same.
 

@@ -1,6 +1,7 @@
-"""What runs the network: OpenVINO, onnxruntime or torch.
+"""What runs the network: OpenVINO or onnxruntime on an ONNX graph, or torch.
 
-The star-convex network in torch: the way onto a GPU where onnxruntime has none.
+The graph is written from the weights without TensorFlow. torch computes on a GPU where
+onnxruntime cannot.
 """
 
 from __future__ import annotations
@@ -12,13 +13,104 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
+import onnx
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from onnx import TensorProto, helper, numpy_helper
 
 from ncm_kedro.errors import ModelError, SettingsError
 from ncm_kedro.tomo.detector.files import NetworkShape, Weights
-from ncm_kedro.tomo.detector.onnx import DIST_NAME, INPUT_NAME, PROB_NAME, build_onnx
+
+INPUT_NAME = "sections"
+PROB_NAME = "prob"
+DIST_NAME = "dist"
+
+_OPSET = 18
+_IR_VERSION = 9
+
+
+def build_onnx(shape: NetworkShape, weights: Weights) -> bytes:
+    """Write the network as ONNX.
+
+    Returns
+    -------
+    bytes
+        A model with input ``sections`` (N, 1, H, W) and outputs ``prob`` (N, 1, H/g, W/g) and
+        ``dist`` (N, n_rays, H/g, W/g), float32, H and W multiples of ``shape.multiple_px``.
+    """
+    graph = _Graph(weights)
+    prob, dist = shape.trace(graph, INPUT_NAME)
+    graph.add("Sigmoid", [prob], PROB_NAME)
+    graph.add("Identity", [dist], DIST_NAME)
+    return graph.serialise(shape.n_rays)
+
+
+class _Graph:
+    """Collects nodes and initialisers."""
+
+    def __init__(self, weights: Weights) -> None:
+        self._weights = weights
+        self._nodes: list[onnx.NodeProto] = []
+        self._constants = [
+            numpy_helper.from_array(np.array([1, 1, 2, 2], np.float32), "twice"),
+        ]
+
+    def add(self, kind: str, inputs: list[str], output: str, **attributes: object) -> str:
+        self._nodes.append(helper.make_node(kind, inputs, [output], name=output, **attributes))
+        return output
+
+    def convolve(self, layer: str, top: str, channels: int, *, rectify: bool = True) -> str:
+        del channels  # those of the kernel
+        kernel, bias = self._weights[layer]
+        for name, array in ((f"{layer}.kernel", kernel.transpose(3, 2, 0, 1)),
+                            (f"{layer}.bias", bias)):  # fmt: skip
+            self._constants.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
+        edge = kernel.shape[0]
+        before = (edge - 1) // 2
+        pads = [before, before, edge - 1 - before, edge - 1 - before]
+        out = self.add("Conv", [top, f"{layer}.kernel", f"{layer}.bias"], f"{layer}.sum",
+                       kernel_shape=[edge, edge], pads=pads)  # fmt: skip
+        return self.add("Relu", [out], f"{layer}.out") if rectify else out
+
+    def pool(self, top: str) -> str:
+        return self.add("MaxPool", [top], f"{top}.pooled", kernel_shape=[2, 2], strides=[2, 2])
+
+    def join(self, top: str, skipped: str) -> str:
+        wide = self.add(
+            "Resize",
+            [top, "", "twice"],
+            f"{top}.enlarged",
+            mode="nearest",
+            coordinate_transformation_mode="asymmetric",
+            nearest_mode="floor",
+        )
+        return self.add("Concat", [wide, skipped], f"{wide}.joined", axis=1)
+
+    def serialise(self, n_rays: int) -> bytes:
+        def describe(name: str, channels: int, height: str, width: str) -> onnx.ValueInfoProto:
+            return helper.make_tensor_value_info(
+                name, TensorProto.FLOAT, ["sections", channels, height, width]
+            )
+
+        graph = helper.make_graph(
+            self._nodes,
+            "particle-detector",
+            [describe(INPUT_NAME, 1, "height", "width")],
+            [
+                describe(PROB_NAME, 1, "rows", "columns"),
+                describe(DIST_NAME, n_rays, "rows", "columns"),
+            ],
+            self._constants,
+        )
+        model = helper.make_model(
+            graph,
+            opset_imports=[helper.make_opsetid("", _OPSET)],
+            ir_version=_IR_VERSION,
+            producer_name="ncm_kedro",
+        )
+        onnx.checker.check_model(model)
+        content: bytes = model.SerializeToString()
+        return content
+
 
 Runtime = Literal["auto", "openvino", "onnxruntime", "torch"]
 ResolvedRuntime = Literal["openvino", "onnxruntime", "torch"]
@@ -39,7 +131,7 @@ def resolve_runtime(runtime: Runtime) -> ResolvedRuntime:
     Raises
     ------
     SettingsError
-        If what was asked for is not installed.
+        If what was requested is not installed.
     """
     if runtime == "auto":
         if _has_onnxruntime_cuda():
@@ -63,7 +155,7 @@ def resolve_precision(precision: Precision, runtime: ResolvedRuntime) -> Resolve
     Raises
     ------
     SettingsError
-        If bfloat16 is asked for where it cannot be had.
+        If bfloat16 is requested where it is not available.
     """
     able = _supports_half_precision(runtime)
     if precision == "bf16" and not able:
@@ -89,10 +181,6 @@ def compile_network(
 
     Parameters
     ----------
-    shape, weights
-        The network.
-    runtime, precision
-        What computes, and in which arithmetic.
     threads
         Threads of one forward pass; None for all cores.
 
@@ -104,7 +192,7 @@ def compile_network(
     Raises
     ------
     ModelError
-        If the runtime refuses the network.
+        If the runtime rejects the network.
     """
     make = {
         "openvino": _compile_openvino,
@@ -172,10 +260,8 @@ def _compile_torch(
 ) -> Forward:
     import torch
 
-    from ncm_kedro.tomo.detector.runtimes import StarNetwork
-
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    network = StarNetwork(shape, weights).to(memory_format=torch.channels_last).to(device)
+    layers = _TorchLayers(weights, device)
     if threads is not None and device.type == "cpu":
         torch.set_num_threads(threads)
 
@@ -185,7 +271,8 @@ def _compile_torch(
             torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"),
         ):
             stack = torch.from_numpy(np.ascontiguousarray(sections)).to(device)
-            prob, dist = network(stack.to(memory_format=torch.channels_last))
+            prob, dist = shape.trace(layers, stack.to(memory_format=torch.channels_last))
+            prob = torch.sigmoid(prob)
         return prob.float().cpu().numpy(), dist.float().cpu().numpy()
 
     return forward
@@ -221,55 +308,33 @@ def _is_installed(name: str) -> bool:
     return importlib.util.find_spec(name) is not None
 
 
-class StarNetwork(nn.Module):
-    """U-Net with a probability and a distance output, weights as in the StarDist2D folder.
+class _TorchLayers:
+    """Operations on tensors (N, C, H, W)."""
 
-    Parameters
-    ----------
-    shape
-        What the network looks like.
-    weights
-        Kernel and bias of each layer, kernels as (height, width, channels in, channels out).
-    """
+    def __init__(self, weights: Weights, device: Any) -> None:
+        import torch
 
-    def __init__(self, shape: NetworkShape, weights: Weights) -> None:
-        super().__init__()
-        self._shape = shape
-        self._layers = nn.ModuleDict()
-        for name, edge, channels, out in shape.list_layers():
-            layer = nn.Conv2d(channels, out, edge, padding=edge // 2)
-            kernel, bias = weights[name]
-            kernel_oihw = np.ascontiguousarray(kernel.transpose(3, 2, 0, 1))
-            layer.weight = nn.Parameter(torch.from_numpy(kernel_oihw))
-            layer.bias = nn.Parameter(torch.from_numpy(bias.copy()))
-            self._layers[name] = layer
-        self.requires_grad_(requires_grad=False)
-        self.eval()
+        self._functional = torch.nn.functional
+        self._concatenate = torch.cat
+        self._layers = {
+            name: (
+                torch.from_numpy(np.ascontiguousarray(kernel.transpose(3, 2, 0, 1)))
+                .to(memory_format=torch.channels_last)
+                .to(device),
+                torch.from_numpy(bias.copy()).to(device),
+            )
+            for name, (kernel, bias) in weights.items()
+        }
 
-    def forward(self, sections_nchw: Tensor) -> tuple[Tensor, Tensor]:
-        """Predict probability (N, 1, H/g, W/g) and distances (N, n_rays, H/g, W/g)."""
-        shape, top = self._shape, sections_nchw
-        for level in range(shape.grid_px.bit_length() - 1):
-            for number in range(shape.convolutions):
-                top = self._convolve(f"grid_level_{level}_no_{number}", top)
-            top = nn.functional.max_pool2d(top, 2)
-        skipped = []
-        for level in range(shape.depth):
-            for number in range(shape.convolutions):
-                top = self._convolve(f"down_level_{level}_no_{number}", top)
-            skipped.append(top)
-            top = nn.functional.max_pool2d(top, 2)
-        numbers = (*range(shape.convolutions - 1), shape.convolutions)
-        for number in numbers:
-            top = self._convolve(f"middle_{number}", top)
-        for level in reversed(range(shape.depth)):
-            top = torch.cat([nn.functional.interpolate(top, scale_factor=2), skipped[level]], 1)
-            for number in numbers:
-                top = self._convolve(f"up_level_{level}_no_{number}", top)
-        if shape.features:
-            top = self._convolve("features", top)
-        return torch.sigmoid(self._layers["prob"](top)), self._layers["dist"](top)
+    def convolve(self, layer: str, top: Any, channels: int, *, rectify: bool = True) -> Any:
+        del channels  # those of the kernel
+        kernel, bias = self._layers[layer]
+        out = self._functional.conv2d(top, kernel, bias, padding=kernel.shape[-1] // 2)
+        return self._functional.relu(out, inplace=True) if rectify else out
 
-    def _convolve(self, name: str, top: Tensor) -> Tensor:
-        result: Tensor = nn.functional.relu(self._layers[name](top), inplace=True)
-        return result
+    def pool(self, top: Any) -> Any:
+        return self._functional.max_pool2d(top, 2)
+
+    def join(self, top: Any, skipped: Any) -> Any:
+        wide = self._functional.interpolate(top, scale_factor=2)
+        return self._concatenate([wide, skipped], 1)

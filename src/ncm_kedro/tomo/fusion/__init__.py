@@ -1,4 +1,4 @@
 """Probability from three section directions, fused block by block.
 
-Instances are found in `tomo.instances`.
+Particles are separated in `tomo.instances`.
 """

@@ -1,10 +1,10 @@
-"""From the fused maps on the working grid to those at full resolution.
+"""From the fused maps on the detection grid to those at full resolution.
 
 The particle probability of a volume: sections in three directions, fused.
 
 Sections through a tomogram in three perpendicular directions go through a two-dimensional network,
-and what it says of a voxel is averaged (Li et al. 2022, supplement, identification of particles).
-Here all three directions are looked at on a grid of cubic voxels on which a particle spans what the
+and its predictions for a voxel are averaged (Li et al. 2022, supplement, particle identification).
+Here all three directions are predicted on a grid of cubic voxels on which a particle spans what the
 network was trained around, and the fused maps are interpolated back.
 """
 
@@ -24,12 +24,18 @@ import zarr
 from numpy.typing import DTypeLike, NDArray
 
 from ncm_kedro.params.tomo_segment import TomoComputeParams, TomoFusionParams
+from ncm_kedro.tomo.detector.detector import Detector
 from ncm_kedro.tomo.fusion.maps import (
+    DIRECTIONS,
     STEPS_PER_VOXEL,
+    Axis,
     ByteArray,
     FloatArray,
-    SectionNetwork,
+    SectionPass,
     keep_inside,
+    list_slabs,
+    open_scratch,
+    predict_maps,
 )
 from ncm_kedro.tomo.fusion.scale import (
     DetectionGrid,
@@ -39,14 +45,6 @@ from ncm_kedro.tomo.fusion.scale import (
     weigh_axis,
 )
 from ncm_kedro.tomo.fusion.size import ResampleTask, estimate_diameter_um, sample_grey, scale_grey
-from ncm_kedro.tomo.fusion.slabs import (
-    DIRECTIONS,
-    Axis,
-    SectionPass,
-    list_slabs,
-    open_scratch,
-    predict_maps,
-)
 from ncm_kedro.tomo.volumes.blocks import Block, Task, list_blocks, run_blocks
 from ncm_kedro.tomo.volumes.volume import Volume, VolumePlan, VolumeTarget
 
@@ -58,13 +56,9 @@ class FinalTask:
     Attributes
     ----------
     fused
-        Array (3, Z, Y, X) of the working grid: probability, distance, disagreement.
-    grid
-        The working grid.
+        Array (3, Z, Y, X) of the detection grid: probability, distance, disagreement.
     field_of_view
         Mask at full resolution, None where everything is inside.
-    probability, distance, disagreement
-        The arrays at full resolution.
     """
 
     fused: Path
@@ -110,7 +104,7 @@ def _round(map_zyx: FloatArray) -> ByteArray:
 _METHOD = 1  # raised when the same inputs and settings give other values
 _AXES: tuple[Axis, ...] = (0, 1, 2)
 _CHANNELS = (2, 4, 3)  # maps in the array of each pass
-_SCRATCH_BYTES = 8  # per working voxel: grey values, and the arrays of two passes at the most
+_SCRATCH_BYTES = 8  # per detection voxel: grey values, and the arrays of two passes at the most
 _TASK_BYTES = 20  # per voxel of a slab or a block: what a task holds
 _NETWORK_BYTES = 800  # per pixel of a batch: the network's inner maps
 _log = logging.getLogger(__name__)
@@ -118,7 +112,7 @@ _log = logging.getLogger(__name__)
 
 def plan_probability(
     volume: Volume,
-    detector: SectionNetwork,
+    detector: Detector,
     params: TomoFusionParams,
     compute: TomoComputeParams,
 ) -> VolumePlan:
@@ -128,12 +122,6 @@ def plan_probability(
     ----------
     volume
         The tomogram; its extra ``field_of_view`` says where it holds (1 inside).
-    detector
-        The network that predicts sections.
-    params
-        Scale, slabs and fusion.
-    compute
-        Who works on the slabs.
 
     Returns
     -------
@@ -166,7 +154,7 @@ def plan_probability(
 
 @dataclass(frozen=True)
 class ProbabilityWriter:
-    """Fills the arrays of a plan, stage by stage; called again after a kill, it goes on.
+    """Fills the arrays of a plan, stage by stage; called again after an interruption, it resumes.
 
     Attributes
     ----------
@@ -175,7 +163,7 @@ class ProbabilityWriter:
     """
 
     volume: Volume
-    network: SectionNetwork
+    network: Detector
     grid: DetectionGrid
     params: TomoFusionParams
     compute: TomoComputeParams
@@ -247,7 +235,7 @@ class ProbabilityWriter:
         )
 
     def _announce(self, target: VolumeTarget) -> None:
-        """Say what the work needs before it starts."""
+        """Log what the work needs before it starts."""
         voxels = int(np.prod(self.grid.shape_zyx))
         plane = [min(n, self.params.tile_px + 2 * self.network.receptive_px)
                  for n in sorted(self.grid.shape_zyx)[1:]]  # fmt: skip
@@ -275,7 +263,7 @@ class ProbabilityWriter:
 
 
 def _flag(path: Path) -> Path:
-    """Return the file that says that a stage is complete."""
+    """Return the file that marks a stage as complete."""
     return path.with_name(f"{path.name}.complete")
 
 
@@ -293,7 +281,7 @@ def _ensure_array(
     )
 
 
-def _identify(volume: Volume, detector: SectionNetwork, params: TomoFusionParams) -> str:
+def _identify(volume: Volume, detector: Detector, params: TomoFusionParams) -> str:
     facts: dict[str, Any] = {
         "method": _METHOD,
         "volume": volume.fingerprint,

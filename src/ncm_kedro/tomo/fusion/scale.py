@@ -1,4 +1,4 @@
-"""The grid that sections are looked at on: cubic voxels, particles as large as the network likes.
+"""The detection grid: cubic voxels, particles of the size that the network was trained on.
 
 Lengths along an axis are measured in voxels of a grid from its first face, so that voxel i spans
 i to i + 1 and two grids of different voxels share their first face.
@@ -77,8 +77,6 @@ def make_grid(volume: Volume, edge_um: float) -> DetectionGrid:
 
     Parameters
     ----------
-    volume
-        The volume.
     edge_um
         Wanted edge of a voxel; an edge like the volume's own gives the volume's own grid.
     """
@@ -100,12 +98,6 @@ def choose_grid(
 
     Parameters
     ----------
-    volume
-        The volume.
-    diameter_um
-        Median diameter of its particles.
-    particle_px
-        Diameter that the network was trained around.
     params
         How far the scale may be off before the volume is resampled.
     """
@@ -138,8 +130,6 @@ def read_masked(
 
     Parameters
     ----------
-    source
-        Level and mask.
     region
         Slices in voxels of the level, none negative.
 
@@ -166,14 +156,10 @@ def read_masked(
 def resample_box(
     source: Source, grid: DetectionGrid, start: Triple, stop: Triple, fill: float
 ) -> tuple[FloatArray, FloatArray | None]:
-    """Read a box of the working grid.
+    """Read a box of the detection grid.
 
     Parameters
     ----------
-    source
-        Where from.
-    grid
-        The grid.
     start, stop
         First voxel and one past the last on the grid, along z, y, x.
     fill
@@ -185,7 +171,7 @@ def resample_box(
         Grey values: averages over the voxel where the grid is coarser than the source, linear
         interpolation where it is finer.
     inside_zyx : ndarray of float32 or None
-        Share of each voxel inside the field of view; None where all is.
+        Fraction of each voxel inside the field of view; None where all is.
     """
     weights = [
         weigh_axis(a, b, ratio / factor, length)
@@ -216,7 +202,7 @@ def weigh_axis(start: int, stop: int, ratio: float, length: int) -> Weights:
         Edge of a wanted voxel in voxels of the source. From 1 on, the wanted voxel is the average
         over its span; below, the value at its middle by linear interpolation.
     length
-        Voxels of the source; past its faces the outermost ones go on.
+        Voxels of the source; past its faces the outermost ones are repeated.
 
     Returns
     -------

@@ -1,6 +1,6 @@
-"""Grey values of a volume on the working grid, and what is black and white for the network.
+"""Grey values of a volume on the detection grid, normalised for the network.
 
-The particles' diameter as the network sees it on a few sections, at a ladder of scales.
+The particles' diameter estimated from a few sections at a series of scales.
 """
 
 from __future__ import annotations
@@ -17,7 +17,13 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ncm_kedro.errors import StoreError
-from ncm_kedro.tomo.fusion.maps import FloatArray, SectionNetwork
+from ncm_kedro.tomo.detector.detector import Detector
+from ncm_kedro.tomo.fusion.maps import (
+    DIRECTIONS,
+    FloatArray,
+    GreyScale,
+    open_scratch,
+)
 from ncm_kedro.tomo.fusion.scale import (
     DetectionGrid,
     Source,
@@ -26,7 +32,6 @@ from ncm_kedro.tomo.fusion.scale import (
     read_masked,
     resample_box,
 )
-from ncm_kedro.tomo.fusion.slabs import DIRECTIONS, GreyScale, open_scratch
 from ncm_kedro.tomo.volumes.blocks import Block
 from ncm_kedro.tomo.volumes.volume import (
     GREY_PERCENTILES,
@@ -64,10 +69,8 @@ def sample_grey(volume: Volume, source: Source) -> GreySample:
 
     Parameters
     ----------
-    volume
-        The volume.
     source
-        The level that the working grid is made from.
+        The level that the detection grid is made from.
 
     Raises
     ------
@@ -87,19 +90,13 @@ def sample_grey(volume: Volume, source: Source) -> GreySample:
 
 @dataclass(frozen=True)
 class ResampleTask:
-    """The task that brings one block of the volume to the working grid.
+    """The task that brings one block of the volume to the detection grid.
 
     Grey values are stored with the sample's percentiles at 0 and 1, as float16; what is outside
     the field of view has the median.
 
     Attributes
     ----------
-    source
-        Where from.
-    grid
-        The working grid.
-    sample
-        Scale, and filling.
     target
         Array (Z, Y, X) of the grid.
     """
@@ -126,7 +123,7 @@ def scale_grey(results: Iterable[Mapping[str, NDArray[np.generic]]]) -> GreyScal
     """Find what is 0 and 1 for the network from the histograms of all blocks.
 
     The network was trained on images of its own scale, each normalised by its percentiles;
-    averaging over voxels takes noise out, and so the percentiles of the working grid, not of the
+    averaging over voxels takes noise out, and so the percentiles of the detection grid, not of the
     volume, are the like.
 
     Parameters
@@ -164,23 +161,26 @@ def _useless(volume: Volume, found: str) -> StoreError:
         volume.path,
         found=found,
         expected="a tomogram with particles",
-        action="look at the volume and take it out, or mend its field of view",
+        action="look at the volume and take it out, or correct its field of view",
     )
 
 
 _WINDOW_PX = 768  # sections are cut to this about their middle
-_MIN_PX = 64  # sections smaller than this say nothing
-_DEPTHS = (0.3, 0.5, 0.7)  # where sections are taken, as a share of the axis
-_SUITED = (0.4, 2.5)  # diameters that the network is sure about, as a share of what it is used to
+_MIN_PX = 64  # smaller sections are skipped
+_DEPTHS = (0.3, 0.5, 0.7)  # where sections are taken, as a fraction of the axis
+_SUITED = (
+    0.4,
+    2.5,
+)  # diameters that the network is sure about, as a fraction of what it is used to
 _PEAK_PX = 8  # a peak is the highest within this distance
-_APART = 0.7  # centres nearer than this share of a radius are of one particle
+_APART = 0.7  # centres nearer than this fraction of a radius are of one particle
 _MIN_FOUND = 3
 _CONFIDENCE_POWER = 5
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class _Rung:
+class _ScaleEstimate:
     """Particles that the network finds at one scale."""
 
     edge_um: float
@@ -188,21 +188,14 @@ class _Rung:
     covered: float
 
 
-def estimate_diameter_um(volume: Volume, network: SectionNetwork) -> float | None:
+def estimate_diameter_um(volume: Volume, network: Detector) -> float | None:
     """Estimate the median diameter of the particles' sections.
 
-    The network looks at a few sections at scales that halve from the volume's own on. The scale
+    A few sections are predicted at scales from the volume's own down, by factors of 2. The scale
     at which particles of the size that it was trained around cover most of the area wins, an area
     counting by a high power of its probability: on too coarse a scale a cluster passes for one
     broken particle, but with less confidence. There, and once more at the scale that follows, the
     median diameter is measured.
-
-    Parameters
-    ----------
-    volume
-        The volume.
-    network
-        The detector.
 
     Returns
     -------
@@ -210,34 +203,30 @@ def estimate_diameter_um(volume: Volume, network: SectionNetwork) -> float | Non
         Diameter of a disk of the median area (um); None where no particles are found.
     """
     edge_um = min(volume.voxel_size_um)
-    rungs: list[_Rung] = []
-    while not rungs or _second_longest(volume, edge_um) >= _MIN_PX:
-        rungs.append(_climb(volume, network, edge_um))
+    scales: list[_ScaleEstimate] = []
+    while not scales or _second_longest(volume, edge_um) >= _MIN_PX:
+        scales.append(_measure_scale(volume, network, edge_um))
         edge_um *= 2
-    best = max(rungs, key=lambda rung: rung.covered)
+    best = max(scales, key=lambda one: one.covered)
     if len(best.diameters_px) < _MIN_FOUND:
         _log.warning("%s: no particles found to measure the scale by", volume.name)
         return None
     diameter_um = float(np.median(best.diameters_px)) * best.edge_um
     edge_um = max(diameter_um / network.particle_px, min(volume.voxel_size_um) / 2)
-    again = _climb(volume, network, edge_um)
+    again = _measure_scale(volume, network, edge_um)
     if len(again.diameters_px) >= _MIN_FOUND:
         diameter_um = float(np.median(again.diameters_px)) * again.edge_um
     _log.info("%s: particles measure %.3g um in the median", volume.name, diameter_um)
     return diameter_um
 
 
-def measure_sections(
-    sections_nyx: FloatArray, network: SectionNetwork
-) -> Iterator[NDArray[np.float64]]:
+def measure_sections(sections_nyx: FloatArray, network: Detector) -> Iterator[NDArray[np.float64]]:
     """Measure the particles in sections that lie wholly inside.
 
     Parameters
     ----------
     sections_nyx
         Normalised sections (N, H, W).
-    network
-        The detector.
 
     Yields
     ------
@@ -274,7 +263,7 @@ def _measure_apart(
     return 2 * radii[whole], whole
 
 
-def _climb(volume: Volume, network: SectionNetwork, edge_um: float) -> _Rung:
+def _measure_scale(volume: Volume, network: Detector, edge_um: float) -> _ScaleEstimate:
     found: list[NDArray[np.float64]] = []
     area_px = 0
     for section_yx in _cut_sections(volume, edge_um):
@@ -288,7 +277,7 @@ def _climb(volume: Volume, network: SectionNetwork, edge_um: float) -> _Rung:
     suited = (diameters >= least) & (diameters <= most)
     areas = np.pi / 4 * diameters[suited] ** 2
     covered = float((areas * trust[suited] ** _CONFIDENCE_POWER).sum() / max(1, area_px))
-    return _Rung(edge_um, diameters[suited], covered)
+    return _ScaleEstimate(edge_um, diameters[suited], covered)
 
 
 def _cut_sections(volume: Volume, edge_um: float) -> Iterator[FloatArray]:

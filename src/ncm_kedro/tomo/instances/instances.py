@@ -1,7 +1,7 @@
 """From fused maps to labelled particles, block by block.
 
-The passes: flood (or threshold), join across blocks, decide in a table, lay down labels, refine
-each particle, paint. Labels do not depend on the cutting into blocks or on who works on them.
+The passes: watershed (or threshold), join across blocks, decide in a table, assign labels, refine
+each particle, assemble. Labels do not depend on the cutting into blocks or on who works on them.
 """
 
 from __future__ import annotations
@@ -17,19 +17,21 @@ from numpy.typing import NDArray
 
 from ncm_kedro.errors import StoreError
 from ncm_kedro.params.tomo_segment import TomoComputeParams, TomoInstanceParams
-from ncm_kedro.tomo.instances.components import ComponentTask, TouchTask, join_pairs
-from ncm_kedro.tomo.instances.refine_tasks import AssembleTask, DraftTask, RefineTask
-from ncm_kedro.tomo.instances.tables import (
+from ncm_kedro.tomo.instances.components import (
+    ComponentTask,
     Draft,
     Parts,
     Results,
+    TouchTask,
     choose_bins,
     choose_chunk,
     find_thresholds,
     join_drafts,
+    join_pairs,
     name_parts,
     own_blocks,
 )
+from ncm_kedro.tomo.instances.refine_tasks import AssembleTask, DraftTask, RefineTask
 from ncm_kedro.tomo.instances.watershed import BasinTask, WatershedSettings, resolve_terminals
 from ncm_kedro.tomo.instances.watershed_graph import GraphTask, build_table, merge_basins
 from ncm_kedro.tomo.volumes.blocks import Block, Task, list_blocks, run_blocks
@@ -54,10 +56,6 @@ def plan_labels(
     probability
         Fused probability, uint8 (0 to 255 stand for 0 to 1), with the fused distance to the
         outline as extra ``distance`` (uint8, steps of the attribute ``distance_step_um``).
-    params
-        How particles are told apart and outlined.
-    compute
-        Who works on the blocks.
 
     Returns
     -------
@@ -71,7 +69,7 @@ def plan_labels(
         If the maps do not belong to the volume.
     """
     _check_maps(volume, probability, params)
-    told = (
+    identity = (
         f"labels-{METHOD_VERSION}|{volume.fingerprint}|{probability.fingerprint}"
         f"|{params.model_dump_json()}"
     )
@@ -80,7 +78,7 @@ def plan_labels(
         shape_zyx=volume.shape_zyx,
         dtype=np.uint32,
         voxel_size_um=volume.voxel_size_um,
-        fingerprint=hashlib.sha256(told.encode()).hexdigest()[:16],
+        fingerprint=hashlib.sha256(identity.encode()).hexdigest()[:16],
         write=_Writer(volume, probability, params, compute),
         extras={"cracks": np.uint8},
         is_label=True,
@@ -90,7 +88,7 @@ def plan_labels(
 
 @dataclass(frozen=True)
 class _Writer:
-    """Fills a target; every pass goes on where a killed run left it."""
+    """Fills a target; every pass resumes an interrupted run."""
 
     volume: Volume
     probability: Volume
@@ -101,7 +99,7 @@ class _Writer:
         edges = self._block_edges(target.array)
         blocks = list_blocks(self.volume.shape_zyx, edges)
         terminals = self._open_scratch(target, "terminals", np.uint64, edges)
-        parts = (self._flood if self.params.fusion == "watershed" else self._connect)(
+        parts = (self._segment if self.params.fusion == "watershed" else self._connect)(
             target.work, terminals, blocks
         )
         drafted = self._open_scratch(target, "draft", np.uint32, edges)
@@ -119,7 +117,7 @@ class _Writer:
             box=box,
             masks=target.work / "masks",
         )
-        self._run(task, blocks, target.work, "paint")
+        self._run(task, blocks, target.work, "assemble")
 
     def _run(self, task: Task, blocks: list[Block], work: Path, name: str) -> Results:
         title = f"{self.volume.name}: {name}"
@@ -143,15 +141,15 @@ class _Writer:
         chunks = tuple(choose_chunk(edge, n) for edge, n in zip(edges, shape, strict=True))
         return zarr.create_array(path, shape=shape, chunks=chunks, dtype=dtype, overwrite=True)
 
-    def _flood(self, work: Path, terminals: zarr.Array, blocks: list[Block]) -> Parts:
+    def _segment(self, work: Path, terminals: zarr.Array, blocks: list[Block]) -> Parts:
         distance = self.probability.extras["distance"]
         settings = WatershedSettings(
             smoothing_vx=self.params.smoothing_vx,
             above_probability=int(self.params.outline_probability * 255),
             above_distance=self.params.outline_steps if self.params.refine.enabled else 0,
         )
-        flood = BasinTask(self.probability.array, distance, terminals, settings)
-        keys, root = resolve_terminals(self._run(flood, blocks, work, "flood"))
+        pointers = BasinTask(self.probability.array, distance, terminals, settings)
+        keys, root = resolve_terminals(self._run(pointers, blocks, work, "watershed"))
         roots, basin = np.unique(root, return_inverse=True)
         basins = (basin + 1).astype(np.uint32)
         graph = GraphTask(self.probability.array, distance, terminals, keys, basins)
@@ -263,7 +261,7 @@ def _check_maps(volume: Volume, probability: Volume, params: TomoInstanceParams)
             probability.path,
             found=f"a probability of {probability.shape_zyx} voxels",
             expected=f"{volume.shape_zyx}, as {volume.path} has",
-            action="compute the probability of this volume anew",
+            action="compute the probability of this volume again",
         )
     missing = [
         name
@@ -278,5 +276,5 @@ def _check_maps(volume: Volume, probability: Volume, params: TomoInstanceParams)
             probability.path,
             found=f"a probability without {' and '.join(missing)}",
             expected="the fused distance to the outline beside the probability",
-            action="compute the probability anew, or set fusion to paper",
+            action="compute the probability again, or set fusion to paper",
         )

@@ -1,4 +1,4 @@
-"""A row per labelled particle: place, size, border, and how sure it is."""
+"""A row per labelled particle: place, size, border, and its uncertainty."""
 
 from __future__ import annotations
 

@@ -32,9 +32,7 @@ class RefineLengths:
     trim_um, grow_um, closing_um, opening_um
         See ``RefineParams``; the larger of its um and voxel values.
     inset_um
-        How far inside the outline the flooding stopped.
-    margin_zyx
-        Voxels around a particle's bounding box.
+        How far inside the outline the watershed stopped.
     """
 
     trim_um: float
@@ -52,12 +50,10 @@ class RefineLengths:
 
         Parameters
         ----------
-        params
-            Settings.
         voxel_size_um
             Edges of a voxel along z, y, x.
         inset_um
-            How far inside the outline the flooding stopped; added to what may be grown.
+            How far inside the outline the watershed stopped; added to what may be grown.
         """
         edge = float(np.cbrt(np.prod(voxel_size_um)))
         grow = max(params.grow_um, params.grow_vx * edge) + inset_um
@@ -122,18 +118,8 @@ def refine_particle(
     ----------
     grey_zyx
         Cut-out with a margin of ``reach.margin_zyx``, (Z, Y, X).
-    labels_zyx
-        Flooded labels there.
-    label
-        The particle.
-    threshold
-        Grey value between particle and surrounding.
     voxel_size_um
         Edges of a voxel along z, y, x.
-    reach
-        Lengths of the refinement.
-    params
-        Settings.
     at_face
         Whether the low and high end of each axis are faces of the volume, where the particle goes
         on unseen rather than ends.

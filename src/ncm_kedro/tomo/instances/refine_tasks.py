@@ -1,10 +1,10 @@
 """Masks of refined particles in files, and blocks put together from them.
 
-Flooded particles to refined ones: three passes over blocks.
+From watershed labels to refined particles: three passes over blocks.
 
-Draft: labels are laid down, and each particle's grey values and those of its surrounding counted.
+Draft: labels are assigned, and each particle's grey values and those of its surrounding counted.
 Refine: each particle is cut out whole and refined once, by the block that holds its first voxel.
-Paint: each block is put together from the particles that reach into it, so that one task alone
+Assemble: each block is put together from the particles that reach into it, so that one task alone
 writes a shard and the cutting into blocks does not show.
 """
 
@@ -21,31 +21,25 @@ from numpy.typing import NDArray
 
 from ncm_kedro.atomic_write import open_atomic
 from ncm_kedro.params.tomo_segment import RefineParams
-from ncm_kedro.tomo.instances.components import map_identities
 from ncm_kedro.tomo.instances.refine import RefineLengths, refine_particle
+from ncm_kedro.tomo.instances.watershed import map_identities
 from ncm_kedro.tomo.volumes.blocks import Block
 from ncm_kedro.tomo.volumes.volume import Spacing, Triple
 
 
 @dataclass(frozen=True)
 class AssembleTask:
-    """Put a block together from refined particles, and from flooded ones that were not refined.
+    """Put a block together from refined particles, and from watershed labels that were not refined.
 
     Attributes
     ----------
-    draft
-        Flooded labels.
     labels, cracks
         uint32 and uint8 (Z, Y, X), written.
     kept
-        New label of each flooded particle that keeps its outline, index 0 for the background, 0
+        New label of each particle that keeps its watershed outline, index 0 for the background, 0
         for any other; (n + 1,).
-    final
-        New label of each refined particle, likewise.
     owner, box
         Block that refined each particle, and its bounding box, for label 1 first.
-    masks
-        Folder of the masks.
     """
 
     draft: zarr.Array
@@ -94,30 +88,8 @@ class AssembleTask:
 
 
 def mask_path(folder: Path, block_index: int) -> Path:
-    """Return the file of the masks that a block refined.
-
-    Parameters
-    ----------
-    folder
-        Folder of all masks.
-    block_index
-        The block.
-    """
+    """Return the file of the masks that a block refined."""
     return folder / f"{block_index:06d}.npz"
-
-
-def write_masks(path: Path, stored: dict[str, NDArray[np.uint8]]) -> None:
-    """Write a whole file or none: a run that is killed leaves no half of one.
-
-    Parameters
-    ----------
-    path
-        The file.
-    stored
-        Packed masks by name.
-    """
-    with open_atomic(path) as file:
-        np.savez_compressed(file, **stored)  # type: ignore[arg-type]
 
 
 GREY_BINS = 256
@@ -150,7 +122,7 @@ class GreyBins:
 
 @dataclass(frozen=True)
 class DraftTask:
-    """Lay down flooded labels and count the grey values in and around each.
+    """Assign watershed labels and count the grey values in and around each.
 
     Attributes
     ----------
@@ -164,8 +136,6 @@ class DraftTask:
         (Z, Y, X).
     view
         Field of view (1 inside), or None for everything.
-    bins
-        Grey bins.
     gap_vx, shell_vx
         Blurred voxels beside a particle, and thickness of its surrounding beyond them.
     """
@@ -211,8 +181,6 @@ class RefineTask:
 
     Attributes
     ----------
-    draft, grey, view
-        As of ``DraftTask``.
     owner
         Index of the block that each particle belongs to, (n,), for label 1 first.
     box
@@ -221,12 +189,8 @@ class RefineTask:
         Grey value between each particle and its surrounding, (n,).
     voxel_size_um
         Edges of a voxel along z, y, x.
-    params
-        Settings.
     inset_um
-        How far inside the outline the flooding stopped.
-    masks
-        Folder of the files.
+        How far inside the outline the watershed stopped.
     """
 
     draft: zarr.Array
@@ -260,7 +224,8 @@ class RefineTask:
                 )
             rows.append([label, count, *box])
         if stored:
-            write_masks(mask_path(self.masks, block.index), stored)
+            with open_atomic(mask_path(self.masks, block.index)) as file:
+                np.savez_compressed(file, **stored)  # type: ignore[arg-type]
         return {"refined": np.array(rows, dtype=np.int64).reshape(-1, 2 + BOX_COLUMNS)}
 
     def _refine(

@@ -1,4 +1,4 @@
-"""Basins of the fused map, block by block, as if the volume were flooded at once.
+"""Watershed of the fused map, block by block, the same as of the whole volume at once.
 
 Each foreground voxel points to the highest of its 26 neighbours and itself; of equals the one that
 comes first in raster order counts. That is a total order, so that chains of pointers end at a local
@@ -28,7 +28,7 @@ _TRUNCATE = 3.0  # standard deviations at which the Gaussian is cut
 
 @dataclass(frozen=True)
 class WatershedSettings:
-    """What is flooded, in the units of the stored maps.
+    """The input of the watershed, in the units of the stored maps.
 
     Attributes
     ----------
@@ -59,8 +59,6 @@ class BasinTask:
     terminals
         uint64 (Z, Y, X), written: 1 + index in raster order of the chain's last voxel, which is a
         root inside the block or a voxel just outside; 0 is background.
-    settings
-        What is flooded.
     """
 
     probability: zarr.Array
@@ -96,8 +94,6 @@ def build_height(
     ----------
     probability_zyx, distance_zyx
         Fused maps (Z, Y, X), 0 to 255.
-    settings
-        Smoothing, and what is foreground.
 
     Returns
     -------
@@ -124,10 +120,6 @@ def follow_pointers(
         Map over ``rim``, 0 in the background.
     rim
         The block with a margin of two voxels, cut at the volume's faces.
-    block
-        The block.
-    shape_zyx
-        Shape of the volume.
 
     Returns
     -------
@@ -158,11 +150,6 @@ def resolve_terminals(
 ) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
     """Join the chains of all blocks.
 
-    Parameters
-    ----------
-    parts
-        What the tasks returned.
-
     Returns
     -------
     terminal
@@ -183,6 +170,25 @@ def resolve_terminals(
             break
         root = further
     return terminal, root
+
+
+def map_identities(
+    values_zyx: NDArray[np.uint64], keys: NDArray[np.uint64], mapped: NDArray[np.uint32]
+) -> NDArray[np.uint32]:
+    """Replace each value by the one that a table gives it.
+
+    Parameters
+    ----------
+    values_zyx
+        Identities; those that are no key become 0.
+
+    Returns
+    -------
+    ndarray of uint32
+        Of the shape of ``values_zyx``.
+    """
+    flat = np.ascontiguousarray(values_zyx).ravel()
+    return _look_up(flat, keys, mapped).reshape(values_zyx.shape)  # type: ignore[no-any-return]
 
 
 def _join(parts: Sequence[Mapping[str, NDArray[np.generic]]], name: str) -> NDArray[np.uint64]:
@@ -268,3 +274,22 @@ def _follow(  # noqa: PLR0917  (numba takes positions)
                     at = following
                 gz, gy, gx = tz + origin[0], ty + origin[1], tx + origin[2]
                 terminals[z - z0, y - y0, x - x0] = (gz * volume[1] + gy) * volume[2] + gx + 1
+
+
+@njit(cache=True, nogil=True)
+def _look_up(flat: NDArray[Any], keys: NDArray[Any], mapped: NDArray[Any]) -> NDArray[np.uint32]:
+    """Binary search, skipped while the value stays the same."""
+    out = np.zeros(flat.size, dtype=np.uint32)
+    last = np.uint64(0)
+    new = np.uint32(0)
+    for at in range(flat.size):
+        value = flat[at]
+        if value == 0:
+            continue
+        if value != last:
+            last = value
+            place = np.searchsorted(keys, value)
+            found = place < keys.size and keys[place] == value
+            new = mapped[place] if found else np.uint32(0)
+        out[at] = new
+    return out

@@ -16,7 +16,7 @@ import zarr
 from numba import njit
 from numpy.typing import NDArray
 
-from ncm_kedro.tomo.instances.components import map_identities
+from ncm_kedro.tomo.instances.watershed import map_identities
 from ncm_kedro.tomo.volumes.blocks import Block
 
 
@@ -101,15 +101,7 @@ def measure_contacts(
 
 
 def build_table(parts: Sequence[Mapping[str, NDArray[np.generic]]], count: int) -> BasinTable:
-    """Join what the blocks know.
-
-    Parameters
-    ----------
-    parts
-        What the tasks returned.
-    count
-        Number of basins.
-    """
+    """Join what the blocks know."""
     basins = _stack([part["basin"] for part in parts], 3)
     contacts = reduce_contacts([part["contact"] for part in parts])
     peak, inner = np.zeros(count, np.int64), np.zeros(count, np.int64)
@@ -151,8 +143,6 @@ def merge_basins(
 
     Parameters
     ----------
-    table
-        Basins and contacts.
     seed
         Probability that makes a seed (0 to 255).
     saddle_fraction, neck_fraction, absorb_fraction
@@ -225,7 +215,7 @@ class _Forest:
             del self._near[other][gone]
             known = self._near[keep].get(other, (0, 0))
             joined = (max(saddle, known[0]), max(neck, known[1]))
-            if joined != known:  # a contact that was refused stays refused while it is the same
+            if joined != known:  # a rejected contact stays rejected until it changes
                 self._near[keep][other] = self._near[other][keep] = joined
                 low, high = min(keep, other), max(keep, other)
                 heapq.heappush(self.heap, (-joined[0], -joined[1], low, high))

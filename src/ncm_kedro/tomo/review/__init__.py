@@ -1,4 +1,4 @@
-"""Corrections by hand: what to look at, edits, the viewer.
+"""Corrections by hand: suspect particles, edits, the viewer.
 
 Files live in `datasets.tomograms`.
 """

@@ -21,7 +21,7 @@ from ncm_kedro.tomo.volumes.volume import Triple, Volume, VolumePlan, VolumeTarg
 if TYPE_CHECKING:
     import zarr
 
-    from ncm_kedro.tomo.review.changes import LabelOverlaps
+    from ncm_kedro.tomo.scoring.score import Overlaps
 
 _COMPARE_EDGE_VX = 128
 _LARGEST_LABEL = 2**32 - 1
@@ -34,8 +34,6 @@ class EditedLabels:
 
     Attributes
     ----------
-    path
-        The store.
     array
         Labels, (Z, Y, X).
     attributes
@@ -49,11 +47,6 @@ class EditedLabels:
 
 def open_edited(path: Path) -> EditedLabels:
     """Open edited labels: a Zarr array, or the full-resolution array of an OME-Zarr group.
-
-    Parameters
-    ----------
-    path
-        The store.
 
     Raises
     ------
@@ -87,17 +80,10 @@ def open_edited(path: Path) -> EditedLabels:
 def check_edited(labels: Volume, edited: EditedLabels) -> None:
     """Check that edits belong to the labels.
 
-    Parameters
-    ----------
-    labels
-        Labels that were edited.
-    edited
-        What came back.
-
     Raises
     ------
     StoreError
-        If shape, type or voxel size are others, the labels were made anew since, or the edits
+        If shape, type or voxel size differ, the labels were computed again since, or the edits
         were not saved to the end.
     """
     array, facts = edited.array, edited.attributes
@@ -115,7 +101,7 @@ def check_edited(labels: Volume, edited: EditedLabels) -> None:
     if sizes is not None and not np.allclose(sizes, labels.voxel_size_um, rtol=1e-3):
         _refuse(
             edited, f"a voxel size of {list(sizes)} um", f"{list(labels.voxel_size_um)} um",
-            "edit the labels of this sample, or mend the store's voxel size",
+            "edit the labels of this sample, or correct the store's voxel size",
         )  # fmt: skip
     if facts.get("saving"):
         _refuse(
@@ -142,12 +128,8 @@ def apply_edits(
     ----------
     labels
         The labels that were edited; they are not touched.
-    edited
-        What came back.
-    compute
-        Who works on the blocks.
     user
-        Who made the edits; by default what the edits say.
+        Who made the edits; by default the user stored with the edits.
 
     Returns
     -------
@@ -163,8 +145,6 @@ def apply_edits(
     StoreError
         As `check_edited`; also if a label is negative or too large, or cannot be read.
     """
-    from ncm_kedro.tomo.review.changes import list_changes
-
     check_edited(labels, edited)
     overlaps, digest = compare_labels(labels, edited, compute)
     changes = list_changes(overlaps)
@@ -195,24 +175,17 @@ def apply_edits(
 
 def compare_labels(
     labels: Volume, edited: EditedLabels, compute: TomoComputeParams
-) -> tuple[LabelOverlaps, str]:
+) -> tuple[Overlaps, str]:
     """Count, block by block, how many voxels have which label before and after.
-
-    Parameters
-    ----------
-    labels, edited
-        Both versions, of one shape.
-    compute
-        Who works on the blocks.
 
     Returns
     -------
-    overlaps : LabelOverlaps
+    overlaps : Overlaps
         Of the whole volume.
     digest : str
         Identity of the edited labels' content, whatever the chunks and the number of workers.
     """
-    from ncm_kedro.tomo.review.changes import LabelOverlaps, merge_overlaps
+    from ncm_kedro.tomo.scoring.score import Overlaps, join_overlaps
 
     edge = (_COMPARE_EDGE_VX, _COMPARE_EDGE_VX, _COMPARE_EDGE_VX)
     blocks = list_blocks(labels.shape_zyx, edge)
@@ -226,8 +199,8 @@ def compare_labels(
         )
     digest = hashlib.sha256(b"".join(part["digest"].tobytes() for part in parts)).hexdigest()
     names = ("before", "after", "voxels")
-    counted = [LabelOverlaps(*(part[name].astype(np.int64) for name in names)) for part in parts]
-    return merge_overlaps(counted), digest
+    counted = [Overlaps(*(part[name].astype(np.int64) for name in names)) for part in parts]
+    return join_overlaps(counted), digest
 
 
 @dataclass(frozen=True)
@@ -303,3 +276,88 @@ def _read_edited(edited: EditedLabels, block: Block) -> NDArray[np.uint64]:
 
 def _refuse(edited: EditedLabels, found: str, expected: str, action: str) -> NoReturn:
     raise StoreError(edited.path, found=found, expected=expected, action=action)
+
+
+COLUMNS = ("kind", "particles_before", "particles_after", "voxels_changed")
+
+
+def list_changes(overlaps: Overlaps) -> pd.DataFrame:
+    """List what was deleted, added, merged, split, reshaped, renumbered or rearranged.
+
+    A particle before and one after belong together where one of them keeps more than half of its
+    voxels in the other, or where they have the same number and overlap at all. Groups of
+    particles that belong together are one change: none after is deleted, none before added,
+    several before merged, several after split, several on both sides rearranged, one on both
+    sides reshaped, or renumbered where only the number changed.
+
+    Parameters
+    ----------
+    overlaps
+        Of the whole volume; ``true`` is the label before, ``predicted`` the one after.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``kind, particles_before, particles_after`` (numbers parted by blanks) and
+        ``voxels_changed`` (voxels of the group whose number is another one now), by the smallest
+        particle number. A voxel that went from one group to another counts in both.
+    """
+    groups = _group_particles(overlaps)
+    rows = []
+    for before, after in groups:
+        touched = np.isin(overlaps.true, list(before)) | np.isin(overlaps.predicted, list(after))
+        moved = touched & (overlaps.true != overlaps.predicted)
+        kind = _name_change(before, after, overlaps, moved)
+        if kind is not None:
+            rows.append(
+                {
+                    "kind": kind,
+                    "particles_before": " ".join(map(str, sorted(before))),
+                    "particles_after": " ".join(map(str, sorted(after))),
+                    "voxels_changed": int(overlaps.voxels[moved].sum()),
+                }
+            )
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    return table.astype({**dict.fromkeys(COLUMNS, "str"), "voxels_changed": np.int64})
+
+
+def _group_particles(overlaps: Overlaps) -> list[tuple[set[int], set[int]]]:
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    sides = []
+    linked = overlaps.true == overlaps.predicted
+    for labels in (overlaps.true, overlaps.predicted):
+        values, at = np.unique(labels, return_inverse=True)
+        size = np.bincount(at, overlaps.voxels, len(values))
+        linked |= 2 * overlaps.voxels > size[at]
+        sides.append((values, at))
+    (old, old_at), (new, new_at) = sides
+    linked &= (overlaps.true > 0) & (overlaps.predicted > 0)
+    edges = (old_at[linked], len(old) + new_at[linked])
+    shape = 2 * (len(old) + len(new),)
+    _, group = connected_components(coo_array((linked[linked], edges), shape=shape), directed=False)
+    members: dict[int, tuple[set[int], set[int]]] = {}
+    for side, values in enumerate((old, new)):
+        for label, owner in zip(values.tolist(), np.split(group, [len(old)])[side], strict=True):
+            if label > 0:
+                members.setdefault(int(owner), (set(), set()))[side].add(label)
+    return sorted(members.values(), key=lambda pair: min(pair[0] | pair[1]))
+
+
+def _name_change(
+    before: set[int], after: set[int], overlaps: Overlaps, moved: NDArray[np.bool_]
+) -> str | None:
+    if not after:
+        return "deleted"
+    if not before:
+        return "added"
+    if len(before) > 1 or len(after) > 1:
+        if len(after) == 1:
+            return "merged"
+        return "split" if len(before) == 1 else "rearranged"
+    if not moved.any():
+        return None
+    (old,), (new,) = before, after
+    pairs = set(zip(overlaps.true[moved].tolist(), overlaps.predicted[moved].tolist(), strict=True))
+    return "renumbered" if pairs == {(old, new)} else "reshaped"

@@ -34,7 +34,7 @@ _POINTS_PER_REASON = 0.5
 def rank_suspects(particles: pd.DataFrame, params: TomoReviewParams) -> pd.DataFrame:
     """List the particles that are suspect, the most suspect first.
 
-    A particle's doubt is its disagreement between the directions as a share of the limit, plus
+    A particle's doubt is its disagreement between the directions as a fraction of the limit, plus
     half a point for each further reason: low probability, a suspect neck, an unusual size. The
     size of a particle that the border cuts is no reason.
 
@@ -43,8 +43,6 @@ def rank_suspects(particles: pd.DataFrame, params: TomoReviewParams) -> pd.DataF
     particles
         Particle list: ``particle_id, z_um, y_um, x_um, equivalent_diameter_um, touches_border,
         probability, disagreement`` (both 0 to 1) and, where known, ``neck_uncertainty`` (0 to 1).
-    params
-        Limits.
 
     Returns
     -------
@@ -113,12 +111,12 @@ the reason: the three directions disagree, low probability, a suspect neck, an u
    with the other's number; to delete one, fill it with 0. Each number is one particle: parts that
    keep the same number stay one particle even where they no longer touch.
 3. Shift-S saves to `edited_labels.zarr` in this folder. Save as often as you like; a later start
-   goes on from there. The pipeline's own labels are only read.
+   resumes from there. The pipeline's own labels are only read.
 4. `kedro run --pipeline tomo_review` takes the edits back as a new version of the labels and logs
    each change: which particles, deleted, added, merged, split or reshaped, voxels, time, user.
 
 Delete `edited_labels.zarr` to start over. Edits belong to the labels with the fingerprint
-{fingerprint}; when the labels are made anew, edits of the old ones are refused, not mixed in.
+{fingerprint}; when the labels are computed again, edits of the old ones are rejected, not mixed in.
 """
 
 
@@ -128,8 +126,6 @@ class ReviewProject:
 
     Attributes
     ----------
-    image, probability, labels
-        Volumes of the sample.
     particles, suspect
         Particle list, and the suspect ones of it in order of doubt.
     """
@@ -152,13 +148,9 @@ def plan_review(
 
     Parameters
     ----------
-    image, probability, labels
-        Volumes of the sample.
     particles
         Its particle list; bounding boxes, where it has them, in the columns ``z_start_vx,
         y_start_vx, x_start_vx, z_stop_vx, y_stop_vx, x_stop_vx``.
-    params
-        What counts as suspect.
     """
     return ReviewProject(image, probability, labels, particles, rank_suspects(particles, params))
 
@@ -198,8 +190,6 @@ def describe_project(project: ReviewProject, folder: Path) -> dict[str, Any]:
     ----------
     project
         What `plan_review` returned.
-    folder
-        The project's folder.
     """
     arrays = {
         "image": project.image.array,

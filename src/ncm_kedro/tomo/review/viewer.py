@@ -34,25 +34,13 @@ _MARGIN_VX = 24
 
 
 def read_project(folder: Path) -> dict[str, Any]:
-    """Read what the project says: stores, voxel size, fingerprint.
-
-    Parameters
-    ----------
-    folder
-        Folder of the project.
-    """
+    """Read the project's description: stores, voxel size, fingerprint."""
     project: dict[str, Any] = json.loads((folder / "project.json").read_text(encoding="utf-8"))
     return project
 
 
 def read_suspects(folder: Path) -> list[dict[str, str]]:
-    """Read the list of suspect particles, the most suspect first.
-
-    Parameters
-    ----------
-    folder
-        Folder of the project.
-    """
+    """Read the list of suspect particles, the most suspect first."""
     with (folder / "suspect.csv").open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
@@ -62,8 +50,6 @@ def open_array(folder: Path, relative: str) -> zarr.Array[Any]:
 
     Parameters
     ----------
-    folder
-        Folder of the project.
     relative
         The array's path, as seen from the project.
     """
@@ -75,8 +61,6 @@ def find_region(project: dict[str, Any], text: str | None, particle: int | None)
 
     Parameters
     ----------
-    project
-        What the project says.
     text
         ``z0:z1,y0:y1,x0:x1`` in voxels, or None.
     particle
@@ -85,7 +69,7 @@ def find_region(project: dict[str, Any], text: str | None, particle: int | None)
     Raises
     ------
     ValueError
-        If the region cannot be read, the particle is not known, or the whole volume was asked for
+        If the region cannot be read, the particle is unknown, or the whole volume was requested
         and is too large to be edited at once.
     """
     shape = project["shape_zyx"]
@@ -125,15 +109,11 @@ def add_layers(viewer: Any, folder: Path, region: Region) -> NDArray[np.uint32]:
     ----------
     viewer
         ``napari.Viewer`` or ``napari.components.ViewerModel``.
-    folder
-        Folder of the project.
-    region
-        Part of the volume.
 
     Returns
     -------
     ndarray
-        The labels that the viewer edits, (Z, Y, X); earlier edits are gone on with.
+        The labels that the viewer edits, (Z, Y, X); earlier edits are loaded.
     """
     project = read_project(folder)
     scale = tuple(project["voxel_size_um"])
@@ -184,12 +164,8 @@ def save_edits(folder: Path, labels: NDArray[np.uint32], region: Region) -> Path
 
     Parameters
     ----------
-    folder
-        Folder of the project.
     labels
         Edited labels of the region, (Z, Y, X).
-    region
-        Part of the volume.
 
     Returns
     -------
@@ -241,10 +217,6 @@ def bind_keys(viewer: Any, folder: Path, region: Region) -> None:
     ----------
     viewer
         A viewer with the layers of `add_layers`.
-    folder
-        Folder of the project.
-    region
-        Part of the volume.
     """
     inside = [row for row in read_suspects(folder) if _is_inside(row, folder, region)]
     turns = itertools.cycle(inside)

@@ -1,4 +1,4 @@
-"""Agreement with a known truth, and baselines to compare with.
+"""Agreement with known labels, and baselines to compare with.
 
 Scores never change labels.
 """

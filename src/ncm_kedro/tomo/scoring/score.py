@@ -145,7 +145,7 @@ def score_labels(
     Returns
     -------
     LabelScores
-        A predicted label does not count if more than half of it lies in ignored labels or ground.
+        A predicted label does not count if more than half of it is ignored (by label or mask).
 
     Raises
     ------
@@ -183,8 +183,6 @@ def count_overlaps(
 
     Parameters
     ----------
-    true, predicted
-        Labels of equal shape.
     ignore_mask
         Nonzero where nothing is known: counted as true label -1.
     """
@@ -199,13 +197,7 @@ def count_overlaps(
 
 
 def join_overlaps(parts: Sequence[Overlaps]) -> Overlaps:
-    """Add up the overlaps of disjoint parts of a volume.
-
-    Parameters
-    ----------
-    parts
-        Overlaps of each part.
-    """
+    """Add up the overlaps of disjoint parts of a volume."""
     true = np.concatenate([np.empty(0, np.int64), *(part.true for part in parts)])
     predicted = np.concatenate([np.empty(0, np.int64), *(part.predicted for part in parts)])
     voxels = np.concatenate([np.empty(0, np.int64), *(part.voxels for part in parts)])
@@ -221,21 +213,19 @@ def drop_ignored(overlaps: Overlaps, ignored_true: Collection[int]) -> Overlaps:
     Parameters
     ----------
     overlaps
-        True label -1 is ground of which nothing is known.
-    ignored_true
-        True labels that do not count.
+        True label -1 is the ignored mask.
 
     Returns
     -------
     Overlaps
-        What is left of a predicted label that stays counts in full, ignored ground excepted.
+        What is left of a predicted label that stays counts in full, except ignored voxels.
     """
-    aside = np.isin(overlaps.true, [-1, *ignored_true])
+    ignored = np.isin(overlaps.true, [-1, *ignored_true])
     labels, place = np.unique(overlaps.predicted, return_inverse=True)
     size = np.bincount(place, overlaps.voxels, len(labels))
-    covered = np.bincount(place, overlaps.voxels * aside, len(labels))
+    covered = np.bincount(place, overlaps.voxels * ignored, len(labels))
     gone = (covered > _MOSTLY * size) & (labels > 0)
-    keep = ~aside & ~gone[place]
+    keep = ~ignored & ~gone[place]
     return Overlaps(overlaps.true[keep], overlaps.predicted[keep], overlaps.voxels[keep])
 
 

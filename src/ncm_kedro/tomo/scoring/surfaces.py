@@ -34,10 +34,6 @@ def measure_surfaces(
 
     Parameters
     ----------
-    true, predicted
-        Labels of equal shape.
-    pairs
-        Matched true and predicted labels.
     voxel_size_um
         Edge of a voxel along each axis (um).
 
@@ -77,7 +73,7 @@ def measure_outline_distances(
     ----------
     first, second
         Masks of equal shape, neither empty; where one reaches the edge of the cut-out it is taken
-        to go on.
+        to continue.
     voxel_size_um
         Edge of a voxel along each axis (um).
 

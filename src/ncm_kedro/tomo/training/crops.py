@@ -10,6 +10,7 @@ Crops for training, each drawn from the seed and the step alone.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import cv2
 import edt
@@ -19,9 +20,34 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ncm_kedro.params.tomo_train import SectionAugmentParams, TomoTrainParams
-from ncm_kedro.tomo.training.sections import LabelledSection, SectionSet
 
-_LEAP_MARGIN_PX = 1.42  # two roundings to a pixel centre, each at most half a diagonal
+_JUMP_MARGIN_PX = 1.42  # two roundings to a pixel centre, each at most half a diagonal
+
+
+@dataclass(frozen=True)
+class LabelledSection:
+    """An image and the outlines in it.
+
+    Attributes
+    ----------
+    image_yx
+        Normalised grey values (H, W): 0 and 1 at the low and high percentile.
+    labels_yx
+        Particle numbers (H, W), 0 for background.
+    """
+
+    image_yx: NDArray[np.float32]
+    labels_yx: NDArray[np.int32]
+
+
+class SectionSet(Protocol):
+    """Labelled sections by number."""
+
+    def __len__(self) -> int:
+        """Count the sections."""
+
+    def load(self, index: int) -> LabelledSection:
+        """Load one section."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +74,6 @@ def compute_targets(labels_yx: NDArray[np.integer], n_rays: int, grid_px: int) -
     ----------
     labels_yx
         Object numbers (H, W), 0 for background.
-    n_rays
-        Rays.
     grid_px
         Spacing of the grid points, the first at pixel (0, 0).
 
@@ -66,20 +90,20 @@ def compute_targets(labels_yx: NDArray[np.integer], n_rays: int, grid_px: int) -
     angles = 2 * np.pi * np.arange(n_rays) / n_rays
     sines, cosines = np.sin(angles).astype(np.float32), np.cos(angles).astype(np.float32)
     padded = np.pad(labels, 1)
-    leaps = np.floor(edt.edt(padded, parallel=1) - _LEAP_MARGIN_PX).clip(1).astype(np.float32)
-    dist = _trace_rays(padded, leaps, sines, cosines, grid_px)
+    jumps = np.floor(edt.edt(padded, parallel=1) - _JUMP_MARGIN_PX).clip(1).astype(np.float32)
+    dist = _trace_rays(padded, jumps, sines, cosines, grid_px)
     return Targets(prob.astype(np.float32), dist)
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
 def _trace_rays(
     padded: NDArray[np.uint32],
-    leaps: NDArray[np.float32],
+    jumps: NDArray[np.float32],
     sines: NDArray[np.float32],
     cosines: NDArray[np.float32],
     grid: int,
 ) -> NDArray[np.float32]:
-    """Follow each ray in whole steps of one pixel, leaping where the label surely stays."""
+    """Follow each ray in whole steps of one pixel, jumping where the label surely stays."""
     height, width = padded.shape[0] - 2, padded.shape[1] - 2
     rows, columns = (height + grid - 1) // grid, (width + grid - 1) // grid
     dist = np.zeros((rows, columns, len(sines)), np.float32)
@@ -88,7 +112,7 @@ def _trace_rays(
             label = padded[i * grid + 1, j * grid + 1]
             if label == 0:
                 continue
-            start = leaps[i * grid + 1, j * grid + 1]
+            start = jumps[i * grid + 1, j * grid + 1]
             y, x = np.float32(i * grid + 1.5), np.float32(j * grid + 1.5)
             for k in range(len(sines)):
                 dy, dx = sines[k], cosines[k]
@@ -97,13 +121,13 @@ def _trace_rays(
                     at_y, at_x = np.uint32(y + travelled * dy), np.uint32(x + travelled * dx)
                     if padded[at_y, at_x] != label:
                         break
-                    travelled += leaps[at_y, at_x]
+                    travelled += jumps[at_y, at_x]
                 overshoot = np.float32(1.0) - np.float32(0.5) / max(abs(dy), abs(dx))
                 dist[i, j, k] = travelled - overshoot
     return dist
 
 
-_CROPS_STREAM = 1  # keeps the crops' random numbers apart from the split's and the weights'
+_CROPS_STREAM = 1  # separates the crops' random numbers from the split's and the weights'
 
 
 @dataclass(frozen=True)
@@ -131,12 +155,10 @@ class CropSource:
 
     Attributes
     ----------
-    sections
-        The images.
     chosen
         Numbers of those that crops are drawn from.
     share
-        Share of the crops that come from here.
+        Fraction of the crops that come from here.
     """
 
     sections: SectionSet
@@ -145,17 +167,7 @@ class CropSource:
 
 
 def draw_batch(sources: list[CropSource], params: TomoTrainParams, step: int) -> Batch:
-    """Draw the crops of one training step; the same step gives the same crops.
-
-    Parameters
-    ----------
-    sources
-        Where crops come from.
-    params
-        Size, augmentation, seed.
-    step
-        Number of the step.
-    """
+    """Draw the crops of one training step; the same step gives the same crops."""
     rng = np.random.default_rng([params.seed, _CROPS_STREAM, step])
     shares = np.array([source.share for source in sources])
     crops = []
@@ -191,10 +203,6 @@ def draw_crop(
         Image and labels (H, W); where it is smaller than the square it is enlarged.
     rng
         Where the crop is and what happens to it.
-    patch_px
-        Edge of the crop that is returned.
-    augment
-        How far crops vary.
     """
     height, width = section.image_yx.shape
     scale = _draw_factor(rng, augment.scale)

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,56 +18,20 @@ from numpy.typing import NDArray
 from ncm_kedro.atomic_write import write_model_file
 from ncm_kedro.errors import ModelError
 from ncm_kedro.params.tomo_phantoms import TomoSectionParams
+from ncm_kedro.params.tomo_train import TomoTrainParams
 from ncm_kedro.synthetic.tomo.sections import training_section
+from ncm_kedro.tomo.training.crops import CropSource, LabelledSection, SectionSet
+from ncm_kedro.tomo.training.pairs import find_pairs, load_pair
 from ncm_kedro.tomo.volumes.volume import measure_grey_range, normalise_sections
 
 _SHARD = 64
+_SPLIT_STREAM = 0
 _LOG_EVERY_S = 60.0
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class LabelledSection:
-    """An image and the outlines in it.
-
-    Attributes
-    ----------
-    image_yx
-        Normalised grey values (H, W): 0 and 1 at the low and high percentile.
-    labels_yx
-        Particle numbers (H, W), 0 for background.
-    """
-
-    image_yx: NDArray[np.float32]
-    labels_yx: NDArray[np.int32]
-
-
-class SectionSet(Protocol):
-    """Labelled sections by number."""
-
-    def __len__(self) -> int:
-        """Count the sections."""
-
-    def load(self, index: int) -> LabelledSection:
-        """Load one section."""
-
-
 class PhantomSections:
-    """Phantom sections kept on disk; each depends on the seed and its number alone.
-
-    Parameters
-    ----------
-    folder
-        Where they are kept.
-    count
-        Number of sections.
-    size_px
-        Edge of a section.
-    seed
-        Of the sections.
-    params
-        How far sections vary.
-    """
+    """Phantom sections kept on disk; each depends on the seed and its number alone."""
 
     def __init__(
         self, folder: Path, count: int, size_px: int, seed: int, params: TomoSectionParams
@@ -125,7 +88,7 @@ class PhantomSections:
                               logged - started)  # fmt: skip
 
     def _claim_folder(self) -> None:
-        """Write what the folder holds, or compare with what it says."""
+        """Write what the folder holds, or compare with what it holds already."""
         wanted = {"size_px": self._size_px, "seed": self._seed, "shard": _SHARD,
                   "params": self._params.model_dump(mode="json")}  # fmt: skip
         marker = self._folder / "sections.json"
@@ -135,7 +98,7 @@ class PhantomSections:
                     self._folder,
                     found="phantom sections of other settings",
                     expected="an empty folder, or sections of the same settings",
-                    action="delete the folder: the sections are rendered anew",
+                    action="delete the folder: the sections are rendered again",
                 )
             return
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -162,13 +125,7 @@ class PhantomSections:
 
 @dataclass(frozen=True)
 class InMemorySections:
-    """Sections that are held in memory, as a user's pairs are.
-
-    Attributes
-    ----------
-    sections
-        In their order.
-    """
+    """Sections that are held in memory, as a user's pairs are."""
 
     sections: Sequence[LabelledSection]
 
@@ -187,6 +144,75 @@ def split_sections(
     order = rng.permutation(count)
     held = min(max(1, round(count * fraction)), count - 1) if count > 1 else 0
     return np.sort(order[held:]), np.sort(order[:held])
+
+
+def split_sources(
+    params: TomoTrainParams, section_params: TomoSectionParams, work: Path
+) -> tuple[list[CropSource], list[CropSource]]:
+    """Split the images of each kind into those for training and those that are held out.
+
+    Returns
+    -------
+    training, held_out : list of CropSource
+        Where a kind has too few images to hold any out, all kinds are evaluated on training images.
+    """
+    sources = collect_sources(params, section_params, work)
+    rng = np.random.default_rng([params.seed, _SPLIT_STREAM])
+    splits = {
+        kind: split_sections(len(source), params.validation_fraction, rng)
+        for kind, source in sources.items()
+    }
+    shares = _share_crops(list(sources), params)
+    training = [CropSource(sources[k], splits[k][0], shares[k]) for k in sources]
+    held_out = [CropSource(sources[k], splits[k][1], shares[k]) for k in sources]
+    return training, [source for source in held_out if len(source.chosen)] or training
+
+
+def load_held_out(
+    params: TomoTrainParams, section_params: TomoSectionParams, work: Path, count: int
+) -> list[LabelledSection]:
+    """Load some held-out images, of each kind as many."""
+    return load_some(split_sources(params, section_params, work)[1], count)
+
+
+def collect_sources(
+    params: TomoTrainParams, section_params: TomoSectionParams, work: Path
+) -> dict[str, SectionSet]:
+    """Render the phantom sections that are missing and load the user's pairs.
+
+    Returns
+    -------
+    dict
+        ``phantoms`` and ``pairs``, as far as the settings ask for them.
+    """
+    sources: dict[str, SectionSet] = {}
+    if params.phantom_sections:
+        phantoms = PhantomSections(
+            work / "sections", params.phantom_sections, params.section_px, params.seed,
+            section_params,
+        )  # fmt: skip
+        phantoms.render(params.render_workers)
+        sources["phantoms"] = phantoms
+    if params.pairs_folder is not None:
+        pairs = find_pairs(params.pairs_folder)
+        sources["pairs"] = InMemorySections(
+            [load_pair(pair, particle_px=params.particle_px) for pair in pairs]
+        )
+    return sources
+
+
+def _share_crops(kinds: list[str], params: TomoTrainParams) -> dict[str, float]:
+    if len(kinds) == 1:
+        return {kinds[0]: 1.0}
+    return {"phantoms": 1 - params.pair_share, "pairs": params.pair_share}
+
+
+def load_some(sources: list[CropSource], count: int) -> list[LabelledSection]:
+    """Load held-out images, of each kind as many."""
+    each = max(1, count // len(sources))
+    return [
+        source.sections.load(int(index)) for source in sources for index in source.chosen[:each]
+    ]
 
 
 def _serialise(array: NDArray[np.generic]) -> bytes:

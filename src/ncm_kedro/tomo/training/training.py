@@ -3,33 +3,31 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from stardist.matching import matching
 
 from ncm_kedro.atomic_write import write_model_file
+from ncm_kedro.learning.evaluation.promotion import Candidate, Promotion, decide_promotion
 from ncm_kedro.params.tomo_phantoms import TomoSectionParams
 from ncm_kedro.params.tomo_segment import SectionSegmentParams
 from ncm_kedro.params.tomo_train import TomoTrainParams
-from ncm_kedro.tomo.detector.detector import load_detector
+from ncm_kedro.tomo.detector.candidates import predict_candidates, suppress_overlaps, vote_outlines
+from ncm_kedro.tomo.detector.detector import Detector, load_detector
 from ncm_kedro.tomo.detector.files import DETECTOR_FILE
 from ncm_kedro.tomo.detector.network import Parity, export_network, save_network
-from ncm_kedro.tomo.sections.sections import SectionInstances, segment_section
-from ncm_kedro.tomo.training.crops import CropSource
+from ncm_kedro.tomo.detector.sections import SectionInstances, segment_section
+from ncm_kedro.tomo.scoring.methods import label_otsu_watershed
+from ncm_kedro.tomo.training.crops import LabelledSection
 from ncm_kedro.tomo.training.fit import EpochReport, FittedNetwork, History, fit_network
-from ncm_kedro.tomo.training.pairs import find_pairs, load_pair
-from ncm_kedro.tomo.training.sections import (
-    InMemorySections,
-    LabelledSection,
-    PhantomSections,
-    SectionSet,
-    split_sections,
-)
-from ncm_kedro.tomo.training.thresholds import Thresholds, choose_thresholds
+from ncm_kedro.tomo.training.sections import load_some, split_sources
 from ncm_kedro.tomo.volumes.volume import GREY_PERCENTILES
 
-_SPLIT_STREAM = 0
 _EXAMPLES = 4
 
 
@@ -83,13 +81,9 @@ def train_detector(
 
     Parameters
     ----------
-    params
-        Settings of the training.
-    section_params
-        How far phantom sections vary.
     work
-        Folder of rendered sections, of the state after the last epoch, and of the result. A run
-        that was killed goes on from there.
+        Folder of rendered sections, of the state after the last epoch, and of the result. An
+        interrupted run resumes from there.
     report
         Called after each epoch with its number, from 1, and its row of the history.
 
@@ -109,7 +103,7 @@ def train_detector(
     fitted = fit_network(training, held_out, params, work / "fit", report=report)
     folder = work / "detector"
     save_network(fitted.model, folder)
-    sections = _load_some(held_out, params.threshold_images)
+    sections = load_some(held_out, params.threshold_images)
     thresholds, parity = _finish_folder(folder, fitted, sections, params)
     counts = {
         name: sum(len(source.chosen) for source in sources)
@@ -121,93 +115,11 @@ def train_detector(
     )  # fmt: skip
 
 
-def split_sources(
-    params: TomoTrainParams, section_params: TomoSectionParams, work: Path
-) -> tuple[list[CropSource], list[CropSource]]:
-    """Split the images of each kind into those for training and those that are held out.
-
-    Parameters
-    ----------
-    params, section_params, work
-        As for `train_detector`; the same settings give the same split.
-
-    Returns
-    -------
-    training, held_out : list of CropSource
-        Where a kind has too few images to hold any out, all kinds are evaluated on training images.
-    """
-    sources = collect_sources(params, section_params, work)
-    rng = np.random.default_rng([params.seed, _SPLIT_STREAM])
-    splits = {
-        kind: split_sections(len(source), params.validation_fraction, rng)
-        for kind, source in sources.items()
-    }
-    shares = _share_crops(list(sources), params)
-    training = [CropSource(sources[k], splits[k][0], shares[k]) for k in sources]
-    held_out = [CropSource(sources[k], splits[k][1], shares[k]) for k in sources]
-    return training, [source for source in held_out if len(source.chosen)] or training
-
-
-def load_held_out(
-    params: TomoTrainParams, section_params: TomoSectionParams, work: Path, count: int
-) -> list[LabelledSection]:
-    """Load some held-out images, of each kind as many.
-
-    Parameters
-    ----------
-    params, section_params, work
-        As for `train_detector`.
-    count
-        How many at the most.
-    """
-    return _load_some(split_sources(params, section_params, work)[1], count)
-
-
-def collect_sources(
-    params: TomoTrainParams, section_params: TomoSectionParams, work: Path
-) -> dict[str, SectionSet]:
-    """Render the phantom sections that are missing and load the user's pairs.
-
-    Returns
-    -------
-    dict
-        ``phantoms`` and ``pairs``, as far as the settings ask for them.
-    """
-    sources: dict[str, SectionSet] = {}
-    if params.phantom_sections:
-        phantoms = PhantomSections(
-            work / "sections", params.phantom_sections, params.section_px, params.seed,
-            section_params,
-        )  # fmt: skip
-        phantoms.render(params.render_workers)
-        sources["phantoms"] = phantoms
-    if params.pairs_folder is not None:
-        pairs = find_pairs(params.pairs_folder)
-        sources["pairs"] = InMemorySections(
-            [load_pair(pair, particle_px=params.particle_px) for pair in pairs]
-        )
-    return sources
-
-
 def starter_recipe() -> TomoTrainParams:
     """Return the settings that the starter model was trained with."""
     return TomoTrainParams(
         phantom_sections=6016, section_px=336, epochs=46, steps_per_epoch=200, seed=20221
     )
-
-
-def _share_crops(kinds: list[str], params: TomoTrainParams) -> dict[str, float]:
-    if len(kinds) == 1:
-        return {kinds[0]: 1.0}
-    return {"phantoms": 1 - params.pair_share, "pairs": params.pair_share}
-
-
-def _load_some(sources: list[CropSource], count: int) -> list[LabelledSection]:
-    """Load held-out images, of each kind as many."""
-    each = max(1, count // len(sources))
-    return [
-        source.sections.load(int(index)) for source in sources for index in source.chosen[:each]
-    ]
 
 
 def _finish_folder(
@@ -256,3 +168,161 @@ def _segment_examples(
 
 def _write_json(path: Path, content: dict[str, object]) -> None:
     write_model_file(path, (json.dumps(content, indent=2) + "\n").encode())
+
+
+PROB_THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7)
+OVERLAP_THRESHOLDS = (0.2, 0.3, 0.4)
+
+_IOUS = (0.5, 0.7, 0.9)
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """The best thresholds and what they reach.
+
+    Attributes
+    ----------
+    prob
+        Least probability of a particle.
+    overlap
+        Overlap, as a fraction of the smaller area, that two particles may have.
+    precision
+        Average precision TP / (TP + FP + FN) at IoU 0.5, 0.7 and 0.9 over all images together.
+    """
+
+    prob: float
+    overlap: float
+    precision: dict[str, float]
+
+
+def choose_thresholds(detector: Detector, sections: Sequence[LabelledSection]) -> Thresholds:
+    """Try pairs of thresholds; the best mean average precision at IoU 0.5, 0.7 and 0.9 wins.
+
+    Parameters
+    ----------
+    detector
+        The network; its own thresholds are not used.
+    sections
+        Held-out images at the scale that the network is used at.
+
+    Returns
+    -------
+    Thresholds
+        With the precision that they reach on these images.
+    """
+    counts = {
+        (prob, overlap): np.zeros((len(_IOUS), 2))
+        for prob in PROB_THRESHOLDS
+        for overlap in OVERLAP_THRESHOLDS
+    }
+    for section in sections:
+        candidates = predict_candidates(
+            section.image_yx, detector, scale=1, threshold=min(PROB_THRESHOLDS), turns=False
+        )
+        for prob, overlap in counts:
+            chosen = candidates.take(candidates.prob_n > prob)
+            labels = vote_outlines(
+                chosen,
+                suppress_overlaps(chosen, max_overlap=overlap),
+                section.labels_yx.shape,
+                weights_n=chosen.prob_n,
+                agreement=0.5,
+                central=0.6,
+            )
+            found = matching(section.labels_yx, labels, thresh=_IOUS)
+            counts[prob, overlap] += [[m.tp, m.tp + m.fp + m.fn] for m in found]
+    precision = {pair: total[:, 0] / np.maximum(total[:, 1], 1) for pair, total in counts.items()}
+    prob, overlap = max(precision, key=lambda pair: float(precision[pair].mean()))
+    reached = {
+        str(iou): round(float(value), 4)
+        for iou, value in zip(_IOUS, precision[prob, overlap], strict=True)
+    }
+    return Thresholds(prob, overlap, reached)
+
+
+CANDIDATE = "the trained detector"
+CURRENT = "the detector in use"
+BASELINE = "Otsu watershed"
+MEASURE = "mean average precision at IoU 0.5, 0.7 and 0.9"
+_SEED_SHARE = 0.35
+
+Labeller = Callable[[NDArray[np.float32]], NDArray[np.integer]]
+
+
+def score_detectors(
+    candidate: Detector, reference_model: Detector, sections: Sequence[LabelledSection]
+) -> pd.DataFrame:
+    """Score both detectors and the classical method on the same held-out sections.
+
+    Parameters
+    ----------
+    candidate, reference_model
+        The trained detector and the one in use.
+    sections
+        Sections that neither was trained on; the candidate's best epoch and its thresholds were
+        chosen on them, which favours it slightly.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row per method: ``method, ap_50, ap_70, ap_90, recall_50, n_true``, pooled over the
+        sections.
+    """
+    methods: Mapping[str, Labeller] = {
+        CANDIDATE: _segment_with(candidate),
+        CURRENT: _segment_with(reference_model),
+        BASELINE: _label_classically(candidate.particle_px),
+    }
+    return pd.DataFrame(
+        [{"method": name, **_pool(labeller, sections)} for name, labeller in methods.items()]
+    )
+
+
+def decide_detector_promotion(scores: pd.DataFrame) -> Promotion:
+    """Let the candidate into production only where it beats both others.
+
+    Parameters
+    ----------
+    scores
+        What `score_detectors` returned.
+    """
+    mean = scores.set_index("method")[["ap_50", "ap_70", "ap_90"]].mean(axis=1)
+    candidates = {str(name): Candidate(str(name), float(value)) for name, value in mean.items()}
+    return decide_promotion(
+        candidates[CANDIDATE], candidates[BASELINE], candidates[CURRENT], measure=MEASURE
+    )
+
+
+def _segment_with(detector: Detector) -> Labeller:
+    how = SectionSegmentParams(particle_px=detector.particle_px, scales=(1.0,), turns=False)
+    return lambda image_yx: (
+        segment_section(image_yx, detector, how, grey_range=(0.0, 1.0)).labels_yx
+    )
+
+
+def _label_classically(particle_px: float) -> Labeller:
+    """Label sections as volumes of one slice, lengths in px."""
+    area_px2 = np.pi / 4 * (_SEED_SHARE * particle_px) ** 2
+    return lambda image_yx: label_otsu_watershed(
+        image_yx[None],
+        voxel_size_um=(1.0, 1.0, 1.0),
+        min_distance_um=_SEED_SHARE * particle_px,
+        min_volume_um3=area_px2,
+    )[0]
+
+
+def _pool(label: Labeller, sections: Sequence[LabelledSection]) -> dict[str, float]:
+    counts = np.zeros((len(_IOUS), 3))
+    for section in sections:
+        found = matching(section.labels_yx, label(section.image_yx), thresh=_IOUS)
+        counts += [[m.tp, m.fp, m.fn] for m in found]
+    hits, wrong, missed = counts.T
+    precision = hits / np.maximum(hits + wrong + missed, 1)
+    return {
+        **{
+            f"ap_{round(100 * iou)}": float(value)
+            for iou, value in zip(_IOUS, precision, strict=True)
+        },
+        "recall_50": float(hits[0] / max(hits[0] + missed[0], 1)),
+        "n_true": int(hits[0] + missed[0]),
+    }

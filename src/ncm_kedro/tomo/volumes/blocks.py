@@ -2,18 +2,17 @@
 
 A task reads what it likes (finished arrays only), writes the shards of its own block alone, and
 may return small arrays. What it returned is stored beside a mark that the block is finished, so
-that a run that was killed goes on and returns the same.
+that an interrupted run resumes and returns the same.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager, nullcontext
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice, product
 from pathlib import Path
@@ -41,8 +40,6 @@ class Block:
 
     Attributes
     ----------
-    index
-        Position in the list of all blocks.
     start, stop
         First voxel and one past the last, along z, y, x.
     """
@@ -70,8 +67,6 @@ class Block:
         ----------
         halo
             Margin in voxels, one for all axes or one each.
-        shape_zyx
-            Shape of the volume.
         """
         margin = (halo, halo, halo) if isinstance(halo, int) else halo
         start = tuple(max(0, a - m) for a, m in zip(self.start, margin, strict=True))
@@ -126,15 +121,9 @@ def run_blocks(
     task
         Called with a block; must depend on nothing but the block and finished arrays. For a
         cluster it must pickle.
-    blocks
-        All blocks; results come in their order.
     finished
         Folder of the marks of finished blocks, one ``.npz`` each; made where it is missing.
         It belongs to this task and this cutting into blocks alone.
-    compute
-        Threads or cluster.
-    title
-        What the progress bar says.
 
     Returns
     -------
@@ -144,7 +133,7 @@ def run_blocks(
     Raises
     ------
     SettingsError
-        If the cluster does not answer.
+        If the cluster does not respond.
     Exception
         The first one that a task raised; blocks that were finished stay finished.
     """
@@ -154,101 +143,67 @@ def run_blocks(
         _log.info("%s: %d of %d blocks are finished already", title, len(blocks) - len(pending),
                   len(blocks))  # fmt: skip
     if pending:
-        with _open_runner(compute) as runner:
-            _run_all(runner(task, pending), finished, len(pending), title)
+        _run_all(task, pending, compute, finished, title)
     return [_read_result(_mark(finished, block)) for block in blocks]
 
 
-_Done = tuple[Block, "Result | None"]
-_Runner = Callable[[Task, Sequence[Block]], Iterator[_Done]]
+def _run_all(
+    task: Task, pending: Sequence[Block], compute: TomoComputeParams, finished: Path, title: str
+) -> None:
+    waiting = iter(pending)
+    number, logged = 0, time.monotonic()
+    with (
+        _open_executor(compute) as (executor, limit),
+        tqdm(total=len(pending), desc=title, unit="block", disable=None) as bar,
+    ):
+        running = {executor.submit(_call, task, block): block for block in islice(waiting, limit)}
+        while running:
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                _write_result(_mark(finished, running.pop(future)), future.result())
+                for block in islice(waiting, 1):
+                    running[executor.submit(_call, task, block)] = block
+                number += 1
+                bar.update()
+                if bar.disable and time.monotonic() - logged > _LOG_EVERY_S:
+                    logged = time.monotonic()
+                    _log.info("%s: %d of %d blocks", title, number, len(pending))
 
 
-def _run_all(done: Iterator[_Done], finished: Path, total: int, title: str) -> None:
-    logged = time.monotonic()
-    with tqdm(total=total, desc=title, unit="block", disable=None) as bar:
-        for number, (block, result) in enumerate(done, start=1):
-            _write_result(_mark(finished, block), result)
-            bar.update()
-            if bar.disable and time.monotonic() - logged > _LOG_EVERY_S:
-                logged = time.monotonic()
-                _log.info("%s: %d of %d blocks", title, number, total)
+def _call(task: Task, block: Block) -> Result | None:
+    return task(block)
 
 
-def _open_runner(compute: TomoComputeParams) -> AbstractContextManager[_Runner]:
+@contextmanager
+def _open_executor(compute: TomoComputeParams) -> Iterator[tuple[Executor, int | None]]:
+    """Open threads, or a dask cluster, and how many blocks may be in flight (None: all)."""
     if compute.dask_address is None:
-        return nullcontext(_ThreadRunner(compute.workers))
-    return _ClusterRunner(compute.dask_address)
+        with ThreadPoolExecutor(compute.workers, thread_name_prefix="blocks") as pool:
+            yield pool, compute.workers
+        return
+    from distributed import Client, KilledWorker
 
-
-class _ThreadRunner:
-    """Keeps as many blocks in flight as there are threads, and no more."""
-
-    def __init__(self, workers: int) -> None:
-        self._workers = workers
-
-    def __call__(self, task: Task, blocks: Sequence[Block]) -> Iterator[_Done]:
-        waiting = iter(blocks)
-        pool = ThreadPoolExecutor(self._workers, thread_name_prefix="blocks")
+    where = f"dask_address {compute.dask_address}"
+    try:
+        client = Client(compute.dask_address, timeout=_CONNECT_TIMEOUT_S, set_as_default=False,
+                        name="ncm_kedro")  # fmt: skip
+    except (OSError, ValueError) as error:
+        raise SettingsError(
+            where,
+            found=f"no scheduler that responds within {_CONNECT_TIMEOUT_S} s ({error})",
+            expected="the address of a running dask scheduler, as tcp://host:8786",
+            action="start the cluster, correct dask_address in conf/local, or set it to null to "
+            "use this machine's threads",
+        ) from error
+    with client:  # closing it cancels what is in flight
         try:
-            running: dict[Future[Result | None], Block] = {
-                pool.submit(task, block): block for block in islice(waiting, self._workers)
-            }
-            while running:
-                ready, _ = wait(running, return_when=FIRST_COMPLETED)
-                for future in ready:
-                    block = running.pop(future)
-                    yield block, future.result()
-                    running.update(
-                        {pool.submit(task, block): block for block in islice(waiting, 1)}
-                    )
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
-class _ClusterRunner:
-    """Sends blocks to a dask cluster; blocks of a worker that dies go to another one."""
-
-    def __init__(self, address: str) -> None:
-        self._address = address
-
-    def __enter__(self) -> _Runner:
-        from distributed import Client
-
-        try:
-            self._client = Client(
-                self._address, timeout=_CONNECT_TIMEOUT_S, set_as_default=False, name="ncm_kedro"
-            )
-        except (OSError, ValueError) as error:
+            yield client.get_executor(pure=False), None
+        except (KilledWorker, CancelledError) as error:
             raise SettingsError(
-                f"dask_address {self._address}",
-                found=f"no scheduler that answers within {_CONNECT_TIMEOUT_S} s ({error})",
-                expected="the address of a running dask scheduler, as tcp://host:8786",
-                action="start the cluster, mend dask_address in conf/local, or set it to null to "
-                "use this machine's threads",
-            ) from error
-        return self._run
-
-    def __exit__(self, *_: object) -> None:
-        self._client.close()
-
-    def _run(self, task: Task, blocks: Sequence[Block]) -> Iterator[_Done]:
-        from distributed import KilledWorker, as_completed
-        from distributed.client import FutureCancelledError
-
-        owners = {
-            self._client.submit(task, block, pure=False, key=f"block-{os.urandom(8).hex()}"): block
-            for block in blocks
-        }
-        try:
-            for future in as_completed(list(owners), loop=self._client.loop):
-                yield owners.pop(future), future.result()
-        except (KilledWorker, FutureCancelledError) as error:
-            raise SettingsError(
-                f"dask_address {self._address}",
-                found=f"a cluster that was lost while it worked ({error})",
+                where,
+                found=f"a cluster that was lost while it worked ({error!r})",
                 expected="a scheduler that lives, and workers with memory for a block",
                 action="look at the workers' logs, give them more memory or take a smaller "
-                "block_edge_vx, then start again: finished blocks are kept",
+                "block_edge_vx, then start again: finished blocks are not computed again",
             ) from error
 
 

@@ -138,8 +138,6 @@ def mark_inside(
         Grey values of ``outer``.
     outer
         The block with a margin of 40 voxels along y and x, cut at the volume's faces.
-    block
-        The block to mark.
     outside
         What `find_outside` returned.
 

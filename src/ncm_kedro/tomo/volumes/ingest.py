@@ -11,7 +11,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import zarr
@@ -28,7 +28,7 @@ from ncm_kedro.tomo.volumes.field_of_view import (
     mark_inside,
     reduce_cells,
 )
-from ncm_kedro.tomo.volumes.volume import Spacing, Triple, VolumePlan, VolumeTarget
+from ncm_kedro.tomo.volumes.volume import RawTomogram, Triple, VolumePlan, VolumeTarget
 
 PERCENTILES = (1.0, 50.0, 99.8)
 FIELD_OF_VIEW = "field_of_view"
@@ -38,67 +38,10 @@ _log = logging.getLogger(__name__)
 _Results = Sequence[Mapping[str, NDArray[Any]]]
 
 
-class RawVolume(Protocol):
-    """A tomogram as its file holds it; nothing is read before ``read`` is called."""
-
-    @property
-    def name(self) -> str:
-        """The sample."""
-        ...
-
-    @property
-    def source(self) -> str:
-        """The file or folder."""
-        ...
-
-    @property
-    def shape_zyx(self) -> Triple:
-        """Voxels along z, y, x."""
-        ...
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Type of the voxels in the file."""
-        ...
-
-    @property
-    def voxel_size_um(self) -> Spacing:
-        """Edges of a voxel along z, y, x."""
-        ...
-
-    @property
-    def voxel_size_source(self) -> str:
-        """Where the voxel size was found."""
-        ...
-
-    @property
-    def attributes(self) -> Mapping[str, Any]:
-        """What the user said about the sample, as JSON types."""
-        ...
-
-    @property
-    def fingerprint(self) -> str:
-        """Identity of the files and of the settings that read them."""
-        ...
-
-    def read(self, region: tuple[slice, slice, slice]) -> NDArray[Any]:
-        """Read part of the volume."""
-        ...
-
-
 def plan_tomogram(
-    raw: RawVolume, params: TomoVolumeParams, compute: TomoComputeParams
+    raw: RawTomogram, params: TomoVolumeParams, compute: TomoComputeParams
 ) -> VolumePlan:
     """Plan the copy of a tomogram.
-
-    Parameters
-    ----------
-    raw
-        The tomogram.
-    params
-        What is looked for on the way.
-    compute
-        Who works on it.
 
     Returns
     -------
@@ -149,7 +92,7 @@ def choose_stored_type(kind: np.dtype[Any]) -> np.dtype[Any]:
 class TomogramWriter:
     """Fills a target with a tomogram."""
 
-    raw: RawVolume
+    raw: RawTomogram
     params: TomoVolumeParams
     compute: TomoComputeParams
 
@@ -207,7 +150,7 @@ class TomogramWriter:
 class _CopySlab:
     """Copies one slab of blocks and returns the extremes of its cells."""
 
-    raw: RawVolume
+    raw: RawTomogram
     array: zarr.Array
     edge: int
 
@@ -268,7 +211,7 @@ def _cell_region(block: Block) -> tuple[slice, slice, slice]:
     return z, y, x
 
 
-def _check_values(raw: RawVolume, slabs: list[Block], copied: _Results) -> None:
+def _check_values(raw: RawTomogram, slabs: list[Block], copied: _Results) -> None:
     bad_z = np.zeros(raw.shape_zyx[0], np.int64)
     for slab, result in zip(slabs, copied, strict=True):
         bad_z[slab.start[0] : slab.stop[0]] += result["bad"]
@@ -293,7 +236,7 @@ def _check_values(raw: RawVolume, slabs: list[Block], copied: _Results) -> None:
         )
 
 
-def _summarise(raw: RawVolume, marked: _Results, outside: Outside | None) -> dict[str, Any]:
+def _summarise(raw: RawTomogram, marked: _Results, outside: Outside | None) -> dict[str, Any]:
     grey = np.concatenate([result["grey"] for result in marked])
     share = sum(int(result["inside"][0]) for result in marked) / float(np.prod(raw.shape_zyx))
     if not grey.size:

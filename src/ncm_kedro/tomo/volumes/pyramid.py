@@ -1,15 +1,15 @@
-"""Coarser levels of a volume: how many, how large, and how a block is halved.
+"""Coarser levels of a volume: how many, how large, and how a block is downsampled.
 
 Grey values are averaged. Identities are not: the most frequent of the voxels wins, so that a
 coarse particle keeps its outline to half a coarse voxel. Both keep the centre of mass, hence
 level k lies shifted by half the difference of the voxel sizes.
 
-Zarr arrays that say which file is damaged instead of what a codec stumbled over.
+Zarr arrays whose errors name the damaged file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -91,8 +91,6 @@ class DownsampleBlock:
 
     Attributes
     ----------
-    finer, coarser
-        Arrays of neighbouring levels.
     factors_zyx
         1 or 2 along each axis.
     is_label
@@ -194,7 +192,7 @@ class GuardedArray(zarr.Array):
         try:
             return super().__getitem__(selection)
         except _DECODING_ERRORS as error:
-            damaged = self._find_damaged(selection)
+            damaged = self._find_damaged()
             if damaged is None:
                 raise
             raise StoreError(
@@ -205,10 +203,11 @@ class GuardedArray(zarr.Array):
                 "writes it again; other volumes are not concerned",
             ) from error
 
-    def _find_damaged(self, selection: Any) -> str | None:
-        """Name the first file among those that a selection touches that does not decode."""
+    def _find_damaged(self) -> str | None:
+        """Name the first file of the array that cannot be decoded."""
         edges = self.shards or self.chunks
-        for place in _touched(selection, self.shape, edges):
+        grid = [range(-(-n // edge)) for n, edge in zip(self.shape, edges, strict=True)]
+        for place in product(*grid):
             region = tuple(slice(i * e, (i + 1) * e) for i, e in zip(place, edges, strict=True))
             try:
                 super().__getitem__(region)
@@ -218,27 +217,5 @@ class GuardedArray(zarr.Array):
 
 
 def guard_array(array: zarr.Array) -> GuardedArray:
-    """Wrap an opened array; nothing is read.
-
-    Parameters
-    ----------
-    array
-        Any opened Zarr array.
-    """
+    """Wrap an opened array; nothing is read."""
     return GuardedArray(array.async_array)
-
-
-def _touched(
-    selection: Any, shape: tuple[int, ...], edges: tuple[int, ...]
-) -> Iterator[tuple[int, ...]]:
-    """List the shards that a basic selection touches; all of them for any other selection."""
-    items = selection if isinstance(selection, tuple) else (selection,)
-    if len(items) > len(shape) or not all(isinstance(item, slice | int) for item in items):
-        items = ()
-    spans = []
-    for axis, (length, edge) in enumerate(zip(shape, edges, strict=True)):
-        item = items[axis] if axis < len(items) else slice(None)
-        whole = slice(item, item + 1 or None) if isinstance(item, int) else item
-        start, stop, _ = whole.indices(length)
-        spans.append(range(start // edge, -(-stop // edge)))
-    return product(*spans)

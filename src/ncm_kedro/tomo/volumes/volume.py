@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -23,6 +23,41 @@ if TYPE_CHECKING:
 
 Triple = tuple[int, int, int]
 Spacing = tuple[float, float, float]
+Region = tuple[slice, slice, slice]
+
+
+@dataclass(frozen=True)
+class RawTomogram:
+    """A tomogram as its file holds it; no voxel is read before ``read`` is called.
+
+    Attributes
+    ----------
+    name
+        The sample.
+    source
+        The file or folder.
+    shape_zyx, dtype
+        Voxels along z, y, x, and their type in the file with its byte order.
+    voxel_size_um, voxel_size_source
+        Edges of a voxel along z, y, x, and where they were found.
+    attributes
+        ``cycles``, ``c_rate`` and ``axis_to_collector`` where known, as JSON types.
+    fingerprint
+        Identity of the files and of the settings that read them.
+    read
+        Reads a region in the type of the file, possibly mapped; pickles. Raises TomogramError
+        where the file turns out to be damaged.
+    """
+
+    name: str
+    source: str
+    shape_zyx: Triple
+    dtype: np.dtype[Any]
+    voxel_size_um: Spacing
+    voxel_size_source: str
+    attributes: Mapping[str, Any]
+    fingerprint: str
+    read: Callable[[Region], NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -97,7 +132,7 @@ class VolumeTarget:
         Further arrays of the same shape, chunks and shards by name.
     work
         Folder for scratch arrays and for the record of finished blocks. It survives a kill,
-        so that the next run goes on, and is removed when the volume is published.
+        so that the next run resumes, and is removed when the volume is published.
     """
 
     array: zarr.Array
@@ -121,7 +156,7 @@ class VolumePlan:
         Edges of a voxel along z, y, x.
     fingerprint
         Changes whenever an input, a setting or the method changes; a finished volume of the
-        same fingerprint is kept, an unfinished one is gone on with.
+        same fingerprint is not computed again, an unfinished one is resumed.
     write
         Fills the target block by block; called again after a kill, it redoes no finished block.
     extras
@@ -161,19 +196,10 @@ _TYPES = {
 _GREY = {"grey_low": "1", "grey_median": "50", "grey_high": "99.8"}
 
 
-class Sourced(Protocol):
-    """Something that knows the file it comes from."""
-
-    @property
-    def source(self) -> Any:
-        """The file or folder."""
-        ...
-
-
 def tabulate_tomograms(
-    raw: Mapping[str, Sourced], tomograms: Volumes, rejected: pd.DataFrame
+    raw: Mapping[str, RawTomogram], tomograms: Volumes, rejected: pd.DataFrame
 ) -> pd.DataFrame:
-    """Tabulate the samples of a run: what they are, or why they were set aside.
+    """Tabulate the samples of a run: what they are, or why they were rejected.
 
     Parameters
     ----------
@@ -214,13 +240,13 @@ def tabulate_tomograms(
             "raw tomograms",
             found=f"no usable sample among {len(table)}",
             expected="at least one",
-            action="read the reasons above and mend one input",
+            action="read the reasons above and correct one input",
         )
     return table
 
 
 def list_samples(table: pd.DataFrame) -> list[str]:
-    """List the samples of a run that were not set aside.
+    """List the samples of a run that were not rejected.
 
     Parameters
     ----------
@@ -264,8 +290,6 @@ def normalise_sections(
 
     Parameters
     ----------
-    sections
-        Grey values of any type and shape.
     low, high
         Grey values that become 0 and 1; nothing is clipped.
 

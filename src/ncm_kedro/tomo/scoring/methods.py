@@ -1,22 +1,25 @@
-"""What the segmentation is measured against: two common ways, on volumes that fit in memory.
+"""What the segmentation is measured against: two common methods, on volumes that fit in memory.
 
-Other ways to label the same volume, to be scored beside the default one.
+Other methods to label the same volume, to be scored beside the default one.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import edt
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from skimage.feature import peak_local_max
 from skimage.filters import threshold_otsu
 from skimage.segmentation import watershed
 
+from ncm_kedro.errors import StoreError
 from ncm_kedro.params.tomo_segment import (
     SectionSegmentParams,
     TomoComputeParams,
@@ -24,10 +27,10 @@ from ncm_kedro.params.tomo_segment import (
     TomoScoringParams,
 )
 from ncm_kedro.tomo.detector.detector import Detector
+from ncm_kedro.tomo.detector.sections import segment_section
 from ncm_kedro.tomo.instances.instances import plan_labels
 from ncm_kedro.tomo.instances.refine import fill_voids
-from ncm_kedro.tomo.scoring.score import count_overlaps, match_labels
-from ncm_kedro.tomo.sections.sections import segment_section
+from ncm_kedro.tomo.scoring.score import LabelScores, count_overlaps, match_labels, score_labels
 from ncm_kedro.tomo.volumes.volume import Spacing, Volume, VolumePlan, VolumeTarget
 
 SegmentSection = Callable[[NDArray[np.float32]], NDArray[np.integer]]
@@ -92,8 +95,6 @@ def link_slices(
     ----------
     grey_zyx
         Grey values (Z, Y, X).
-    segment
-        Labels one section.
     voxel_size_um
         Edges of a voxel along z, y, x.
     min_iou
@@ -139,7 +140,7 @@ SLICE_LINKING = "slice_linking"
 _SEPARATOR = "__"
 _METHOD_VERSION = 1
 
-Labeller = Callable[[Volume], NDArray[np.integer]]
+Labeller = Callable[[Volume], NDArray[np.uint32]]
 
 
 def plan_baseline_methods(
@@ -151,22 +152,16 @@ def plan_baseline_methods(
     scoring: TomoScoringParams,
     compute: TomoComputeParams,
 ) -> list[VolumePlan]:
-    """Plan the labellings that are asked for, each as a volume of its own.
+    """Plan the requested labellings, each as a volume of its own.
 
     Parameters
     ----------
     volume
         The tomogram; two of the methods hold it whole.
-    probability
-        Its fused probability.
-    detector
-        For the linking of slices.
     instances
-        Settings of the default labelling; the paper's way takes over all but ``fusion``.
-    scoring
-        Which methods are asked for.
+        Settings of the default labelling; the paper's method takes over all but ``fusion``.
     compute
-        Who works on the blocks of the paper's way.
+        Who works on the blocks of the paper's method.
 
     Returns
     -------
@@ -180,14 +175,22 @@ def plan_baseline_methods(
         as_paper = instances.model_copy(update={"fusion": "paper"})
         plan = plan_labels(volume, probability, as_paper, compute)
         plans.append(replace(plan, name=name_method(volume.name, PAPER)))
-    least_um3, diameter_um = instances.min_volume_um3, _read_diameter(probability)
+    least_um3 = instances.min_volume_um3
     if scoring.otsu_watershed:
-        plans.append(_plan_whole(volume, OTSU_WATERSHED, f"{least_um3}", _OtsuWatershed(least_um3)))
+        label: Labeller = partial(_label_by_otsu, min_volume_um3=least_um3)
+        plans.append(_plan_whole(volume, OTSU_WATERSHED, f"{least_um3}", label))
     if scoring.slice_linking:
+        diameter_um = float(probability.attributes["particle_diameter_um"])
         edge_um = float(probability.attributes["detection_voxel_um"])
-        told = f"{detector.fingerprint}|{diameter_um}|{edge_um}|{least_um3}"
-        linked = _SliceLinking(detector, diameter_um, edge_um, least_um3)
-        plans.append(_plan_whole(volume, SLICE_LINKING, told, linked))
+        identity = f"{detector.fingerprint}|{diameter_um}|{edge_um}|{least_um3}"
+        label = partial(
+            _label_by_slices,
+            detector=detector,
+            particle_diameter_um=diameter_um,
+            detection_voxel_um=edge_um,
+            min_volume_um3=least_um3,
+        )
+        plans.append(_plan_whole(volume, SLICE_LINKING, identity, label))
     return plans
 
 
@@ -202,49 +205,35 @@ def split_name(name: str) -> tuple[str, str]:
     return sample, method
 
 
-@dataclass(frozen=True)
-class _SliceLinking:
-    """StarDist's two-dimensional instances, slice by slice, linked along z.
-
-    Slices are enlarged no further than the working grid of the fused probability.
-    """
-
-    detector: Detector
-    particle_diameter_um: float
-    detection_voxel_um: float
-    min_volume_um3: float
-
-    def __call__(self, volume: Volume) -> NDArray[np.integer]:
-        wanted_edge_um = self.particle_diameter_um / self.detector.particle_px
-        params = SectionSegmentParams(
-            particle_px=self.particle_diameter_um / volume.voxel_size_um[1],
-            scales=(min(1.0, wanted_edge_um / self.detection_voxel_um),),
-            turns=False,
-        )
-        return link_slices(
-            np.asarray(volume.array[:]),
-            lambda section_yx: segment_section(section_yx, self.detector, params).labels_yx,
-            voxel_size_um=volume.voxel_size_um,
-            min_volume_um3=self.min_volume_um3,
-        )
+def _label_by_slices(
+    volume: Volume,
+    detector: Detector,
+    *,
+    particle_diameter_um: float,
+    detection_voxel_um: float,
+    min_volume_um3: float,
+) -> NDArray[np.uint32]:
+    """Link two-dimensional instances; slices are upsampled to the detection grid at most."""
+    wanted_edge_um = particle_diameter_um / detector.particle_px
+    params = SectionSegmentParams(
+        particle_px=particle_diameter_um / volume.voxel_size_um[1],
+        scales=(min(1.0, wanted_edge_um / detection_voxel_um),),
+        turns=False,
+    )
+    return link_slices(
+        np.asarray(volume.array[:]),
+        lambda section_yx: segment_section(section_yx, detector, params).labels_yx,
+        voxel_size_um=volume.voxel_size_um,
+        min_volume_um3=min_volume_um3,
+    )
 
 
-@dataclass(frozen=True)
-class _OtsuWatershed:
-    """The classical way: a threshold, and a watershed on the distance to the background."""
-
-    min_volume_um3: float
-
-    def __call__(self, volume: Volume) -> NDArray[np.integer]:
-        return label_otsu_watershed(
-            np.asarray(volume.array[:]),
-            voxel_size_um=volume.voxel_size_um,
-            min_volume_um3=self.min_volume_um3,
-        )
-
-
-def _read_diameter(probability: Volume) -> float:
-    return float(probability.attributes["particle_diameter_um"])
+def _label_by_otsu(volume: Volume, *, min_volume_um3: float) -> NDArray[np.uint32]:
+    return label_otsu_watershed(
+        np.asarray(volume.array[:]),
+        voxel_size_um=volume.voxel_size_um,
+        min_volume_um3=min_volume_um3,
+    )
 
 
 @dataclass(frozen=True)
@@ -253,11 +242,11 @@ class _WholeWriter:
     label: Labeller
 
     def __call__(self, target: VolumeTarget) -> None:
-        target.array[:] = self.label(self.volume).astype(np.uint32)
+        target.array[:] = self.label(self.volume)
 
 
-def _plan_whole(volume: Volume, method: str, told: str, label: Labeller) -> VolumePlan:
-    text = f"{method}-{_METHOD_VERSION}|{volume.fingerprint}|{told}"
+def _plan_whole(volume: Volume, method: str, identity: str, label: Labeller) -> VolumePlan:
+    text = f"{method}-{_METHOD_VERSION}|{volume.fingerprint}|{identity}"
     return VolumePlan(
         name=name_method(volume.name, method),
         shape_zyx=volume.shape_zyx,
@@ -268,3 +257,92 @@ def _plan_whole(volume: Volume, method: str, told: str, label: Labeller) -> Volu
         is_label=True,
         attributes={"method": method},
     )
+
+
+DEFAULT_METHOD = "default"
+SCORE_COLUMNS = ("sample", "method", *LabelScores.__dataclass_fields__)
+
+Labels = NDArray[np.integer]
+
+
+def score_samples(
+    samples: Sequence[str],
+    labels: Mapping[str, Volume],
+    baseline_labels: Mapping[str, Volume],
+    truth: Mapping[str, Labels],
+    scoring: TomoScoringParams,
+) -> pd.DataFrame:
+    """Score every method on every sample with a known truth.
+
+    Parameters
+    ----------
+    labels
+        What the default method found.
+    baseline_labels
+        What others found, named by `name_method`.
+    truth
+        Known labels (Z, Y, X), where there are any.
+    scoring
+        Largest volume, and smallest particle that counts.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row per sample and method; no row where nothing is known.
+
+    Raises
+    ------
+    StoreError
+        If known labels have another shape than the tomogram.
+    """
+    rows = []
+    for sample in samples:
+        if sample not in truth or int(np.prod(labels[sample].shape_zyx)) > scoring.max_voxels:
+            continue
+        known = truth[sample]
+        _check_shape(sample, known, labels[sample])
+        for method, found in select_methods(sample, labels, baseline_labels).items():
+            scores = score_labels(
+                known,
+                found.array,
+                voxel_size_um=found.voxel_size_um,
+                ignored_true=_find_small(known, found, scoring.min_volume_um3),
+            )
+            rows.append({"sample": sample, "method": method, **scores.to_row()})
+    numbers = dict.fromkeys(LabelScores.__dataclass_fields__, "float64")
+    whole = dict.fromkeys(("n_true", "n_predicted", "splits", "merges"), "int64")
+    return pd.DataFrame(rows, columns=list(SCORE_COLUMNS)).astype(
+        {"sample": "str", "method": "str", **numbers, **whole}
+    )
+
+
+def select_methods(
+    sample: str, labels: Mapping[str, Volume], baseline_labels: Mapping[str, Volume]
+) -> dict[str, Volume]:
+    """Collect what every method found in a sample, the default method first."""
+    others = {
+        method: volume
+        for (owner, method), volume in (
+            (split_name(name), volume) for name, volume in baseline_labels.items()
+        )
+        if owner == sample
+    }
+    return {DEFAULT_METHOD: labels[sample], **others}
+
+
+def _find_small(known_zyx: Labels, found: Volume, min_volume_um3: float) -> list[int]:
+    """List known particles that are too small to count, also because the border cuts them."""
+    voxel_um3 = float(np.prod(found.voxel_size_um))
+    numbers, voxels = np.unique(known_zyx, return_counts=True)
+    small = (voxels * voxel_um3 < min_volume_um3) & (numbers > 0)
+    return [int(number) for number in numbers[small]]
+
+
+def _check_shape(sample: str, known_zyx: Labels, volume: Volume) -> None:
+    if tuple(known_zyx.shape) != volume.shape_zyx:
+        raise StoreError(
+            f"known labels of {sample}",
+            found=f"{known_zyx.shape} voxels",
+            expected=f"those of the tomogram, {volume.shape_zyx}",
+            action="write the labels on the tomogram's own grid, or move them away",
+        )
