@@ -13,8 +13,12 @@ from instance_cases import store_volume
 from ncm_kedro.contracts.tomo import TomogramTable
 from ncm_kedro.errors import TomogramError
 from ncm_kedro.params.tomo_segment import TomoComputeParams, TomoVolumeParams
-from ncm_kedro.tomo.volumes.ingest import choose_stored_type, plan_tomogram
-from ncm_kedro.tomo.volumes.pyramid import GuardedArray, guard_array
+from ncm_kedro.tomo.volumes.ingest import (
+    GuardedArray,
+    choose_stored_type,
+    guard_array,
+    plan_tomogram,
+)
 from ncm_kedro.tomo.volumes.volume import (
     Volumes,
     VolumeTarget,

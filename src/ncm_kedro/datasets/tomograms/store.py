@@ -31,18 +31,21 @@ import zarr
 from numpy.typing import DTypeLike
 from zarr.codecs import BloscCodec, Crc32cCodec
 
-from ncm_kedro.datasets.tomograms.metadata import (
+from ncm_kedro.datasets.tomograms.pyramid import (
     FORMAT,
     FORMAT_VERSION,
     LABELS,
+    DownsampleBlock,
+    Level,
     describe_image,
     describe_label_list,
     describe_plan,
+    list_levels,
 )
 from ncm_kedro.errors import StoreError
 from ncm_kedro.params.tomo_segment import TomoComputeParams
 from ncm_kedro.tomo.volumes.blocks import list_blocks, run_blocks
-from ncm_kedro.tomo.volumes.pyramid import DownsampleBlock, Level, guard_array, list_levels
+from ncm_kedro.tomo.volumes.ingest import guard_array
 from ncm_kedro.tomo.volumes.volume import Triple, Volume, VolumePlan, VolumeTarget
 
 SUFFIX = ".ome.zarr"

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ncm_kedro.params.tomo_segment import TomoFusionParams
 from ncm_kedro.tomo.detector.detector import Detector
 from ncm_kedro.tomo.volumes.blocks import Block, list_blocks
-from ncm_kedro.tomo.volumes.pyramid import guard_array
+from ncm_kedro.tomo.volumes.ingest import guard_array
 from ncm_kedro.tomo.volumes.volume import Triple, normalise_sections
 
 FloatArray = NDArray[np.float32]

@@ -1,4 +1,4 @@
-"""Volumes in blocks: ingest, pyramids, field of view.
+"""Volumes in blocks: ingest, field of view, the table of samples.
 
 What is computed in a block lives with its subject.
 """

@@ -1,7 +1,8 @@
 """From a raw tomogram to a volume: copied, checked, and its field of view marked.
 
 Grey values are kept as they are. Whole numbers keep their type; every float type becomes
-float32; byte order becomes the machine's.
+float32; byte order becomes the machine's. What is stored is read through `GuardedArray`, whose
+errors name the damaged file.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from ncm_kedro.errors import TomogramError
+from ncm_kedro.errors import StoreError, TomogramError
 from ncm_kedro.params.tomo_segment import TomoComputeParams, TomoVolumeParams
 from ncm_kedro.tomo.volumes.blocks import Block, list_blocks, run_blocks
 from ncm_kedro.tomo.volumes.field_of_view import (
@@ -254,3 +256,51 @@ def _summarise(raw: RawTomogram, marked: _Results, outside: Outside | None) -> d
         "field_of_view_fraction": share,
         "outside_grey": outside_grey,
     }
+
+
+_DECODING_ERRORS = (ValueError, RuntimeError, OSError, TypeError, KeyError)
+
+
+class GuardedArray(zarr.Array):
+    """A Zarr array whose reads raise `StoreError` where the stored bytes are damaged.
+
+    Chunks carry a checksum (crc32c), so that a flipped bit does not pass as a grey value. A file
+    that is missing altogether is no error in Zarr: it stands for the fill value.
+
+    Parameters
+    ----------
+    async_array
+        What an opened `zarr.Array` wraps; `guard_array` hands it over.
+    """
+
+    def __getitem__(self, selection: Any) -> Any:
+        try:
+            return super().__getitem__(selection)
+        except _DECODING_ERRORS as error:
+            damaged = self._find_damaged()
+            if damaged is None:
+                raise
+            raise StoreError(
+                damaged,
+                found=f"a chunk that cannot be decoded ({error})",
+                expected="the bytes that were written",
+                action="check the disk, delete this volume's folder and run the pipeline that "
+                "writes it again; other volumes are not concerned",
+            ) from error
+
+    def _find_damaged(self) -> str | None:
+        """Name the first file of the array that cannot be decoded."""
+        edges = self.shards or self.chunks
+        grid = [range(-(-n // edge)) for n, edge in zip(self.shape, edges, strict=True)]
+        for place in product(*grid):
+            region = tuple(slice(i * e, (i + 1) * e) for i, e in zip(place, edges, strict=True))
+            try:
+                super().__getitem__(region)
+            except _DECODING_ERRORS:
+                return f"{self.store_path}/{self.metadata.encode_chunk_key(place)}"
+        return None
+
+
+def guard_array(array: zarr.Array) -> GuardedArray:
+    """Wrap an opened array; nothing is read."""
+    return GuardedArray(array.async_array)
