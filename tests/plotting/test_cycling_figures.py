@@ -1,9 +1,10 @@
 import numpy as np
 import pandas as pd
 import pytest
+from page_text import list_captions, list_warnings, read_text
 
 from ncm_kedro.electrochemistry.measure import join_frames
-from ncm_kedro.plotting.cycling import describe_join, plot_cycling, render_cycling_report
+from ncm_kedro.plotting.cycling import plot_cycling, render_cycling_report, render_join_report
 
 GROUPS = ("333", "811")
 EMPTY_CURVES = pd.DataFrame(columns=["cell_id", "composition", "class", "cycle", "half",
@@ -79,15 +80,17 @@ def test_the_page_lists_what_was_left_out(cells):
         by="composition",
         reference_cycle=1,
     )  # fmt: skip
-    assert "1 cells with 7 cycles; 1 rows left out, 1 of 2 files set aside." in page
-    assert "discharge capacity below 0" in page
+    text = read_text(page)
+    assert "1 cell with 7 cycles; 1 row excluded, 1 of 2 files rejected." in text
+    assert "discharge capacity below 0" in text
+    assert len(list_captions(page)) == 6
     assert "cut &lt;off&gt;" in page
     assert "&lt;NA&gt;" not in page
-    assert "b: no cycle that can be used." in page
+    assert list_warnings(page) == ["b: no cycle that can be used."]
 
 
 def test_a_join_by_class_carries_its_warning(cells):
     manifest = pd.DataFrame({"class": ["333", "811"], "excluded": [False, False]})
-    section = describe_join(join_frames(manifest, cells))
-    assert "1 cells have frames in 1 classes; 2 rows have no counterpart." in section.text
-    assert len(section.warnings) == 1
+    page = render_join_report(join_frames(manifest, cells))
+    assert "1 cell with frames in 1 class; 2 rows without a counterpart." in read_text(page)
+    assert len(list_warnings(page)) == 1

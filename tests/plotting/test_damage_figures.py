@@ -12,7 +12,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from ncm_kedro.particles.columns import ATTRIBUTES
-from ncm_kedro.plotting.damage.axes import SMALL
+from ncm_kedro.plotting.axes import SMALL
 from ncm_kedro.plotting.damage.correlation import plot_synchrony
 from ncm_kedro.plotting.damage.importance import (
     plot_importance,

@@ -11,8 +11,8 @@ from ncm_kedro.params.particle_features import ParticleFigureParams
 from ncm_kedro.particles.columns import ATTRIBUTE_NAMES
 from ncm_kedro.particles.statistics.compare import compare_samples
 from ncm_kedro.plotting.axes import colour_samples, estimate_density, name_attribute
+from ncm_kedro.plotting.numbers import state_p
 from ncm_kedro.plotting.particles.distributions import (
-    format_p,
     plot_crack_profiles,
     plot_distributions,
     plot_stages,
@@ -113,7 +113,7 @@ def test_stages_print_their_statistics(count, tmp_path):
     if count == 2:
         found = comparison.set_index("attribute").loc["damage"]
         assert f"δ = {found['cliffs_delta']:+.2f} ({found['effect']})" in titles[3]
-        assert format_p(found["p_holm"]) in titles[3]
+        assert state_p(found["p_holm"]) in titles[3]
     if count == 5:
         assert titles[3].count("→") == 4
         assert "5 s4: 40 whole" in texts_of(figure)
@@ -219,7 +219,7 @@ def test_running_median_follows_a_step():
     ("value", "text"), [(np.nan, "p n/a"), (0.0, "p < 1e-12"), (0.031, "p = 0.031"), (1.0, "p = 1")]
 )
 def test_p_values_are_quoted(value, text):
-    assert format_p(value) == text
+    assert state_p(value) == text
 
 
 def test_pairs_write_rank_correlations_of_whole_particles(tmp_path):

@@ -1,46 +1,77 @@
-"""The report holds all that it was given, escaped, in one file."""
+"""A page holds all that it was given, escaped, in one file."""
 
 import base64
 import re
 
+import numpy as np
 import pandas as pd
+import pytest
 from matplotlib.figure import Figure
+from page_text import list_captions, read_text
 
-from ncm_kedro.plotting.report import Section, render_report
+from ncm_kedro.plotting import numbers, report
+
+MINUS, NAN = "\N{MINUS SIGN}", float("nan")
+JOINED = pd.DataFrame({
+    "status": ["matched", "frame alone"], "class": ["811 <script>alert(1)</script>", "333"],
+    "cell_id": ["a & b", None], "matched_by": ["cell", None], "mass_mg": [20.12345, np.nan],
+    "last_cycle": pd.array([7, None], dtype="Int64"),
+})  # fmt: skip
 
 
-def test_page_is_self_contained_and_escaped():
-    figure = Figure()
-    figure.subplots().plot([0, 1])
-    section = Section(
-        "Scores <script>",
-        text=["plain"],
-        warnings=["careful"],
-        tables=[("a table", pd.DataFrame({"class": ["811 & co"], "recall": [0.98765]}))],
-        figures=[("a figure", figure)],
+@pytest.fixture
+def page():
+    return report.render_page(
+        "cycling_join.html.j2", joined=JOINED, matched=JOINED[JOINED["status"] == "matched"]
     )
-    page = render_report("Title", "Summary", [section])
+
+
+def test_text_is_escaped_and_missing_values_are_empty(page):
     assert "<script>" not in page
-    assert "811 &amp; co" in page
-    assert "0.988" in page
-    picture = re.search(r"data:image/png;base64,([^\"]+)", page)
-    assert base64.b64decode(picture.group(1)).startswith(b"\x89PNG")
+    assert "811 &lt;script&gt;" in page
+    assert "a &amp; b" in page
+    row = re.findall(r"<tr>(.*?)</tr>", page, re.DOTALL)[-1]
+    assert re.findall(r"<td>(.*?)</td>", row) == ["frame alone", "333", "", "", "", ""]
+    assert "20.123" in read_text(page)
+    assert len(list_captions(page)) == 1
+
+
+def test_few_sections_have_no_contents(page):
+    assert "<nav" not in page
+    assert "<dl>" not in page
     assert "http" not in page
 
 
-def test_a_saved_picture_is_shown_as_it_is():
-    saved = b"\x89PNG and more"
-    page = render_report("T", "S", [Section("One", figures=[("saved", saved)])])
-    picture = re.search(r"data:image/png;base64,([^\"]+)", page)
-    assert base64.b64decode(picture.group(1)) == saved
+def test_images_are_embedded_as_png():
+    figure = Figure(figsize=(1, 1))
+    figure.subplots().plot([0, 1])
+    for image, start in ((figure, b"\x89PNG"), (b"saved", b"saved")):
+        kind, code = report.encode_image(image).split(",")
+        assert kind == "data:image/png;base64"
+        assert base64.b64decode(code).startswith(start)
 
 
-def test_contents_and_headline_come_where_there_is_something_to_find():
-    sections = [Section(name) for name in ("One & two", "Three", "Four")]
-    page = render_report("T", "S", sections, headline=[("score <b>", "0.5")])
-    assert '<a href="#section-1">One &amp; two</a>' in page
-    assert '<h2 id="section-3">Four</h2>' in page
-    assert re.search(r"<dt>score &lt;b&gt;</dt>\s*<dd>0.5</dd>", page)
-    short = render_report("T", "S", sections[:2])
-    assert "<nav" not in short
-    assert "<dl>" not in short
+def test_numbers_are_written_plainly():
+    values = (True, None, NAN, 0.123456, 7, "x", pd.NA, (1.5, 2))
+    assert [numbers.write_value(value) for value in values] == [
+        "yes", "", "", "0.1235", "7", "x", "", "1.5, 2",
+    ]  # fmt: skip
+    assert [numbers.write_cell(value) for value in (123456, 0.98765, np.int64(5), False)] == [
+        "123456", "0.988", "5", "no",
+    ]  # fmt: skip
+    assert [numbers.write_sign(x) for x in (0.5, -0.5, 0.1, NAN)] == ["+", MINUS, "~", ""]
+    assert [numbers.write_number(x, 1) for x in (-0.01, -0.2, None)] == ["0.0", f"{MINUS}0.2", ""]
+    assert numbers.write_number(0.0, 1, signed=True) == "0.0"
+    assert (numbers.write_p(0.00123), numbers.write_p(NAN)) == ("0.0012", "")
+
+
+def test_intervals_are_written_where_they_are_known():
+    write = numbers.write_interval
+    assert write({"r2": 0.5, "r2_low": 0.25, "r2_high": 0.75}, "r2") == "0.50 (0.25 to 0.75)"
+    assert write({"value": 0.5, "low": None, "high": None}, digits=1) == "0.5"
+    assert write({"value": None}) == write(None) == write({}) == ""
+    change = {"x": 0.1, "low": -0.05, "high": 0.2}
+    assert write(change, "x", 1, signed=True, percent=True) == f"+10.0 ({MINUS}5.0 to +20.0)"
+    large = {"d": 54321.0, "d_low": -2.0, "d_high": 0.12345}
+    assert numbers.write_change(large, "d", "d") == "+54321 (-2 to +0.123)"
+    assert numbers.write_change({"d": NAN}, "d", "d") == ""

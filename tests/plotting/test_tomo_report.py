@@ -1,13 +1,16 @@
-"""The page says what was run, what was found, and what could fool its reader."""
+"""The page states what was run, what was found, and what limits it."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+from page_text import list_captions, list_headings, list_warnings, read_text
 from test_tomo_figures import make_scores
 
-from ncm_kedro.plotting.tomo.caveats import list_caveats
+from ncm_kedro.plotting.tomo import report
 from ncm_kedro.plotting.tomo.report import render_tomo_report, view_sample
 
 
@@ -32,65 +35,74 @@ def view(sample, packing):
     return view_sample(image, probability, labels, list_particles(packing[0], image.voxel_size_um))
 
 
-def test_page_holds_samples_detector_and_doubts(view):
+def render(samples=(), detector=None, **more):
+    values = {"rejected": pd.DataFrame(columns=["file", "reason"]), **more}
+    return render_tomo_report(samples=list(samples), detector=detector or {}, **values)
+
+
+def test_page_holds_samples_detector_and_suspects(view):
     cut = view.cuts[0]
-    rejected = pd.DataFrame({"file": ["bad.tif"], "reason": ["3 NaN in slice 7"]})
-    page = render_tomo_report(
-        samples=[view],
-        detector={"name": "nmc-particle-detector", "fingerprint": "3f0a", "phantoms_only": True},
-        rejected=rejected,
+    page = render(
+        [view],
+        {"name": "nmc <detector>", "fingerprint": "3f0a", "phantoms_only": True},
+        rejected=pd.DataFrame({"file": ["bad.tif"], "reason": ["3 NaN in slice 7"]}),
         scores=make_scores(),
         comparisons={"image": [(cut, {"truth": cut.labels_yx, "paper": cut.labels_yx})]},
     )
-    for text in (
-        "3f0a", "trained on synthetic sections alone", "bad.tif", "3 NaN in slice 7",
-        "the directions disagree", "AP = TP / (TP + FP + FN)", "Methods on the same sections",
-        "tomo_review", "48 x 96 x 96",
+    text = read_text(page)
+    for words in (
+        "nmc <detector>", "3f0a", "bad.tif", "3 NaN in slice 7", "the directions disagree",
+        "AP = TP / (TP + FP + FN)", "48 x 96 x 96", "tomo_review",
     ):  # fmt: skip
-        assert text in page, text
+        assert words in text, words
+    assert "<detector>" not in page
     assert page.count("data:image/png;base64,") == 5
-    assert "http" not in page
+    assert len(list_captions(page)) == 10
+    assert len(list_headings(page)) == 6
+    assert "http" not in text
 
 
-def test_page_without_samples_or_truth_still_renders(view):
-    empty = view_sample_without_particles(view)
-    page = render_tomo_report(samples=[empty], detector={}, rejected=pd.DataFrame())
-    assert "no particle was found" in page
-    assert "Scores against" not in page
-    nothing = render_tomo_report(samples=[], detector={}, rejected=pd.DataFrame())
-    assert "0 tomograms" in nothing
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Pages without the costly figures."""
+    for name in ("plot_orthogonal", "plot_solids", "plot_sizes"):
+        monkeypatch.setattr(report, name, lambda *args, **kwargs: b"")
 
 
-def view_sample_without_particles(view):
-    return type(view)(view.sample, view.facts, view.cuts, view.solid, view.particles.iloc[:0])
+@pytest.mark.usefixtures("undrawn")
+def test_page_without_samples_particles_or_truth_still_renders(view):
+    empty = render([replace(view, particles=view.particles.iloc[:0])])
+    assert len(list_warnings(empty)) == 1
+    assert len(list_headings(empty)) == 4
+    nothing = render()
+    assert "0 tomograms" in read_text(nothing)
+    assert "<img" not in nothing
 
 
-def make_particles(count=100, **columns):
-    sound = {"touches_border": False, "volume_um3": 10.0, "disagreement": 0.05,
-             "equivalent_diameter_um": 5.0}  # fmt: skip
-    return pd.DataFrame({**sound, **columns}, index=range(count))
+SOUND = {"disagreement": 0.05, "touches_border": False, "volume_um3": 10.0, "count": 100,
+         "equivalent_diameter_um": 5.0}  # fmt: skip
 
 
-FACTS = {"shape_zyx": (100, 100, 100), "voxel_size_um": (0.1, 0.1, 0.1), "detection_voxel_um": 0.1}
-RANGE = {"diameter_range_px": (20, 120)}
-
-
-def test_a_sound_sample_has_no_caveat():
-    assert list_caveats(FACTS, make_particles(), RANGE) == []
-
-
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(
-    ("facts", "particles", "text"),
+    ("facts", "particles", "part"),
     [
+        ({}, {}, None),
         ({}, {"touches_border": [True] * 60 + [False] * 40}, "60% of the particles, 60%"),
-        ({}, {"count": 12}, "only 12 particles are whole"),
-        ({}, {"disagreement": 0.4}, "differ by 0.40"),
-        ({}, {"equivalent_diameter_um": [15.0] * 10 + [5.0] * 90}, "10% of the whole particles"),
+        ({}, {"count": 12}, "only 12 particles"),
+        ({}, {"disagreement": 0.4}, "by 0.40"),
+        ({}, {"equivalent_diameter_um": [15.0] * 10 + [5.0] * 90}, "10% of the complete"),
         ({"field_of_view_fraction": 0.4}, {}, "only 40% of the volume"),
-        ({"voxel_size_um": (0.3, 0.1, 0.1)}, {}, "3.0 times longer"),
+        ({"voxel_size_um": (0.3, 0.1, 0.1)}, {}, "3.0 times"),
         ({"edited_from": "abc"}, {}, "edited by hand"),
     ],
 )
-def test_what_stands_out_is_said(facts, particles, text):
-    (caveat,) = list_caveats({**FACTS, **facts}, make_particles(**particles), RANGE)
-    assert text in caveat
+def test_what_limits_the_conclusions_is_warned_of(view, facts, particles, part):
+    values = {**SOUND, **particles}
+    count = values.pop("count")
+    rows = view.particles.iloc[[0] * count].reset_index(drop=True).assign(**values)
+    known = {"voxel_size_um": (0.1, 0.1, 0.1), "detection_voxel_um": 0.1, **facts}
+    sample = replace(view, particles=rows, facts={**view.facts, **known})
+    found = list_warnings(render([sample], {"diameter_range_px": (20, 120)}))
+    assert len(found) == (part is not None)
+    assert all(part in line for line in found)

@@ -1,12 +1,15 @@
-"""Names, colours and violins that the figures of particle attributes share."""
+"""Panels, names, legends, intervals and violins that figures share."""
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.colors import to_hex
@@ -17,9 +20,15 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
 from ncm_kedro.particles.statistics.compare import find_unit, select_values
-from ncm_kedro.plotting.style import BLUE, ORANGE
+from ncm_kedro.plotting.numbers import get_paper_name
+from ncm_kedro.plotting.style import BLUE, INK, ORANGE, SUBTLE
 
 FloatArray = NDArray[np.float64]
+
+PAGE_WIDTH_IN = 7.2
+"""Width of a printed page's text in inches."""
+SMALL, MEDIUM = 7.0, 8.0
+"""Sizes of letters in points."""
 
 LOG_ATTRIBUTES = ("surface_outer_um2", "volume_um3", "volume_std_um3")
 """Attributes that span decades and are never 0."""
@@ -30,6 +39,10 @@ _BINS = 256
 _FEW = 5
 _HALF_WIDTH = 0.42
 _NAME_LENGTH = 18
+_NAME_WIDTH = 24
+_SENTENCE_WIDTH = 34
+_LINE_IN = 0.13
+_ROW_IN = 0.21
 
 
 def name_attribute(name: str, attributes: Mapping[str, pd.DataFrame]) -> str:
@@ -43,6 +56,20 @@ def name_attribute(name: str, attributes: Mapping[str, pd.DataFrame]) -> str:
         Attribute table by sample; the preset that they were measured with decides some units.
     """
     return write_unit(name, find_unit(name, attributes))
+
+
+def format_with_unit(name: str, values: pd.DataFrame) -> str:
+    """Return an attribute's name in Table S1 and its unit.
+
+    Parameters
+    ----------
+    name
+        Column.
+    values
+        Table of attributes; ``attrs["preset"]`` decides some units.
+    """
+    label = get_paper_name(name)
+    return name if label == name else write_unit(label, find_unit(name, {"": values}))
 
 
 def write_unit(name: str, unit: str) -> str:
@@ -144,20 +171,63 @@ def tick_decades(axis: Axis, low: float, high: float) -> None:
     axis.set_minor_locator(NullLocator())
 
 
-def annotate_empty(axes: Axes, text: str) -> None:
-    """Write in an empty panel why it is empty.
+def annotate_empty(axes: Axes, text: str, *, keep_axis: bool = False) -> None:
+    """Write in an empty panel, in lines that fit, why nothing is drawn there.
 
     Parameters
     ----------
     axes
-        The panel.
+        The panel; it loses its ticks and its frame unless ``keep_axis``.
     text
-        What to say.
+        The reason.
+    keep_axis
+        Whether something else is drawn that needs the axis.
     """
+    if not keep_axis:
+        axes.set_xticks([])
+        axes.set_yticks([])
+        axes.spines[:].set_visible(False)
     axes.text(
-        0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", fontsize=9,
-        color="#56606e",
+        0.5, 0.5, text if keep_axis else textwrap.fill(text, _SENTENCE_WIDTH),
+        transform=axes.transAxes, ha="center", va="center", fontsize=MEDIUM, color=SUBTLE,
     )  # fmt: skip
+
+
+def draw_intervals(
+    axes: Axes,
+    at: Sequence[float] | FloatArray,
+    rows: Sequence[Mapping[str, Any]],
+    name: str = "value",
+    *,
+    vertical: bool = False,
+    **style: Any,
+) -> None:
+    """Draw values as marks with their intervals as whiskers, none where there is no interval.
+
+    Parameters
+    ----------
+    axes
+        Where to draw.
+    at
+        (N,), position of each value on the other axis.
+    rows
+        ``name``, ``low`` and ``high`` of each; bounds may be None, NaN or beyond the value.
+    name
+        Which value.
+    vertical
+        Whether values run upwards.
+    **style
+        Passed to `Axes.errorbar`.
+    """
+    values, low, high = (
+        np.array([row[key] for row in rows], dtype=np.float64) for key in (name, "low", "high")
+    )
+    spread = np.maximum([values - low, high - values], 0.0)
+    style = {"fmt": "o", "capsize": 3, "markersize": 5, **style}
+    if vertical:
+        axes.errorbar(at, values, yerr=spread, **style)
+    else:
+        axes.errorbar(values, at, xerr=spread, **style)
 
 
 def add_sample_legend(
@@ -185,6 +255,112 @@ def add_sample_legend(
         handles=handles, loc="outside lower center", ncols=min(4, len(handles)), frameon=False,
         fontsize=9,
     )  # fmt: skip
+
+
+def wrap_name(label: str) -> str:
+    """Return the name of a group in lines that fit beside an axis.
+
+    Parameters
+    ----------
+    label
+        Name, such as ``Volume + SurfaceOuter``.
+    """
+    return "\n".join(textwrap.wrap(label, _NAME_WIDTH, max_lines=3, placeholder=" …")) or label
+
+
+def measure_rows(labels: Sequence[str]) -> float:
+    """Return the height in inches that rows of equal height with such names need.
+
+    Parameters
+    ----------
+    labels
+        Names as `wrap_name` returns them.
+    """
+    breaks = max((label.count("\n") for label in labels), default=0)
+    return len(labels) * (_ROW_IN + _LINE_IN * breaks)
+
+
+def open_panels(
+    count: int, columns: int, height_in: float, *, share_y: bool = False
+) -> tuple[Figure, list[Axes]]:
+    """Open a figure of a page's width.
+
+    Parameters
+    ----------
+    count
+        Panels; one at least is opened.
+    columns
+        Panels beside each other at most.
+    height_in
+        Height of a row of panels in inches.
+    share_y
+        Whether all panels have the same rows, named in the first of each row.
+
+    Returns
+    -------
+    Figure, list of Axes
+        With constrained layout; unused places are empty.
+    """
+    count = max(count, 1)
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    figure = Figure(figsize=(PAGE_WIDTH_IN, rows * height_in + 0.35), layout="constrained")
+    panels = list(figure.subplots(rows, columns, squeeze=False, sharey=share_y).ravel())
+    for axes in panels[count:]:
+        axes.set_visible(False)
+    for axes in panels[:count]:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.tick_params(labelsize=SMALL)
+    return figure, panels[:count]
+
+
+def align_limits(panels: Sequence[Axes]) -> None:
+    """Give panels one horizontal scale, so that they compare by eye.
+
+    Parameters
+    ----------
+    panels
+        With everything drawn.
+    """
+    limits = [axes.get_xlim() for axes in panels]
+    for axes in panels:
+        axes.set_xlim(min(low for low, _ in limits), max(high for _, high in limits))
+
+
+def add_legend(figure: Figure, handles: Sequence[Artist], columns: int = 4) -> None:
+    """Explain marks below all panels.
+
+    Parameters
+    ----------
+    figure
+        With constrained layout.
+    handles
+        Marks with their labels.
+    columns
+        Marks beside each other at most.
+    """
+    figure.legend(
+        handles=list(handles), loc="outside lower center", ncols=min(columns, len(handles)),
+        frameon=False, fontsize=SMALL,
+    )  # fmt: skip
+
+
+def name_rows(axes: Axes, labels: Sequence[str]) -> None:
+    """Give a panel a row per name, the first on top.
+
+    Parameters
+    ----------
+    axes
+        The panel; row n is drawn at y = n.
+    labels
+        Names, as `wrap_name` returns them.
+    """
+    axes.set_yticks(range(len(labels)), labels, fontsize=SMALL, linespacing=1.1)
+    axes.set_ylim(len(labels) - 0.4, -0.6)
+    axes.tick_params(axis="y", length=0)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.grid(axis="y", color="#e8eaee", linewidth=0.6)
+    axes.set_axisbelow(True)
 
 
 def estimate_density(values: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -227,7 +403,5 @@ def _draw_violin(
             places, place - half, place + half, color=colour, alpha=0.45, linewidth=0
         )
     low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
-    axes.plot([place, place], [low, high], color="#1c2430", linewidth=2.2, solid_capstyle="butt")
-    axes.plot(
-        [place - 0.3, place + 0.3], [middle, middle], color="#1c2430", linewidth=1.2, gid="median"
-    )
+    axes.plot([place, place], [low, high], color=INK, linewidth=2.2, solid_capstyle="butt")
+    axes.plot([place - 0.3, place + 0.3], [middle, middle], color=INK, linewidth=1.2, gid="median")

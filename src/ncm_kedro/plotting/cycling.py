@@ -16,7 +16,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 
 from ncm_kedro.electrochemistry.summary import UNKNOWN
 from ncm_kedro.plotting.axes import annotate_empty, colour_samples, shorten
-from ncm_kedro.plotting.report import Section, render_report
+from ncm_kedro.plotting.report import render_page
 
 _PANELS = {
     "discharge_capacity_mah_g": "discharge capacity / mAh g⁻¹",
@@ -25,11 +25,6 @@ _PANELS = {
 }
 _MARKERS = "osD^vP*X"
 _MAX_CURVES = 4
-_SHOWN_BAD = 50
-_CELL_COLUMNS = (
-    "cell_id", "class", "mass_mg", "n_cycles", "n_excluded", "missing_cycles", "last_cycle",
-    "reference_capacity_mah_g", "last_retention_percent",
-)  # fmt: skip
 
 
 def plot_cycling(
@@ -86,21 +81,23 @@ def render_cycling_report(
     reference_cycle
         The cycle that retention refers to.
     """
-    used = cells[cells["n_cycles"] > 0]
-    text = (
-        f"{len(used)} cells with {int(used['n_cycles'].sum())} cycles; {len(bad_rows)} rows left "
-        f"out, {int(files['problem'].notna().sum())} of {len(files)} files set aside."
+    shown = summary[summary["by"] == by]
+    last = shown["cycle"] == shown.groupby(["group", "quantity"])["cycle"].transform("max")
+    quantities = ["discharge_capacity_mah_g", "retention_percent"]
+    return render_page(
+        "cycling.html.j2",
+        ends=shown[shown["quantity"].isin(quantities) & last].drop(columns="by"),
+        cells=cells,
+        used=cells[cells["n_cycles"] > 0],
+        bad_rows=bad_rows,
+        files=files,
+        image=figure,
+        reference_cycle=reference_cycle,
     )
-    sections = [
-        _describe_groups(summary[summary["by"] == by], figure, reference_cycle),
-        _describe_cells(cells),
-        _describe_excluded(bad_rows, files),
-    ]
-    return render_report("Electrochemistry of the cells", text, sections)
 
 
-def describe_join(joined: pd.DataFrame) -> Section:
-    """Return the section on which SEM frames belong to which cells.
+def render_join_report(joined: pd.DataFrame) -> str:
+    """Render the page on which SEM frames belong to which cells.
 
     Parameters
     ----------
@@ -108,19 +105,7 @@ def describe_join(joined: pd.DataFrame) -> Section:
         From `ncm_kedro.electrochemistry.measure.join_frames`.
     """
     matched = joined[joined["status"] == "matched"]
-    alone = joined[joined["status"] != "matched"]
-    by_class = matched["matched_by"].eq("class").any()
-    return Section(
-        "Cells beside their SEM frames",
-        text=[
-            f"{matched['cell_id'].nunique()} cells have frames in "
-            f"{matched['class'].nunique()} classes; {len(alone)} rows have no counterpart."
-        ],
-        warnings=["Joined by class: the frames show an electrode of the same composition and "
-                  "state, not necessarily this cell's."] if by_class else [],
-        tables=[("Frames and cells; every row without a counterpart is listed",
-                 _write_whole_numbers(joined))],
-    )  # fmt: skip
+    return render_page("cycling_join.html.j2", joined=joined, matched=matched)
 
 
 def _draw_trends(
@@ -191,59 +176,7 @@ def _draw_curves(part: Figure | SubFigure, curves: pd.DataFrame) -> None:
     bar.ax.yaxis.label.set_fontsize(9)
 
 
-def _write_whole_numbers(table: pd.DataFrame) -> pd.DataFrame:
-    """Turn columns of whole numbers with gaps into text, the gaps empty."""
-    gaps = table.select_dtypes("Int64").columns
-    return table.assign(**{str(name): table[name].astype("str").fillna("") for name in gaps})
-
-
 def _finish(axes: Axes) -> None:
     axes.tick_params(labelsize=8)
     axes.xaxis.label.set_fontsize(9)
     axes.spines[["top", "right"]].set_visible(False)
-
-
-def _describe_groups(summary: pd.DataFrame, figure: Figure, reference_cycle: int) -> Section:
-    ends = summary.loc[
-        summary["quantity"].isin(["discharge_capacity_mah_g", "retention_percent"])
-        & (summary["cycle"] == summary.groupby(["group", "quantity"])["cycle"].transform("max"))
-    ]
-    return Section(
-        "Capacity, retention and Coulombic efficiency",
-        text=[
-            f"Retention is relative to the discharge capacity of cycle {reference_cycle} of the "
-            "same cell; Coulombic efficiency is discharge over charge of the same cycle. Standard "
-            "deviations are over cells (N - 1). Nothing is interpolated: a cell without a cycle "
-            "does not count there, and n says how many did."
-        ],
-        tables=[("The last cycle of each group", ends.drop(columns="by"))],
-        figures=[("Mean over cells; below: voltage curves of one cell per group", figure)],
-    )
-
-
-def _describe_cells(cells: pd.DataFrame) -> Section:
-    lacking = cells.loc[cells["note"] != "", ["cell_id", "note"]]
-    return Section(
-        "Cells",
-        warnings=[f"{cell}: {note}." for cell, note in lacking.itertuples(index=False)],
-        tables=[("A row per cell", _write_whole_numbers(cells[list(_CELL_COLUMNS)]))],
-    )
-
-
-def _describe_excluded(bad_rows: pd.DataFrame, files: pd.DataFrame) -> Section:
-    more = len(bad_rows) - _SHOWN_BAD
-    aside = files.loc[files["problem"].notna(), ["file", "problem"]]
-    return Section(
-        "What was left out",
-        text=["No row is mended: it counts nowhere, and stands here with its reason."]
-        + ([f"The table holds {more} further rows."] if more > 0 else []),
-        tables=[
-            *(
-                [("Rows left out", _write_whole_numbers(bad_rows.head(_SHOWN_BAD)))]
-                if len(bad_rows)
-                else []
-            ),
-            *([("Files set aside", aside)] if len(aside) else []),
-            ("All files", files.drop(columns="problem")),
-        ],
-    )

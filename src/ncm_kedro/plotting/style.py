@@ -18,6 +18,7 @@ FloatArray = NDArray[np.float32] | NDArray[np.float64]
 LabelArray = NDArray[np.integer]
 
 BLUE, ORANGE, GREY, GREEN, RED = "#2b6ca3", "#d9731a", "#8a8a8a", "#3b8f5a", "#c0392b"
+INK, SUBTLE, PURPLE = "#1c2430", "#56606e", "#7b4ea3"
 CRACK_COLOUR = (0.93, 0.16, 0.12)
 _GOLDEN = 0.61803398875
 _SATURATIONS = (0.85, 0.7, 1.0, 0.75)

@@ -58,9 +58,7 @@ def report_cycling(
 def join_cycling_to_frames(manifest: pd.DataFrame, cells: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     """Say which SEM frames belong to which cells, and write a page on it."""
     from ncm_kedro.electrochemistry.measure import join_frames
-    from ncm_kedro.plotting.cycling import describe_join
-    from ncm_kedro.plotting.report import render_report
+    from ncm_kedro.plotting.cycling import render_join_report
 
     joined = join_frames(manifest, cells)
-    section = describe_join(joined)
-    return joined, render_report("Cells and SEM frames", section.text[0], [section])
+    return joined, render_join_report(joined)

@@ -170,7 +170,9 @@ def report_damage(
 ) -> dict[str, Figure | str]:
     """Draw all figures, and write the page that holds them."""
     from ncm_kedro.damage.preparation.preparation import restore_data
-    from ncm_kedro.plotting.damage.report import DamageTables, draw_damage, render_damage_report
+    from ncm_kedro.plotting.damage.figures import draw_damage
+    from ncm_kedro.plotting.damage.report import render_damage_report
+    from ncm_kedro.plotting.damage.tables import DamageTables
 
     data, found = restore_data(rows, described), DamageTables(**tables)
     dimensions = autoencoder["chosen_dimensions"]

@@ -7,7 +7,7 @@ from dataclasses import fields
 from kedro.pipeline import Node, Pipeline, node, pipeline
 
 from ncm_kedro.pipelines.damage_attribution import nodes
-from ncm_kedro.plotting.damage.summary import FIGURES, DamageTables
+from ncm_kedro.plotting.damage.tables import FIGURES, DamageTables
 
 PARTICLES = ["damage_particles", "damage_inputs"]
 FOREST = "params:damage_attribution.forest"

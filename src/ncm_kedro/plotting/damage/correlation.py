@@ -18,22 +18,21 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from ncm_kedro.damage.attribution.synchrony import QUANTITIES
-from ncm_kedro.plotting.axes import colour_samples, shorten
-from ncm_kedro.plotting.damage.axes import (
-    INK,
+from ncm_kedro.plotting.axes import (
     MEDIUM,
     PAGE_WIDTH_IN,
     SMALL,
     add_legend,
-    annotate_panel,
-    get_paper_name,
+    annotate_empty,
+    colour_samples,
     measure_rows,
     name_rows,
     open_panels,
+    shorten,
     wrap_name,
 )
-from ncm_kedro.plotting.particles.distributions import format_p
-from ncm_kedro.plotting.style import BLUE, GREEN, GREY, ORANGE, RED
+from ncm_kedro.plotting.numbers import get_paper_name, state_p
+from ncm_kedro.plotting.style import BLUE, GREEN, GREY, INK, ORANGE, RED
 
 
 def plot_damage_correlations(
@@ -228,13 +227,13 @@ def plot_synchrony(table: pd.DataFrame) -> Figure:
     tallest = max((measure_rows(_label(part)) for _, part in parts), default=0.0)
     figure, panels = open_panels(len(parts), columns, max(1.3 * tallest, 0.5) + 0.8)
     if not parts:
-        annotate_panel(panels[0], "No sample has damage to look at neighbours with.")
+        annotate_empty(panels[0], "No sample has damage to look at neighbours with.")
         return figure
     for axes, (quantity, part) in zip(panels, parts, strict=True):
         title = QUANTITIES.get(quantity, quantity.replace("_", " "))
         axes.set_title(textwrap.fill(title, _TITLE_WIDTH), fontsize=MEDIUM)
         if part.empty:
-            annotate_panel(axes, "Not known.")
+            annotate_empty(axes, "Not known.")
             continue
         _draw_rows(axes, part, colours)
     handles = [
@@ -269,7 +268,7 @@ def _draw_rows(axes: Axes, part: pd.DataFrame, colours: dict[str, str]) -> None:
         if pd.notna(row["expected"]):
             axes.plot(row["expected"], place, "|", color=RED, markersize=11, markeredgewidth=1.8)
         if pd.notna(row["p_value"]):
-            axes.text(1.02, place, format_p(float(row["p_value"])), transform=across,
+            axes.text(1.02, place, state_p(float(row["p_value"])), transform=across,
                       fontsize=SMALL, va="center", color=INK)  # fmt: skip
     name_rows(axes, _label(part))
     axes.margins(x=0.08)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -13,23 +12,23 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from ncm_kedro.plotting.axes import colour_samples, shorten
-from ncm_kedro.plotting.damage.axes import (
-    INK,
+from ncm_kedro.plotting.axes import (
     MEDIUM,
     SMALL,
     add_legend,
     align_limits,
-    annotate_panel,
+    annotate_empty,
+    colour_samples,
     measure_rows,
     name_rows,
     open_panels,
+    shorten,
     wrap_name,
 )
-from ncm_kedro.plotting.style import BLUE, GREY, ORANGE
+from ncm_kedro.plotting.numbers import write_sign
+from ncm_kedro.plotting.style import BLUE, GREY, INK, ORANGE
 
 _FAINT = 0.32
-_MONOTONE = 0.2
 _MODELS = {"forest": (BLUE, "o"), "linear": (ORANGE, "s"), "mean": (GREY, "D")}
 _FRAME_IN = 0.75
 
@@ -54,14 +53,14 @@ def plot_importance(importance: pd.DataFrame, scores: pd.DataFrame) -> Figure:
     tallest = max((measure_rows(_label(part)) for part in parts), default=1.0)
     figure, panels = open_panels(len(samples), 2, tallest + _FRAME_IN)
     if not samples:
-        annotate_panel(panels[0], "No attribute was explained with.")
+        annotate_empty(panels[0], "No attribute was explained with.")
         return figure
     ranked = []
     for axes, sample, part in zip(panels, samples, parts, strict=True):
         axes.set_title(shorten(sample), fontsize=MEDIUM, fontweight="bold")
         reason = _find_reason(scores, sample)
         if reason:
-            annotate_panel(axes, reason)
+            annotate_empty(axes, reason)
             continue
         _draw_bars(axes, part, colours[sample])
         ranked.append(axes)
@@ -96,7 +95,7 @@ def plot_importance_differences(differences: pd.DataFrame, false_discovery: floa
     tallest = max((measure_rows(_label(part)) for part in parts), default=1.0)
     figure, panels = open_panels(len(pairs), 2, tallest + _FRAME_IN)
     if not pairs:
-        annotate_panel(panels[0], "There are no two samples to set beside each other.")
+        annotate_empty(panels[0], "There are no two samples to set beside each other.")
         return figure
     for axes, (first, second), part in zip(panels, pairs, parts, strict=True):
         order = part["difference"].abs().sort_values(ascending=False).index
@@ -139,7 +138,7 @@ def plot_scores(scores: pd.DataFrame) -> Figure:
         panels, ("r2", "mae"), ("R² out of sample", "mean absolute error of damage"), strict=True
     ):
         if not samples:
-            annotate_panel(axes, "No model was scored.")
+            annotate_empty(axes, "No model was scored.")
             continue
         for number, (model, (colour, marker)) in enumerate(_MODELS.items()):
             rows = scores[scores["model"] == model]
@@ -174,7 +173,7 @@ def plot_uncertain_ranks(ranks: pd.DataFrame, importance: pd.DataFrame) -> Figur
                   default=1.0)  # fmt: skip
     figure, panels = open_panels(len(samples), 2, tallest + _FRAME_IN)
     if not samples:
-        annotate_panel(panels[0], "Attributes were not moved: their uncertainty is not known.")
+        annotate_empty(panels[0], "Attributes were not moved: their uncertainty is not known.")
         return figure
     for axes, sample, part in zip(panels, samples, parts, strict=True):
         own = importance[(importance["sample"] == sample) & (importance["kind"] == "group")]
@@ -227,7 +226,7 @@ def _draw_bars(axes: Axes, part: pd.DataFrame, colour: str) -> None:
         axes.hlines(place, 100 * row["explained_low"], 100 * row["explained_high"], colors=INK,
                     linewidth=1.0, alpha=max(strength, 0.6))  # fmt: skip
         ink = INK if row["significant"] else GREY
-        axes.text(1.05, place, _sign(row["direction"]), transform=across, fontsize=MEDIUM + 1,
+        axes.text(1.05, place, write_sign(row["direction"]), transform=across, fontsize=MEDIUM + 1,
                   ha="center", va="center", color=ink, fontweight="bold")  # fmt: skip
         axes.text(1.11, place, _format_rank(row),
                   transform=across, fontsize=SMALL, va="center", color=ink)  # fmt: skip
@@ -259,11 +258,3 @@ def _draw_ranks(axes: Axes, moved: pd.DataFrame, measured: pd.Series) -> None:
 
 def _format_rank(row: Mapping[Hashable, Any]) -> str:
     return f"{row['rank']:.0f} ({row['rank_low']:.0f}-{row['rank_high']:.0f})"
-
-
-def _sign(direction: float) -> str:
-    if not np.isfinite(direction):
-        return ""
-    if abs(direction) < _MONOTONE:
-        return "~"
-    return "+" if direction > 0 else "\N{MINUS SIGN}"

@@ -14,9 +14,9 @@ from matplotlib.patches import Patch
 from matplotlib.projections.polar import PolarAxes
 from numpy.typing import NDArray
 
-from ncm_kedro.plotting.axes import shorten
-from ncm_kedro.plotting.damage.axes import INK, MEDIUM, PAGE_WIDTH_IN, SMALL, get_paper_name
-from ncm_kedro.plotting.style import BLUE, RED
+from ncm_kedro.plotting.axes import MEDIUM, PAGE_WIDTH_IN, SMALL, shorten
+from ncm_kedro.plotting.numbers import get_paper_name
+from ncm_kedro.plotting.style import BLUE, INK, RED
 
 with matplotlib.rc_context():  # its import changes how every figure of the process is saved
     from pycirclize import Circos

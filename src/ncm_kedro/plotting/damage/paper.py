@@ -13,20 +13,20 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from ncm_kedro.damage.forests.paper import take_differences
-from ncm_kedro.plotting.axes import colour_samples, shorten
-from ncm_kedro.plotting.damage.axes import (
-    INK,
+from ncm_kedro.plotting.axes import (
     MEDIUM,
     add_legend,
     align_limits,
-    annotate_panel,
-    get_paper_name,
+    annotate_empty,
+    colour_samples,
     measure_rows,
     name_rows,
     open_panels,
+    shorten,
     wrap_name,
 )
-from ncm_kedro.plotting.style import GREY, RED
+from ncm_kedro.plotting.numbers import get_paper_name
+from ncm_kedro.plotting.style import GREY, INK, RED
 
 SHOWN_GROUPS = 8
 """Bars of a panel of leaks at most."""
@@ -57,7 +57,7 @@ def plot_paper_robustness(paper_table: pd.DataFrame) -> Figure:
     height = measure_rows(labels) + 0.75 if labels else 1.5
     figure, panels = open_panels(len(samples) + len(pairs), 3, height, share_y=True)
     if not samples:
-        annotate_panel(panels[0], "No forest of the paper was grown.")
+        annotate_empty(panels[0], "No forest of the paper was grown.")
         return figure
     colours = colour_samples(samples)
     differences = take_differences(paper_table)
@@ -111,14 +111,14 @@ def plot_leaks(importance_free: pd.DataFrame, importance_leaking: pd.DataFrame) 
     tallest = max((measure_rows(_label(part)) for _, part in chosen), default=0.0)
     figure, panels = open_panels(len(chosen), 2, max(tallest, 0.8) + 0.7)
     if not chosen:
-        annotate_panel(panels[0], "No leaking attributes were explained with.")
+        annotate_empty(panels[0], "No leaking attributes were explained with.")
         return figure
     clean = {name for members in importance_free["members"] for name in _split(members)}
     colours = colour_samples(list(importance_free["sample"].unique()))
     for number, (axes, (title, part)) in enumerate(zip(panels, chosen, strict=True)):
         axes.set_title(title, fontsize=MEDIUM)
         if part.empty:
-            annotate_panel(axes, "No attribute is left.")
+            annotate_empty(axes, "No attribute is left.")
             continue
         _draw_leaks(axes, part, clean, colours[samples[number // 2]])
     handles = [

@@ -17,23 +17,21 @@ from scipy.stats import rankdata
 
 from ncm_kedro.plotting.axes import (
     LOG_ATTRIBUTES,
-    colour_samples,
-    estimate_density,
-    shorten,
-    tick_decades,
-)
-from ncm_kedro.plotting.damage.axes import (
     MEDIUM,
     SMALL,
     add_legend,
     align_limits,
-    annotate_panel,
+    annotate_empty,
+    colour_samples,
+    estimate_density,
     format_with_unit,
-    get_paper_name,
     measure_rows,
     name_rows,
     open_panels,
+    shorten,
+    tick_decades,
 )
+from ncm_kedro.plotting.numbers import get_paper_name
 from ncm_kedro.plotting.particles.distributions import run_median
 from ncm_kedro.plotting.style import GREY
 
@@ -74,7 +72,7 @@ def plot_beeswarm(shap: pd.DataFrame, values: pd.DataFrame, names: Sequence[str]
     figure, panels = open_panels(len(samples), 2, height, share_y=True)
     if not samples or not shown:
         for axes in panels:
-            annotate_panel(axes, _NOTHING)
+            annotate_empty(axes, _NOTHING)
         return figure
     for axes, sample in zip(panels, samples, strict=True):
         rows = (shap["sample"] == sample).to_numpy()
@@ -109,7 +107,7 @@ def plot_dependence(shap: pd.DataFrame, values: pd.DataFrame, names: Sequence[st
     figure, panels = open_panels(len(shown), 3, 2.1)
     if not samples or not shown:
         for axes in panels:
-            annotate_panel(axes, _NOTHING)
+            annotate_empty(axes, _NOTHING)
         return figure
     for number, (axes, name) in enumerate(zip(panels, shown, strict=True)):
         axes.axhline(0.0, color=GREY, linewidth=0.8, zorder=0)

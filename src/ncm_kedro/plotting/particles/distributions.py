@@ -25,6 +25,7 @@ from ncm_kedro.plotting.axes import (
     shorten,
     tick_decades,
 )
+from ncm_kedro.plotting.numbers import state_p
 from ncm_kedro.plotting.style import GREY
 
 STAGE_ATTRIBUTES = ("z_um", "sphericity", "volume_um3", "damage")
@@ -81,19 +82,6 @@ def plot_stages(attributes: Mapping[str, pd.DataFrame], comparison: pd.DataFrame
     return figure
 
 
-def format_p(value: float) -> str:
-    """Return a p-value as text.
-
-    Parameters
-    ----------
-    value
-        In [0, 1], or NaN.
-    """
-    if np.isnan(value):
-        return "p n/a"
-    return "p < 1e-12" if value < 1e-12 else f"p = {value:.2g}"
-
-
 def run_median(places: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the running median and quartiles over windows of equally many particles.
 
@@ -135,7 +123,7 @@ def _format_statistics(comparison: pd.DataFrame, samples: Sequence[str], name: s
         row = match.iloc[0]
         pair = "" if len(samples) == 2 else f"{number} → {number + 1}: "
         lines.append(
-            f"{pair}{format_p(row['p_holm'])}, δ = {row['cliffs_delta']:+.2f} ({row['effect']})"
+            f"{pair}{state_p(row['p_holm'])}, δ = {row['cliffs_delta']:+.2f} ({row['effect']})"
         )
     return lines
 

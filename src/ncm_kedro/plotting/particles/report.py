@@ -1,31 +1,24 @@
-"""The report page of the particles, and the figures on it."""
+"""Figures and report page of particle attributes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from ncm_kedro.params.particle_features import AttributeParams, ParticleFigureParams
+from ncm_kedro.particles.columns import ATTRIBUTE_NAMES
 from ncm_kedro.particles.statistics.compare import (
     REPLICATE_CAVEAT,
+    find_unit,
     order_samples,
+    select_values,
     weigh_uncertainty,
 )
-from ncm_kedro.plotting.particles.caveats import (
-    BORDER_NOTE,
-    CAPTIONS,
-    DEFINITIONS,
-    PROFILES,
-    SHEET_CAPTION,
-    STATISTICS,
-    UNCERTAINTY,
-    list_pair_caveats,
-    list_sample_caveats,
-    list_setting_caveats,
-    list_uncertain,
-)
+from ncm_kedro.plotting.axes import write_unit
 from ncm_kedro.plotting.particles.distributions import (
     plot_crack_profiles,
     plot_distributions,
@@ -33,18 +26,12 @@ from ncm_kedro.plotting.particles.distributions import (
 )
 from ncm_kedro.plotting.particles.pairs import plot_pairs, plot_truth_scatter
 from ncm_kedro.plotting.particles.sheet import choose_particles, cut_particles, plot_contact_sheet
-from ncm_kedro.plotting.particles.tables import (
-    format_comparison,
-    format_uncertainty,
-    say,
-    tabulate_sample,
-)
-from ncm_kedro.plotting.report import Section, render_report
+from ncm_kedro.plotting.report import list_rows, render_page
 from ncm_kedro.tomo.volumes.volume import Volume
 
 SHEET_PREFIX = "sheet_"
-
-_SHOWN_PAIRS = 4
+_FLAGS = ("small", "pieces", "too_large")
+_EDGES = ["voxel_z_um", "voxel_y_um", "voxel_x_um"]
 
 
 def draw_particles(
@@ -143,170 +130,93 @@ def render_particle_report(
     """
     ordered = order_samples(attributes, table)
     measured = {name: attributes[name] for name in ordered}
-    total = sum(len(rows) for rows in measured.values())
-    whole = sum(_count_whole(rows) for rows in measured.values())
-    caveats = [*list_pair_caveats(ordered, table), *list_setting_caveats(measured)]
-    missing = dict(getattr(attributes, "rejections", {}) if rejections is None else rejections)
-    summary = (
-        f"{len(ordered)} sample{'s' * (len(ordered) != 1)} with {total} measured "
-        f"particle{'s' * (total != 1)}, {whole} of them whole; preset {params.preset}; "
-        f"{len(missing)} sample{'s' * (len(missing) != 1)} set aside."
+    rows = table[table["sample"].isin(ordered)]
+    edges = rows[_EDGES].astype(float).prod(axis=1) ** (1 / 3)
+    facts = {row["sample"]: row for row in list_rows(table)}
+    return render_page(
+        "particles.html.j2",
+        samples=[
+            _describe_sample(name, measured[name], details[name], facts.get(name, {}))
+            for name in ordered
+        ],
+        rejections=dict(
+            getattr(attributes, "rejections", {}) if rejections is None else rejections
+        ),
+        edges_um=(edges.min(), edges.max()),
+        c_rates=sorted(rows["c_rate"].dropna().unique()),
+        without_cycles=rows.loc[rows["cycles"].isna(), "sample"].tolist(),
+        differing_settings=_list_differing_settings(measured),
+        pairs=_list_pairs(comparison),
+        uncertainties=_list_uncertainties(measured),
+        sheets={
+            name.removeprefix(SHEET_PREFIX): figure
+            for name, figure in figures.items()
+            if name.startswith(SHEET_PREFIX)
+        },
+        figures=figures,
+        quantities=quantities,
+        params=params,
+        confidence=confidence,
+        replicate_caveat=REPLICATE_CAVEAT,
     )
-    sections = [
-        _describe_samples(attributes, details, table, missing, ordered),
-        _describe_comparison(comparison, caveats, ordered, figures, confidence),
-        _describe_uncertainty(measured),
-        _show("Where in the particles the cracks are", "profiles", figures, PROFILES),
-        *([_describe_truth(figures["truth"])] if "truth" in figures else []),
-        _show("Attributes against each other", "pairs", figures),
-        _describe_sheets(figures),
-        *([_describe_electrode(quantities)] if len(quantities) else []),
-        _describe_method(params),
-    ]
-    return render_report("What the particles are like", summary, [s for s in sections if s])
 
 
-def _count_whole(attributes: pd.DataFrame) -> int:
-    return int((~attributes["touches_border"].to_numpy(dtype=bool)).sum())
-
-
-def _describe_samples(
-    attributes: Mapping[str, pd.DataFrame],
-    details: Mapping[str, pd.DataFrame],
-    table: pd.DataFrame,
-    missing: Mapping[str, str],
-    ordered: list[str],
-) -> Section:
-    facts = {
-        str(row["sample"]): {str(key): value for key, value in row.items()}
-        for row in table.to_dict("records")
+def _describe_sample(
+    name: str, attributes: pd.DataFrame, details: pd.DataFrame, facts: Mapping[str, Any]
+) -> dict[str, Any]:
+    border = attributes["touches_border"].to_numpy(dtype=bool)
+    flags = details["flags"].str.split(",")
+    damage, volume = (select_values(attributes, of) for of in ("damage", "volume_um3"))
+    known = ("cycles", "c_rate", "field_of_view_fraction", *_EDGES)
+    return {
+        "name": name,
+        "facts": {key: facts.get(key) for key in known},
+        "particles": len(attributes),
+        "complete": int((~border).sum()),
+        "border_fraction": border.mean() if len(border) else 0.0,
+        "flagged": {
+            flag: int(flags.map(lambda names, flag=flag: flag in names).sum()) for flag in _FLAGS
+        },
+        "without_direction": int((~attributes["orientation_defined"] & ~border).sum()),
+        "without_grey": bool(attributes["electron_density"].isna().all()),
+        "median_diameter_um": np.cbrt(6 / np.pi * np.median(volume)) if len(volume) else None,
+        "mean_damage": damage.mean() if len(damage) else None,
     }
-    rows = [
-        tabulate_sample(name, attributes[name], details[name], facts.get(name, {}))
-        for name in ordered
+
+
+def _list_differing_settings(attributes: Mapping[str, pd.DataFrame]) -> list[str]:
+    """Name the settings in which the measurements of samples differ."""
+    settings = [table.attrs.get("settings", {}) for table in attributes.values()]
+    names = sorted({name for known in settings for name in known})
+    return [name for name in names if any(s.get(name) != settings[0].get(name) for s in settings)]
+
+
+def _list_pairs(comparison: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the comparison of every two samples, attributes in the order of Table S1."""
+    order = list(ATTRIBUTE_NAMES)
+    return [
+        {
+            "first": first,
+            "second": second,
+            "rows": list_rows(rows.set_index("attribute").reindex(order).reset_index()),
+        }
+        for (first, second), rows in comparison.groupby(["sample_a", "sample_b"], sort=False)
     ]
-    tables = [("Samples; medians and means are of whole particles", pd.DataFrame(rows))]
-    if missing:
-        aside = pd.DataFrame({"sample": list(missing), "reason": list(missing.values())})
-        tables.append(("Samples that were set aside, and why", aside))
-    warnings = [
-        f"{name}: {caveat}"
-        for name in ordered
-        for caveat in list_sample_caveats(attributes[name], details[name], facts.get(name, {}))
-    ]
-    if not ordered:
-        warnings.append("No sample was measured: there is nothing to show.")
-    return Section(
-        "What was measured",
-        warnings=warnings,
-        tables=[(caption, rows) for caption, rows in tables if not rows.empty],
-    )
 
 
-def _describe_comparison(
-    comparison: pd.DataFrame,
-    caveats: Sequence[str],
-    ordered: list[str],
-    figures: Mapping[str, Figure],
-    confidence: float,
-) -> Section:
-    shown = [(name, figures[name]) for name in ("stages", "distributions") if name in figures]
-    pictures = [(CAPTIONS[name], figure) for name, figure in shown]
-    if len(ordered) < 2:
-        alone = (
-            "There is one sample: nothing to compare it with." if ordered else "There is no sample."
-        )
-        return Section("Distributions", text=[alone, BORDER_NOTE], figures=pictures)
-    pairs = list(comparison.groupby(["sample_a", "sample_b"], sort=False))
-    text = [
-        BORDER_NOTE,
-        STATISTICS.format(confidence=100 * confidence),
-    ]
-    if len(pairs) > _SHOWN_PAIRS:
-        text.append(
-            f"{len(pairs)} pairs were compared; the first {_SHOWN_PAIRS} are shown, all are in "
-            "the table of comparisons."
-        )
-    return Section(
-        "Between the samples",
-        warnings=[REPLICATE_CAVEAT, *caveats],
-        text=text,
-        tables=[
-            (f"{first} (a) and {second} (b)", format_comparison(rows))
-            for (first, second), rows in pairs[:_SHOWN_PAIRS]
-        ],
-        figures=pictures,
-    )
-
-
-def _describe_uncertainty(attributes: Mapping[str, pd.DataFrame]) -> Section | None:
-    weighed = {name: weigh_uncertainty(rows) for name, rows in attributes.items()}
-    known = {name: rows for name, rows in weighed.items() if rows["n"].any()}
-    if not known:
-        return None
-    return Section(
-        "How far the segmentation could move it",
-        warnings=[line for name, rows in known.items() for line in list_uncertain(name, rows)],
-        text=[UNCERTAINTY],
-        tables=[
-            (f"{name}, whole particles", format_uncertainty(attributes[name], rows))
-            for name, rows in known.items()
-        ],
-    )
-
-
-def _describe_truth(figure: Figure) -> Section:
-    return Section(
-        "Measured against what is known",
-        text=[
-            "These samples come with known particles. Particles of the labels that were measured "
-            "and known ones are paired where each is the other's nearest and their centres are no "
-            "further apart than half a diameter: errors of the segmentation count, particles that "
-            "it missed do not."
-        ],
-        figures=[(CAPTIONS["truth"], figure)],
-    )
-
-
-def _show(heading: str, name: str, figures: Mapping[str, Figure], *text: str) -> Section | None:
-    if name not in figures:
-        return None
-    return Section(heading, text=text, figures=[(CAPTIONS[name], figures[name])])
-
-
-def _describe_sheets(figures: Mapping[str, Figure]) -> Section | None:
-    sheets = {name: figure for name, figure in figures.items() if name.startswith(SHEET_PREFIX)}
-    if not sheets:
-        return None
-    return Section(
-        "The most and the least damaged particles",
-        text=["Look at these before you believe a damage: outlines and marked cracks decide it."],
-        figures=[
-            (SHEET_CAPTION.format(sample=name.removeprefix(SHEET_PREFIX)), figure)
-            for name, figure in sheets.items()
-        ],
-    )
-
-
-def _describe_electrode(quantities: pd.DataFrame) -> Section:
-    return Section(
-        "For electrode models",
-        text=["What the measured layer gives to a model of the electrode, and on what basis."],
-        tables=[
-            (
-                "Quantities by sample; what is not known has no value",
-                quantities.assign(value=quantities["value"].map(say)),
+def _list_uncertainties(attributes: Mapping[str, pd.DataFrame]) -> list[dict[str, Any]]:
+    """Return the samples whose uncertainty is known, and what it exceeds the spread of."""
+    found = []
+    for name, rows in attributes.items():
+        weighed = weigh_uncertainty(rows)
+        beyond = weighed.loc[weighed["uncertainty"] > weighed["spread"], "attribute"]
+        units = [find_unit(of, {"": rows}) for of in weighed["attribute"]]
+        if weighed["n"].any():
+            found.append(
+                {
+                    "name": name,
+                    "beyond": [write_unit(of, "1") for of in beyond],
+                    "rows": list_rows(weighed.assign(unit=units)),
+                }
             )
-        ],
-    )
-
-
-def _describe_method(params: AttributeParams) -> Section:
-    settings = pd.DataFrame(
-        [{"setting": name, "value": say(value)} for name, value in params.model_dump().items()]
-    )
-    return Section(
-        "How it was measured",
-        text=DEFINITIONS[params.preset],
-        tables=[(f"Settings, preset {params.preset}", settings)],
-    )
+    return found

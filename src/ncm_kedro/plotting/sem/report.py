@@ -1,31 +1,20 @@
-"""The report page of the SEM pipeline."""
+"""Report page of the SEM pipeline."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from ncm_kedro.plotting.report import render_report
-from ncm_kedro.plotting.sem.page import SemPage, write_interval
-from ncm_kedro.plotting.sem.sections import (
-    describe_confounding,
-    describe_crops,
-    describe_frames,
-    describe_reliability,
-    describe_scores,
-    describe_training,
-    list_compared_models,
-)
-from ncm_kedro.plotting.sem.sections_beyond import (
-    describe_additives,
-    describe_attention,
-    describe_errors,
-    describe_experts,
-    describe_transfer,
-    summarise_transfer,
-)
-from ncm_kedro.plotting.sem.sections_studies import describe_runs, describe_studies
-from ncm_kedro.provenance import RunRecord
+import pandas as pd
+
+from ncm_kedro.plotting.report import list_rows, render_page
+from ncm_kedro.plotting.sem.attention import MAP_NAMES
+from ncm_kedro.plotting.sem.page import OPTIONAL_RESULTS, STUDIES, STUDY_FIGURES
+from ncm_kedro.provenance import RunRecord, list_runs
+
+_ROLES = ("class", "composition", "state")
+_MAX_ERROR_LENGTH = 80
 
 
 def render_sem_report(results: Mapping[str, Any], lineage: Mapping[str, RunRecord]) -> str:
@@ -40,66 +29,53 @@ def render_sem_report(results: Mapping[str, Any], lineage: Mapping[str, RunRecor
     lineage
         The run that made each of them, by the same names; a study is ``sem_study_reports/<study>``.
     """
-    page = SemPage(results, lineage)
-    frames, report = results["sem_audit"]["frames"], results["sem_test_report"]
-    level = report[list_compared_models(report)[0]]["confidence_level"]
-    return render_report(
-        "Composition and ageing state from SEM frames",
-        f"{report['model']} on {frames['kept']} frames of "
-        f"{len(frames['classes'])} classes ({frames['excluded']} more were left out). Numbers in "
-        f"round brackets are {level:.0%} intervals over areas unless a caption says otherwise; "
-        "square brackets name the run that made a table or figure.",
-        [
-            describe_frames(page),
-            describe_confounding(page),
-            describe_crops(page),
-            describe_training(page),
-            describe_scores(page),
-            describe_reliability(page),
-            describe_errors(page),
-            describe_attention(page),
-            describe_transfer(page),
-            describe_additives(page),
-            describe_experts(page),
-            *describe_studies(page),
-            describe_runs(page),
+    known = {**dict.fromkeys(OPTIONAL_RESULTS), **results}
+    audit, report = known["sem_audit"], known["sem_test_report"]
+    models = [name for name, part in report.items() if isinstance(part, dict) and "class" in part]
+    predictions = known["sem_test_predictions"]
+    wrong = predictions[predictions["class"] != predictions["predicted"]]
+    return render_page(
+        "sem.html.j2",
+        results=known,
+        lineage=lineage,
+        is_older=lambda name, than: _is_older(lineage.get(name), lineage.get(than)),
+        test=report,
+        models=models,
+        scored=[(name, role) for name in models for role in _ROLES],
+        areas=pd.DataFrame(audit["areas"]["classes"]),
+        exclusions=Counter(row["reason"].split(":")[0] for row in audit["excluded"]),
+        trials=_shorten_errors(known["sem_trials"]),
+        errors=list_rows(wrong.sort_values("probability", ascending=False, kind="stable")),
+        map_names=MAP_NAMES,
+        studies=[
+            (
+                name,
+                study,
+                not all(row.get("skipped") for row in study["rows"]),
+                [row for row in study["rows"] if row.get("balanced_accuracy") is not None],
+            )
+            for name, study in (known[STUDIES] or {}).items()
         ],
-        headline=_list_headline(page),
+        runs=list_runs({name: lineage.get(name) for name in _list_shown(known)}),
     )
 
 
-def _list_headline(page: SemPage) -> list[tuple[str, str]]:
-    report, promotion = page.results["sem_test_report"], page.results["sem_promotion"]
-    compared_models = list_compared_models(report)
-    sets, flag = report["sets"], report["flag"]
-    auroc = None if flag["auroc"] is None else flag["auroc"]["score"]
-    error = report[compared_models[0]]["calibration"]["expected_error"]
-    transfer = page.results.get("sem_transfer_report")
-    return [
-        *(
-            (
-                f"Balanced accuracy, {name}",
-                f"{write_interval(report[name]['class']['balanced_accuracy'])}; guessing: "
-                f"{1.0 / len(report[name]['class']['names']):.3f}",
-            )
-            for name in compared_models
-        ),
-        (
-            "Production",
-            f"{'promoted' if promotion['promoted'] else 'refused'}: "
-            f"{'; '.join(promotion['reasons'])}",
-        ),
-        ("Expected calibration error", f"{error:.3f}"),
-        (
-            "Sets of classes hold the truth",
-            f"{write_interval(sets['coverage'])}; target {sets['target']:.2f}",
-        ),
-        (
-            "Unknown material is found (AUROC)",
-            f"{write_interval(auroc)}; false alarms {write_interval(flag['false_alarms'])}",
-        ),
-        (
-            "On what training never saw",
-            "not measured" if transfer is None else summarise_transfer(transfer),
-        ),
-    ]
+def _is_older(record: RunRecord | None, other: RunRecord | None) -> bool:
+    """Tell whether a result was made before another one, in an earlier run."""
+    if record is None or other is None or record.at >= other.at:
+        return False
+    return record.run_id is None or record.run_id != other.run_id
+
+
+def _shorten_errors(trials: pd.DataFrame) -> pd.DataFrame:
+    """Keep the beginning of what trials failed with; none failed, no column."""
+    if "error" not in trials or trials["error"].isna().all():
+        return trials.drop(columns="error", errors="ignore")
+    return trials.assign(error=trials["error"].str.slice(0, _MAX_ERROR_LENGTH))
+
+
+def _list_shown(results: Mapping[str, Any]) -> list[str]:
+    """List the results that are there, a study by its partition."""
+    names = [name for name, value in results.items() if value is not None]
+    parts = [f"{name}/{part}" for name in (STUDIES, STUDY_FIGURES) for part in results[name] or {}]
+    return [name for name in names if name not in (STUDIES, STUDY_FIGURES)] + parts

@@ -10,16 +10,15 @@ import numpy as np
 import pandas as pd
 
 from ncm_kedro.params.tomo_segment import TomoReviewParams
-from ncm_kedro.plotting.report import Section, render_report
+from ncm_kedro.plotting.report import list_rows, render_page
 from ncm_kedro.plotting.style import LabelArray
-from ncm_kedro.plotting.tomo.caveats import list_caveats
 from ncm_kedro.plotting.tomo.cuts import (
     LabelSolid,
     SectionCut,
     coarsen_labels,
     cut_orthogonal,
 )
-from ncm_kedro.plotting.tomo.scores import plot_segmentation_scores
+from ncm_kedro.plotting.tomo.scores import TRUTH, plot_segmentation_scores
 from ncm_kedro.plotting.tomo.sections import (
     plot_methods,
     plot_orthogonal,
@@ -33,15 +32,10 @@ from ncm_kedro.tomo.volumes.volume import Volume
 Comparison = tuple[SectionCut, Mapping[str, LabelArray]]
 
 _CORNER = 0.5
-_SUSPECT_SHOWN = 12
 _SUSPECT_COLUMNS = (
     "rank", "particle_id", "reasons", "doubt", "disagreement", "probability",
     "equivalent_diameter_um", "z_um", "y_um", "x_um",
 )  # fmt: skip
-_SCORE_CAPTION = (
-    "Scores against the known labels. AP = TP / (TP + FP + FN) at an intersection over union of "
-    "0.5, 0.7 and 0.9; panoptic quality at 0.5; distances between matched surfaces"
-)
 
 
 @dataclass(frozen=True)
@@ -119,7 +113,7 @@ def render_tomo_report(
         ``trained_on`` (text), ``phantoms_only`` (bool), ``particle_px``, ``diameter_range_px``
         (smallest and largest diameter that it was trained on) add to the caveats.
     rejected
-        ``file, reason`` of each input that was set aside; may be empty.
+        ``file, reason`` of each input that was rejected; may be empty.
     scores
         A row per sample and method against known labels, where there are any.
     comparisons
@@ -128,182 +122,65 @@ def render_tomo_report(
     review
         Limits of what is suspect.
     """
-    total = sum(len(view.particles) for view in samples)
-    whole = sum(int((~view.particles["touches_border"]).sum()) for view in samples)
-    summary = (
-        f"{len(samples)} tomogram{'s' * (len(samples) != 1)} with {total} particles, {whole} of "
-        f"them whole; {len(rejected)} input{'s' * (len(rejected) != 1)} set aside. Detector: "
-        f"{detector.get('name', 'unknown')} ({detector.get('fingerprint', 'no fingerprint')})."
-    )
     limits = review or TomoReviewParams()
-    return render_report(
-        "From a stack to labelled particles",
-        summary,
-        [
-            _describe_run(samples, detector, rejected),
-            *([] if scores is None or scores.empty else [_describe_scores(scores)]),
-            *(_describe_sample(view, limits) for view in samples),
-            *([_describe_sizes(samples)] if samples else []),
-            *(_describe_methods(name, rows) for name, rows in (comparisons or {}).items() if rows),
-            _describe_next_steps(samples),
-        ],
-    )
-
-
-def _describe_run(
-    samples: Sequence[SampleView], detector: Mapping[str, Any], rejected: pd.DataFrame
-) -> Section:
-    rows = [_tabulate_sample(view) for view in samples]
-    facts = pd.DataFrame(
-        [{"detector": key, "value": _say(value)} for key, value in detector.items()]
-    )
-    tables = [("Samples", pd.DataFrame(rows)), ("The detector that was used", facts)]
-    if len(rejected):
-        tables.append(("Inputs that were set aside, and why", rejected))
-    warnings = [
-        f"{view.sample}: {caveat}"
-        for view in samples
-        for caveat in list_caveats(view.facts, view.particles, detector)
-    ]
-    if detector.get("phantoms_only"):
-        warnings.insert(
-            0,
-            "The detector was trained on synthetic sections alone. It has seen no real tomogram: "
-            "look at the outlines below before you use a number, and train it further on sections "
-            "of your own (tomo_train) where they are wrong.",
-        )
-    return Section(
-        "What was run",
-        warnings=warnings,
-        tables=[(caption, table) for caption, table in tables if not table.empty],
-    )
-
-
-def _tabulate_sample(view: SampleView) -> dict[str, Any]:
-    particles, facts = view.particles, view.facts
-    border = particles["touches_border"].to_numpy(dtype=bool)
-    size = particles["equivalent_diameter_um"].to_numpy(dtype=np.float64)[~border]
-    diameter = weighted_median(size, np.ones_like(size)) if len(size) else None
-    edge = facts.get("detection_voxel_um")
-    return {
-        "sample": view.sample,
-        "voxels (z, y, x)": " x ".join(str(n) for n in facts["shape_zyx"]),
-        "voxel / µm (z, y, x)": " x ".join(f"{size:.4g}" for size in facts["voxel_size_um"]),
-        "type": facts["dtype"],
-        "working voxel / µm": None if edge is None else f"{edge:.4g}",
-        "cycles": facts.get("cycles"),
-        "C-rate": facts.get("c_rate"),
-        "particles": len(particles),
-        "whole": int((~border).sum()),
-        "cut by the border": int(border.sum()),
-        "median diameter / µm (whole)": diameter,
-        "share of volume": _fill_share(view),
-    }
-
-
-def _fill_share(view: SampleView) -> float:
-    voxels = float(np.prod(view.facts["shape_zyx"], dtype=np.float64))
-    whole_um3 = voxels * float(np.prod(view.facts["voxel_size_um"]))
-    inside = float(view.facts.get("field_of_view_fraction") or 1.0)
-    return float(view.particles["volume_um3"].sum()) / max(whole_um3 * inside, 1e-12)
-
-
-def _describe_scores(scores: pd.DataFrame) -> Section:
-    return Section(
-        "Scores against the known labels",
-        text=[
-            "These samples come with known labels. A score on phantoms says how well the method "
-            "works on phantoms; on your material it can be lower."
-        ],
-        tables=[(_SCORE_CAPTION, scores.rename(columns=lambda name: name.replace("_", " ")))],
-        figures=[("Methods beside each other", plot_segmentation_scores(scores))],
-    )
-
-
-def _describe_sample(view: SampleView, limits: TomoReviewParams) -> Section:
-    particles = view.particles
-    border = particles.loc[particles["touches_border"].astype(bool), "particle_id"]
-    suspect = rank_suspects(particles, limits)
-    shown = suspect.head(_SUSPECT_SHOWN)[list(_SUSPECT_COLUMNS)]
-    text = [
-        f"{len(particles)} particles, {len(border)} cut by the border of the volume or of the "
-        f"field of view, {len(suspect)} suspect (limits: disagreement from "
-        f"{limits.max_disagreement:g}, probability below {limits.min_probability:g}, diameter "
-        f"{limits.max_size_factor:g} times the median or its inverse)."
-    ]
-    return Section(
-        f"Sample {view.sample}",
-        text=text,
-        tables=[("The most suspect particles; tomo_review lists all", shown)]
-        if len(shown)
-        else [],
-        figures=[
-            (
-                "Sections through the centre. Left: grey values. Middle: outlines of the labels, "
-                "dashed where the border cuts the particle, cracks and voids red. Right: fused "
-                "probability",
-                plot_orthogonal(
-                    view.cuts, title=view.sample, border_ids=[int(number) for number in border]
-                ),
-            ),
-            (
-                "The particles in 3D at a coarse resolution, a corner cut away; cracks and voids "
-                "dark red. Colours tell particles apart and mean nothing else",
-                plot_solids(view.solid, title=f"{view.sample}: {len(particles)} particles",
-                            cut=_CORNER),
-            ),
-        ],
+    known = scores if scores is not None else pd.DataFrame()
+    return render_page(
+        "tomo.html.j2",
+        samples=[_describe_sample(view, limits, detector.get("diameter_range_px"))
+                 for view in samples],
+        detector=detector,
+        rejected=rejected,
+        scores=list_rows(known),
+        score_heads=[str(name).replace("_", " ") for name in known],
+        scores_figure=plot_segmentation_scores(known) if len(known) else None,
+        limits=limits,
+        sizes=plot_sizes({view.sample: view.particles for view in samples}) if samples else None,
+        comparisons={
+            name: {"truth": TRUTH in rows[0][1], "image": plot_methods(rows, truth=TRUTH)}
+            for name, rows in (comparisons or {}).items()
+            if rows
+        },
     )  # fmt: skip
 
 
-def _describe_sizes(samples: Sequence[SampleView]) -> Section:
-    return Section(
-        "Particle sizes",
-        text=[
-            "Diameter of the ball of the same volume, cracks and voids filled. Particles that the "
-            "border cuts are shown hatched; they are smaller than they were, and large particles "
-            "are cut more often, so that whole particles alone make the median too small."
-        ],
-        figures=[
-            (
-                "Size distribution by number (left) and by volume (right)",
-                plot_sizes({view.sample: view.particles for view in samples}),
-            )
-        ],
-    )
-
-
-def _describe_methods(sample: str, rows: Sequence[Comparison]) -> Section:
-    truth = "truth" if "truth" in rows[0][1] else None
-    over = "; the truth is laid over in white" if truth else ""
-    return Section(
-        f"Methods on the same sections: {sample}",
-        figures=[
-            (f"Outlines and number of particles by method{over}", plot_methods(rows, truth=truth))
-        ],
-    )
-
-
-def _describe_next_steps(samples: Sequence[SampleView]) -> Section:
-    name = samples[0].sample if samples else "<sample>"
-    return Section(
-        "How to go on",
-        text=[
-            "Correct labels by hand: kedro run --pipeline tomo_review writes a project for each "
-            f"sample; start it with python data/08_reporting/tomo/review/{name}/"
-            "open_in_napari.py, save, and run the pipeline again to take the edits back.",
-            "Teach the detector your material: put sections with their masks under data/01_raw/ "
-            "and run kedro run --pipeline tomo_train.",
-            "Measure the particles: kedro run --pipeline particle_features.",
-        ],
-    )
-
-
-def _say(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return ", ".join(_say(part) for part in value)
-    return str(value)
+def _describe_sample(
+    view: SampleView, limits: TomoReviewParams, range_px: Sequence[float] | None
+) -> dict[str, Any]:
+    """Gather what the page states and shows of a sample."""
+    particles, facts = view.particles, view.facts
+    border = particles["touches_border"].to_numpy(dtype=bool)
+    diameter_um = particles["equivalent_diameter_um"].to_numpy(dtype=np.float64)[~border]
+    volume_um3 = particles["volume_um3"].to_numpy(dtype=np.float64)
+    edge_um = facts.get("detection_voxel_um")
+    range_um = None if range_px is None or edge_um is None else np.array(range_px) * edge_um
+    outside = None
+    if range_um is not None and len(diameter_um):
+        outside = np.mean((diameter_um < range_um[0]) | (diameter_um > range_um[1]))
+    imaged_um3 = float(np.prod(facts["shape_zyx"], dtype=np.float64))
+    imaged_um3 *= float(np.prod(facts["voxel_size_um"]))
+    imaged_um3 *= float(facts.get("field_of_view_fraction") or 1.0)
+    some = len(particles) > 0
+    return {
+        "name": view.sample,
+        "facts": facts,
+        "n_particles": len(particles),
+        "n_complete": int((~border).sum()),
+        "border_fraction": border.mean() if some else 0.0,
+        "border_volume_fraction": volume_um3[border].sum() / volume_um3.sum() if some else 0.0,
+        "disagreement": np.average(particles["disagreement"], weights=volume_um3) if some else 0.0,
+        "range_um": range_um,
+        "out_of_range": outside,
+        "median_diameter_um": weighted_median(diameter_um, np.ones_like(diameter_um))
+        if len(diameter_um)
+        else None,
+        "volume_fraction": volume_um3.sum() / max(imaged_um3, 1e-12),
+        "suspects": rank_suspects(particles, limits)[list(_SUSPECT_COLUMNS)],
+        "sections": plot_orthogonal(
+            view.cuts,
+            title=view.sample,
+            border_ids=particles.loc[border, "particle_id"].astype(int).tolist(),
+        ),
+        "solids": plot_solids(
+            view.solid, title=f"{view.sample}: {len(particles)} particles", cut=_CORNER
+        ),
+    }

@@ -1,0 +1,24 @@
+"""What a reader sees of a page."""
+
+import html
+import re
+
+
+def read_text(page):
+    """Visible text in one line, images left out."""
+    text = re.sub(r"<style.*?</style>|<script.*?</script>|<[^>]*>", " ", page, flags=re.DOTALL)
+    return re.sub(r"\s+", " ", html.unescape(text))
+
+
+def list_headings(page):
+    return [read_text(text) for text in re.findall(r"<h2[^>]*>(.*?)</h2>", page, re.DOTALL)]
+
+
+def list_warnings(page):
+    found = re.findall(r'<p class="warning">(.*?)</p>', page, re.DOTALL)
+    return [read_text(text).strip() for text in found]
+
+
+def list_captions(page):
+    found = re.findall(r"<figcaption>(.*?)</figcaption>", page, re.DOTALL)
+    return [read_text(text).strip() for text in found]
