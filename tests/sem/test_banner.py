@@ -4,11 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ncm_kedro.params.sem_ingest import BannerParams
 from ncm_kedro.sem.io.banner import find_background, measure_banner
 from ncm_kedro.synthetic.sem.acquisition import draw_banner
-
-PARAMS = BannerParams()
 
 
 @pytest.fixture
@@ -22,12 +19,12 @@ def banner_yx():
 
 
 def test_drawn_banner_is_found(image_yx, banner_yx):
-    assert measure_banner(np.vstack([image_yx, banner_yx]), PARAMS) == 64
+    assert measure_banner(np.vstack([image_yx, banner_yx])) == 64
 
 
 def test_white_banner_is_found(image_yx, banner_yx):
     white_yx = 255 - banner_yx
-    assert measure_banner(np.vstack([image_yx, white_yx]), PARAMS) == 64
+    assert measure_banner(np.vstack([image_yx, white_yx])) == 64
     assert (find_background(banner_yx), find_background(white_yx)) == (0, 255)
 
 
@@ -37,32 +34,32 @@ def test_other_heights_are_found(image_yx, banner_yx, height):
     rows = min(height, 54)
     resized_yx[:rows] = banner_yx[:rows]
     resized_yx[-3:] = 0
-    assert measure_banner(np.vstack([image_yx, resized_yx]), PARAMS) == height
+    assert measure_banner(np.vstack([image_yx, resized_yx])) == height
 
 
 @pytest.mark.parametrize("level", [0, 1, 60, 254, 255])
 def test_flat_frames_have_no_banner(level):
-    assert measure_banner(np.full((480, 640), level, np.uint8), PARAMS) == 0
+    assert measure_banner(np.full((480, 640), level, np.uint8)) == 0
 
 
 def test_a_frame_without_banner_has_none(image_yx):
-    assert measure_banner(image_yx, PARAMS) == 0
+    assert measure_banner(image_yx) == 0
 
 
 def test_a_dark_underexposed_frame_has_no_banner(image_yx):
     dark_yx = (image_yx.astype(int) - 130).clip(0).astype(np.uint8)
     assert (dark_yx == 0).mean() > 0.6
-    assert measure_banner(dark_yx, PARAMS) == 0
+    assert measure_banner(dark_yx) == 0
 
 
 def test_dark_rows_above_the_banner_are_not_cut(image_yx, banner_yx):
     dark_yx = (image_yx.astype(int) - 100).clip(0).astype(np.uint8)
-    assert measure_banner(np.vstack([dark_yx, banner_yx]), PARAMS) == 64
+    assert measure_banner(np.vstack([dark_yx, banner_yx])) == 64
 
 
 def test_a_black_strip_without_text_is_no_banner(image_yx):
     strip_yx = np.zeros((64, 640), np.uint8)
-    assert measure_banner(np.vstack([image_yx, strip_yx]), PARAMS) == 0
+    assert measure_banner(np.vstack([image_yx, strip_yx])) == 0
 
 
 @pytest.mark.real
@@ -71,4 +68,4 @@ def test_real_banners_are_64_px(real_frames_folder):
     assert len(files) > 30
     for file in files:
         with Image.open(file) as image:
-            assert measure_banner(np.asarray(image.convert("L")), PARAMS) == 64, file
+            assert measure_banner(np.asarray(image.convert("L"))) == 64, file

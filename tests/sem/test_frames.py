@@ -7,7 +7,6 @@ from ncm_kedro.errors import FrameError, NcmError
 from ncm_kedro.params.sem_ingest import LabelParams
 from ncm_kedro.sem.io.frames import (
     FrameRecord,
-    FrameSource,
     RawFrames,
     assign_frame_ids,
     label_frames,
@@ -76,7 +75,3 @@ def test_a_file_that_is_gone_is_a_frame_error(tmp_path):
         record.fingerprint("p")
     with pytest.raises(FrameError, match="cannot be read"):
         record.read_image()
-
-
-def test_a_dict_is_a_frame_source():
-    assert isinstance({"333/a": np.zeros((2, 2), np.uint8)}, FrameSource)

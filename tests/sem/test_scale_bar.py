@@ -22,7 +22,6 @@ from ncm_kedro.sem.io.sidecar import Sidecar, read_sidecar
 from ncm_kedro.synthetic.sem.acquisition import draw_banner, place_scale_bar
 
 PARAMS = PixelSizeParams()
-GLYPHS = PARAMS.max_glyph_distance
 NOWHERE = np.zeros((0, 1280), np.uint8)
 
 
@@ -52,27 +51,27 @@ def scan_sidecar(pixel_um, width_px=480):
 def test_drawn_bars_are_measured_to_a_tenth_of_a_pixel(width_px, pixel_size_um):
     banner_yx = draw_banner(width_px, pixel_size_um, datetime(2024, 5, 6))
     truth = place_scale_bar(width_px, pixel_size_um)
-    bar = measure_scale_bar(banner_yx, PARAMS.min_bar_fraction)
+    bar = measure_scale_bar(banner_yx)
     assert bar.length_px == pytest.approx(truth.last_tick_x_px - truth.first_tick_x_px, abs=0.1)
-    assert read_label_um(banner_yx, bar, GLYPHS) == truth.length_um
+    assert read_label_um(banner_yx, bar) == truth.length_um
 
 
 def test_length_is_between_tick_centres():
-    assert measure_scale_bar(draw_bar(300), 0.04).length_px == pytest.approx(300, abs=0.01)
+    assert measure_scale_bar(draw_bar(300)).length_px == pytest.approx(300, abs=0.01)
 
 
 def test_plain_bar_is_measured_between_its_edges():
-    assert measure_scale_bar(draw_bar(300, ticks=False), 0.04).length_px == pytest.approx(301)
+    assert measure_scale_bar(draw_bar(300, ticks=False)).length_px == pytest.approx(301)
 
 
 def test_black_on_white_measures_alike():
-    assert measure_scale_bar(255 - draw_bar(300), 0.04).length_px == pytest.approx(300, abs=0.01)
+    assert measure_scale_bar(255 - draw_bar(300)).length_px == pytest.approx(300, abs=0.01)
 
 
 def test_a_rule_across_the_banner_is_no_bar():
     banner_yx = np.zeros((64, 640), np.uint8)
     banner_yx[10:12] = 255
-    assert measure_scale_bar(banner_yx, 0.04) is None
+    assert measure_scale_bar(banner_yx) is None
 
 
 @pytest.mark.parametrize(
@@ -84,8 +83,8 @@ def test_a_rule_across_the_banner_is_no_bar():
 @pytest.mark.parametrize("size", [18, 22, 30])
 def test_labels_are_read_in_several_fonts_and_sizes(text, expected_um, font, size):
     banner_yx = print_label(draw_bar(), text, font, size, at=(420, 26))
-    bar = measure_scale_bar(banner_yx, 0.04)
-    assert read_label_um(banner_yx, bar, GLYPHS) == pytest.approx(expected_um)
+    bar = measure_scale_bar(banner_yx)
+    assert read_label_um(banner_yx, bar) == pytest.approx(expected_um)
 
 
 @pytest.mark.parametrize("font", ["STIXGeneralBol.ttf", "DejaVuSansMono-Bold.ttf", "cmtt10.ttf"])
@@ -93,7 +92,7 @@ def test_labels_are_read_in_several_fonts_and_sizes(text, expected_um, font, siz
 @pytest.mark.parametrize("size", [11, 14, 24])
 def test_strange_or_tiny_print_is_never_misread(font, text, size):
     banner_yx = print_label(draw_bar(), text, font, size, at=(420, 26))
-    length_um = read_label_um(banner_yx, measure_scale_bar(banner_yx, 0.04), GLYPHS)
+    length_um = read_label_um(banner_yx, measure_scale_bar(banner_yx))
     expected_um = float(text.split()[0]) * (1e-3 if text.endswith("nm") else 1)
     assert length_um is None or length_um == pytest.approx(expected_um)
 
@@ -103,8 +102,8 @@ def test_strange_or_tiny_print_is_never_misread(font, text, size):
 def test_stroke_fonts_are_read(face, text):
     banner_yx = draw_bar()
     cv2.putText(banner_yx, text, (420, 50), face, 0.7, 255, 1, cv2.LINE_AA)
-    bar = measure_scale_bar(banner_yx, 0.04)
-    assert read_label_um(banner_yx, bar, GLYPHS) == pytest.approx(
+    bar = measure_scale_bar(banner_yx)
+    assert read_label_um(banner_yx, bar) == pytest.approx(
         0.2 if text.endswith("nm") else float(text.split()[0])
     )
 
@@ -112,18 +111,18 @@ def test_stroke_fonts_are_read(face, text):
 @pytest.mark.parametrize("text", ["", "abc", "137 um", "100", "um", "WD 5"])
 def test_labels_that_are_no_length_are_not_read(text):
     banner_yx = print_label(draw_bar(), text)
-    assert read_label_um(banner_yx, measure_scale_bar(banner_yx, 0.04), GLYPHS) is None
+    assert read_label_um(banner_yx, measure_scale_bar(banner_yx)) is None
 
 
 def test_words_far_from_the_bar_do_not_count():
     banner_yx = print_label(draw_bar(), "5mm", at=(10, 32))
-    assert read_label_um(banner_yx, measure_scale_bar(banner_yx, 0.04), GLYPHS) is None
+    assert read_label_um(banner_yx, measure_scale_bar(banner_yx)) is None
 
 
 def test_blobs_that_are_no_characters_read_as_unknown():
     ink_yx = np.zeros((40, 60), np.uint8)
     cv2.drawMarker(ink_yx, (20, 20), 255, cv2.MARKER_STAR, 24, 1)
-    assert "?" in read_words(ink_yx, GLYPHS)[0].text
+    assert "?" in read_words(ink_yx)[0].text
 
 
 @pytest.mark.parametrize(

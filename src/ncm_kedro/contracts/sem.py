@@ -10,9 +10,9 @@ import pandera.pandas as pa
 from pandera.typing import Series
 
 from ncm_kedro.params.sem_studies import STUDIES
+from ncm_kedro.sem.crops.regions import SPLITS
 from ncm_kedro.sem.explain.crops import KINDS
 
-SPLITS = ("train", "validate", "test")
 PIXEL_SIZE_SOURCES = ("scale_bar", "metadata", "parameter")
 
 

@@ -17,25 +17,6 @@ class LabelParams(FrozenParams):
     """Ageing states that may follow the composition (no unit); without one a frame is pristine."""
 
 
-class BannerParams(FrozenParams):
-    """How the vendor's text band at the bottom of a frame is recognised."""
-
-    max_fraction: float = Field(default=0.25, gt=0, lt=1)
-    """Largest fraction of the frame's height that a banner may take (no unit)."""
-
-    min_height_px: int = Field(default=10, ge=4)
-    """Smallest height of a banner (px)."""
-
-    tolerance: int = Field(default=24, ge=0, le=100)
-    """Grey levels by which a background pixel may differ from pure black or white (0-255)."""
-
-    row_fraction: float = Field(default=0.4, gt=0, le=1)
-    """Minimum fraction of background and full-contrast print in each row of a banner (no unit)."""
-
-    margin_fraction: float = Field(default=0.97, gt=0, le=1)
-    """Minimum fraction of background pixels in the first and last row of a banner (no unit)."""
-
-
 class PixelSizeParams(FrozenParams):
     """Where the pixel size comes from: the scale bar, then metadata, then the fallback."""
 
@@ -45,12 +26,6 @@ class PixelSizeParams(FrozenParams):
     max_disagreement: float = Field(default=1.3, gt=1)
     """Factor by which scale bar and metadata may differ before the bar's reading is rejected."""
 
-    min_bar_fraction: float = Field(default=0.04, gt=0, lt=1)
-    """Shortest scale bar as a fraction of the frame's width (no unit)."""
-
-    max_glyph_distance: float = Field(default=0.25, gt=0)
-    """Largest distance between a printed character and the nearest known glyph (no unit, 0-1)."""
-
 
 class ReadingParams(FrozenParams):
     """How a file becomes a grey frame; frames are decoded again when one of these changes."""
@@ -58,11 +33,8 @@ class ReadingParams(FrozenParams):
     min_size_px: int = Field(default=64, ge=8)
     """Smallest height and width of a usable frame, banner cut (px)."""
 
-    banner: BannerParams = BannerParams()
-    """How the banner is found (see there)."""
-
     pixel_size: PixelSizeParams = PixelSizeParams()
-    """How the pixel size is found (see there)."""
+    """How the pixel size is found."""
 
 
 class QualityParams(FrozenParams):

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ncm_kedro.sem.crops.crops import crop_boxes
 from ncm_kedro.sem.crops.regions import FloatArray, frame_boxes
-from ncm_kedro.sem.io.frames import FrameSource
+from ncm_kedro.sem.io.frames import Frames
 
 SPLIT_COLOURS = {"train": "#4477aa", "validate": "#ddaa33", "test": "#bb2244"}
 _SCHEMES = ("by_file", "by_area", "by_mosaic", "by_session")
@@ -135,7 +135,7 @@ def plot_confounding(rows: Sequence[Mapping[str, Any]]) -> Figure:
     return figure
 
 
-def plot_flagged_frames(manifest: pd.DataFrame, frames: FrameSource, n_max: int = 24) -> Figure:
+def plot_flagged_frames(manifest: pd.DataFrame, frames: Frames, n_max: int = 24) -> Figure:
     """Show excluded frames, then flagged ones, as small pictures.
 
     Parameters

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from ncm_kedro.params.sem_ingest import AuditParams
 from ncm_kedro.sem.audit.confounding import summarise_confounding, tabulate_confounding
 from ncm_kedro.sem.crops.regions import frame_boxes, measure_areas
-from ncm_kedro.sem.io.frames import FrameSource
+from ncm_kedro.sem.io.frames import Frames
 
 _MIN_PART = 0.5
 
@@ -42,7 +42,7 @@ def plan_bands(manifest: pd.DataFrame, params: AuditParams) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*names, "x0_px", "y0_px", "x1_px", "y1_px"])
 
 
-def measure_grey(frames: FrameSource, bands: pd.DataFrame, params: AuditParams) -> pd.DataFrame:
+def measure_grey(frames: Frames, bands: pd.DataFrame, params: AuditParams) -> pd.DataFrame:
     """Measure mean, spread and histogram of the grey levels of windows; reads each frame once.
 
     Returns
@@ -105,7 +105,7 @@ _LOG = logging.getLogger(__name__)
 
 
 def audit_frames(
-    manifest: pd.DataFrame, frames: FrameSource, links: pd.DataFrame, params: AuditParams
+    manifest: pd.DataFrame, frames: Frames, links: pd.DataFrame, params: AuditParams
 ) -> dict[str, Any]:
     """Audit a data set.
 

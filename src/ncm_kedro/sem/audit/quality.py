@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ncm_kedro.params.sem_ingest import QualityParams
-from ncm_kedro.sem.io.frames import FrameSource
+from ncm_kedro.sem.io.frames import Frames
 
 QUALITY_COLUMNS = (
     "flat_fraction", "clipped_fraction", "sharpness", "texture_density", "content_hash",
@@ -56,7 +56,7 @@ class FrameQuality:
     content_hash: str
 
 
-def assess_frames(frames: FrameSource, params: QualityParams, *, workers: int = 1) -> pd.DataFrame:
+def assess_frames(frames: Frames, params: QualityParams, *, workers: int = 1) -> pd.DataFrame:
     """Measure the quality of every frame.
 
     Returns

@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from ncm_kedro.errors import SettingsError, TableError
 from ncm_kedro.learning.data.crop_index import CropIndex
 from ncm_kedro.learning.data.frame_bank import FrameBank, build_frame_bank
+from ncm_kedro.sem.crops.regions import REGION_COLUMNS, SPLITS
 
-SPLITS = ("train", "validate", "test")
-REGION_COLUMNS = ("region_x0_px", "region_y0_px", "region_x1_px", "region_y1_px")
 _HASHED_COLUMNS = ("crop_id", "split", "class")
 
 

@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from ncm_kedro.errors import TableError
 from ncm_kedro.params.crop_augment import CropParams
 from ncm_kedro.sem.crops.regions import (
+    REGION_COLUMNS,
+    SPLITS,
     FloatArray,
     Strip,
     class_generator,
@@ -30,8 +32,6 @@ from ncm_kedro.sem.crops.regions import (
 from ncm_kedro.units import area_px_to_mm2
 
 _LOG = logging.getLogger(__name__)
-SPLITS = ("train", "validate", "test")
-_REGION = ("region_x0_px", "region_y0_px", "region_x1_px", "region_y1_px")
 _COLUMNS = ("crop_id", "frame_id", "x_px", "y_px", "size_px", "split", "class", "mosaic", "area")
 _MAX_ROUNDS = 50
 _APART_PX = 1.0e7
@@ -134,7 +134,7 @@ def _draw(
     windows: Windows, split: str, strips: list[Strip], *, wanted: int, params: CropParams
 ) -> pd.DataFrame:
     if len(windows.region) == 0 or wanted == 0:
-        return pd.DataFrame(columns=[*_COLUMNS, *_REGION])
+        return pd.DataFrame(columns=[*_COLUMNS, *REGION_COLUMNS])
     class_name = str(windows.table["class"].iloc[0])
     rng = class_generator(params.seed, class_name, split)
     rows, corner = draw_positions(windows, wanted * params.candidates_per_crop, params.size_px, rng)
@@ -157,7 +157,7 @@ def _draw(
             "area": _name_areas(windows, rows, corner, strips, params),
         }
     )
-    table[list(_REGION)] = windows.region[rows]
+    table[list(REGION_COLUMNS)] = windows.region[rows]
     return table
 
 
@@ -199,7 +199,7 @@ def _join(tables: list[pd.DataFrame]) -> pd.DataFrame:
             expected="frames at least as large as a crop",
             action="lower crop_augment's size_px",
         )
-    crops = pd.concat(filled, ignore_index=True)[[*_COLUMNS, *_REGION]]
+    crops = pd.concat(filled, ignore_index=True)[[*_COLUMNS, *REGION_COLUMNS]]
     return crops.sort_values("crop_id", ignore_index=True).astype({"size_px": "int64"})
 
 

@@ -18,6 +18,8 @@ from ncm_kedro.params.crop_augment import CropParams
 from ncm_kedro.units import area_px_to_mm2
 
 FloatArray = NDArray[np.float64]
+SPLITS = ("train", "validate", "test")
+REGION_COLUMNS = ("region_x0_px", "region_y0_px", "region_x1_px", "region_y1_px")
 _ATTEMPTS = 20
 
 

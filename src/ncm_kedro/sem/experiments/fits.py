@@ -29,7 +29,8 @@ from ncm_kedro.learning.training.fitting import build_network_for, train_classif
 from ncm_kedro.learning.training.state import FitResult
 from ncm_kedro.params.crop_augment import CropParams
 from ncm_kedro.params.sem_studies import TEXTURE, SemStudiesParams, TransferModel
-from ncm_kedro.sem.crops.crop_set import SPLITS, CropSet
+from ncm_kedro.sem.crops.crop_set import CropSet
+from ncm_kedro.sem.crops.regions import SPLITS
 from ncm_kedro.sem.experiments.studies import SkippedPoint, StudyPoint
 from ncm_kedro.sem.experiments.study_crops import (
     StudyCrops,

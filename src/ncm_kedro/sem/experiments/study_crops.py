@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from ncm_kedro.errors import TableError
 from ncm_kedro.learning.data.frame_bank import FrameBank, build_frame_bank
 from ncm_kedro.params.crop_augment import CropParams
-from ncm_kedro.sem.crops.crop_set import SPLITS, CropSet, hash_split, index_crops, join_crop_set
+from ncm_kedro.sem.crops.crop_set import CropSet, hash_split, index_crops, join_crop_set
 from ncm_kedro.sem.crops.crops import plan_crops
+from ncm_kedro.sem.crops.regions import SPLITS
 from ncm_kedro.sem.experiments.studies import SkippedPoint, StudyPoint
 
 _TableKey = tuple[CropParams, tuple[str, ...] | None]

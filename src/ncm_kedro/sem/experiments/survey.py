@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from ncm_kedro.errors import FrameError, ModelError, TableError
 from ncm_kedro.params.sem_classify import ClassifyParams, SurveyDrawParams, SurveyScoreParams
+from ncm_kedro.sem.crops.regions import REGION_COLUMNS, class_generator
 from ncm_kedro.sem.io.frames import ClassLabel, RejectedFile
 
 if TYPE_CHECKING:
@@ -146,8 +147,6 @@ def identify_survey(
 
 def _list_views(manifest: pd.DataFrame, crops: pd.DataFrame) -> pd.DataFrame:
     """List the parts of frames that may be shown, of the best split that each class has."""
-    from ncm_kedro.sem.crops.crop_set import REGION_COLUMNS
-
     kept = manifest[~manifest["excluded"].astype(bool)]
     kept = kept[kept["additive"].fillna("").astype(str) == ""]
     named = ["frame_id", "composition", "state", "pixel_size_um", "mosaic_x_px", "mosaic_y_px"]
@@ -175,8 +174,6 @@ def _list_classes(views: pd.DataFrame) -> pd.DataFrame:
 
 def _draw_class(views: pd.DataFrame, count: int, seed: int) -> pd.DataFrame:
     """Draw of one class: disjoint regions first, then the overlapping ones."""
-    from ncm_kedro.sem.crops.regions import class_generator
-
     rng = class_generator(seed, str(views["class"].iloc[0]), _PURPOSE)
     views = views.iloc[rng.permutation(len(views))].reset_index(drop=True)
     boxes = _place_boxes(views)

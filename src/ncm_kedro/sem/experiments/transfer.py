@@ -28,7 +28,8 @@ from ncm_kedro.learning.models.predict import build_network, predict_crops
 from ncm_kedro.learning.models.texture import fit_texture_baseline
 from ncm_kedro.learning.training.fitting import train_classifier
 from ncm_kedro.params.sem_studies import TEXTURE, HoldOutKind, SemTransferParams, TransferModel
-from ncm_kedro.sem.crops.crop_set import REGION_COLUMNS, SPLITS, CropSet
+from ncm_kedro.sem.crops.crop_set import CropSet
+from ncm_kedro.sem.crops.regions import REGION_COLUMNS, SPLITS
 from ncm_kedro.sem.experiments.fits import cache_textures, read_cached, write_cached
 
 IN_SESSION = "nothing"

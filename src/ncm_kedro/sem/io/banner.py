@@ -13,11 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ncm_kedro.errors import FrameError
-from ncm_kedro.params.sem_ingest import BannerParams, PixelSizeParams
+from ncm_kedro.params.sem_ingest import PixelSizeParams
 from ncm_kedro.sem.io.glyphs import Word, read_words
 from ncm_kedro.sem.io.sidecar import Sidecar
 
 _INK_DISTANCE = 100  # grey levels between text and background
+_MAX_HEIGHT_FRACTION = 0.25  # of the frame
+_MIN_HEIGHT_PX = 10
+_TOLERANCE = 24  # grey levels between the background and pure black or white
+_ROW_FRACTION = 0.4  # of background and full-contrast print in each row of a banner, at least
+_MARGIN_FRACTION = 0.97  # of background in its first and last row, at least
+_MIN_BAR_FRACTION = 0.04  # of the width
 _FULL_INK = 200  # a scale bar may fill most of a row
 _DARK, _BRIGHT = 0, 255
 SCALE_BAR, METADATA, PARAMETER = "scale_bar", "metadata", "parameter"
@@ -32,53 +38,30 @@ _ROUND_DIGITS = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 7.5, 8.0)
 _LABEL_REACH = (0.15, 0.4)  # of the bar's length, before its start and after its end
 
 
-def measure_banner(image_yx: NDArray[np.uint8], params: BannerParams) -> int:
-    """Measure the height of the banner.
+def measure_banner(image_yx: NDArray[np.uint8]) -> int:
+    """Return the height (px) of the banner of a frame ``(H, W)``, 0 without one.
 
     A banner is a run of rows at the bottom that consists mostly of one pure background (black or
     white) and print, begins and ends with rows of next to nothing else, and carries text.
-
-    Parameters
-    ----------
-    image_yx
-        Whole frame, ``(H, W)``.
-
-    Returns
-    -------
-    int
-        Height of the banner (px), 0 without one.
     """
     height = image_yx.shape[0]
-    lowest = image_yx[height - max(1, round(height * params.max_fraction)) :]
+    lowest = image_yx[height - max(1, round(height * _MAX_HEIGHT_FRACTION)) :]
     for background in (_DARK, _BRIGHT):
-        rows = measure_band(lowest, background, params)
-        if rows >= params.min_height_px and _has_ink(lowest[-rows:], background):
+        rows = _measure_band(lowest, background)
+        if rows >= _MIN_HEIGHT_PX and _has_ink(lowest[-rows:], background):
             return rows
     return 0
 
 
-def measure_band(lowest_yx: NDArray[np.uint8], background: int, params: BannerParams) -> int:
-    """Count the rows, from the bottom up, of a band of one background.
-
-    Parameters
-    ----------
-    lowest_yx
-        Lowest rows of a frame, ``(H, W)``.
-    background
-        Grey value of the band, 0 or 255.
-
-    Returns
-    -------
-    int
-        Rows of the band; 0 if the band does not end within the rows given.
-    """
+def _measure_band(lowest_yx: NDArray[np.uint8], background: int) -> int:
+    """Count rows, from the bottom up, of a band of one background; 0 if it does not end in them."""
     distance_yx = np.abs(lowest_yx.astype(np.int16) - background)
-    share_y = (distance_yx <= params.tolerance).mean(axis=1)
+    share_y = (distance_yx <= _TOLERANCE).mean(axis=1)
     print_y = (distance_yx >= _FULL_INK).mean(axis=1)
-    below = np.flatnonzero(share_y + print_y < params.row_fraction)
+    below = np.flatnonzero(share_y + print_y < _ROW_FRACTION)
     first = int(below[-1]) + 1 if below.size else 0
-    clean = np.flatnonzero(share_y[first:] >= params.margin_fraction)
-    if not clean.size or share_y[-1] < params.margin_fraction:
+    clean = np.flatnonzero(share_y[first:] >= _MARGIN_FRACTION)
+    if not clean.size or share_y[-1] < _MARGIN_FRACTION:
         return 0
     top = first + int(clean[0])
     return lowest_yx.shape[0] - top if top > 0 else 0
@@ -153,8 +136,8 @@ def find_pixel_size(
         If no source knows the pixel size.
     """
     metadata_um = table_um or read_metadata_um(sidecar, banner_yx.shape[1])
-    bar = measure_scale_bar(banner_yx, params.min_bar_fraction) if len(banner_yx) else None
-    length_um = None if bar is None else read_label_um(banner_yx, bar, params.max_glyph_distance)
+    bar = measure_scale_bar(banner_yx) if len(banner_yx) else None
+    length_um = None if bar is None else read_label_um(banner_yx, bar)
     flags: tuple[str, ...] = ()
     if bar is not None and length_um is not None:
         value_um = length_um / bar.length_px
@@ -177,22 +160,10 @@ def find_pixel_size(
 
 
 def read_metadata_um(sidecar: Sidecar, width_px: int) -> float | None:
-    """Pixel size by the sidecar, converted from the scanned to the saved frame.
+    """Return the pixel size (um) of the sidecar, converted from the scanned to the saved width.
 
     The vendor's ``Pixel Size`` counts pixels of the scan (``Frame Size : 480,480``), which is
     then saved at another width.
-
-    Parameters
-    ----------
-    sidecar
-        The frame's sidecar.
-    width_px
-        Width of the saved frame.
-
-    Returns
-    -------
-    float or None
-        Pixel size (um), None if the sidecar gives none.
     """
     scan_um, scan_width_px = sidecar.scan_pixel_um, sidecar.scan_width_px
     if not scan_um or scan_um <= 0:
@@ -200,26 +171,15 @@ def read_metadata_um(sidecar: Sidecar, width_px: int) -> float | None:
     return scan_um * (scan_width_px / width_px if scan_width_px else 1.0)
 
 
-def measure_scale_bar(banner_yx: NDArray[np.uint8], min_fraction: float) -> ScaleBar | None:
-    """Find the scale bar and measure its length.
-
-    Parameters
-    ----------
-    banner_yx
-        The banner, ``(H, W)``.
-
-    Returns
-    -------
-    ScaleBar or None
-        None if the banner has no bar.
-    """
+def measure_scale_bar(banner_yx: NDArray[np.uint8]) -> ScaleBar | None:
+    """Find the scale bar of a banner ``(H, W)`` and measure its length; None without one."""
     ink_yx = measure_ink(banner_yx)
     width = ink_yx.shape[1]
     runs = [_longest_run(row > _INK) for row in ink_yx]
     lengths = np.array([stop - start for start, stop in runs])
     lengths[lengths > _FULL_WIDTH * width] = 0
     row = int(lengths.argmax())
-    if lengths[row] < min_fraction * width:
+    if lengths[row] < _MIN_BAR_FRACTION * width:
         return None
     first, last = row, row
     while last + 1 < len(lengths) and lengths[last + 1] >= 0.9 * lengths[row]:
@@ -234,29 +194,14 @@ def measure_scale_bar(banner_yx: NDArray[np.uint8], min_fraction: float) -> Scal
     return ScaleBar(length_px, float(start), float(start + length_px), first, last)
 
 
-def read_label_um(
-    banner_yx: NDArray[np.uint8], bar: ScaleBar, max_glyph_distance: float
-) -> float | None:
-    """Read the length that is printed beside the bar.
-
-    Parameters
-    ----------
-    banner_yx
-        The banner, ``(H, W)``.
-    bar
-        The bar in it.
-
-    Returns
-    -------
-    float or None
-        Length (um); None if nothing near the bar reads as a round number with a unit.
-    """
+def read_label_um(banner_yx: NDArray[np.uint8], bar: ScaleBar) -> float | None:
+    """Read the length (um) that is printed beside the bar; None if it is no round length."""
     ink_yx = measure_ink(banner_yx)
     before, after = (share * bar.length_px for share in _LABEL_REACH)
     first = max(0, int(bar.start_px - before))
     last = int(bar.end_px + after) + 1
     readings = []
-    for word in read_words(ink_yx[:, first:last], max_glyph_distance):
+    for word in read_words(ink_yx[:, first:last]):
         if (match := _LABEL.search(word.text)) and is_round(float(match[1])):
             readings.append((_distance(word, bar), float(match[1]) * _UNIT_UM[match[2]]))
     return min(readings)[1] if readings else None

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, KeysView, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,9 @@ from ncm_kedro.params.sem_ingest import LabelParams
 PRISTINE = "pristine"
 ADDITIVE_SEPARATOR = "__"
 _ADDITIVE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]*")
+Frames: TypeAlias = Mapping[str, NDArray[np.uint8]]
+"""Grey frames ``(H, W)``, banner cut, by ``frame_id``; a store decodes them on access."""
+
 _NOT_IN_AN_ID = re.compile(r"[^A-Za-z0-9.-]+")
 
 
@@ -83,23 +86,6 @@ def parse_class_name(
             "or state to the parameters",
         )
     return ClassLabel(composition, state, additive)
-
-
-@runtime_checkable
-class FrameSource(Protocol):
-    """Grey frames by identity, decoded on access; a plain ``dict`` is one too."""
-
-    def __getitem__(self, frame_id: str, /) -> NDArray[np.uint8]:
-        """Return one frame, ``(H, W)`` uint8, banner cut."""
-
-    def __iter__(self) -> Iterator[str]:
-        """Iterate over the identities."""
-
-    def __len__(self) -> int:
-        """Count the frames."""
-
-    def keys(self) -> KeysView[str]:
-        """Return the identities."""
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ UNKNOWN = "?"
 
 _SIDE_PX = 16
 _ASPECT_WEIGHT = 0.15
+_MAX_DISTANCE = 0.25  # between a blob and the nearest known character (0-1)
 _INK = 100  # grey levels from the background
 _FOOT = 0.18  # of the height of a 1
 _DOT_HEIGHT = 0.35  # of the line's height
@@ -89,41 +90,19 @@ class _GlyphBank:
     log_aspects: NDArray[np.float32]  # (G,)
 
 
-def read_words(ink_yx: NDArray[np.uint8], max_distance: float) -> list[Word]:
-    """Read all words of a text image.
-
-    Parameters
-    ----------
-    ink_yx
-        Distance from the background in grey levels, ``(H, W)``: text is bright on black.
-
-    Returns
-    -------
-    list of Word
-        In reading order.
-    """
-    return [_read_line(ink_yx, line, max_distance) for line in _group_lines(_find_blobs(ink_yx))]
+def read_words(ink_yx: NDArray[np.uint8]) -> list[Word]:
+    """Read all words of a text image ``(H, W)``, bright on black, in reading order."""
+    return [_read_line(ink_yx, line) for line in _group_lines(_find_blobs(ink_yx))]
 
 
-def classify_glyph(patch_yx: NDArray[np.uint8], max_distance: float) -> str:
-    """Name the character in a tightly cut patch.
-
-    Parameters
-    ----------
-    patch_yx
-        Ink of one blob, ``(h, w)``.
-
-    Returns
-    -------
-    str
-        The character, or ``?``.
-    """
+def classify_glyph(patch_yx: NDArray[np.uint8]) -> str:
+    """Name the character in a tightly cut patch ``(h, w)``, or ``?``."""
     bank = load_glyph_bank()
     patch, log_aspect = _normalise(patch_yx)
     distances = np.abs(bank.patches - patch).mean(axis=1)
     distances += _ASPECT_WEIGHT * np.abs(bank.log_aspects - log_aspect)
     best = int(distances.argmin())
-    return bank.characters[best] if distances[best] <= max_distance else UNKNOWN
+    return bank.characters[best] if distances[best] <= _MAX_DISTANCE else UNKNOWN
 
 
 @lru_cache(maxsize=1)
@@ -214,7 +193,7 @@ def _continues(line: list[_Blob], blob: _Blob) -> bool:
     return overlap >= _MIN_OVERLAP * min(bottom - top, blob.height) and gap <= _WORD_GAP * height
 
 
-def _read_line(ink_yx: NDArray[np.uint8], line: list[_Blob], max_distance: float) -> Word:
+def _read_line(ink_yx: NDArray[np.uint8], line: list[_Blob]) -> Word:
     x, y = min(blob.x for blob in line), min(blob.y for blob in line)
     right, bottom = max(blob.right for blob in line), max(blob.bottom for blob in line)
     text = ""
@@ -223,5 +202,5 @@ def _read_line(ink_yx: NDArray[np.uint8], line: list[_Blob], max_distance: float
             text += "." if blob.width < bottom - y else UNKNOWN
         else:
             patch_yx = ink_yx[blob.y : blob.bottom, blob.x : blob.right]
-            text += classify_glyph(patch_yx, max_distance)
+            text += classify_glyph(patch_yx)
     return Word(text, x, y, right - x, bottom - y)

@@ -151,7 +151,7 @@ def read_micrograph(
         If the file is no image, is damaged or too small, or has no pixel size.
     """
     whole_yx = decode_image(data, where)
-    banner_px = measure_banner(whole_yx, params.banner)
+    banner_px = measure_banner(whole_yx)
     cut = whole_yx.shape[0] - banner_px
     _check_size(whole_yx[:cut], params.min_size_px, where)
     sidecar = read_sidecar(sidecar_data)

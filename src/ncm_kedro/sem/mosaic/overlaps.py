@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ncm_kedro.params.sem_ingest import MosaicParams
-from ncm_kedro.sem.io.frames import FrameSource
+from ncm_kedro.sem.io.frames import Frames
 from ncm_kedro.sem.mosaic.mosaic import (
     PIXEL_SIZE_STEP,
     find_components,
@@ -52,9 +52,7 @@ class _Links:
         return _Links(*(getattr(self, item.name)[chosen] for item in fields(self)))
 
 
-def find_overlaps(
-    frames: FrameSource, manifest: pd.DataFrame, params: MosaicParams
-) -> pd.DataFrame:
+def find_overlaps(frames: Frames, manifest: pd.DataFrame, params: MosaicParams) -> pd.DataFrame:
     """Find pairs of frames that show a common region.
 
     Frames are compared with those of the same size and pixel size only. Every frame is read once.
@@ -93,7 +91,7 @@ def find_overlaps(
     return overlaps.sort_values(["frame_a", "frame_b"], ignore_index=True)
 
 
-def _find_in_group(frames: FrameSource, group: pd.DataFrame, params: MosaicParams) -> pd.DataFrame:
+def _find_in_group(frames: Frames, group: pd.DataFrame, params: MosaicParams) -> pd.DataFrame:
     classes = group["class"].to_numpy()
     reduced_nyx = _read_reduced(frames, group["frame_id"].tolist(), params)
     width_px = int(group["width_px"].iloc[0])
@@ -103,8 +101,8 @@ def _find_in_group(frames: FrameSource, group: pd.DataFrame, params: MosaicParam
     found = _find_links(bank, within, scale, params, "overlaps within classes")
     coarse = _bank_of_width(reduced_nyx, params.coarse_width_px, params.workers)
     suspects = pairs_across(classes, params)
-    hints = correlate_pairs(coarse, *suspects, params.workers, "overlaps across classes")
-    near = hints.score >= params.min_coarse_score
+    hints, _ = correlate_pairs(coarse, *suspects, params.workers, "overlaps across classes")
+    near = hints >= params.min_coarse_score
     suspects = suspects[0][near], suspects[1][near]
     crossing = _find_links(bank, suspects, scale, params, "suspect pairs")
     component = find_components(len(classes), found.first, found.second)
@@ -122,12 +120,12 @@ def _find_links(
     title: str,
 ) -> _Links:
     first, second = pairs
-    offsets = correlate_pairs(bank, first, second, params.workers, title)
-    high = offsets.score >= params.min_score
+    score, cyclic_yx = correlate_pairs(bank, first, second, params.workers, title)
+    high = score >= params.min_score
     first, second = first[high], second[high]
-    correlation, shift_yx = unwrap_shifts(bank, first, second, offsets.shift_yx[high])
+    correlation, shift_yx = unwrap_shifts(bank, first, second, cyclic_yx[high])
     common = np.clip(1 - np.abs(shift_yx) / bank.shape, 0, 1).prod(axis=1)
-    links = _Links(first, second, shift_yx * scale, offsets.score[high], correlation)
+    links = _Links(first, second, shift_yx * scale, score[high], correlation)
     return links.take((correlation >= params.min_correlation) & (common >= params.min_overlap))
 
 
@@ -173,9 +171,7 @@ def _refine_links(
     return shift_yx, refined
 
 
-def _read_reduced(
-    frames: FrameSource, frame_ids: list[str], params: MosaicParams
-) -> NDArray[np.uint8]:
+def _read_reduced(frames: Frames, frame_ids: list[str], params: MosaicParams) -> NDArray[np.uint8]:
     def read(frame_id: str) -> NDArray[np.uint8]:
         return reduce_frame(frames[frame_id], params.refine_width_px)
 
