@@ -43,16 +43,18 @@ def test_tiles_cover_every_pixel_and_stay_inside(height, width, overlap):
 
 
 def test_the_answer_is_the_mean_of_its_tiles(frame_classifier, frame_yx):
-    answer = frame_classifier.classify_frame(frame_yx, 0.25, "f")
-    np.testing.assert_allclose(answer.probabilities, answer.tile_probabilities.mean(axis=0))
-    assert len(answer.tile_xy_px) == 3 * 4
+    prediction = frame_classifier.classify_frame(frame_yx, 0.25, "f")
+    np.testing.assert_allclose(
+        prediction.probabilities, prediction.tiles.probabilities.mean(axis=0)
+    )
+    assert len(prediction.tile_xy_px) == 3 * 4
 
 
 def test_another_pixel_size_is_resampled_to_the_models(frame_classifier, frame_yx):
     coarse = cv2.resize(frame_yx, (100, 75), interpolation=cv2.INTER_AREA)
-    answer = frame_classifier.classify_frame(coarse, 0.5, "f")
-    assert answer.tile_px == pytest.approx(32.0)
-    assert len(answer.tile_xy_px) == 3 * 4
+    prediction = frame_classifier.classify_frame(coarse, 0.5, "f")
+    assert prediction.tile_px == pytest.approx(32.0)
+    assert len(prediction.tile_xy_px) == 3 * 4
 
 
 def test_a_frame_below_one_crop_is_refused(frame_classifier, frame_yx):

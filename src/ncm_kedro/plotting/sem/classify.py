@@ -44,7 +44,7 @@ def plot_overlay_sheet(frames: Sequence[ShownFrame], classes: Sequence[str]) -> 
         axis.set_axis_off()
     for axis, frame in zip(panels, frames, strict=False):
         _draw_frame(axis, frame, classes, colours)
-    seen = sorted({int(k) for f in frames for k in f.answer.tile_probabilities.argmax(axis=1)})
+    seen = sorted({int(k) for f in frames for k in f.prediction.tiles.probabilities.argmax(axis=1)})
     figure.legend(
         handles=[Patch(color=colours[k], label=classes[k]) for k in seen],
         loc="outside lower center",
@@ -55,13 +55,15 @@ def plot_overlay_sheet(frames: Sequence[ShownFrame], classes: Sequence[str]) -> 
 
 
 def _draw_frame(axis: Axes, frame: ShownFrame, classes: Sequence[str], colours: np.ndarray) -> None:
-    answer = frame.answer
+    prediction = frame.prediction
     axis.imshow(frame.small_yx, cmap="gray", vmin=0, vmax=255)
-    side = answer.tile_px * frame.scale
-    ood_score = answer.tiles.ood_score
-    count = len(answer.tile_xy_px)
+    side = prediction.tile_px * frame.scale
+    ood_score = prediction.tiles.ood_score
+    count = len(prediction.tile_xy_px)
     strange = np.zeros(count, np.bool_) if ood_score is None else ood_score.unknown
-    tiles = zip(answer.tile_xy_px * frame.scale, answer.tile_probabilities, strange, strict=True)
+    tiles = zip(
+        prediction.tile_xy_px * frame.scale, prediction.tiles.probabilities, strange, strict=True
+    )
     for (x, y), probabilities, is_ood in tiles:
         best = int(probabilities.argmax())
         colour = colours[best]
@@ -89,8 +91,8 @@ def _draw_frame(axis: Axes, frame: ShownFrame, classes: Sequence[str], colours: 
 
 def _format_verdict(frame: ShownFrame, classes: Sequence[str]) -> str:
     """Class and probability, the size of the set, or that the frame is like nothing known."""
-    best = int(frame.answer.probabilities.argmax())
-    probability = frame.answer.probabilities[best]
+    best = int(frame.prediction.probabilities.argmax())
+    probability = frame.prediction.probabilities[best]
     if frame.row["unknown"]:
         return f"UNKNOWN (p = {frame.row['ood_p_value']:.3f}); nearest {classes[best]}"
     size = frame.row["set_size"]

@@ -18,30 +18,21 @@ from tqdm import tqdm
 
 from ncm_kedro.errors import FrameError, ModelError
 from ncm_kedro.learning.data.frame_bank import build_frame_bank
-from ncm_kedro.learning.evaluation.conformal import name_sets
 from ncm_kedro.learning.evaluation.metrics import sum_over_groups
 from ncm_kedro.learning.models.classifier import ClassifierSettings, SemClassifier
 from ncm_kedro.learning.models.predict import build_network, predict_crops
 from ncm_kedro.params.sem_classify import SemAdditivesParams
 from ncm_kedro.sem.crops.crop_set import hash_split, index_crops
 from ncm_kedro.sem.inference.classify import (
-    UNCERTAINTY_COLUMNS,
+    UNCERTAINTY_TYPES,
     FrameClassifier,
     FramePrediction,
     build_frame_classifier,
+    describe_tiles,
 )
 from ncm_kedro.sem.io.frames import ADDITIVE_SEPARATOR, ClassLabel, FrameRecord, RawFrames
 
-CONDITION_COLUMN = "condition"
 _LOG = logging.getLogger(__name__)
-_TYPES = {
-    "prediction_set": "str",
-    "set_size": "Int64",
-    "unknown": "boolean",
-    "ood_p_value": "float64",
-    "energy": "float64",
-    "feature_distance": "float64",
-}
 _CHECKED_CROPS = 8
 _TOLERANCE = 0.02
 
@@ -88,24 +79,24 @@ def predict_new_electrodes(
     """
     _check_classes(manifest, classifier.settings)
     frame_classifier = build_frame_classifier(classifier, params.tiling)
-    tables, aside = [], []
+    tables, rejections = [], []
     for row in tqdm(manifest.to_dict("records"), "frames of new electrodes", disable=None):
         try:
             table = _predict_frame(frame_classifier, frames, {str(k): v for k, v in row.items()})
         except FrameError as error:
             _LOG.warning("rejected: %s", error)
-            aside.append({"file": str(row["file"]), "reason": str(error)})
+            rejections.append({"file": str(row["file"]), "reason": str(error)})
             continue
         tables.append(table.assign(additive=conditions.get(str(row["file"]), "")))
     if not tables:
         raise FrameError(
             "raw_additive_frames",
             found=f"{len(manifest)} frames, none of which could be used; the first: "
-            f"{aside[0]['reason']}",
+            f"{rejections[0]['reason']}",
             expected="at least one sound frame that is larger than one crop of the model",
             action="look at the reasons, and put other frames into the folder",
         )
-    return _join(tables), pd.DataFrame(aside, columns=["file", "reason"], dtype="str")
+    return _join(tables), pd.DataFrame(rejections, columns=["file", "reason"], dtype="str")
 
 
 def describe_reference(predictions: pd.DataFrame, settings: ClassifierSettings) -> pd.DataFrame:
@@ -121,7 +112,7 @@ def describe_reference(predictions: pd.DataFrame, settings: ClassifierSettings) 
 
 
 def _name_condition(record: FrameRecord) -> str:
-    if given := record.settings.get(CONDITION_COLUMN):
+    if given := record.settings.get("condition"):
         return given
     if additive := record.class_name.partition(ADDITIVE_SEPARATOR)[2]:
         return additive
@@ -157,10 +148,11 @@ def _predict_frame(
             expected="a sound frame",
             action="leave it out, or change sem_ingest.quality",
         )
-    answer = frame_classifier.classify_frame(frames[frame_id], float(row["pixel_size_um"]), file)
+    prediction = frame_classifier.classify_frame(
+        frames[frame_id], float(row["pixel_size_um"]), file
+    )
     label = ClassLabel(str(row["composition"]), str(row["state"]))
-    tiles = _describe_tiles(answer, frame_classifier.classifier, frame_id)
-    return pd.DataFrame(tiles).assign(
+    return pd.DataFrame(_describe_tiles(prediction, frame_classifier.classifier, frame_id)).assign(
         frame_id=frame_id,
         file=file,
         area=str(row["mosaic"]),
@@ -171,29 +163,21 @@ def _predict_frame(
 
 
 def _describe_tiles(
-    answer: FramePrediction, classifier: SemClassifier, frame_id: str
+    prediction: FramePrediction, classifier: SemClassifier, frame_id: str
 ) -> dict[str, Any]:
-    settings, tiles = classifier.settings, answer.tiles
+    settings, tiles = classifier.settings, prediction.tiles
     best = tiles.probabilities.argmax(axis=1)
-    size = f"{answer.tile_px:.0f}"
+    size = f"{prediction.tile_px:.0f}"
     columns: dict[str, Any] = {
-        "crop_id": [f"{frame_id}@{x:.0f},{y:.0f},{size}" for x, y in answer.tile_xy_px],
-        "x_px": answer.tile_xy_px[:, 0],
-        "y_px": answer.tile_xy_px[:, 1],
-        "size_px": answer.tile_px,
+        "crop_id": [f"{frame_id}@{x:.0f},{y:.0f},{size}" for x, y in prediction.tile_xy_px],
+        "x_px": prediction.tile_xy_px[:, 0],
+        "y_px": prediction.tile_xy_px[:, 1],
+        "size_px": prediction.tile_px,
         "predicted": np.array(settings.classes)[best],
         **_name_parts(tiles.probabilities, settings),
         "probability": tiles.probabilities.max(axis=1),
-        **dict.fromkeys(UNCERTAINTY_COLUMNS),
+        **describe_tiles(tiles, settings.classes),
     }
-    if tiles.sets is not None:
-        columns["prediction_set"] = name_sets(tiles.sets, settings.classes)
-        columns["set_size"] = tiles.sets.sum(axis=1)
-    if tiles.ood_score is not None:
-        columns["unknown"] = tiles.ood_score.unknown
-        columns["ood_p_value"] = tiles.ood_score.p
-        columns["energy"] = tiles.ood_score.energy
-        columns["feature_distance"] = tiles.ood_score.feature_distance
     shares = zip(settings.classes, tiles.probabilities.T, strict=True)
     return columns | {f"p_{name}": share for name, share in shares}
 
@@ -210,7 +194,7 @@ def _name_parts(
 
 
 def _join(tables: list[pd.DataFrame]) -> pd.DataFrame:
-    joined = pd.concat(tables, ignore_index=True).astype(_TYPES)
+    joined = pd.concat(tables, ignore_index=True).astype(UNCERTAINTY_TYPES)
     first = [
         "crop_id", "frame_id", "file", "area", "class", "composition", "state", "additive",
         "x_px", "y_px", "size_px",

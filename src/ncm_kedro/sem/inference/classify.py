@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -27,14 +27,7 @@ from ncm_kedro.params.sem_ingest import ReadingParams
 from ncm_kedro.sem.io.frames import FrameRecord, RawFrames
 from ncm_kedro.sem.io.reading import read_micrograph
 
-UNCERTAINTY_COLUMNS = (
-    "prediction_set", "set_size", "unknown", "ood_p_value", "energy", "feature_distance",
-)  # fmt: skip
-_MAJORITY = 0.5
-_LOG = logging.getLogger(__name__)
-ONLY_FRAME = "frame"
-_SHEET_WIDTH_PX = 480
-_NULLABLE = {
+UNCERTAINTY_TYPES = {
     "prediction_set": "str",
     "set_size": "Int64",
     "unknown": "boolean",
@@ -42,23 +35,20 @@ _NULLABLE = {
     "energy": "float64",
     "feature_distance": "float64",
 }
+UNCERTAINTY_COLUMNS = tuple(UNCERTAINTY_TYPES)
+_MAJORITY = 0.5
+_LOG = logging.getLogger(__name__)
+_SHEET_WIDTH_PX = 480
 
 
 def aggregate_sets(
     members: NDArray[np.bool_], probabilities: NDArray[np.floating]
 ) -> NDArray[np.bool_]:
-    """Classes that are in the sets of at least half of the tiles, and the most probable one.
+    """Return (K,) classes in the sets of half of the tiles or more, and the most probable one.
 
     If a tile's set misses the true class with probability a, this one does with at most 2 a
     (Gasparin & Ramdas 2024, Merging uncertainty sets via majority vote, arXiv:2401.09379,
     Theorem 2.1).
-
-    Parameters
-    ----------
-    members
-        (T, K) whether a class is in a tile's set.
-    probabilities
-        (K,) of the frame.
     """
     chosen = members.mean(axis=0) >= _MAJORITY
     chosen[int(np.asarray(probabilities).argmax())] = True
@@ -70,18 +60,24 @@ def find_frame_p(tile_p: NDArray[np.floating]) -> float:
     return float(np.sort(tile_p)[-(-len(tile_p) // 2) - 1])
 
 
+def describe_tiles(tiles: CropPredictions, classes: Sequence[str]) -> dict[str, Any]:
+    """Return `UNCERTAINTY_COLUMNS` of N tiles or crops, (N,) each; None what is not predicted."""
+    columns: dict[str, Any] = dict.fromkeys(UNCERTAINTY_COLUMNS)
+    if tiles.sets is not None:
+        columns["prediction_set"] = name_sets(tiles.sets, classes)
+        columns["set_size"] = tiles.sets.sum(axis=1)
+    if tiles.ood_score is not None:
+        columns["unknown"] = tiles.ood_score.unknown
+        columns["ood_p_value"] = tiles.ood_score.p
+        columns["energy"] = tiles.ood_score.energy
+        columns["feature_distance"] = tiles.ood_score.feature_distance
+    return columns
+
+
 def describe_uncertainty(
     classifier: SemClassifier, probabilities: NDArray[np.floating], tiles: CropPredictions
 ) -> dict[str, Any]:
-    """Return `UNCERTAINTY_COLUMNS` of a frame; null what the classifier does not predict.
-
-    Parameters
-    ----------
-    probabilities
-        (K,) of the frame.
-    tiles
-        Predictions of its T tiles.
-    """
+    """Return `UNCERTAINTY_COLUMNS` of a frame from its tiles; null what is not predicted."""
     row: dict[str, Any] = dict.fromkeys(UNCERTAINTY_COLUMNS)
     if tiles.sets is not None:
         chosen = aggregate_sets(tiles.sets, probabilities)
@@ -116,11 +112,6 @@ class FramePrediction:
     tile_xy_px: NDArray[np.float64]
     tile_px: float
     tiles: CropPredictions
-
-    @property
-    def tile_probabilities(self) -> NDArray[np.float64]:
-        """(T, K) per tile."""
-        return self.tiles.probabilities
 
 
 @dataclass(frozen=True)
@@ -165,7 +156,7 @@ class FrameClassifier:
             size_px=np.full(count, settings.crop_px, np.int64),
             label=np.zeros(count, np.int64),
         )
-        bank = build_frame_bank({ONLY_FRAME: resampled})
+        bank = build_frame_bank({"frame": resampled})
         tiles = predict_crops(
             self.classifier,
             self.network,
@@ -232,7 +223,7 @@ def plan_tiles(height_px: int, width_px: int, tile_px: int, overlap: float) -> N
     return np.array([(x, y) for y in starts[1] for x in starts[0]], dtype=np.int64)
 
 
-def describe_prediction(classifier: SemClassifier, answer: FramePrediction) -> dict[str, Any]:
+def describe_prediction(classifier: SemClassifier, prediction: FramePrediction) -> dict[str, Any]:
     """Return a flat row: class, composition, state, probability, tiles, uncertainty, ``p_<class>``.
 
     An out-of-distribution frame keeps its probabilities; ``unknown`` flags them as unreliable.
@@ -240,15 +231,15 @@ def describe_prediction(classifier: SemClassifier, answer: FramePrediction) -> d
     be those of the most probable class.
     """
     settings = classifier.settings
-    probabilities = answer.probabilities
+    probabilities = prediction.probabilities
     best = int(probabilities.argmax())
     return {
         "predicted": settings.classes[best],
         "composition": _most_probable(settings.compositions, probabilities),
         "state": _most_probable(settings.states, probabilities),
         "probability": float(probabilities[best]),
-        "n_tiles": len(answer.tile_xy_px),
-        **describe_uncertainty(classifier, probabilities, answer.tiles),
+        "n_tiles": len(prediction.tile_xy_px),
+        **describe_uncertainty(classifier, probabilities, prediction.tiles),
         "problem": None,
         **{f"p_{name}": float(p) for name, p in zip(settings.classes, probabilities, strict=True)},
     }
@@ -279,12 +270,10 @@ def predict_frame(
 
     Parameters
     ----------
-    frame_classifier
-        The classifier.
     image, path
         Bytes of an image file, or a file to read; one of the two.
     pixel_size_um
-        Pixel size where the frame has no scale bar; the model's own where it is not given.
+        Pixel size where the frame has no scale bar; by default the model's own.
     """
     where = str(path) if isinstance(path, str) and path else "image"
     given = isinstance(pixel_size_um, int | float) and math.isfinite(pixel_size_um)
@@ -294,10 +283,12 @@ def predict_frame(
         fallback_um = float(cast("float", pixel_size_um)) if given else settings.pixel_size_um
         reading = ReadingParams.model_validate({"pixel_size": {"fallback_um": fallback_um}})
         frame = read_micrograph(data, reading, where=where)
-        answer = frame_classifier.classify_frame(frame.image_yx, frame.pixel_size.value_um, where)
+        prediction = frame_classifier.classify_frame(
+            frame.image_yx, frame.pixel_size.value_um, where
+        )
     except NcmError as error:
         return describe_problem(frame_classifier.classifier, str(error))
-    return describe_prediction(frame_classifier.classifier, answer)
+    return describe_prediction(frame_classifier.classifier, prediction)
 
 
 def encode_png(image_yx: NDArray[np.uint8]) -> bytes:
@@ -363,7 +354,7 @@ class ShownFrame:
         The frame reduced to a few hundred pixels, (h, w).
     scale
         Size of ``small_yx`` over that of the frame.
-    answer
+    prediction
         The prediction.
     row
         The same as a row of the table.
@@ -372,7 +363,7 @@ class ShownFrame:
     file: str
     small_yx: NDArray[np.uint8]
     scale: float
-    answer: FramePrediction
+    prediction: FramePrediction
     row: dict[str, Any]
 
 
@@ -415,7 +406,7 @@ def classify_folder(
             expected="at least one SEM frame that is larger than one crop",
             action="put frames into this folder",
         )
-    table = pd.DataFrame(rows).astype(_NULLABLE)
+    table = pd.DataFrame(rows).astype(UNCERTAINTY_TYPES)
     return table.sort_values("file", ignore_index=True), shown
 
 
@@ -425,16 +416,17 @@ def _prediction_record(
     frame = read_micrograph(
         record.read_image(), reading, where=record.file, sidecar_data=record.read_sidecar()
     )
-    answer = frame_classifier.classify_frame(frame.image_yx, frame.pixel_size.value_um, record.file)
+    prediction = frame_classifier.classify_frame(
+        frame.image_yx, frame.pixel_size.value_um, record.file
+    )
     scale = min(1.0, _SHEET_WIDTH_PX / frame.image_yx.shape[1])
     small_yx = resample_frame(frame.image_yx, scale)
-    row = describe_prediction(frame_classifier.classifier, answer)
-    return ShownFrame(record.file, small_yx, scale, answer, row), frame.pixel_size.value_um
+    row = describe_prediction(frame_classifier.classifier, prediction)
+    return ShownFrame(record.file, small_yx, scale, prediction, row), frame.pixel_size.value_um
 
 
 def _keep_least_certain(frames: list[ShownFrame], count: int) -> list[ShownFrame]:
-    ordered = sorted(
-        frames,
-        key=lambda frame: (not frame.row["unknown"], frame.row["probability"], frame.file),
-    )
-    return ordered[:count]
+    def rank(frame: ShownFrame) -> tuple[bool, float, str]:
+        return not frame.row["unknown"], frame.row["probability"], frame.file
+
+    return sorted(frames, key=rank)[:count]

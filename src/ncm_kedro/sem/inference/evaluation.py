@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from sklearn.metrics import recall_score
 from ncm_kedro.errors import FrameError, ModelError
 from ncm_kedro.learning.data.crop_index import CropIndex
 from ncm_kedro.learning.data.frame_bank import FrameBank
-from ncm_kedro.learning.evaluation.conformal import choose_sets, name_sets
+from ncm_kedro.learning.evaluation.conformal import choose_sets
 from ncm_kedro.learning.evaluation.uncertainty_scores import CropOODScores, score_flag, score_sets
 from ncm_kedro.learning.models.classifier import CropPredictions, SemClassifier
 from ncm_kedro.learning.models.predict import build_network, predict_crops
@@ -24,19 +24,18 @@ from ncm_kedro.params.sem_classify import ClassifyParams
 from ncm_kedro.params.tune_train import EvaluationParams
 from ncm_kedro.sem.audit.exclusion import QUARANTINED
 from ncm_kedro.sem.crops.crop_set import CropSet
-from ncm_kedro.sem.inference.classify import FrameClassifier, build_frame_classifier, find_frame_p
+from ncm_kedro.sem.inference.classify import (
+    FrameClassifier,
+    build_frame_classifier,
+    describe_tiles,
+    find_frame_p,
+)
 
 _LOG = logging.getLogger(__name__)
-_TYPES = {
-    "frame_id": "str",
-    "area": "str",
-    "predicted": "str",
-    "probability": "float64",
-    "unknown": "bool",
-    "frame_is_ood": "bool",
-    "ood_p_value": "float64",
-    "energy": "float64",
-    "feature_distance": "float64",
+_OOD_TYPES = {
+    **dict.fromkeys(("frame_id", "area", "predicted"), "str"),
+    **dict.fromkeys(("unknown", "frame_is_ood"), "bool"),
+    **dict.fromkeys(("probability", "ood_p_value", "energy", "feature_distance"), "float64"),
 }
 
 
@@ -76,9 +75,9 @@ def classify_ood(
             _LOG.warning("omitted from the test of the OOD flag: %s", error)
             continue
         tables.append(table.assign(frame_id=frame_id, area=str(row["mosaic"])))
-    empty = pd.DataFrame(columns=list(_TYPES))
+    empty = pd.DataFrame(columns=list(_OOD_TYPES))
     joined = pd.concat(tables, ignore_index=True) if tables else empty
-    return joined[list(_TYPES)].astype(_TYPES)
+    return joined[list(_OOD_TYPES)].astype(_OOD_TYPES)
 
 
 def _classify_tiles(
@@ -90,55 +89,28 @@ def _classify_tiles(
     tiles = frame_classifier.classify_frame(image_yx, pixel_size_um, frame_id).tiles
     classifier = frame_classifier.classifier
     if tiles.ood_score is None or classifier.detector is None:
-        raise ModelError(
-            "classifier",
-            found="no OOD flag",
-            expected="a calibrated classifier",
-            action="run the node calibrate_sem_classifier again",
-        )
+        raise _make_uncalibrated_error()
     frame_p = np.asarray(find_frame_p(tiles.ood_score.p))
-    return pd.DataFrame(
-        {
-            "predicted": np.array(classifier.settings.classes)[tiles.probabilities.argmax(axis=1)],
-            "probability": tiles.probabilities.max(axis=1),
-            "unknown": tiles.ood_score.unknown,
-            "frame_is_ood": bool(classifier.detector.flag(frame_p)),
-            "ood_p_value": tiles.ood_score.p,
-            "energy": tiles.ood_score.energy,
-            "feature_distance": tiles.ood_score.feature_distance,
-        }
-    )
+    described = {
+        **describe_tiles(tiles, classifier.settings.classes),
+        "predicted": np.array(classifier.settings.classes)[tiles.probabilities.argmax(axis=1)],
+        "probability": tiles.probabilities.max(axis=1),
+        "frame_is_ood": bool(classifier.detector.flag(frame_p)),
+    }
+    return pd.DataFrame(described)
 
 
-def describe_crops(answers: CropPredictions, classes: Sequence[str]) -> dict[str, Any]:
-    """Return the columns of a table of crops of the uncertainty.
-
-    Parameters
-    ----------
-    answers
-        Of a calibrated classifier, for N crops.
-
-    Returns
-    -------
-    dict
-        Columns of length N: ``prediction_set``, ``set_size``, ``unknown``, ``ood_p_value``,
-        ``energy``, ``feature_distance``.
+def describe_crops(predictions: CropPredictions, classes: Sequence[str]) -> dict[str, Any]:
+    """Return `UNCERTAINTY_COLUMNS` of N crops, (N,) each.
 
     Raises
     ------
     ModelError
         The classifier was never calibrated.
     """
-    if answers.sets is None or answers.ood_score is None:
+    if predictions.sets is None or predictions.ood_score is None:
         raise _make_uncalibrated_error()
-    return {
-        "prediction_set": name_sets(answers.sets, classes),
-        "set_size": answers.sets.sum(axis=1),
-        "unknown": answers.ood_score.unknown,
-        "ood_p_value": answers.ood_score.p,
-        "energy": answers.ood_score.energy,
-        "feature_distance": answers.ood_score.feature_distance,
-    }
+    return describe_tiles(predictions, classes)
 
 
 def score_uncertainty(
@@ -183,11 +155,7 @@ def score_uncertainty(
             sets=settings.sets,
             params=params,
         ),
-        "flag": {
-            **flag,
-            "n_ood_frames": len(frames),
-            "n_ood_frames_flagged": int(frames.sum()),
-        },
+        "flag": flag | {"n_ood_frames": len(frames), "n_ood_frames_flagged": int(frames.sum())},
     }
 
 
@@ -213,13 +181,7 @@ _CROPS_AT_ONCE = 256
 
 
 def predict_by_texture(crop_set: CropSet, seed: int) -> NDArray[np.float64]:
-    """Fit texture features with logistic regression and predict the test split.
-
-    Returns
-    -------
-    ndarray, (N, K)
-        Class probabilities of the test crops.
-    """
+    """Fit texture features with logistic regression; return test probabilities, (N, K)."""
     features = {split: measure_textures(crop_set, split) for split in crop_set.indices}
     labels = {split: index.label for split, index in crop_set.indices.items()}
     baseline = fit_texture_baseline(
@@ -233,30 +195,31 @@ def predict_by_texture(crop_set: CropSet, seed: int) -> NDArray[np.float64]:
 
 def measure_textures(crop_set: CropSet, split: str) -> NDArray[np.float32]:
     """Measure the texture of all crops of a split, a few at a time; (N, F)."""
-    parts = [texture_features(pixels) for pixels in _cut_in_parts(crop_set, split)]
-    return np.concatenate(parts)
+    starts = range(0, len(crop_set.indices[split]), _CROPS_AT_ONCE)
+    parts = (crop_set.cut_pixels(split, slice(n, n + _CROPS_AT_ONCE)) for n in starts)
+    return np.concatenate([texture_features(pixels) for pixels in parts])
 
 
-def score_on_test(crop_set: CropSet, reference_model: SemClassifier, *, device: str) -> float:
+def score_on_test(crop_set: CropSet, reference: SemClassifier, *, device: str) -> float:
     """Return the balanced accuracy of another classifier on the test crops, by class name.
 
-    The reference_model sees crops of its own physical size around the same centres.
+    The reference sees crops of its own physical size around the same centres.
 
     Parameters
     ----------
-    reference_model
+    reference
         A classifier that may know other classes, crop and pixel sizes.
 
     Raises
     ------
     ModelError
-        The frames are smaller than one of the reference_model's crops.
+        The frames are smaller than one of the reference's crops.
     """
-    settings = reference_model.settings
+    settings = reference.settings
     size_px = round(settings.crop_px * settings.pixel_size_um / crop_set.pixel_size_um)
     index = centre_crops(crop_set.indices["test"], crop_set.bank, size_px)
     probabilities = predict_crops(
-        reference_model, build_network(reference_model), crop_set.bank, index, device=device
+        reference, build_network(reference), crop_set.bank, index, device=device
     ).probabilities
     predicted = np.array(settings.classes)[probabilities.argmax(axis=1)]
     truth = crop_set.tables["test"]["class"].to_numpy(dtype=str)
@@ -284,8 +247,3 @@ def centre_crops(index: CropIndex, bank: FrameBank, size_px: int) -> CropIndex:
         corners.append(np.clip(moved, 0, extent[index.frame] - size_px))
     sizes = np.full(len(index), size_px, dtype=np.int64)
     return replace(index, x_px=corners[0], y_px=corners[1], size_px=sizes, allowed_xyxy_px=None)
-
-
-def _cut_in_parts(crop_set: CropSet, split: str) -> Iterator[NDArray[np.uint8]]:
-    for start in range(0, len(crop_set.indices[split]), _CROPS_AT_ONCE):
-        yield crop_set.cut_pixels(split, slice(start, start + _CROPS_AT_ONCE))
