@@ -134,11 +134,11 @@ def test_a_killed_network_goes_on_and_its_curve_is_kept(tmp_path, monkeypatch):
     train = TINY.model_copy(update={"epochs": 2})
     settings = {"models": ("network",), "normalisations": ("none",), "train": train}
     unbroken = run(make_context(tmp_path / "unbroken", **settings), "normalisation")[1]
-    predict = fits._predict_test
-    monkeypatch.setattr(fits, "_predict_test", lambda *_: 1 / 0)
+    predict = fits._predict
+    monkeypatch.setattr(fits, "_predict", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         run(make_context(tmp_path / "killed", **settings), "normalisation")
-    monkeypatch.setattr(fits, "_predict_test", predict)
+    monkeypatch.setattr(fits, "_predict", predict)
     resumed = run(make_context(tmp_path / "killed", **settings), "normalisation")[1]
     for name in ("balanced_accuracy", "best_epoch", "accuracy"):
         assert [r[name] for r in resumed["rows"]] == [r[name] for r in unbroken["rows"]]

@@ -12,7 +12,7 @@ from ncm_kedro.errors import SettingsError
 from ncm_kedro.params.sem_studies import SemTransferParams
 from ncm_kedro.params.tune_train import TrainParams
 from ncm_kedro.plotting.sem.additives import plot_transfer
-from ncm_kedro.sem.experiments import transfer as transfer_fits
+from ncm_kedro.sem.experiments import fits
 from ncm_kedro.sem.experiments.transfer import (
     list_transfer_metrics,
     plan_hold_outs,
@@ -106,7 +106,7 @@ def test_a_killed_study_goes_on_and_ends_alike(general, tmp_path, monkeypatch):
     params = SemTransferParams(kinds=("state",), n_bootstrap=200)
     work = make_context(tmp_path, world=make_world(sessions=2), params=params)
     trained = []
-    fit = transfer_fits.fit_texture_baseline
+    fit = fits.fit_texture_baseline
 
     def count_and_die(*args, **kwargs):
         if len(trained) == 2:
@@ -114,12 +114,12 @@ def test_a_killed_study_goes_on_and_ends_alike(general, tmp_path, monkeypatch):
         trained.append(1)
         return fit(*args, **kwargs)
 
-    monkeypatch.setattr(transfer_fits, "fit_texture_baseline", count_and_die)
+    monkeypatch.setattr(fits, "fit_texture_baseline", count_and_die)
     with pytest.raises(KeyboardInterrupt):
         run_transfer_study(work, leaking=False)
     assert len(list(tmp_path.glob("*.json"))) == 2
     monkeypatch.setattr(
-        transfer_fits, "fit_texture_baseline", lambda *a, **k: trained.append(1) or fit(*a, **k)
+        fits, "fit_texture_baseline", lambda *a, **k: trained.append(1) or fit(*a, **k)
     )
     table, report = run_transfer_study(work, leaking=False)
     unbroken = general[1][general[1]["kind"] == "state"]

@@ -14,14 +14,15 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ncm_kedro.atomic_write import write_atomic
 from ncm_kedro.errors import ModelError, StoreError
-from ncm_kedro.learning.data.crop_index import SearchData
+from ncm_kedro.learning.data.crop_index import CropIndex, SearchData
+from ncm_kedro.learning.data.frame_bank import FrameBank
 from ncm_kedro.learning.models.classifier import ClassifierSettings, SemClassifier
 from ncm_kedro.learning.models.predict import build_network, predict_crops
 from ncm_kedro.learning.models.texture import fit_texture_baseline
@@ -29,6 +30,7 @@ from ncm_kedro.learning.training.fitting import build_network_for, train_classif
 from ncm_kedro.learning.training.state import FitResult
 from ncm_kedro.params.crop_augment import CropParams
 from ncm_kedro.params.sem_studies import TEXTURE, SemStudiesParams, TransferModel
+from ncm_kedro.params.tune_train import NormaliseParams, TrainParams
 from ncm_kedro.sem.crops.crop_set import CropSet
 from ncm_kedro.sem.crops.regions import SPLITS
 from ncm_kedro.sem.experiments.studies import SkippedPoint, StudyPoint
@@ -41,7 +43,6 @@ from ncm_kedro.sem.experiments.study_crops import (
 from ncm_kedro.sem.inference.evaluation import measure_textures
 
 _LOG = logging.getLogger(__name__)
-_T = TypeVar("_T")
 _VERSION = 1  # raise it when the same crops and settings would give another result
 _EPOCH_FIELDS = (
     "epoch",
@@ -54,37 +55,15 @@ _EPOCH_FIELDS = (
 )
 
 
-def read_cached(path: Path, parse: Callable[[dict[str, Any]], _T]) -> _T | None:
-    """Return a cached result; None where there is none that can be read.
-
-    Parameters
-    ----------
-    parse
-        Turns what the file holds into the result; it may raise on a damaged file.
-    """
+def _read_cached(path: Path) -> StudyFit | None:
+    """Return a cached result; None where there is none that can be read."""
     try:
-        return parse(json.loads(path.read_text(encoding="utf-8")))
+        return StudyFit.from_json(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError):
         _LOG.warning("%s cannot be read and is made again", path)
         return None
-
-
-def write_cached(path: Path, result: Mapping[str, Any]) -> None:
-    """Write a result atomically.
-
-    Parameters
-    ----------
-    result
-        Ready for JSON.
-
-    Raises
-    ------
-    StoreError
-        It cannot be written.
-    """
-    _write_store(path, json.dumps(result).encode())
 
 
 def cache_textures(crop_set: CropSet, path: Path) -> NDArray[np.float32]:
@@ -142,6 +121,103 @@ class StudyFit:
     epochs: tuple[dict[str, float], ...] = ()
     best_epoch: int | None = None
 
+    @classmethod
+    def from_json(cls, cached: Mapping[str, Any]) -> StudyFit:
+        """Read what `to_json` made."""
+        shown = cached.get("shown")
+        return cls(
+            predicted=np.array(cached["predicted"], dtype=np.int64),
+            shown=None if shown is None else np.array(shown, dtype=np.int64),
+            epochs=tuple(cached.get("epochs", ())),
+            best_epoch=cached.get("best_epoch"),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the same as JSON types."""
+        return {
+            "predicted": self.predicted.tolist(),
+            "shown": None if self.shown is None else self.shown.tolist(),
+            "epochs": list(self.epochs),
+            "best_epoch": self.best_epoch,
+        }
+
+
+@dataclass(frozen=True)
+class FitTask:
+    """One training: a file for its result, its crops and its targets.
+
+    Attributes
+    ----------
+    path
+        File of the cached result, named by a digest of everything that it depends on; unfinished
+        trainings lie in a folder beside it.
+    crop_set
+        The frames.
+    parts
+        Crops of training, validation and test, labelled by target.
+    targets
+        Class, composition and state by label.
+    """
+
+    path: Path
+    crop_set: CropSet
+    parts: tuple[CropIndex, CropIndex, CropIndex]
+    targets: tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]
+
+    def run(self, fit: Callable[[], StudyFit], **about: str) -> StudyFit:
+        """Return the cached result, or fit and cache it with a few words `about` it.
+
+        Raises
+        ------
+        StoreError
+            The result cannot be written.
+        """
+        cached = _read_cached(self.path)
+        if cached is not None and len(cached.predicted) == len(self.parts[2]):
+            return cached
+        _LOG.info("%s: %d crops", ", ".join(about.values()), len(self.parts[0]))
+        found = fit()
+        _write_store(self.path, json.dumps(found.to_json() | about).encode())
+        shutil.rmtree(self.path.with_suffix(""), ignore_errors=True)
+        return found
+
+    def fit_texture(self, features: tuple[NDArray[np.float32], ...], seed: int) -> StudyFit:
+        """Fit the texture baseline on the features of the three parts, and predict the test."""
+        train, validate, test = features
+        labels = [part.label for part in self.parts]
+        baseline = fit_texture_baseline(train, labels[0], seed, validation=(validate, labels[1]))
+        return StudyFit(np.asarray(baseline.predict(test), dtype=np.int64))
+
+    def fit_network(
+        self, params: TrainParams, display_normalise: NormaliseParams | None = None
+    ) -> StudyFit:
+        """Train a network and predict the test, also with another normalisation where given."""
+        crop_set, (train, validate, test) = self.crop_set, self.parts
+        classes, compositions, states = self.targets
+        settings = ClassifierSettings(
+            model=params.model,
+            classes=classes,
+            compositions=compositions,
+            states=states,
+            crop_px=crop_set.crop_px,
+            pixel_size_um=crop_set.pixel_size_um,
+            input_px=params.input_px,
+        )
+        data = SearchData(crop_set.bank, train, validate)
+        classifier, result = train_classifier(data, settings, params, self.path.with_suffix(""))
+        shown = None
+        if display_normalise is not None:
+            otherwise = settings.model_copy(update={"normalise": display_normalise})
+            shown = _predict(
+                replace(classifier, settings=otherwise), crop_set.bank, test, params.device
+            )
+        return StudyFit(
+            predicted=_predict(classifier, crop_set.bank, test, params.device),
+            shown=shown,
+            epochs=_list_epochs(result),
+            best_epoch=result.best_epoch,
+        )
+
 
 @dataclass(frozen=True)
 class StudyContext:
@@ -179,19 +255,21 @@ class StudyContext:
             A result cannot be written.
         """
         crop_set, rows = select_crops(whole.crop_set, point, self.params.seed)
-        key = self._name_result(point, crop_set, model)
-        path = self.folder / f"{key}.json"
-        kept = read_cached(path, _parse_fit)
-        if kept is not None and len(kept.predicted) == len(crop_set.indices["test"]):
-            return kept
-        _LOG.info("%s, %s: %d crops", point.name, model, len(crop_set.indices["train"]))
-        if model == TEXTURE:
-            fit = self._fit_texture(whole, crop_set, rows)
-        else:
-            fit = _fit_network(point, crop_set, self.folder / key)
-        write_cached(path, _to_json(fit) | {"point": point.name, "model": model})
-        shutil.rmtree(self.folder / key, ignore_errors=True)
-        return fit
+        task = FitTask(
+            self.folder / f"{self._name_result(point, crop_set, model)}.json",
+            crop_set,
+            (crop_set.indices["train"], crop_set.indices["validate"], crop_set.indices["test"]),
+            (crop_set.classes, crop_set.compositions, crop_set.states),
+        )
+
+        def train() -> StudyFit:
+            if model != TEXTURE:
+                return task.fit_network(point.train, point.display_normalise)
+            ends = np.cumsum([len(part) for part in task.parts[:2]])
+            features = np.split(self._measure_textures(whole)[rows], ends)
+            return task.fit_texture(tuple(features), self.params.seed)
+
+        return task.run(train, point=point.name, model=model)
 
     def find_obstacle(self, point: StudyPoint) -> SkippedPoint | None:
         """Reason why a point that needs weights from elsewhere cannot be run; none where it can."""
@@ -212,53 +290,16 @@ class StudyContext:
         about = [_VERSION, model, settings, digest_crops(crop_set)]
         return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:24]
 
-    def _fit_texture(
-        self, whole: StudyCrops, crop_set: CropSet, rows: NDArray[np.int64]
-    ) -> StudyFit:
+    def _measure_textures(self, whole: StudyCrops) -> NDArray[np.float32]:
         key = hashlib.sha256(f"{_VERSION}{whole.digest}".encode()).hexdigest()[:24]
-        features = cache_textures(whole.crop_set, self.folder / f"textures_{key}.npy")[rows]
-        labels = [crop_set.indices[split].label for split in ("train", "validate")]
-        ends = np.cumsum([len(part) for part in labels])
-        train, validate, test = np.split(features, ends)
-        baseline = fit_texture_baseline(
-            train, labels[0], self.params.seed, validation=(validate, labels[1])
-        )
-        return StudyFit(np.asarray(baseline.predict(test), dtype=np.int64))
+        return cache_textures(whole.crop_set, self.folder / f"textures_{key}.npy")
 
 
-def _fit_network(point: StudyPoint, crop_set: CropSet, folder: Path) -> StudyFit:
-    train = point.train
-    settings = ClassifierSettings(
-        model=train.model,
-        classes=crop_set.classes,
-        compositions=crop_set.compositions,
-        states=crop_set.states,
-        crop_px=crop_set.crop_px,
-        pixel_size_um=crop_set.pixel_size_um,
-        input_px=train.input_px,
-    )
-    data = SearchData(crop_set.bank, crop_set.indices["train"], crop_set.indices["validate"])
-    classifier, result = train_classifier(data, settings, train, folder)
-    shown = None
-    if point.display_normalise is not None:
-        otherwise = settings.model_copy(update={"normalise": point.display_normalise})
-        shown = _predict_test(replace(classifier, settings=otherwise), crop_set, train.device)
-    return StudyFit(
-        predicted=_predict_test(classifier, crop_set, train.device),
-        shown=shown,
-        epochs=_list_epochs(result),
-        best_epoch=result.best_epoch,
-    )
-
-
-def _predict_test(classifier: SemClassifier, crop_set: CropSet, device: str) -> NDArray[np.int64]:
-    probabilities = predict_crops(
-        classifier,
-        build_network(classifier),
-        crop_set.bank,
-        crop_set.indices["test"],
-        device=device,
-    ).probabilities
+def _predict(
+    classifier: SemClassifier, bank: FrameBank, crops: CropIndex, device: str
+) -> NDArray[np.int64]:
+    network = build_network(classifier)
+    probabilities = predict_crops(classifier, network, bank, crops, device=device).probabilities
     return np.asarray(probabilities.argmax(axis=1), dtype=np.int64)
 
 
@@ -272,22 +313,4 @@ def _describe_remedy(error: ModelError) -> str:
         f"{error.where}: {error.found}. Put a .safetensors or .pth file with weights of this "
         "architecture (sem_studies.weights_model) on this machine and name it in "
         "sem_studies.train.checkpoint_path, or run where the model hub can be reached"
-    )
-
-
-def _to_json(fit: StudyFit) -> dict[str, Any]:
-    return {
-        "predicted": fit.predicted.tolist(),
-        "shown": None if fit.shown is None else fit.shown.tolist(),
-        "epochs": list(fit.epochs),
-        "best_epoch": fit.best_epoch,
-    }
-
-
-def _parse_fit(kept: dict[str, Any]) -> StudyFit:
-    return StudyFit(
-        predicted=np.array(kept["predicted"], dtype=np.int64),
-        shown=None if kept["shown"] is None else np.array(kept["shown"], dtype=np.int64),
-        epochs=tuple(kept["epochs"]),
-        best_epoch=kept["best_epoch"],
     )

@@ -6,8 +6,8 @@ Sources: Oh et al. 2024, Fig. 3 and Supplementary Figs. 2-10, Tables 3-5.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 import pandas as pd
@@ -186,8 +186,8 @@ class StudyPlan:
 
     Attributes
     ----------
-    name, title, question
-        Name, title and question.
+    name
+        Which study.
     varied
         What differs between points.
     reference
@@ -199,23 +199,8 @@ class StudyPlan:
     name: StudyName
     varied: str
     reference: str | None
-    points: tuple[StudyPoint, ...]
+    points: Sequence[StudyPoint]
     missing: tuple[SkippedPoint, ...] = ()
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Caveats."""
-        return CAVEATS + NOTES.get(self.name, ())
-
-    @property
-    def title(self) -> str:
-        """A few words."""
-        return TEXTS[self.name][0]
-
-    @property
-    def question(self) -> str:
-        """The question of the study."""
-        return TEXTS[self.name][1]
 
 
 def choose_studies(text: str) -> tuple[StudyName, ...]:
@@ -246,8 +231,9 @@ def plan_study(
     if name in _COLUMNS:
         return _plan_groups(name, manifest, base, params)
     plan = _PLANNERS[name](base, params)
-    if plan.points or plan.missing:
-        return plan
+    points = tuple(point for point in plan.points if point.models)
+    if points:
+        return replace(plan, points=points)
     reason = "it needs a network: let sem_studies.models hold `network`"
     return StudyPlan(name, plan.varied, None, (), (SkippedPoint("every point", reason),))
 
@@ -258,10 +244,6 @@ def _start_from(crops: CropParams, params: SemStudiesParams) -> CropParams:
         "test_images_per_class": params.test_images_per_class,
     }
     return crops.model_copy(update={key: n for key, n in counts.items() if n is not None})
-
-
-def _keep(points: list[StudyPoint]) -> tuple[StudyPoint, ...]:
-    return tuple(point for point in points if point.models)
 
 
 def _choose_models(
@@ -287,7 +269,7 @@ def _plan_crop_size(base: CropParams, params: SemStudiesParams) -> StudyPlan:
         )
         for size in sorted(set(params.sizes_px))
     ]
-    return StudyPlan("crop_size", "crop size (px)", f"{base.size_px} px", _keep(points))
+    return StudyPlan("crop_size", "crop size (px)", f"{base.size_px} px", points)
 
 
 def _plan_image_count(base: CropParams, params: SemStudiesParams) -> StudyPlan:
@@ -303,7 +285,7 @@ def _plan_image_count(base: CropParams, params: SemStudiesParams) -> StudyPlan:
         )
         for count in counts
     ]
-    return StudyPlan("image_count", "images per class", f"{counts[-1]} images", _keep(points))
+    return StudyPlan("image_count", "images per class", f"{counts[-1]} images", points)
 
 
 def _plan_normalisation(base: CropParams, params: SemStudiesParams) -> StudyPlan:
@@ -317,7 +299,7 @@ def _plan_normalisation(base: CropParams, params: SemStudiesParams) -> StudyPlan
         )
         for method in params.normalisations
     ]
-    return StudyPlan("normalisation", "normalisation", "none", _keep(points))
+    return StudyPlan("normalisation", "normalisation", "none", points)
 
 
 def _normalise(method: Normalisation) -> NormaliseParams:
@@ -338,7 +320,7 @@ def _plan_weights(base: CropParams, params: SemStudiesParams) -> StudyPlan:
         StudyPoint("random weights", base, random, models),
         StudyPoint("pretrained weights", base, given, models, needs_weights=True),
     ]
-    return StudyPlan("weights", "weights", "random weights", _keep(points))
+    return StudyPlan("weights", "weights", "random weights", points)
 
 
 def _plan_augmentation(base: CropParams, params: SemStudiesParams) -> StudyPlan:
@@ -348,7 +330,7 @@ def _plan_augmentation(base: CropParams, params: SemStudiesParams) -> StudyPlan:
         for augment in (AugmentParams(), params.augment)
     )
     points = [StudyPoint("off", base, off, models), StudyPoint("on", base, on, models)]
-    return StudyPlan("augmentation", "augmentation", "off", _keep(points))
+    return StudyPlan("augmentation", "augmentation", "off", points)
 
 
 def _plan_split(base: CropParams, params: SemStudiesParams) -> StudyPlan:
@@ -362,7 +344,7 @@ def _plan_split(base: CropParams, params: SemStudiesParams) -> StudyPlan:
         )
         for name, by in (("by area", "mosaic"), ("by frame", "frame"))
     ]
-    return StudyPlan("split", "split", "by area", _keep(points))
+    return StudyPlan("split", "split", "by area", points)
 
 
 def _plan_groups(
@@ -383,7 +365,7 @@ def _plan_groups(
         )
         for group in groups
     ]
-    return StudyPlan(name, column, groups[0].name, _keep(points))
+    return StudyPlan(name, column, groups[0].name, points)
 
 
 _PLANNERS: dict[StudyName, Callable[[CropParams, SemStudiesParams], StudyPlan]] = {

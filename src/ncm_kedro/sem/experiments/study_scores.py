@@ -29,19 +29,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from sklearn.metrics import balanced_accuracy_score
 from tqdm import tqdm
 
-from ncm_kedro.learning.evaluation.metrics import (
-    count_confusion,
-    resample_areas,
-    score_confusion,
-    score_with_intervals,
-)
+from ncm_kedro.learning.evaluation.metrics import resample_areas, score_with_intervals
 from ncm_kedro.params.sem_studies import SemStudiesParams, TransferModel
 from ncm_kedro.params.tune_train import EvaluationParams
 from ncm_kedro.sem.crops.crop_set import CropSet
 from ncm_kedro.sem.experiments.fits import StudyContext, StudyFit
-from ncm_kedro.sem.experiments.studies import SkippedPoint, StudyPlan, StudyPoint
+from ncm_kedro.sem.experiments.studies import (
+    CAVEATS,
+    NOTES,
+    TEXTS,
+    SkippedPoint,
+    StudyPlan,
+    StudyPoint,
+)
 from ncm_kedro.sem.experiments.study_crops import (
     StudyCrops,
     count_grey_levels,
@@ -68,7 +71,7 @@ class _Scored:
     """A row of the table, and the predictions behind it."""
 
     row: dict[str, Any]
-    answers: StudyPredictions
+    predictions: StudyPredictions
 
 
 def run_study(work: StudyContext, plan: StudyPlan) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -106,10 +109,10 @@ def run_study(work: StudyContext, plan: StudyPlan) -> tuple[pd.DataFrame, dict[s
     for gap in missing:
         _LOG.warning("%s, %s is not run: %s", plan.name, gap.point, gap.reason)
     rows = [item.row for item in scored] + [_name_gap(plan, gap) for gap in missing]
-    comparisons = compare_points([s.answers for s in scored], plan.reference, work.params)
+    comparisons = compare_points([s.predictions for s in scored], plan.reference, work.params)
     report = _describe(work, plan, missing) | {
         "answer": summarise_study([item.row for item in scored], comparisons, missing),
-        "classes": max((item.answers.n_classes for item in scored), default=0),
+        "classes": max((item.predictions.n_classes for item in scored), default=0),
         "rows": rows,
         "comparisons": comparisons,
         "history": history,
@@ -159,47 +162,41 @@ def _score_fit(
     if fit.shown is not None and point.display_normalise is not None:
         name = f"{point.name}, tested {point.display_normalise.method.replace('_', ' ')}"
         cases.append((name, fit.shown))
+    seconds = [epoch["seconds"] for epoch in fit.epochs]
     about = {
         "study": plan.name,
         "value": point.value,
         "model": model,
         "best_epoch": fit.best_epoch,
-        "seconds_per_epoch": _time_epochs(fit),
+        "seconds_per_epoch": float(np.median(seconds)) if seconds else None,
         "n_train_crops": len(crop_set.indices["train"]),
         "train_area_mm2": whole.sum_region_area("train", "area_mm2"),
         "test_disjoint_crops": whole.sum_region_area("test", "disjoint_crops"),
         "leaking": bool(whole.report["leaking"]),
         "skipped": None,
     }
-    scored = []
+    table, scored = crop_set.tables["test"], []
     for name, predicted in cases:
-        answers = _collect_predictions(name, model, crop_set, predicted)
-        scores = _score_predictions(answers, crop_set, work)
-        scored.append(_Scored({**about, "point": name, **scores}, answers))
+        predictions = StudyPredictions(
+            point=name,
+            model=model,
+            crop_ids=tuple(table["crop_id"]),
+            areas=tuple(table["area"]),
+            labels=crop_set.indices["test"].label,
+            predicted=predicted,
+            n_classes=len(crop_set.classes),
+        )
+        scores = _score_predictions(predictions, crop_set, work)
+        scored.append(_Scored({**about, "point": name, **scores}, predictions))
     return scored, fit
 
 
-def _collect_predictions(
-    name: str, model: str, crop_set: CropSet, predicted: NDArray[np.int64]
-) -> StudyPredictions:
-    table = crop_set.tables["test"]
-    return StudyPredictions(
-        point=name,
-        model=model,
-        crop_ids=tuple(table["crop_id"]),
-        areas=tuple(table["area"]),
-        labels=crop_set.indices["test"].label,
-        predicted=predicted,
-        n_classes=len(crop_set.classes),
-    )
-
-
 def _score_predictions(
-    answers: StudyPredictions, crop_set: CropSet, work: StudyContext
+    predictions: StudyPredictions, crop_set: CropSet, work: StudyContext
 ) -> dict[str, Any]:
-    labels, predicted = answers.labels, answers.predicted
+    labels, predicted = predictions.labels, predictions.predicted
     scores = score_with_intervals(
-        labels, predicted, answers.areas, answers.n_classes, work.params.resampling
+        labels, predicted, predictions.areas, predictions.n_classes, work.params.resampling
     )
     shares = {
         f"{role}_accuracy": float((names[labels] == names[predicted]).mean())
@@ -216,13 +213,8 @@ def _score_predictions(
         "accuracy": scores["accuracy"]["value"],
         **shares,
         "n_test_crops": len(labels),
-        "n_test_areas": len(set(answers.areas)),
+        "n_test_areas": len(set(predictions.areas)),
     }
-
-
-def _time_epochs(fit: StudyFit) -> float | None:
-    seconds = [epoch["seconds"] for epoch in fit.epochs]
-    return float(np.median(seconds)) if seconds else None
 
 
 def _name_gap(plan: StudyPlan, gap: SkippedPoint) -> dict[str, Any]:
@@ -233,6 +225,7 @@ def _name_gap(plan: StudyPlan, gap: SkippedPoint) -> dict[str, Any]:
 
 def _describe(work: StudyContext, plan: StudyPlan, missing: list[SkippedPoint]) -> dict[str, Any]:
     """Parts of a report that do not depend on what was run."""
+    title, question = TEXTS[plan.name]
     settings = {
         "models": list(work.params.models),
         "train": work.params.train.model_dump(mode="json"),
@@ -240,8 +233,8 @@ def _describe(work: StudyContext, plan: StudyPlan, missing: list[SkippedPoint]) 
     }
     return {
         "study": plan.name,
-        "title": plan.title,
-        "question": plan.question,
+        "title": title,
+        "question": question,
         "varied": plan.varied,
         "reference": plan.reference,
         "confidence": work.params.confidence,
@@ -249,7 +242,7 @@ def _describe(work: StudyContext, plan: StudyPlan, missing: list[SkippedPoint]) 
         "comparisons": [],
         "history": [],
         "skipped": [asdict(gap) for gap in missing],
-        "notes": list(plan.notes),
+        "notes": [*CAVEATS, *NOTES.get(plan.name, ())],
         "settings": settings,
     }
 
@@ -286,8 +279,7 @@ class StudyPredictions:
 
     def score(self) -> float:
         """Balanced accuracy."""
-        confusion = count_confusion(self.labels, self.predicted, self.n_classes)
-        return float(score_confusion(confusion)[_SCORE])
+        return float(balanced_accuracy_score(self.labels, self.predicted))
 
     def draw_scores(self, params: EvaluationParams) -> NDArray[np.float64]:
         """(n_bootstrap,) balanced accuracies of resampled areas."""
@@ -298,7 +290,7 @@ class StudyPredictions:
 
 
 def compare_points(
-    answers: Sequence[StudyPredictions], reference: str | None, params: SemStudiesParams
+    predictions: Sequence[StudyPredictions], reference: str | None, params: SemStudiesParams
 ) -> list[dict[str, Any]]:
     """Compare every point with the reference, model by model.
 
@@ -307,7 +299,7 @@ def compare_points(
 
     Parameters
     ----------
-    answers
+    predictions
         All points and models that were run.
     reference
         Name of the point that others are compared with; the last one where it was not run.
@@ -319,8 +311,8 @@ def compare_points(
         and `significant`: whether the interval excludes zero.
     """
     rows = []
-    for model in dict.fromkeys(each.model for each in answers):
-        mine = [each for each in answers if each.model == model]
+    for model in dict.fromkeys(each.model for each in predictions):
+        mine = [each for each in predictions if each.model == model]
         chosen = next((each for each in mine if each.point == reference), mine[-1])
         rows += [_compare(each, chosen, params) for each in mine if each is not chosen]
     return rows
@@ -385,17 +377,14 @@ def _describe_model(
     groups = {
         "below it": [c for c in comparisons if c["significant"] and c["difference"] < 0],
         "above it": [c for c in comparisons if c["significant"] and c["difference"] > 0],
+        "and no difference beyond noise at": [c for c in comparisons if not c["significant"]],
     }
     for where, found in groups.items():
         if found:
-            said = (f"'{c['point']}' ({_format_difference(c)})" for c in found)
-            text += f", {where} {', '.join(said)}"
-    same = [c for c in comparisons if not c["significant"]]
-    if same:
-        said = (f"'{c['point']}' ({_format_difference(c)})" for c in same)
-        text += f", and no difference beyond noise at {', '.join(said)}"
+            text += f", {where} {', '.join(map(_format_difference, found))}"
     return text
 
 
 def _format_difference(row: dict[str, Any]) -> str:
-    return f"{row['difference']:+.3f}, {row['low']:+.3f} to {row['high']:+.3f}"
+    interval = f"{row['low']:+.3f} to {row['high']:+.3f}"
+    return f"'{row['point']}' ({row['difference']:+.3f}, {interval})"

@@ -85,7 +85,8 @@ def draw_survey(
     from ncm_kedro.sem.crops.crop_set import hash_split
 
     views = _list_views(manifest, crops)
-    classes = _list_classes(views)
+    classes = views[["class", "composition", "state"]].drop_duplicates("class")
+    classes = classes.sort_values("class", ignore_index=True)
     rng = np.random.default_rng(params.seed)
     available = views.groupby("class", sort=True).size().reindex(classes["class"])
     counts = allocate_images(np.asarray(available, dtype=np.int64), params.pictures, rng)
@@ -107,17 +108,10 @@ def draw_survey(
 def allocate_images(
     available: NDArray[np.int64], total: int, rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Distribute images over the classes as evenly as possible.
+    """Distribute `total` images over K classes with (K,) `available` ones, as evenly as possible.
 
-    Parameters
-    ----------
-    available
-        (K,) images that each class has.
-
-    Returns
-    -------
-    ndarray, (K,)
-        At most one more for any class than for another that still has some.
+    A class gets at most one image more than another that still has some; all are taken where there
+    are fewer than `total`.
     """
     given = np.zeros(len(available), dtype=np.int64)
     turn = rng.permutation(len(available))
@@ -167,16 +161,12 @@ def _list_views(manifest: pd.DataFrame, crops: pd.DataFrame) -> pd.DataFrame:
     return views
 
 
-def _list_classes(views: pd.DataFrame) -> pd.DataFrame:
-    columns = ["class", "composition", "state"]
-    return views[columns].drop_duplicates("class").sort_values("class", ignore_index=True)
-
-
 def _draw_class(views: pd.DataFrame, count: int, seed: int) -> pd.DataFrame:
     """Draw of one class: disjoint regions first, then the overlapping ones."""
     rng = class_generator(seed, str(views["class"].iloc[0]), _PURPOSE)
     views = views.iloc[rng.permutation(len(views))].reset_index(drop=True)
-    boxes = _place_boxes(views)
+    shift = views[["mosaic_x_px", "mosaic_y_px"]].to_numpy(np.float64)
+    boxes = views[list(BOX)].to_numpy(np.float64) + np.tile(shift, 2)
     area_px2 = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
     order = np.argsort(area_px2 < _LARGE_SHARE * area_px2.max(), kind="stable")
     mosaics = views["mosaic"].to_numpy()
@@ -188,13 +178,6 @@ def _draw_class(views: pd.DataFrame, count: int, seed: int) -> pd.DataFrame:
     rest = [int(place) for place in order if int(place) not in disjoint]
     chosen = [*disjoint, *rest][:count]
     return views.iloc[chosen].assign(overlaps_other=[place in rest for place in chosen])
-
-
-def _place_boxes(views: pd.DataFrame) -> NDArray[np.float64]:
-    """(N, 4) boxes in the coordinates of their mosaics."""
-    shift = views[["mosaic_x_px", "mosaic_y_px"]].to_numpy(np.float64)
-    boxes: NDArray[np.float64] = views[list(BOX)].to_numpy(np.float64) + np.tile(shift, 2)
-    return boxes
 
 
 def _overlap(box: NDArray[np.float64], others: NDArray[np.float64]) -> bool:
@@ -256,29 +239,29 @@ def collect_responses(
 
     Returns
     -------
-    answers
+    responses
         `RESPONSE_COLUMNS`, a row per expert and image; a missing response is null.
     rejections
         `file`, `reason`.
     """
-    aside = list(returned.rejections)
+    rejections = list(returned.rejections)
     counted: dict[str, ResponseFile] = {}
-    for answer in sorted(returned.files, key=_age):
-        problem = _find_problem(answer.rows, survey, params)
+    for response in sorted(returned.files, key=_age):
+        problem = _find_problem(response.rows, survey, params)
         if problem:
-            aside.append(RejectedFile(answer.file, problem))
+            rejections.append(RejectedFile(response.file, problem))
             continue
-        expert = _identify(answer)
+        expert = _identify(response)
         if expert in counted:
             earlier = counted.pop(expert).file
-            reason = f"an earlier response of the expert who saved {answer.file} later"
-            aside.append(RejectedFile(earlier, reason))
-        counted[expert] = answer
-    for item in aside:
+            reason = f"an earlier response of the expert who saved {response.file} later"
+            rejections.append(RejectedFile(earlier, reason))
+        counted[expert] = response
+    for item in rejections:
         _LOG.warning("rejected: %s: %s", item.file, item.reason)
-    tables = [_tabulate(answer, survey) for answer in counted.values()]
+    tables = [_tabulate(response, survey) for response in counted.values()]
     reasons = pd.DataFrame(
-        [(item.file, item.reason) for item in aside], columns=["file", "reason"], dtype="str"
+        [(item.file, item.reason) for item in rejections], columns=["file", "reason"], dtype="str"
     )
     return join_responses(tables), reasons.sort_values("file", ignore_index=True)
 
@@ -312,15 +295,15 @@ def predict_responses(
     for row in survey.key.to_dict("records"):
         question = int(row["question"])
         try:
-            answer = frame_classifier.classify_frame(
+            prediction = frame_classifier.classify_frame(
                 cut_view(frames, row), float(row["pixel_size_um"]), f"image {question}"
             )
         except FrameError as error:
             _LOG.warning("no prediction for an image: %s", error)
-            said = dict.fromkeys(("predicted", "composition", "state"))
+            described = dict.fromkeys(("predicted", "composition", "state"))
         else:
-            said = describe_prediction(classifier, answer)
-        rows.append((question, said["predicted"], said["composition"], said["state"]))
+            described = describe_prediction(classifier, prediction)
+        rows.append((question, *(described[k] for k in ("predicted", "composition", "state"))))
     table = pd.DataFrame(rows, columns=["question", "class", "composition", "state"])
     return join_responses([table.assign(rater=MODEL, kind=MODEL, role="", file="")])
 
@@ -333,21 +316,21 @@ def join_responses(tables: list[pd.DataFrame]) -> pd.DataFrame:
     return joined[list(RESPONSE_COLUMNS)].astype({**texts, "question": "int64"})
 
 
-def _age(answer: ResponseFile) -> tuple[str, str]:
-    saved = answer.rows.get("saved_at", pd.Series(dtype="str"))
-    return (max(saved.astype(str), default=""), answer.file)
+def _age(response: ResponseFile) -> tuple[str, str]:
+    saved = response.rows.get("saved_at", pd.Series(dtype="str"))
+    return (max(saved.astype(str), default=""), response.file)
 
 
-def _identify(answer: ResponseFile) -> str:
+def _identify(response: ResponseFile) -> str:
     """Name the expert: by the name given, else by the page's number, else by the file."""
-    name = " ".join(_first(answer, "expert").split())
-    return name.casefold() or _first(answer, "respondent") or answer.file
+    name = " ".join(_first(response, "expert").split())
+    return name.casefold() or _first(response, "respondent") or response.file
 
 
-def _first(answer: ResponseFile, column: str) -> str:
-    if column not in answer.rows:
+def _first(response: ResponseFile, column: str) -> str:
+    if column not in response.rows:
         return ""
-    return next((text.strip() for text in answer.rows[column] if text.strip()), "")
+    return next((text.strip() for text in response.rows[column] if text.strip()), "")
 
 
 def _find_problem(rows: pd.DataFrame, survey: Survey, params: SurveyScoreParams) -> str | None:
@@ -387,23 +370,23 @@ def _find_gaps(rows: pd.DataFrame, n_images: int, params: SurveyScoreParams) -> 
     return f"{answered} of {n_images} images answered; expected at least {needed}"
 
 
-def _tabulate(answer: ResponseFile, survey: Survey) -> pd.DataFrame:
+def _tabulate(response: ResponseFile, survey: Survey) -> pd.DataFrame:
     """Return a row per image; the last of several responses to an image counts."""
-    repeated = int(answer.rows["question"].duplicated().sum())
+    repeated = int(response.rows["question"].duplicated().sum())
     if repeated:
-        _LOG.warning("%s: %d responses are repeated; the last counts", answer.file, repeated)
-    last = answer.rows.drop_duplicates("question", keep="last").set_index("question")
+        _LOG.warning("%s: %d responses are repeated; the last counts", response.file, repeated)
+    last = response.rows.drop_duplicates("question", keep="last").set_index("question")
     questions = survey.key["question"].astype(str)
     given = last.reindex(questions, fill_value="")[["composition", "state"]]
     pairs = zip(given["composition"], given["state"], strict=True)
     names = [ClassLabel(*pair).name if all(pair) else None for pair in pairs]
-    anonymous = f"anonymous ({answer.file})"
+    anonymous = f"anonymous ({response.file})"
     return pd.DataFrame(
         {
-            "rater": " ".join(_first(answer, "expert").split()) or anonymous,
+            "rater": " ".join(_first(response, "expert").split()) or anonymous,
             "kind": EXPERT,
-            "role": _first(answer, "role"),
-            "file": answer.file,
+            "role": _first(response, "role"),
+            "file": response.file,
             "question": survey.key["question"].to_numpy(),
             "class": names,
             "composition": given["composition"].replace("", None).to_numpy(),

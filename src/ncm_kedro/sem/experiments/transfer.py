@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -21,16 +20,12 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ncm_kedro.errors import SettingsError
-from ncm_kedro.learning.data.crop_index import CropIndex, SearchData
+from ncm_kedro.learning.data.crop_index import CropIndex
 from ncm_kedro.learning.evaluation.metrics import score_with_intervals
-from ncm_kedro.learning.models.classifier import ClassifierSettings
-from ncm_kedro.learning.models.predict import build_network, predict_crops
-from ncm_kedro.learning.models.texture import fit_texture_baseline
-from ncm_kedro.learning.training.fitting import train_classifier
 from ncm_kedro.params.sem_studies import TEXTURE, HoldOutKind, SemTransferParams, TransferModel
 from ncm_kedro.sem.crops.crop_set import CropSet
 from ncm_kedro.sem.crops.regions import REGION_COLUMNS, SPLITS
-from ncm_kedro.sem.experiments.fits import cache_textures, read_cached, write_cached
+from ncm_kedro.sem.experiments.fits import FitTask, StudyFit, cache_textures
 
 IN_SESSION = "nothing"
 """Name of the hold-out where training sees every class: the score beside."""
@@ -268,23 +263,21 @@ class TransferContext:
         StoreError
             A result cannot be written.
         """
-        key = self._name_result(hold_out, model)
-        path = self.folder / f"{key}.json"
-        kept = read_cached(path, _parse_predictions)
-        if kept is not None and len(kept) == int(hold_out.test.sum()):
-            return kept
-        _LOG.info(
-            "%s held out, %s: %s from %d crops", hold_out.held_out, model, hold_out.head,
-            int(hold_out.train.sum()),
-        )  # fmt: skip
-        if model == TEXTURE:
-            predicted = self._fit_texture(hold_out)
-        else:
-            predicted = self._fit_network(hold_out, self.folder / key)
-        about = {"held_out": hold_out.held_out, "model": model}
-        write_cached(path, {**about, "predicted": predicted.tolist()})
-        shutil.rmtree(self.folder / key, ignore_errors=True)
-        return predicted
+        train, validate, test = (
+            self.crops.select(rows, hold_out.labels)
+            for rows in (hold_out.train, hold_out.validate, hold_out.test)
+        )
+        path = self.folder / f"{self._name_result(hold_out, model)}.json"
+        task = FitTask(path, self.crop_set, (train, validate, test), (hold_out.names,) * 3)
+
+        def fit() -> StudyFit:
+            if model != TEXTURE:
+                return task.fit_network(self.params.train)
+            features = self._measure_textures()
+            parts = (features[hold_out.train], features[hold_out.validate], features[hold_out.test])
+            return task.fit_texture(parts, self.params.seed)
+
+        return task.run(fit, held_out=hold_out.held_out, head=hold_out.head, model=model).predicted
 
     def _name_result(self, hold_out: HoldOut, model: TransferModel) -> str:
         params = self.params
@@ -302,48 +295,10 @@ class TransferContext:
         data = (self.crop_set.split_hash, self.crop_set.bank.checksum, self.crops.index.checksum)
         return ":".join(map(str, data)).encode()
 
-    def _fit_texture(self, hold_out: HoldOut) -> NDArray[np.int64]:
-        features = self._measure_textures()
-        labels = hold_out.labels
-        baseline = fit_texture_baseline(
-            features[hold_out.train],
-            labels[hold_out.train],
-            self.params.seed,
-            validation=(features[hold_out.validate], labels[hold_out.validate]),
-        )
-        return np.asarray(baseline.predict(features[hold_out.test]), dtype=np.int64)
-
     def _measure_textures(self) -> NDArray[np.float32]:
         """Measure the texture of all crops once, (N, F); cached."""
         key = hashlib.sha256(f"{_VERSION}".encode() + self._data_key).hexdigest()[:24]
         return cache_textures(self.crop_set, self.folder / f"textures_{key}.npy")
-
-    def _fit_network(self, hold_out: HoldOut, folder: Path) -> NDArray[np.int64]:
-        crop_set, params = self.crop_set, self.params
-        bank = crop_set.bank
-        train, validate, test = (
-            self.crops.select(rows, hold_out.labels)
-            for rows in (hold_out.train, hold_out.validate, hold_out.test)
-        )
-        settings = ClassifierSettings(
-            model=params.train.model,
-            classes=hold_out.names,
-            compositions=hold_out.names,
-            states=hold_out.names,
-            crop_px=crop_set.crop_px,
-            pixel_size_um=crop_set.pixel_size_um,
-            input_px=params.train.input_px,
-        )
-        data = SearchData(bank, train, validate)
-        classifier, _ = train_classifier(data, settings, params.train, folder)
-        probabilities = predict_crops(
-            classifier, build_network(classifier), bank, test, device=params.train.device
-        ).probabilities
-        return np.asarray(probabilities.argmax(axis=1), dtype=np.int64)
-
-
-def _parse_predictions(kept: dict[str, Any]) -> NDArray[np.int64]:
-    return np.array(kept["predicted"], dtype=np.int64)
 
 
 def run_transfer_study(
