@@ -18,14 +18,21 @@ def banner_yx():
     return draw_banner(640, 0.27, datetime(2024, 5, 6, 7, 8))
 
 
-def test_drawn_banner_is_found(image_yx, banner_yx):
-    assert measure_banner(np.vstack([image_yx, banner_yx])) == 64
-
-
 def test_white_banner_is_found(image_yx, banner_yx):
     white_yx = 255 - banner_yx
     assert measure_banner(np.vstack([image_yx, white_yx])) == 64
     assert (find_background(banner_yx), find_background(white_yx)) == (0, 255)
+
+
+@pytest.mark.parametrize(("darker", "below", "expected"), [
+    (0, "banner", 64), (100, "banner", 64), (0, "nothing", 0), (130, "nothing", 0), (0, "black", 0),
+])  # fmt: skip
+def test_a_banner_is_found_below_any_frame_and_nowhere_else(
+    image_yx, banner_yx, darker, below, expected
+):
+    frame_yx = (image_yx.astype(int) - darker).clip(0).astype(np.uint8)
+    parts = {"banner": [banner_yx], "nothing": [], "black": [np.zeros((64, 640), np.uint8)]}
+    assert measure_banner(np.vstack([frame_yx, *parts[below]])) == expected
 
 
 @pytest.mark.parametrize("height", [40, 50, 64, 100])
@@ -40,26 +47,6 @@ def test_other_heights_are_found(image_yx, banner_yx, height):
 @pytest.mark.parametrize("level", [0, 1, 60, 254, 255])
 def test_flat_frames_have_no_banner(level):
     assert measure_banner(np.full((480, 640), level, np.uint8)) == 0
-
-
-def test_a_frame_without_banner_has_none(image_yx):
-    assert measure_banner(image_yx) == 0
-
-
-def test_a_dark_underexposed_frame_has_no_banner(image_yx):
-    dark_yx = (image_yx.astype(int) - 130).clip(0).astype(np.uint8)
-    assert (dark_yx == 0).mean() > 0.6
-    assert measure_banner(dark_yx) == 0
-
-
-def test_dark_rows_above_the_banner_are_not_cut(image_yx, banner_yx):
-    dark_yx = (image_yx.astype(int) - 100).clip(0).astype(np.uint8)
-    assert measure_banner(np.vstack([dark_yx, banner_yx])) == 64
-
-
-def test_a_black_strip_without_text_is_no_banner(image_yx):
-    strip_yx = np.zeros((64, 640), np.uint8)
-    assert measure_banner(np.vstack([image_yx, strip_yx])) == 0
 
 
 @pytest.mark.real

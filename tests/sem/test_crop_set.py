@@ -38,27 +38,20 @@ def test_hash_changes_with_the_split_of_one_crop(tables):
     assert hash_split(moved) != hash_split(crops)
 
 
-def test_one_class_is_refused_with_its_name(tables):
+@pytest.mark.parametrize(
+    ("spoil", "error", "found"),
+    [
+        (lambda c: c[c["class"] == "811"], SettingsError, "811"),
+        (
+            lambda c: c[(c["class"] != "811_cycled") | (c["split"] != "validate")],
+            SettingsError,
+            "811_cycled",
+        ),
+        (lambda c: c.assign(frame_id="811/x"), TableError, "811/x"),
+        (lambda c: c.assign(size_px=[32, *c["size_px"][1:]]), TableError, "2 sizes"),
+    ],
+)
+def test_what_cannot_be_trained_on_is_rejected(tables, spoil, error, found):
     frames, manifest, crops = tables
-    with pytest.raises(SettingsError, match="one class only \\(811\\)"):
-        build_crop_set(frames, crops[crops["class"] == "811"], manifest)
-
-
-def test_a_class_without_validation_crops_is_refused(tables):
-    frames, manifest, crops = tables
-    keep = ~((crops["class"] == "811_cycled") & (crops["split"] == "validate"))
-    with pytest.raises(SettingsError, match="no crop of 811_cycled"):
-        build_crop_set(frames, crops[keep], manifest)
-
-
-def test_crops_of_unknown_frames_are_refused(tables):
-    frames, manifest, crops = tables
-    with pytest.raises(TableError, match="that the manifest lacks"):
-        build_crop_set(frames, crops, manifest.iloc[1:])
-
-
-def test_mixed_sizes_are_refused(tables):
-    frames, manifest, crops = tables
-    crops.loc[0, "size_px"] = 32
-    with pytest.raises(TableError, match="crops of 2 sizes"):
-        build_crop_set(frames, crops, manifest)
+    with pytest.raises(error, match=found):
+        build_crop_set(frames, spoil(crops), manifest)

@@ -18,7 +18,6 @@ from ncm_kedro.sem.mosaic.mosaic import (
     solve_positions,
 )
 from ncm_kedro.sem.mosaic.overlaps import find_overlaps, pairs_across, pairs_within
-from ncm_kedro.sem.mosaic.registration import locate_peaks
 
 HEIGHT, WIDTH = 240, 320
 PARAMS = MosaicParams(workers=1)
@@ -227,23 +226,6 @@ def test_a_wrong_link_is_dropped_and_places_stay_true():
     assert placed.used.tolist() == [number != 3 for number in range(len(pairs))]
     np.testing.assert_allclose(placed.position_yx, true_yx, atol=1e-4)
     assert placed.residual_px[3] == pytest.approx(np.hypot(90, 70), abs=1e-3)
-
-
-def test_components_are_numbered_by_first_frame():
-    first, second = np.array([1, 0]), np.array([3, 2])
-    placed = solve_positions(
-        5, first, second, np.ones((2, 2)), score=np.ones(2), tolerance_px=np.ones(2)
-    )
-    assert placed.component.tolist() == [0, 1, 0, 1, 2]
-
-
-def test_peak_is_found_to_a_fraction_of_a_pixel():
-    y, x = np.mgrid[:32, :48]
-    bump = np.exp(-((y - 10.3) ** 2 + (x - 0.25) ** 2) / 8)
-    wrapped = bump + np.exp(-((y - 10.3) ** 2 + (x - 48.25) ** 2) / 8)
-    score, shift = locate_peaks(wrapped[None].astype(np.float32))
-    np.testing.assert_allclose(shift[0], [10.3, 0.25], atol=0.05)
-    assert score[0] > 5
 
 
 def test_sessions_end_at_pauses_and_changed_settings():

@@ -13,7 +13,6 @@ from ncm_kedro.sem.io.reading import (
     decode_image,
     plan_decoding,
     read_micrograph,
-    scale_depth,
 )
 from ncm_kedro.synthetic.sem.acquisition import draw_banner
 
@@ -63,12 +62,6 @@ def test_sixteen_bit_is_scaled_by_the_depth_in_use(kind, largest, depth):
     deep_yx = np.linspace(0, largest, 128 * 96).reshape(96, 128).round().astype(np.uint16)
     decoded = decode_image(encode(deep_yx, kind), "a")
     np.testing.assert_allclose(decoded, deep_yx * (255 / (2**depth - 1)), atol=0.5001)
-
-
-def test_depths_scale_exposure_not_contrast():
-    dim, bright = np.full((4, 4), 3000, np.uint16), np.full((4, 4), 4000, np.uint16)
-    assert scale_depth(dim)[0, 0] == round(3000 * 255 / 4095)
-    assert scale_depth(bright)[0, 0] == round(4000 * 255 / 4095)
 
 
 @pytest.mark.parametrize(

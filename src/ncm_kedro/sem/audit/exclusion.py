@@ -174,11 +174,6 @@ def find_ood_frames(
         ``class, composition, texture_density, flat_fraction`` per frame.
     tokens
         Contradicting word of each frame, null without one.
-
-    Returns
-    -------
-    dict
-        Reason by row number.
     """
     density = table["texture_density"].to_numpy()
     usable = (table["flat_fraction"] <= _usable_flat(params)).to_numpy() & (density > 0)

@@ -88,11 +88,6 @@ def measure_quality(image_yx: NDArray[np.uint8], params: QualityParams) -> Frame
     ----------
     image_yx
         Grey values, ``(H, W)``.
-
-    Returns
-    -------
-    FrameQuality
-        All measures.
     """
     half_yx = halve(image_yx)
     return FrameQuality(
@@ -126,11 +121,6 @@ def measure_flat_fraction(half_yx: NDArray[np.float32], params: QualityParams) -
         Frame at half resolution, ``(H/2, W/2)``.
     params
         Tile size (px of the full frame) and thresholds.
-
-    Returns
-    -------
-    float
-        0 to 1.
     """
     side = min(max(params.tile_px // 2, 2), *half_yx.shape)
     rows, columns = half_yx.shape[0] // side, half_yx.shape[1] // side

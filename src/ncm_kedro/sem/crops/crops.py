@@ -63,7 +63,11 @@ def plan_crops(manifest: pd.DataFrame, params: CropParams) -> tuple[pd.DataFrame
     wanted = _count_wanted(params)
     for class_name, group in frames.groupby("class", sort=True):
         strips = [] if leaking else split_regions(group, params)
-        parts = _split_frames(group, params) if leaking else _split_strips(group, strips, params)
+        parts = (
+            _split_frames(group, params)
+            if leaking
+            else {name: cut_windows(group, strips, name, params.size_px) for name in SPLITS}
+        )
         crops = {
             name: _draw(windows, name, strips, wanted=wanted[name], params=params)
             for name, windows in parts.items()
@@ -95,12 +99,6 @@ def _usable_frames(manifest: pd.DataFrame) -> pd.DataFrame:
             action="look at the exclusion reasons in the audit and correct the data or the rules",
         )
     return kept
-
-
-def _split_strips(
-    group: pd.DataFrame, strips: list[Strip], params: CropParams
-) -> dict[str, Windows]:
-    return {name: cut_windows(group, strips, name, params.size_px) for name in SPLITS}
 
 
 def _split_frames(group: pd.DataFrame, params: CropParams) -> dict[str, Windows]:
@@ -306,11 +304,6 @@ def most_distant(
     ----------
     windows, rows, corner
         What `draw_positions` was given and returned; mosaics count as far apart.
-
-    Returns
-    -------
-    ndarray
-        Indices of the chosen positions, ``(min(P, wanted),)``.
     """
     codes = pd.factorize(windows.table["mosaic"], sort=True)[0][rows]
     places = corner + windows.table[["mosaic_x_px", "mosaic_y_px"]].to_numpy(np.float64)[rows]

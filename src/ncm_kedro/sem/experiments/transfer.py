@@ -154,11 +154,6 @@ def plan_hold_outs(
     ----------
     kinds
         What to hold out.
-
-    Returns
-    -------
-    hold_outs, skipped
-        What can be tried, and what cannot with the reason.
     """
     planned: list[HoldOut] = []
     skipped: list[SkippedHoldOut] = []
@@ -252,11 +247,6 @@ class TransferContext:
 
     def predict(self, hold_out: HoldOut, model: TransferModel) -> NDArray[np.int64]:
         """Train on what is not held out and predict the rest, or read the cached result.
-
-        Returns
-        -------
-        ndarray, (T,)
-            Predicted target number of each test crop.
 
         Raises
         ------

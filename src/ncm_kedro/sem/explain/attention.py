@@ -105,13 +105,7 @@ def explain_chosen_crops(
 def check_maps(
     inputs: CropInputs, chosen: pd.DataFrame, classifier: SemClassifier, params: SemExplainParams
 ) -> tuple[list[CascadeStep], dict[str, Any]]:
-    """Compare the maps of a few crops with those of a network that forgets layer by layer.
-
-    Returns
-    -------
-    steps, report
-        The cascade, and its verdict by kind of map, ready for JSON.
-    """
+    """Compare the maps of a few crops with those of a network that forgets layer by layer."""
     rows = np.flatnonzero((chosen["kind"] == RANDOM).to_numpy())
     picked = rows[np.unique(np.linspace(0, len(rows) - 1, params.check.crops).round().astype(int))]
     some = inputs.select(picked)

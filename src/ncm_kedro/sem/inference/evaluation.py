@@ -126,11 +126,6 @@ def score_uncertainty(
     ood
         Tiles of another material, may be empty.
 
-    Returns
-    -------
-    dict
-        Parts ``sets`` and ``flag`` of the test report.
-
     Raises
     ------
     ModelError

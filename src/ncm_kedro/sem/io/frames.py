@@ -62,11 +62,6 @@ def parse_class_name(
     states
         Ageing states that are known.
 
-    Returns
-    -------
-    ClassLabel
-        The parts; a missing state means pristine.
-
     Raises
     ------
     NcmError
@@ -292,11 +287,6 @@ def assign_frame_ids(class_by_file: Mapping[str, str]) -> dict[str, str]:
     ----------
     class_by_file
         Class name of each file (path relative to the raw folder, with forward slashes).
-
-    Returns
-    -------
-    dict
-        Identity of each file.
     """
     stems = {}
     for file, class_name in class_by_file.items():

@@ -6,7 +6,6 @@ import io
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from hashlib import blake2b
 from typing import Any
 
@@ -61,11 +60,6 @@ class Micrograph:
 
 def plan_decoding(raw: RawFrames, labels: LabelParams, reading: ReadingParams) -> DecodedFrames:
     """Label raw files and say how they are to be decoded; decodes nothing yet.
-
-    Returns
-    -------
-    DecodedFrames
-        What a frame store saves.
 
     Raises
     ------
@@ -140,11 +134,6 @@ def read_micrograph(
     pixel_size_um
         Pixel size that a frame table gives (um), None without one.
 
-    Returns
-    -------
-    Micrograph
-        The frame and its attributes.
-
     Raises
     ------
     FrameError
@@ -181,7 +170,10 @@ def _read_settings(record: FrameRecord) -> Mapping[str, object]:
     if instrument := record.settings.get("instrument"):
         known["instrument"] = instrument
     if text := record.settings.get("acquired_at"):
-        known["acquired_at"] = _moment(record, text).isoformat()
+        if (moment := parse_moment(text)) is None:
+            expected = "a date such as 2019-09-02 00:09:36"
+            raise _bad_setting(record, "acquired_at", text, expected)
+        known["acquired_at"] = moment.isoformat()
     return known
 
 
@@ -196,13 +188,6 @@ def _number(record: FrameRecord, key: str) -> float | None:
     if not 0 < value < float("inf"):
         raise _bad_setting(record, key, text, "a number above 0")
     return value
-
-
-def _moment(record: FrameRecord, text: str) -> datetime:
-    moment = parse_moment(text)
-    if moment is None:
-        raise _bad_setting(record, "acquired_at", text, "a date such as 2019-09-02 00:09:36")
-    return moment
 
 
 def _bad_setting(record: FrameRecord, key: str, text: str, expected: str) -> FrameError:
@@ -221,11 +206,6 @@ def decode_image(data: bytes, where: str) -> NDArray[np.uint8]:
     transparency is dropped. Deeper images are scaled by the bit depth that they use: the smallest
     of 8, 10, 12, 14 and 16 bits that holds the largest value maps to 0-255, so that frames of one
     detector keep their exposure relative to each other instead of being stretched one by one.
-
-    Returns
-    -------
-    ndarray of uint8, (H, W)
-        Grey values.
 
     Raises
     ------

@@ -146,11 +146,6 @@ def read_sidecar(data: bytes | None) -> Sidecar:
     data
         Content of the file, None without one. UTF-8 (with or without mark), CP949 and UTF-16 are
         understood. A file of one or two bytes is a stray and counts as missing.
-
-    Returns
-    -------
-    Sidecar
-        Every field found.
     """
     if data is None or len(data.strip()) < _MIN_BYTES:
         return Sidecar(flags=(MISSING,))

@@ -225,11 +225,6 @@ def find_components(n_frames: int, first: IndexArray, second: IndexArray) -> NDA
     ----------
     first, second
         Linked frames, ``(P,)``.
-
-    Returns
-    -------
-    ndarray
-        Component of each frame, ``(N,)``.
     """
     graph = coo_array((np.ones(len(first)), (first, second)), shape=(n_frames, n_frames))
     labels: NDArray[np.int_] = connected_components(graph.tocsr(), directed=False)[1]

@@ -226,15 +226,7 @@ def pairs_within(
 ) -> tuple[IndexArray, IndexArray]:
     """List all pairs of each class; if too many, neighbours in time and a regular subset.
 
-    Parameters
-    ----------
-    classes
-        Class of each frame in order of time, ``(N,)``.
-
-    Returns
-    -------
-    first, second
-        Indices of the pairs, ``(P,)``, first < second.
+    `classes` (N,) are those of the frames in order of time; returns indices (P,), first < second.
     """
     members = [np.flatnonzero(classes == name) for name in sorted(set(classes))]
     total = sum(len(group) * (len(group) - 1) // 2 for group in members)
@@ -251,18 +243,7 @@ def pairs_within(
 def pairs_across(
     classes: NDArray[np.object_], params: MosaicParams
 ) -> tuple[IndexArray, IndexArray]:
-    """List pairs of frames of different classes; if too many, of evenly spaced frames only.
-
-    Parameters
-    ----------
-    classes
-        Class of each frame in order of time, ``(N,)``.
-
-    Returns
-    -------
-    first, second
-        Indices of the pairs, ``(P,)``, first < second.
-    """
+    """List pairs of frames of different classes; if too many, of evenly spaced frames only."""
     first, second = np.triu_indices(len(classes), 1)
     crossing = classes[first] != classes[second]
     stride = max(1, int(np.ceil(np.sqrt(crossing.sum() / params.max_pairs))))
@@ -285,11 +266,6 @@ def choose_links(
         Frames of each link, ``(P,)``.
     score
         Score of each link, ``(P,)``.
-
-    Returns
-    -------
-    ndarray
-        Whether a link is chosen, ``(P,)``.
     """
     chosen = np.zeros(len(first), dtype=bool)
     ends = np.concatenate([first, second])
@@ -327,11 +303,6 @@ def pairs_between_mosaics(
         Class of each frame in order of time, ``(N,)``.
     component
         Component of each frame, ``(N,)``.
-
-    Returns
-    -------
-    first, second
-        Indices of the pairs, ``(P,)``, first < second, sorted.
     """
     first, second = np.triu_indices(len(classes), 1)
     apart = (classes[first] == classes[second]) & (component[first] != component[second])
