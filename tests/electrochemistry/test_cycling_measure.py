@@ -37,7 +37,7 @@ def lay_down(root, files, cells=(), cell_of_file=None):
 @pytest.fixture(scope="module")
 def simulated(tmp_path_factory):
     """Synthetic cells with special cases, and what was measured of them."""
-    made = make_cells(SyntheticCyclingParams(cycles=40))
+    made = make_cells(SyntheticCyclingParams(cycles=40, interval_s=300.0))
     files = {name: content for name, content in made.files.items() if name != CELL_TABLE}
     known = made.truth.drop_duplicates("cell_id")
     cells = [

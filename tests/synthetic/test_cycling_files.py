@@ -13,12 +13,14 @@ def test_the_same_seed_gives_the_same_files():
 
 
 def test_without_noise_the_fade_is_exact():
-    params = SyntheticCyclingParams(noise_percent=0.0, cell_spread_percent=0.0, cycles=50)
+    params = SyntheticCyclingParams(
+        noise_percent=0.0, cell_spread_percent=0.0, cycles=20, interval_s=600.0
+    )
     truth = make_cells(params).truth
     for composition, cells in truth.groupby("composition"):
         capacity = cells.groupby("cycle")["discharge_capacity_mah_g"].mean()
         lost = 100.0 * (1.0 - capacity / capacity[1])
-        expected = FADE_PERCENT[composition] * np.arange(50)
+        expected = FADE_PERCENT[composition] * np.arange(20)
         np.testing.assert_allclose(lost, expected, atol=1e-3)
 
 

@@ -1,11 +1,13 @@
-"""The particle law, and whether drawn particles follow it."""
+"""The particle model, and whether drawn particles follow it."""
 
 from __future__ import annotations
+
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 
-from ncm_kedro.params.synthesise import SynthesiseSemParams
+from ncm_kedro.params.synthesise import AdditiveParams, SynthesiseSemParams
 from ncm_kedro.synthetic.sem.canvas import match_grey_law, render_canvas
 from ncm_kedro.synthetic.sem.particles import (
     OUTSIDE,
@@ -19,16 +21,12 @@ from ncm_kedro.synthetic.sem.particles import (
 )
 
 
-def test_nickel_fraction_known_answers() -> None:
-    assert measure_nickel_fraction("811") == pytest.approx(0.8)
-    assert measure_nickel_fraction("333") == pytest.approx(1 / 3)
-
-
 def test_more_nickel_means_smaller_particles_and_811_is_smallest() -> None:
     medians = [
         derive_law(measure_nickel_fraction(c), 0.0).median_diameter_um
         for c in ("333", "523", "622", "811")
     ]
+    assert measure_nickel_fraction("811") == pytest.approx(0.8)
     assert medians == sorted(medians, reverse=True)
     assert medians[0] > 1.8 * medians[-1]
 
@@ -50,30 +48,21 @@ def test_drawn_diameters_follow_the_law() -> None:
     assert logs.std() == pytest.approx(law.log_spread, rel=0.06)
 
 
-def test_sprite_covers_the_area_of_its_diameter() -> None:
+def test_sprites_cover_their_area_and_rims_are_brighter_than_middles() -> None:
     rng = np.random.default_rng(0)
     law = derive_law(1 / 3, 0.0)
     tile = draw_grain_tile(3.0, rng)
-    areas = [
-        (draw_sprite(10.0, law, tile, 0.25, rng).height_yx > OUTSIDE).sum() * 0.25**2
-        for _ in range(20)
-    ]
-    assert np.mean(areas) == pytest.approx(np.pi * 5.0**2, rel=0.04)
-
-
-def test_rims_are_brighter_than_middles() -> None:
-    rng = np.random.default_rng(0)
-    law = derive_law(1 / 3, 0.0)
-    tile = draw_grain_tile(3.0, rng)
-    edge = []
+    areas, edge = [], []
     for _ in range(20):
         sprite = draw_sprite(12.0, law, tile, 0.2, rng)
         half = sprite.height_yx.shape[0] // 2
         y, x = np.mgrid[-half : half + 1, -half : half + 1]
         distance = np.hypot(y, x) / 30.0
         inside = sprite.height_yx > OUTSIDE
+        areas.append(inside.sum() * 0.2**2)
         middle = sprite.shade_yx[inside & (distance < 0.5)].mean()
         edge.append(float(sprite.shade_yx[inside & (distance > 0.9)].mean() - middle))
+    assert np.mean(areas) == pytest.approx(np.pi * 6.0**2, rel=0.04)
     assert np.mean(edge) > 0.05
 
 
@@ -83,39 +72,35 @@ def test_no_signal_means_one_law_and_full_signal_each_its_own() -> None:
     assert len({choose_law(off, *each) for each in classes}) == 1
     assert len({choose_law(on, *each) for each in classes}) == 12
     assert choose_law(on, "811", "cycled") == derive_law(0.8, 1.0)
-
-
-def test_half_signal_is_half_way() -> None:
-    params = SynthesiseSemParams(class_signal=0.5)
-    own, none = (
-        derive_law(0.8, 0.0),
-        choose_law(SynthesiseSemParams(class_signal=0.0), "811", "pristine"),
+    none, half, own = (
+        choose_law(SynthesiseSemParams(class_signal=signal), "811", "pristine")
+        for signal in (0.0, 0.5, 1.0)
     )
-    half = choose_law(params, "811", "pristine")
-    assert half.roughness == pytest.approx(mix_laws([own, none]).roughness)
-    assert half.median_diameter_um == pytest.approx(mix_laws([own, none]).median_diameter_um)
+    assert asdict(half) == pytest.approx(asdict(mix_laws([own, none])))
 
 
-def test_canvas_diameters_tell_compositions_apart() -> None:
-    means = [
-        render_canvas(
-            (256, 320), derive_law(measure_nickel_fraction(c), 0.0), 0.4, 0.8,
-            np.random.default_rng(3),
-        ).diameters_um.mean()
-        for c in ("333", "523", "622", "811")
-    ]  # fmt: skip
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_an_additive_scales_the_signal_of_ageing_and_roughens(share: float) -> None:
+    params = SynthesiseSemParams()
+    additive = AdditiveParams(name="A", ageing_signal=share, boundary_jitter=0.03)
+    pristine, cycled = (asdict(choose_law(params, "811", s)) for s in ("pristine", "cycled"))
+    found = asdict(choose_law(params, "811", "cycled", additive))
+    expected = {name: pristine[name] + share * (cycled[name] - pristine[name]) for name in found}
+    expected["roughness"] += 0.03
+    assert found == pytest.approx(expected)
+
+
+def test_canvases_differ_in_diameters_but_not_in_the_grey_law() -> None:
+    means, quantiles = [], []
+    for composition, damage in (("333", 0.0), ("523", 0.0), ("622", 0.0), ("811", 1.0)):
+        law = derive_law(measure_nickel_fraction(composition), damage)
+        canvas = render_canvas((256, 320), law, 0.4, 0.8, np.random.default_rng(3))
+        means.append(canvas.diameters_um.mean())
+        assert canvas.signal_yx.mean() == pytest.approx(0, abs=1e-3)
+        assert canvas.signal_yx.std() == pytest.approx(1, abs=1e-3)
+        quantiles.append(np.quantile(canvas.signal_yx, [0.05, 0.25, 0.5, 0.75, 0.95]))
     assert means == sorted(means, reverse=True)
-
-
-def test_canvas_has_the_fixed_grey_law_whatever_the_class() -> None:
-    quantiles = []
-    for nickel, damage in ((1 / 3, 0.0), (0.8, 1.0)):
-        law = derive_law(nickel, damage)
-        signal = render_canvas((256, 320), law, 0.4, 0.8, np.random.default_rng(5)).signal_yx
-        assert signal.mean() == pytest.approx(0, abs=1e-3)
-        assert signal.std() == pytest.approx(1, abs=1e-3)
-        quantiles.append(np.quantile(signal, [0.05, 0.25, 0.5, 0.75, 0.95]))
-    np.testing.assert_allclose(quantiles[0], quantiles[1], atol=0.03)
+    np.testing.assert_allclose(quantiles[0], quantiles[-1], atol=0.03)
 
 
 def test_grey_law_keeps_the_order_of_grey_levels() -> None:

@@ -136,12 +136,14 @@ def test_slabs_do_not_change_the_tomogram(
     pd.testing.assert_frame_equal(tabulate_truth("cyc50", scene, count, PARAMS), truth)
 
 
-def test_seed_and_name_make_the_sample(scene: Scene) -> None:
-    again = make_scene("cyc50", PARAMS)
-    np.testing.assert_array_equal(again.solids.centre_um, scene.solids.centre_um)
-    np.testing.assert_array_equal(again.solids.severity, scene.solids.severity)
-    other = PARAMS.model_copy(update={"samples": {"other": PARAMS.samples["cyc50"]}})
-    assert make_scene("other", other).solids.centre_um[0, 0] != scene.solids.centre_um[0, 0]
+def test_seed_and_name_make_the_sample() -> None:
+    sample = PARAMS.samples["cyc50"]
+    small = {"shape_zyx": (30, 16, 16), "samples": {"cyc50": sample, "other": sample}}
+    params = PARAMS.model_copy(update=small)
+    one, again, other = (make_scene(name, params).solids for name in ("cyc50", "cyc50", "other"))
+    np.testing.assert_array_equal(one.centre_um, again.centre_um)
+    np.testing.assert_array_equal(one.severity, again.severity)
+    assert one.centre_um[0, 0] != other.centre_um[0, 0]
 
 
 def test_packing_is_dense_and_hardly_overlaps() -> None:
@@ -254,11 +256,11 @@ def test_nothing_lies_outside_the_field_of_view(scene: Scene) -> None:
 
 
 def test_contacts_show_as_neighbouring_labels(scene: Scene) -> None:
-    labels = render_scene(scene, (0, -8, -8), (0.25, 0.25, 0.25), (88, 184, 192)).labels_zyx
+    labels = render_scene(scene, (0, -8, -8), (0.5, 0.5, 0.5), (44, 92, 96)).labels_zyx
     seen = set()
     for axis in range(3):
-        a = np.moveaxis(labels, axis, 0)[:-2].ravel()
-        b = np.moveaxis(labels, axis, 0)[2:].ravel()
+        a = np.moveaxis(labels, axis, 0)[:-1].ravel()
+        b = np.moveaxis(labels, axis, 0)[1:].ravel()
         meet = (a != b) & (a > 0) & (b > 0)
         pairs = np.unique(np.stack([a[meet], b[meet]]), axis=1)
         seen |= {tuple(sorted(pair)) for pair in pairs.T.tolist()}
@@ -275,13 +277,8 @@ def test_noise_free_scene_is_sound_without_damage(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"shape_zyx": (8, 64, 64)}, "at least 16"),
-        ({"voxel_size_um": 3.0}, "4 voxels"),
-        ({"samples": {"a/b": {}}}, "letters"),
-    ],
+    "change", [{"shape_zyx": (8, 64, 64)}, {"voxel_size_um": 3.0}, {"samples": {"a/b": {}}}]
 )
-def test_settings_that_cannot_work_are_refused(change: dict[str, object], message: str) -> None:
-    with pytest.raises(ValidationError, match=message):
+def test_settings_that_cannot_work_are_refused(change: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
         TomoPhantomParams.model_validate(change)

@@ -121,8 +121,6 @@ def list_cycling_files(root: Path, cell_of_file: dict[str, str]) -> tuple[Cyclin
 
     Parameters
     ----------
-    root
-        The folder.
     cell_of_file
         Name of the cell by file, as ``cells.csv`` gives it.
     """
@@ -147,11 +145,6 @@ def list_cycling_files(root: Path, cell_of_file: dict[str, str]) -> tuple[Cyclin
 
 def read_cell_table(table: Path) -> pd.DataFrame:
     """Read ``cells.csv``; texts stripped, numbers as numbers, absent columns empty.
-
-    Parameters
-    ----------
-    table
-        The file.
 
     Raises
     ------

@@ -55,13 +55,6 @@ def lock_store(folder: Path) -> Iterator[None]:
 def report_write_errors(folder: Path, kept: str) -> Iterator[None]:
     """Turn what the operating system refuses into a located error.
 
-    Parameters
-    ----------
-    folder
-        The store that is being written.
-    kept
-        What is not lost, for the end of the message.
-
     Raises
     ------
     StoreError
@@ -84,8 +77,6 @@ def remove_unreferenced(folder: Path, keep: Collection[str]) -> int:
 
     Parameters
     ----------
-    folder
-        Folder of class folders of arrays.
     keep
         Arrays to keep, as ``<class>/<array>``.
 
@@ -102,13 +93,7 @@ def remove_unreferenced(folder: Path, keep: Collection[str]) -> int:
 
 
 def describe_space(folder: Path) -> str:
-    """Say how much room the disk of a folder has.
-
-    Parameters
-    ----------
-    folder
-        The folder; it need not exist yet.
-    """
+    """Say how much room the disk of a folder has."""
     existing = next((path for path in (folder, *folder.parents) if path.is_dir()), None)
     if existing is None or not os.access(existing, os.R_OK):
         return "free space unknown"
@@ -147,13 +132,5 @@ def read_rejections(folder: Path) -> dict[str, str]:
 
 
 def write_rejections(folder: Path, reasons: Mapping[str, str]) -> None:
-    """Write the reasons by sample, an empty list where there are none.
-
-    Parameters
-    ----------
-    folder
-        Folder of the data set.
-    reasons
-        By sample.
-    """
+    """Write the reasons by sample, an empty list where there are none."""
     write_atomic(folder / _FILE, json.dumps(dict(reasons), indent=2).encode())

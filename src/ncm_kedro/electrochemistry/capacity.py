@@ -34,8 +34,6 @@ def integrate_records(series: pd.DataFrame, params: CyclingParams) -> pd.DataFra
     ----------
     series
         Records, as `ncm_kedro.electrochemistry.reading.read_export` returns them.
-    params
-        Sign of the current and what counts as rest.
 
     Returns
     -------
@@ -77,15 +75,6 @@ def sum_cycles(
 
     A cycle number that comes back after another one gives a second row.
 
-    Parameters
-    ----------
-    records
-        From `integrate_records`.
-    series
-        All records of the file, usable or not.
-    params
-        What is left out.
-
     Returns
     -------
     cycles : DataFrame
@@ -117,8 +106,6 @@ def pick_curves(records: pd.DataFrame, params: CyclingParams) -> pd.DataFrame:
 
     Parameters
     ----------
-    records
-        From `integrate_records`.
     params
         Which cycles, and how many records of each half cycle.
 
@@ -193,10 +180,6 @@ def check_cycles(
     cycles
         Columns ``file, row, cell_id, cycle``, the capacities, ``coulombic_efficiency_percent``
         and ``reason`` (what reading found already).
-    cells
-        By name.
-    params
-        Limits.
     """
     reasons = cycles["reason"].copy()
     for half in ("discharge", "charge"):

@@ -133,11 +133,6 @@ def split_header(text: str) -> tuple[str, str]:
 
     ``Current(A)``, ``Current [A]``, ``<I>/mA`` and ``current_ma`` are understood; ``Amps`` and
     ``Volts`` are their own unit.
-
-    Parameters
-    ----------
-    text
-        The header.
     """
     header = text.strip().strip('"').lower().replace("µ", "u").replace("μ", "u")
     if match := _BRACKETS.match(header):
@@ -150,13 +145,7 @@ def split_header(text: str) -> tuple[str, str]:
 
 
 def match_series(headers: Sequence[str]) -> SeriesColumns | None:
-    """Find the columns of a file over time; None where they are not those of any dialect.
-
-    Parameters
-    ----------
-    headers
-        Headers, in order.
-    """
+    """Find the columns of a file over time; None where they are not those of any dialect."""
     split = [split_header(header) for header in headers]
     names = [name for name, _ in split]
     for dialect in DIALECTS:
@@ -183,13 +172,7 @@ def match_series(headers: Sequence[str]) -> SeriesColumns | None:
 
 
 def match_cycles(headers: Sequence[str]) -> dict[str, int] | None:
-    """Find the columns of a file by cycle; None where the cycle or the discharge is missing.
-
-    Parameters
-    ----------
-    headers
-        Headers, in order.
-    """
+    """Find the columns of a file by cycle; None where the cycle or the discharge is missing."""
     names = [header.strip().strip('"').lower() for header in headers]
     found = {name: names.index(name) for name in ("cell_id", "cycle", *CAPACITIES) if name in names}
     has_discharge = "discharge_capacity_mah_g" in found or "discharge_capacity_mah" in found

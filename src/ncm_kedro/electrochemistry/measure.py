@@ -81,13 +81,6 @@ def measure_cells(raw: RawCycling, params: CyclingParams) -> CyclingTables:
     Retention is relative to the cell's cycle ``params.reference_cycle``; without it, it is null.
     Coulombic efficiency is discharge over charge of the same cycle.
 
-    Parameters
-    ----------
-    raw
-        Files and cells.
-    params
-        How they are read and evaluated.
-
     Raises
     ------
     TableError

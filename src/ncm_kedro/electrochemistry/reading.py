@@ -37,8 +37,6 @@ def parse_numbers(values: pd.Series[Any], *, decimal_comma: bool = False) -> Flo
 
     Parameters
     ----------
-    values
-        Text or numbers.
     decimal_comma
         Whether a comma stands for the point.
     """
@@ -61,14 +59,6 @@ def parse_quantity(
 
     Parameters
     ----------
-    values
-        Text or numbers.
-    unit
-        As the header gives it.
-    units
-        Base units per unit.
-    header
-        Of the column, for the message.
     decimal_comma
         Whether a comma stands for the point.
 
@@ -88,13 +78,7 @@ def parse_quantity(
 
 
 def parse_clock(values: pd.Series[Any]) -> FloatArray:
-    """Return times written as ``hh:mm:ss``, with or without days before, in s; NaN for others.
-
-    Parameters
-    ----------
-    values
-        Text.
-    """
+    """Return times written as ``hh:mm:ss``, with or without days before, in s; NaN for others."""
     parts = values.astype(str).str.extract(_CLOCK)
     hours_on = parts.iloc[:, 1:].astype(float).to_numpy()
     days = parts.iloc[:, :1].astype(float).fillna(0.0).to_numpy()
@@ -118,11 +102,6 @@ def accumulate_steps(step_time_s: FloatArray) -> FloatArray:
 
 def read_export(file: CyclingFile) -> Export:
     """Read one file.
-
-    Parameters
-    ----------
-    file
-        The file.
 
     Raises
     ------

@@ -57,11 +57,6 @@ class Sheet:
 def open_sheets(path: Path) -> list[Sheet]:
     """Read every table of a file that holds cycling data.
 
-    Parameters
-    ----------
-    path
-        The file; its suffix says how it is read.
-
     Returns
     -------
     list of Sheet

@@ -179,8 +179,6 @@ def tabulate_cells(
     ----------
     cycles, bad_rows, cells
         As `ncm_kedro.electrochemistry.measure.measure_cells` returns them.
-    params
-        The reference cycle.
 
     Returns
     -------
@@ -205,13 +203,7 @@ def tabulate_cells(
 
 
 def list_ranges(numbers: list[int]) -> str:
-    """Return whole numbers as text, neighbours joined: ``7, 12-15``.
-
-    Parameters
-    ----------
-    numbers
-        In increasing order.
-    """
+    """Return whole numbers as text, neighbours joined: ``7, 12-15``."""
     ranges: list[list[int]] = []
     for number in numbers:
         if ranges and number == ranges[-1][-1] + 1:

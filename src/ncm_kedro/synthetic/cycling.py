@@ -37,8 +37,6 @@ def record_cycles(truth: pd.DataFrame, interval_s: float) -> pd.DataFrame:
     ----------
     truth
         A row per cycle: ``mass_mg, cycle, charge_capacity_mah_g, discharge_capacity_mah_g``.
-    interval_s
-        Time between records in s.
 
     Returns
     -------
@@ -193,11 +191,6 @@ def make_cells(params: SyntheticCyclingParams) -> SyntheticCells:
 
     The first cell of each composition is a record over time, in the columns of Arbin, Biologic,
     Maccor and Neware in turn; the others are tables by cycle.
-
-    Parameters
-    ----------
-    params
-        What the set holds.
     """
     rng = np.random.default_rng(params.seed)
     cells = [
@@ -219,13 +212,6 @@ def make_cells(params: SyntheticCyclingParams) -> SyntheticCells:
 
 def write_cycling_files(cells: SyntheticCells, folder: Path) -> None:
     """Write the files; those of an earlier synthetic set are replaced.
-
-    Parameters
-    ----------
-    cells
-        From `make_cells`.
-    folder
-        Where they go.
 
     Raises
     ------

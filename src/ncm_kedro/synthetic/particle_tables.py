@@ -47,16 +47,10 @@ def simulate_table_damage(
 
     Parameters
     ----------
-    rng
-        Source of the unexplained part.
     drivers
         ``depth`` (um), ``contact`` (share of the surface) and ``size`` (um), (N,) each.
     pairs
         (M, 2), indices of particles in contact, both ways.
-    sample
-        The sample's level.
-    params
-        Law and shape.
 
     Returns
     -------
@@ -92,10 +86,6 @@ def draw_neighbour_noise(
 
     Parameters
     ----------
-    rng
-        Source of the numbers.
-    count
-        N, particles.
     pairs
         (M, 2), indices of particles in contact, both ways.
     share
@@ -173,8 +163,6 @@ def draw_particle_tables(params: ParticleTableParams, seed: int) -> ParticleTabl
 
     Parameters
     ----------
-    params
-        Samples, packing, law, preset.
     seed
         Of all samples. Particles depend on the seed, the sample's name and the packing alone, and
         simulated damage on these and the law, so that presets are compared on the same particles.

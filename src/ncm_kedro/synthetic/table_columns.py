@@ -72,15 +72,6 @@ def measure_bodies(
 ) -> Bodies:
     """Measure size and contact of what the view shows of each particle.
 
-    Parameters
-    ----------
-    rng
-        Source of the surface that uneven particles have beyond their ellipsoid's.
-    electrode
-        N particles.
-    params
-        Gap of a contact, unevenness.
-
     Returns
     -------
     Bodies
@@ -115,14 +106,8 @@ def draw_columns(
 
     Parameters
     ----------
-    rng
-        Source of grey values, roughness, walls of cracks and errors of measurement.
-    electrode, bodies
-        N particles.
     damage
         (N,), simulated.
-    params
-        Preset, voxels, errors.
 
     Returns
     -------
@@ -160,15 +145,6 @@ def measure_surroundings(
     electrode: Electrode, columns: dict[str, FloatArray], bodies: Bodies, settings: AttributeParams
 ) -> dict[str, FloatArray]:
     """Measure packing and the six nearest particles.
-
-    Parameters
-    ----------
-    electrode, bodies
-        N particles.
-    columns
-        From `draw_columns`.
-    settings
-        Preset, window, number of neighbours.
 
     Returns
     -------

@@ -95,12 +95,8 @@ def pack_electrode(
 
     Parameters
     ----------
-    rng
-        The only source of randomness.
     particles
         Particles in the view, those that its border cuts included.
-    params
-        Sizes, shapes, packing.
 
     Returns
     -------
@@ -131,13 +127,6 @@ def pack_electrode(
 def list_contacts(electrode: Electrode, gap_um: float) -> tuple[IntArray, FloatArray]:
     """List who faces whom across at most a gap.
 
-    Parameters
-    ----------
-    electrode
-        N particles.
-    gap_um
-        Largest gap between two surfaces in contact.
-
     Returns
     -------
     pairs : (M, 2) array
@@ -167,8 +156,6 @@ def measure_density(electrode: Electrode, window_um: float, *, clipped: bool) ->
     ----------
     electrode
         N particles, each taken as 64 points that share its volume.
-    window_um
-        Edge of the cube.
     clipped
         True divides by the part of the cube within the view, False by the whole cube.
     """

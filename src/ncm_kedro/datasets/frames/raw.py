@@ -98,8 +98,6 @@ def list_folders(root: Path, *, labelled: bool = True) -> RawFrames:
 
     Parameters
     ----------
-    root
-        Folder of class folders.
     labelled
         Whether an image must lie in a class folder.
 

@@ -89,11 +89,6 @@ class FrameStore(Mapping[str, NDArray[np.uint8]]):
     def read(self, frame_id: str) -> NDArray[np.uint8]:
         """Read one frame.
 
-        Parameters
-        ----------
-        frame_id
-            Identity of the frame.
-
         Returns
         -------
         ndarray of uint8, (H, W)
@@ -165,11 +160,6 @@ class FrameStoreDataset(AbstractDataset[DecodedFrames, FrameStore]):
 
     def save(self, data: DecodedFrames) -> None:
         """Decode the frames that the store does not hold yet, then replace the index.
-
-        Parameters
-        ----------
-        data
-            All frames that the store is to hold.
 
         Raises
         ------

@@ -76,11 +76,6 @@ class SurveyResponseFolder(AbstractDataset[None, ResponseFiles]):
 def read_responses(path: Path) -> pd.DataFrame:
     """Read a returned CSV as text, columns and cells stripped.
 
-    Parameters
-    ----------
-    path
-        The file.
-
     Raises
     ------
     ValueError

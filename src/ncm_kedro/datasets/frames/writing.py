@@ -51,8 +51,6 @@ def open_store(folder: Path, *, mode: str) -> zarr.Group:
 
     Parameters
     ----------
-    folder
-        The store.
     mode
         ``r`` to read, ``a`` to write (makes an empty store where there is none).
 
@@ -84,10 +82,6 @@ def save_frames(folder: Path, data: DecodedFrames, workers: int) -> None:
 
     Parameters
     ----------
-    folder
-        The store.
-    data
-        All frames that the store is to hold.
     workers
         Threads that decode; memory holds a few frames per worker.
 
@@ -133,12 +127,8 @@ def write_frame(group: zarr.Group, array: str, frame: DecodedFrame) -> None:
 
     Parameters
     ----------
-    group
-        Root of the store.
     array
         Name of the array, below ``frames/``.
-    frame
-        What to write.
     """
     stored = group.create_array(
         f"{FRAMES}/{array}",
@@ -166,8 +156,6 @@ def decode_ahead(
         Frames to decode, with the array that each goes to.
     decode
         Decodes one frame or raises ``FrameError``.
-    workers
-        Threads.
 
     Yields
     ------

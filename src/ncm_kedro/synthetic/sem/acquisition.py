@@ -54,8 +54,6 @@ def place_scale_bar(width_px: int, pixel_size_um: float) -> ScaleBar:
 
     Parameters
     ----------
-    width_px
-        Width of the frame.
     pixel_size_um
         Edge of a pixel in um; the bar's tick centres are its length over this apart.
 
@@ -97,10 +95,6 @@ def draw_banner(
         Width of the frame; below 1200 px the fields that do not fit are left out.
     pixel_size_um
         Edge of a pixel in um, which the scale bar is drawn to.
-    acquired_at
-        Printed to the minute.
-    voltage_kv, magnification, working_distance_mm
-        Printed settings.
 
     Returns
     -------
@@ -208,15 +202,9 @@ def write_sidecar(
     ----------
     path
         Windows path of the frame at the time of saving.
-    acquired_at
-        Written as Korean date and as time to 100 ns.
-    recording
-        Settings of the session.
     width_px, pixel_size_um
         Of the saved frame. As with the vendor, the ``Pixel Size`` that is written is that of the
         480-px scan: `pixel_size_um` times `width_px` / 480.
-    filament_ua, voltage_kv, magnification
-        Written as they are.
 
     Returns
     -------
@@ -257,12 +245,8 @@ def expose_frame(
     ----------
     signal_yx
         Signal (H, W) of the field of view, mean 0 and unit spread over the electrode.
-    recording
-        Settings of the session.
     noise
         Strength of shot noise, charging bands and scan-line jitter; 0 leaves the signal as it is.
-    rng
-        Source of randomness.
     overexposed
         Whether the operator turned contrast and brightness far too high.
 

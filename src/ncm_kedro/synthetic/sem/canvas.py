@@ -240,14 +240,10 @@ def render_canvas(
     ----------
     shape
         Height and width in px.
-    law
-        Particle law of the class.
     pixel_size_um
         Edge of a pixel in um.
     defocus_px
         Standard deviation of the focus blur in px.
-    rng
-        Source of randomness.
     """
     sprites = draw_sprites(law, LIBRARY_SIZE, pixel_size_um, rng)
     fines = draw_fines(law, 40, pixel_size_um, rng)
@@ -271,12 +267,8 @@ def expose_foil(canvas: Canvas, corner_yx: tuple[int, int], rng: np.random.Gener
 
     Parameters
     ----------
-    canvas
-        The whole electrode.
     corner_yx
         A point (px) that the edge runs through; the foil is below and to the right of it.
-    rng
-        Source of randomness.
 
     Returns
     -------

@@ -196,14 +196,8 @@ def draw_sprite(
     ----------
     diameter_um
         Diameter of the circle of the same mean radius.
-    law
-        Roughness, cracks and film of its class.
-    grain_tile
-        Periodic tile from `draw_grain_tile`.
     pixel_size_um
         Edge of a pixel in um.
-    rng
-        Source of randomness.
 
     Returns
     -------

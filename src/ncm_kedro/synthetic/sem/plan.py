@@ -91,12 +91,8 @@ def assign_own_sessions(
 
     Parameters
     ----------
-    class_count, series_count
-        Classes, and series of each.
     confound
         Expected share of tied series, 0-1.
-    rng
-        Source of randomness.
 
     Returns
     -------

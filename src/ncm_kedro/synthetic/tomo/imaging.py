@@ -38,17 +38,6 @@ def draw_view(shape_yx: tuple[int, int], params: VolumeImagingParams) -> NDArray
 def assign_materials(scene: Scene, rendering: Rendering, first: int, voxel_um: float) -> FloatArray:
     """Give a rendered scene its materials.
 
-    Parameters
-    ----------
-    scene
-        Particles and bands.
-    rendering
-        Slices of the scene.
-    first
-        Number of the first of them in the volume.
-    voxel_um
-        Edge of a voxel.
-
     Returns
     -------
     (D, Y, X) array
@@ -125,14 +114,8 @@ def image_slab(
 
     Parameters
     ----------
-    seed
-        Of the scene.
     painted_zyx
         (D, Y, X), slices with a halo.
-    first
-        Number of the first of them in the volume.
-    own
-        Which of them to return.
     optics
         Strengths, and the field of view (Y, X).
 
@@ -234,10 +217,6 @@ def render_scene(
 
     Parameters
     ----------
-    scene
-        Particles.
-    origin_um
-        Centre of the first voxel, z, y, x.
     spacing_um
         Between voxels. A share of a voxel is reckoned over the smallest of the three.
     shape_zyx

@@ -63,10 +63,6 @@ def draw_waves(
 
     Parameters
     ----------
-    rng
-        Source of the phases and amplitudes.
-    count
-        How many functions.
     orders
         Lowest and highest number of waves around the full angle.
     decay
@@ -97,14 +93,10 @@ def place_outlines(
 
     Parameters
     ----------
-    rng
-        Source of sizes, shapes and places.
     height_px, width_px
         Size of the section; particles also lie across its sides.
     electrode_rows
         First and last row (px) that particles may reach.
-    params
-        Sizes, shapes, packing.
 
     Returns
     -------

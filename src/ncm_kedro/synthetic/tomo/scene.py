@@ -45,12 +45,8 @@ def simulate_damage(
 
     Parameters
     ----------
-    rng
-        Source of the unexplained part.
     depth_um, contact, diameter_um
         (N,), the drivers; contact in whatever measures how much of a particle is in contact.
-    law
-        The sample's level and the law.
 
     Returns
     -------
@@ -73,10 +69,6 @@ def damage_solids(rng: np.random.Generator, solids: Solids, simulated: FloatArra
 
     Parameters
     ----------
-    rng
-        Source of kinds and places.
-    solids
-        Sound particles.
     simulated
         (N,), missing over filled volume that each is to have.
 
@@ -188,8 +180,6 @@ def pack_ellipsoids(
 
     Parameters
     ----------
-    rng
-        Source of the first, random places.
     half_um
         (N, 3), half axes.
     axes
@@ -280,15 +270,6 @@ def build_scene(
 ) -> Scene:
     """Pack an electrode and damage its particles by the simulated law.
 
-    Parameters
-    ----------
-    rng
-        The only source of randomness.
-    sample
-        How strongly the sample is damaged.
-    params
-        Size, packing, law.
-
     Returns
     -------
     Scene
@@ -324,8 +305,6 @@ def count_contacts(contacts: IntArray, count: int) -> IntArray:
     ----------
     contacts
         (M, 2), pairs of indices.
-    count
-        N.
     """
     number: IntArray = np.bincount(contacts.ravel(), minlength=count)
     return number
@@ -333,11 +312,6 @@ def count_contacts(contacts: IntArray, count: int) -> IntArray:
 
 def find_contacts(solids: Solids) -> IntArray:
     """List the pairs of particles whose outlines touch or overlap.
-
-    Parameters
-    ----------
-    solids
-        Particles.
 
     Returns
     -------

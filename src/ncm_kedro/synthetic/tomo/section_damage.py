@@ -115,17 +115,6 @@ def draw_damage(
 ) -> FloatArray:
     """Draw what is missing of one particle.
 
-    Parameters
-    ----------
-    rng
-        Source of the kinds and places of damage.
-    patch
-        Coordinates around the particle.
-    fields
-        Random fields of the section.
-    shares
-        How common each kind of damage is.
-
     Returns
     -------
     (h, w) array

@@ -24,10 +24,6 @@ def draw_smooth(rng: np.random.Generator, shape_yx: tuple[int, int], sigma_px: f
 
     Parameters
     ----------
-    rng
-        Source of the noise.
-    shape_yx
-        Rows and columns.
     sigma_px
         Standard deviation of the blur that sets the grain (px); 0 gives white noise. Coarse
         grain is drawn on a coarser grid and interpolated.
@@ -59,10 +55,6 @@ def draw_streaks(
 
     Parameters
     ----------
-    rng
-        Source of the noise.
-    shape_yx
-        Rows and columns.
     angle
         Direction of the streaks, from the x axis towards the y axis (rad).
     length_px
@@ -91,10 +83,6 @@ def draw_cells(
 
     Parameters
     ----------
-    rng
-        Source of the seeds.
-    shape_yx
-        Rows and columns.
     spacing_px
         Typical distance between seeds (px).
 
@@ -178,16 +166,8 @@ def draw_matrix(
 
     Parameters
     ----------
-    rng
-        Source of randomness.
-    shape_yx
-        Rows and columns.
-    bands
-        Where the bands are.
     radius_px
         Mean radius of the particles, which sets the grain.
-    params
-        How far sections vary.
 
     Returns
     -------
@@ -251,12 +231,8 @@ def image_section(
 
     Parameters
     ----------
-    rng
-        Source of randomness.
     scene_yx
         (H, W), grey values in units of contrast.
-    params
-        How far the imaging varies.
 
     Returns
     -------

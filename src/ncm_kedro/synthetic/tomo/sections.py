@@ -73,12 +73,8 @@ def training_section(
 
     Parameters
     ----------
-    rng
-        The only source of randomness: the same state gives the same section.
     size_px
         Edge of the square section, or its rows and columns (px).
-    params
-        How far sections vary.
 
     Returns
     -------

@@ -240,10 +240,6 @@ def render_box(
 
     Parameters
     ----------
-    solids
-        Particles.
-    nearby
-        Those that may reach into the box, ascending.
     origin_um
         (3,), z, y, x of the first point.
     spacing_um

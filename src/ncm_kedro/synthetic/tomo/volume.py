@@ -91,12 +91,8 @@ def iter_slabs(
 
     Parameters
     ----------
-    scene
-        Particles.
     params
         Shape, voxel size, imaging; the result does not depend on ``slab_vx``.
-    count
-        Filled on the way, for :func:`tabulate_truth`.
 
     Yields
     ------
@@ -140,17 +136,6 @@ def tabulate_truth(
     name: str, scene: Scene, count: ParticleCount, params: TomoPhantomParams
 ) -> pd.DataFrame:
     """Make the table of what is known of each particle.
-
-    Parameters
-    ----------
-    name
-        The sample.
-    scene
-        Particles.
-    count
-        From a complete run of :func:`iter_slabs`.
-    params
-        Seed and number of noise columns.
 
     Returns
     -------
@@ -262,10 +247,6 @@ def write_phantom(plan: PhantomPlan, folder: Path, truth: Path) -> bool:
 
     Parameters
     ----------
-    plan
-        What to render.
-    folder
-        Of raw tomograms.
     truth
         Of what is known; must not lie within `folder`.
 
