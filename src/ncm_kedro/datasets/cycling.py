@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from kedro.io import AbstractDataset
 
 from ncm_kedro.atomic_write import write_atomic
-from ncm_kedro.datasets.wrappers import raise_read_only
+from ncm_kedro.datasets.files import RawFolder
 from ncm_kedro.electrochemistry.sheets import READERS
 from ncm_kedro.electrochemistry.summary import Cell, CyclingFile, RawCycling
 from ncm_kedro.errors import NcmError, TableError
@@ -21,25 +20,16 @@ NUMBERS = ("mass_mg", "area_cm2", "nominal_capacity_mah")
 _TEXTS = ("cell_id", "file", "composition", "state", "class", "electrolyte")
 
 
-class RawCyclingFolder(AbstractDataset[None, RawCycling]):
+class RawCyclingFolder(RawFolder):
     """Cyclers' exports with an optional ``cells.csv``; read only.
 
     ``<filepath>/[<class>/]<cell>.{csv,txt,tsv,mpt,xlsx,mpr,nda,ndax}``. ``cells.csv`` has the
     column ``cell_id`` and may have ``file`` (relative to the folder; without it the file's name
     is the cell's), ``composition``, ``state``, ``class``, ``electrolyte``, ``mass_mg``,
     ``area_cm2`` and ``nominal_capacity_mah``. A cell with several files has a row for each.
-
-    Parameters
-    ----------
-    filepath
-        The folder.
-    metadata
-        Anything; kedro ignores it (kedro-viz reads it).
     """
 
-    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
-        self._filepath = Path(filepath)
-        self.metadata = metadata
+    holds = "raw cycling data"
 
     def load(self) -> RawCycling:
         """List the folder; no file is opened except ``cells.csv``.
@@ -65,55 +55,19 @@ class RawCyclingFolder(AbstractDataset[None, RawCycling]):
             )
         return RawCycling(self._filepath, files, _describe_cells(table, rows, files))
 
-    def save(self, data: None) -> None:
-        """Refuse: raw data is the user's.
 
-        Raises
-        ------
-        NcmError
-            Always.
-        """
-        raise_read_only(self._filepath, "raw cycling data")
-
-    def _exists(self) -> bool:
-        return self._filepath.is_dir() and any(self._filepath.iterdir())
-
-    def _describe(self) -> dict[str, Any]:
-        return {"filepath": self._filepath.as_posix()}
-
-
-class SyntheticCyclingFolder(AbstractDataset[SyntheticCells, RawCycling]):
+class SyntheticCyclingFolder(RawCyclingFolder):
     """Writes synthetic cells as a user would lay them down; reads like raw data.
 
-    Parameters
-    ----------
-    filepath
-        The folder; one that holds anything but synthetic cells is refused. The truth lies beside
-        it, in ``<folder>_truth.parquet``.
-    metadata
-        For plug-ins, not used here.
+    A folder that holds anything but synthetic cells is refused. The truth lies beside it, in
+    ``<folder>_truth.parquet``.
     """
 
-    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
-        self._filepath = Path(filepath)
-        self._reader = RawCyclingFolder(filepath=filepath)
-        self.metadata = metadata
-
-    def save(self, data: SyntheticCells) -> None:
+    def save(self, data: SyntheticCells) -> None:  # type: ignore[override]
         """Write the files and ``cells.csv``, then the truth."""
         write_cycling_files(data, self._filepath)
         truth = self._filepath.with_name(f"{self._filepath.name}_truth.parquet")
         write_atomic(truth, data.truth.to_parquet())
-
-    def load(self) -> RawCycling:
-        """List the folder."""
-        return self._reader.load()
-
-    def _exists(self) -> bool:
-        return self._filepath.is_dir()
-
-    def _describe(self) -> dict[str, Any]:
-        return {"filepath": self._filepath.as_posix()}
 
 
 def list_cycling_files(root: Path, cell_of_file: dict[str, str]) -> tuple[CyclingFile, ...]:

@@ -1,6 +1,6 @@
-"""Locking, error reports and clean-up of stores on disk.
+"""Data sets in a folder: what they share, locking, error reports and clean-up.
 
-Which samples the last save of a folder had to do without, and why; kept beside the others.
+Which samples the last save of a folder rejected, and why; kept beside the others.
 """
 
 from __future__ import annotations
@@ -11,11 +11,65 @@ import shutil
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, NoReturn
 
 from filelock import FileLock, Timeout
+from kedro.io import AbstractDataset
 
 from ncm_kedro.atomic_write import write_atomic
-from ncm_kedro.errors import StoreError
+from ncm_kedro.errors import NcmError, StoreError
+
+
+class FolderDataset(AbstractDataset[Any, Any]):
+    """A data set that is one folder.
+
+    Parameters
+    ----------
+    filepath
+        The folder.
+    metadata
+        For plug-ins such as kedro-viz, not used here.
+    """
+
+    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+        self._filepath = Path(filepath)
+        self.metadata = metadata
+
+    def _exists(self) -> bool:
+        return self._filepath.is_dir()
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": self._filepath.as_posix()}
+
+
+class RawFolder(FolderDataset):
+    """A folder of the user's own data, which is read only.
+
+    Attributes
+    ----------
+    holds
+        What it holds, as in ``raw frames``.
+    """
+
+    holds = "raw data"
+
+    def save(self, data: None) -> NoReturn:
+        """Refuse.
+
+        Raises
+        ------
+        NcmError
+            Always.
+        """
+        raise NcmError(
+            self._filepath,
+            found=f"an attempt to save {self.holds}",
+            expected=f"{self.holds} to be read only",
+            action="name another data set as the node's output",
+        )
+
+    def _exists(self) -> bool:
+        return self._filepath.is_dir() and any(self._filepath.iterdir())
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Data sets around others, folders of long work and of the user, and lineage.
 
 The optional data set, which a pipeline does without where it is not there; the folder for the
-state of interrupted work; read-only data of the user; a small file per data set about its run.
+state of interrupted work; a small file per data set about its run.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from kedro.io import AbstractDataset, DatasetError
 from pydantic import ValidationError
 
 from ncm_kedro.atomic_write import write_atomic
-from ncm_kedro.errors import NcmError, StoreError
+from ncm_kedro.datasets.files import FolderDataset
+from ncm_kedro.errors import StoreError
 from ncm_kedro.provenance import RunRecord
 
 
@@ -59,20 +60,8 @@ class OptionalDataset(AbstractDataset[Any, Any]):
         return {"dataset": str(self.dataset)}
 
 
-class WorkFolderDataset(AbstractDataset[None, Path]):
-    """Loads as the path of a folder that exists; the work in it belongs to the domain.
-
-    Parameters
-    ----------
-    filepath
-        The folder.
-    metadata
-        For plug-ins, not used here.
-    """
-
-    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
-        self._filepath = Path(filepath)
-        self.metadata = metadata
+class WorkFolderDataset(FolderDataset):
+    """Loads as the path of a folder that exists; the work in it belongs to the domain."""
 
     def load(self) -> Path:
         """Create the folder where it is missing and return its absolute path."""
@@ -82,35 +71,6 @@ class WorkFolderDataset(AbstractDataset[None, Path]):
     def save(self, data: None) -> NoReturn:
         """Refuse: nothing is saved here by a node."""
         raise DatasetError(f"{self._filepath} is a work folder: nodes only load it")
-
-    def _exists(self) -> bool:
-        return self._filepath.is_dir()
-
-    def _describe(self) -> dict[str, Any]:
-        return {"filepath": str(self._filepath)}
-
-
-def raise_read_only(place: Path, what: str) -> NoReturn:
-    """Refuse to write data that belongs to the user.
-
-    Parameters
-    ----------
-    place
-        Where it lies.
-    what
-        What it is, as in ``raw frames``.
-
-    Raises
-    ------
-    NcmError
-        Always.
-    """
-    raise NcmError(
-        place,
-        found=f"an attempt to save {what}",
-        expected=f"{what} to be read only",
-        action="name another data set as the node's output",
-    )
 
 
 _SUFFIX = ".json"

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from kedro.io import AbstractDataset
 
 from ncm_kedro.atomic_write import write_atomic
-from ncm_kedro.datasets.wrappers import raise_read_only
+from ncm_kedro.datasets.files import RawFolder
 from ncm_kedro.errors import NcmError, TableError
 from ncm_kedro.sem.io.frames import FrameRecord, RawFrames, RejectedFile
 
@@ -25,7 +24,7 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff"})
 SIDECAR_SUFFIX = ".txt"
 
 
-class RawFrameFolder(AbstractDataset[None, RawFrames]):
+class RawFrameFolder(RawFolder):
     """Frames in class folders, or in a ``frames.csv`` that stands in for them; read only.
 
     ``<filepath>/<class>/*.{jpg,png,tif}`` with an optional sidecar ``<file>.txt`` (or
@@ -44,12 +43,13 @@ class RawFrameFolder(AbstractDataset[None, RawFrames]):
         Anything; kedro ignores it (kedro-viz reads it).
     """
 
+    holds = "raw frames"
+
     def __init__(
         self, *, filepath: str, labelled: bool = True, metadata: dict[str, Any] | None = None
     ) -> None:
-        self._filepath = Path(filepath)
+        super().__init__(filepath=filepath, metadata=metadata)
         self._labelled = labelled
-        self.metadata = metadata
 
     def load(self) -> RawFrames:
         """List the folder; no file is opened except ``frames.csv``.
@@ -76,21 +76,8 @@ class RawFrameFolder(AbstractDataset[None, RawFrames]):
             raise _nothing_there(self._filepath, f"no image that can be used{others}")
         return raw
 
-    def save(self, data: None) -> None:
-        """Refuse: raw data is the user's.
-
-        Raises
-        ------
-        NcmError
-            Always.
-        """
-        raise_read_only(self._filepath, "raw frames")
-
-    def _exists(self) -> bool:
-        return self._filepath.is_dir() and any(self._filepath.iterdir())
-
     def _describe(self) -> dict[str, Any]:
-        return {"filepath": self._filepath.as_posix(), "labelled": self._labelled}
+        return {**super()._describe(), "labelled": self._labelled}
 
 
 def list_folders(root: Path, *, labelled: bool = True) -> RawFrames:
@@ -226,44 +213,20 @@ def _nothing_there(folder: Path, found: str) -> NcmError:
     )
 
 
-class SyntheticFrameFolder(AbstractDataset[Iterable["SyntheticFrame"], RawFrames]):
+class SyntheticFrameFolder(RawFrameFolder):
     """Writes frames as a user would lay them down, with their truth beside; reads like raw data.
 
-    Parameters
-    ----------
-    filepath
-        The folder; one that holds anything but synthetic frames is refused.
-    labelled
-        As for :class:`RawFrameFolder`.
-    metadata
-        For plug-ins, not used here.
+    A folder that holds anything but synthetic frames is refused.
     """
-
-    def __init__(
-        self, *, filepath: str, labelled: bool = True, metadata: dict[str, Any] | None = None
-    ) -> None:
-        self._filepath = Path(filepath)
-        self._reader = RawFrameFolder(filepath=filepath, labelled=labelled)
-        self.metadata = metadata
 
     @property
     def truth_path(self) -> Path:
         """The table of what is known of each frame, beside the folder."""
         return self._filepath.with_name(f"{self._filepath.name}_truth.parquet")
 
-    def save(self, data: Iterable[SyntheticFrame]) -> None:
+    def save(self, data: Iterable[SyntheticFrame]) -> None:  # type: ignore[override]
         """Write the frames, one at a time, then their truth."""
         from ncm_kedro.synthetic.sem.frames import write_sem_frames
 
         truth = write_sem_frames(data, self._filepath)
         write_atomic(self.truth_path, truth.to_parquet())
-
-    def load(self) -> RawFrames:
-        """List the folder."""
-        return self._reader.load()
-
-    def _exists(self) -> bool:
-        return self._filepath.is_dir()
-
-    def _describe(self) -> dict[str, Any]:
-        return {"filepath": str(self._filepath)}

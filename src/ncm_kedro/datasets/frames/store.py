@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from kedro.io import AbstractDataset
 from numpy.typing import NDArray
 
-from ncm_kedro.datasets.files import lock_store, report_write_errors
+from ncm_kedro.datasets.files import FolderDataset, lock_store, report_write_errors
 from ncm_kedro.errors import StoreError
 from ncm_kedro.sem.io.frames import DecodedFrames
 
@@ -134,7 +133,7 @@ class FrameStore(Mapping[str, NDArray[np.uint8]]):
         return self._group[f"{FRAMES}/{self._index[frame_id]['array']}"]
 
 
-class FrameStoreDataset(AbstractDataset[DecodedFrames, FrameStore]):
+class FrameStoreDataset(FolderDataset):
     """Zarr store of decoded frames; saving is incremental and can be resumed.
 
     Parameters
@@ -150,9 +149,8 @@ class FrameStoreDataset(AbstractDataset[DecodedFrames, FrameStore]):
     def __init__(
         self, *, filepath: str, workers: int = 2, metadata: dict[str, Any] | None = None
     ) -> None:
-        self._filepath = Path(filepath)
+        super().__init__(filepath=filepath, metadata=metadata)
         self._workers = workers
-        self.metadata = metadata
 
     def load(self) -> FrameStore:
         """Open the store."""

@@ -5,34 +5,23 @@ from __future__ import annotations
 import csv
 import io
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
-from kedro.io import AbstractDataset
 
-from ncm_kedro.datasets.wrappers import raise_read_only
+from ncm_kedro.datasets.files import RawFolder
 from ncm_kedro.sem.experiments.survey import ResponseFile, ResponseFiles
 from ncm_kedro.sem.io.frames import RejectedFile
 
 _DELIMITERS = (",", ";", "\t")
 
 
-class SurveyResponseFolder(AbstractDataset[None, ResponseFiles]):
+class SurveyResponseFolder(RawFolder):
     """Returned answers as ``<filepath>/*.csv``; read only.
 
     Commas, semicolons and tabs may stand between columns, as spreadsheets write them.
-
-    Parameters
-    ----------
-    filepath
-        The folder; it need not be there while no answer is.
-    metadata
-        Anything; kedro ignores it (kedro-viz reads it).
     """
 
-    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
-        self._filepath = Path(filepath)
-        self.metadata = metadata
+    holds = "experts' responses"
 
     def load(self) -> ResponseFiles:
         """Read every CSV; one that cannot be read is set aside and the others go on.
@@ -56,21 +45,8 @@ class SurveyResponseFolder(AbstractDataset[None, ResponseFiles]):
                 aside.append(RejectedFile(path.name, problem))
         return ResponseFiles(tuple(files), tuple(aside))
 
-    def save(self, data: None) -> None:
-        """Refuse: answers are the experts'.
-
-        Raises
-        ------
-        NcmError
-            Always.
-        """
-        raise_read_only(self._filepath, "experts' answers")
-
     def _exists(self) -> bool:
         return self._filepath.is_dir()
-
-    def _describe(self) -> dict[str, Any]:
-        return {"filepath": self._filepath.as_posix()}
 
 
 def read_responses(path: Path) -> pd.DataFrame:

@@ -21,6 +21,7 @@ from mlflow.tracking import MlflowClient
 from mlflow.types import ColSpec, DataType, Schema
 
 from ncm_kedro.atomic_write import replace_folder
+from ncm_kedro.datasets.files import FolderDataset
 from ncm_kedro.datasets.models.versions import tag_version
 from ncm_kedro.errors import ModelError
 from ncm_kedro.learning.evaluation.promotion import Promotion
@@ -175,20 +176,8 @@ def describe_signature() -> ModelSignature:
     return ModelSignature(inputs=Schema(inputs), outputs=Schema(answers))
 
 
-class DetectorFolderDataset(AbstractDataset[Path, Detector]):
-    """Saves a copy of a detector's folder, loads the detector in it.
-
-    Parameters
-    ----------
-    filepath
-        The folder.
-    metadata
-        For plug-ins, not used here.
-    """
-
-    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
-        self._filepath = Path(filepath)
-        self.metadata = metadata
+class DetectorFolderDataset(FolderDataset):
+    """Saves a copy of a detector's folder, loads the detector in it."""
 
     def save(self, data: Path) -> None:
         """Copy the folder, then put it in the place of the former one."""
@@ -209,6 +198,3 @@ class DetectorFolderDataset(AbstractDataset[Path, Detector]):
 
     def _exists(self) -> bool:
         return (self._filepath / "config.json").is_file()
-
-    def _describe(self) -> dict[str, Any]:
-        return {"filepath": str(self._filepath)}

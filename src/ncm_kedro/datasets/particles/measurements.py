@@ -32,10 +32,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from kedro.io import AbstractDataset
 
 from ncm_kedro.atomic_write import write_atomic
 from ncm_kedro.datasets.files import (
+    FolderDataset,
     describe_space,
     lock_store,
     read_rejections,
@@ -195,20 +195,8 @@ _KEPT = "finished measurements are intact, and finished blocks are not measured 
 _log = logging.getLogger(__name__)
 
 
-class MeasurementFolder(AbstractDataset[Mapping[str, MeasurementPlan], Measurements]):
-    """Measurements as ``<filepath>/<sample>/``; saving makes them, and can be resumed.
-
-    Parameters
-    ----------
-    filepath
-        The folder.
-    metadata
-        Anything; kedro ignores it (kedro-viz reads it).
-    """
-
-    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
-        self._filepath = Path(filepath)
-        self.metadata = metadata
+class MeasurementFolder(FolderDataset):
+    """Measurements as ``<filepath>/<sample>/``; saving makes them, and can be resumed."""
 
     def load(self) -> Measurements:
         """Read every measurement of the folder.
@@ -359,6 +347,3 @@ class MeasurementFolder(AbstractDataset[Mapping[str, MeasurementPlan], Measureme
 
     def _exists(self) -> bool:
         return bool(self._list_folders())
-
-    def _describe(self) -> dict[str, Any]:
-        return {"filepath": self._filepath.as_posix()}

@@ -15,7 +15,7 @@ import pandas as pd
 from kedro.io import AbstractDataset, DatasetError
 from numpy.typing import NDArray
 
-from ncm_kedro.datasets.files import lock_store
+from ncm_kedro.datasets.files import FolderDataset, lock_store
 from ncm_kedro.datasets.tomograms.raw import RawTomogramFolder, RawTomograms
 from ncm_kedro.errors import StoreError
 from ncm_kedro.synthetic.tomo.volume import PhantomPlan, list_files, write_phantom
@@ -94,18 +94,8 @@ class TomogramTruth(Mapping[str, NDArray[np.int32]]):
         ) from error
 
 
-class TomogramTruthFolder(AbstractDataset[None, TomogramTruth]):
-    """Loads as label volumes by sample; an absent folder is an empty one.
-
-    Parameters
-    ----------
-    filepath
-        The folder of ``<sample>_labels.tif``.
-    """
-
-    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
-        self._filepath = Path(filepath)
-        self.metadata = metadata
+class TomogramTruthFolder(FolderDataset):
+    """Loads as label volumes by sample; an absent folder is an empty one."""
 
     def load(self) -> TomogramTruth:
         """List the folder."""
@@ -114,12 +104,6 @@ class TomogramTruthFolder(AbstractDataset[None, TomogramTruth]):
     def save(self, data: None) -> NoReturn:
         """Raise: known labels come from a person or from ``synthesise``."""
         raise DatasetError(f"{self._filepath} holds known labels: no node writes it")
-
-    def _exists(self) -> bool:
-        return self._filepath.is_dir()
-
-    def _describe(self) -> dict[str, Any]:
-        return {"filepath": str(self._filepath)}
 
 
 class SyntheticTomogramFolder(AbstractDataset[Iterable[PhantomPlan], RawTomograms]):

@@ -8,12 +8,12 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pandas as pd
-from kedro.io import AbstractDataset
 from numpy.typing import NDArray
 
+from ncm_kedro.datasets.files import RawFolder
 from ncm_kedro.datasets.tomograms.notes import (
     OpenedVolume,
     TomogramNotes,
@@ -21,7 +21,6 @@ from ncm_kedro.datasets.tomograms.notes import (
     make_voxel_size_error,
     read_notes,
 )
-from ncm_kedro.datasets.wrappers import raise_read_only
 from ncm_kedro.errors import NcmError, SettingsError, TomogramError
 from ncm_kedro.tomo.volumes.volume import RawTomogram, Region
 
@@ -54,7 +53,7 @@ class RawTomograms(Mapping[str, RawTomogram]):
         return len(self._tomograms)
 
 
-class RawTomogramFolder(AbstractDataset[None, RawTomograms]):
+class RawTomogramFolder(RawFolder):
     """Tomograms as ``<filepath>/<sample>{.tif,.tiff,.h5,.hdf5,.nxs,.zarr,/}``; read only.
 
     A folder that is no Zarr store holds a section per file. ``<sample>.yml`` beside it may hold
@@ -68,6 +67,8 @@ class RawTomogramFolder(AbstractDataset[None, RawTomograms]):
         Anything; kedro ignores it (kedro-viz reads it).
     """
 
+    holds = "raw tomograms"
+
     def __init__(
         self,
         *,
@@ -75,9 +76,8 @@ class RawTomogramFolder(AbstractDataset[None, RawTomograms]):
         samples: Sequence[str] | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
-        self._filepath = Path(filepath)
+        super().__init__(filepath=filepath, metadata=metadata)
         self._samples = None if samples is None else [str(sample) for sample in samples]
-        self.metadata = metadata
 
     def load(self) -> RawTomograms:
         """Open every tomogram; metadata is read, no voxel.
@@ -110,16 +110,6 @@ class RawTomogramFolder(AbstractDataset[None, RawTomograms]):
         return RawTomograms(
             tomograms, pd.DataFrame(rows, columns=["file", "reason"], dtype="str")
         )  # fmt: skip
-
-    def save(self, data: None) -> NoReturn:
-        """Refuse: raw data is the user's.
-
-        Raises
-        ------
-        NcmError
-            Always.
-        """
-        raise_read_only(self._filepath, "raw tomograms")
 
     def content_hash(self) -> str | None:
         """Return a hash over the files' names, sizes and times, None where nothing can be used."""
