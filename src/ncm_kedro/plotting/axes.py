@@ -195,7 +195,7 @@ def annotate_empty(axes: Axes, text: str, *, keep_axis: bool = False) -> None:
 
 def draw_intervals(
     axes: Axes,
-    at: Sequence[float] | FloatArray,
+    at: Sequence[float] | NDArray[np.floating],
     rows: Sequence[Mapping[str, Any]],
     name: str = "value",
     *,

@@ -14,6 +14,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
+from ncm_kedro.plotting.axes import draw_intervals
+from ncm_kedro.plotting.numbers import write_interval
+from ncm_kedro.plotting.style import BLUE, GREY, ORANGE
 from ncm_kedro.sem.inference.classify import ShownFrame
 
 _COLUMNS = 4
@@ -100,12 +103,11 @@ def _format_verdict(frame: ShownFrame, classes: Sequence[str]) -> str:
     return f"{classes[best]}  p = {probability:.2f}{others}"
 
 
-_BLUE, _ORANGE, _GREY = "#2b6ca3", "#d9731a", "#8a8a8a"
 _ALL = "all"
 _GROUPS = {
-    "validation": ("validation (known)", _GREY, ":"),
-    "test": ("test (known)", _BLUE, "-"),
-    "ood": ("another material", _ORANGE, "-"),
+    "validation": ("validation (known)", GREY, ":"),
+    "test": ("test (known)", BLUE, "-"),
+    "ood": ("another material", ORANGE, "-"),
 }
 
 
@@ -121,24 +123,26 @@ def plot_prediction_sets(sets: Mapping[str, Any]) -> Figure:
     names = [name for name, _ in rows]
     figure = Figure(figsize=(8.0, 1.2 + 0.28 * len(rows)), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
-    _draw_intervals(left, rows, "coverage")
-    left.axvline(sets["target"], color=_GREY, linestyle=":")
+    scores = [row["coverage"] for _, row in rows]
+    draw_intervals(left, range(len(rows)), scores, color=BLUE, markersize=4)
+    left.axvline(sets["target"], color=GREY, linestyle=":")
     left.set_title(f"dotted: target {sets['target']:.0%}", fontsize=9)
     left.set_xlim(-0.02, 1.02)
     left.set_xlabel("sets that hold the true class (share)")
     left.set_yticks(range(len(names)), names, fontsize=8)
     left.set_ylim(len(names) - 0.4, -0.6)
-    _draw_intervals(right, rows, "mean_size")
+    scores = [row["mean_size"] for _, row in rows]
+    draw_intervals(right, range(len(rows)), scores, color=BLUE, markersize=4)
     right.set_xlim(left=0.0, right=len(sets["per_class"]) + 0.1)
     right.set_xlabel("classes in a set (mean)")
     for axes in (left, right):
-        axes.axhline(0.5, color=_GREY, linewidth=0.6)
+        axes.axhline(0.5, color=GREY, linewidth=0.6)
         axes.grid(axis="x", alpha=0.3)
     return figure
 
 
 def plot_ood_scores(flag: Mapping[str, Any]) -> Figure:
-    """OODScores of validation, test and ood crops, with the threshold of the flag.
+    """OOD scores of validation, test and ood crops, with the threshold of the flag.
 
     Parameters
     ----------
@@ -164,31 +168,16 @@ def plot_ood_scores(flag: Mapping[str, Any]) -> Figure:
             axes.stairs(share, edges, color=colour, alpha=0.18, fill=True)
     axes.axvline(histogram["threshold"], color="black", linewidth=1.0, label="flagged above")
     axes.set_xlim(edges[0], edges[-1])
-    axes.set_xlabel("ood_score (spreads above the validation median; last bin: and more)")
+    axes.set_xlabel("OOD score (robust z, validation median = 0; last bin: and more)")
     axes.set_ylabel("share of crops, areas alike")
     auroc = flag["auroc"]
-    told = "no frames of another material" if auroc is None else f"AUROC {_say(auroc['score'])}"
-    axes.set_title(f"{told}; false alarms {_say(flag['false_alarms'])}", fontsize=10)
+    told = (
+        "no frames of another material"
+        if auroc is None
+        else f"AUROC {write_interval(auroc['score'], digits=3)}"
+    )
+    axes.set_title(
+        f"{told}; false alarms {write_interval(flag['false_alarms'], digits=3)}", fontsize=10
+    )
     axes.legend(frameon=False, fontsize=8)
     return figure
-
-
-def _draw_intervals(axes: Axes, rows: list[tuple[str, Mapping[str, Any]]], score: str) -> None:
-    values = np.array([row[score]["value"] for _, row in rows])
-    spread = [
-        values - [row[score]["low"] for _, row in rows],
-        [row[score]["high"] for _, row in rows] - values,
-    ]
-    axes.errorbar(
-        values,
-        np.arange(len(rows)),
-        xerr=np.maximum(spread, 0.0),
-        fmt="o",
-        markersize=4,
-        capsize=3,
-        color=_BLUE,
-    )
-
-
-def _say(entry: Mapping[str, float]) -> str:
-    return f"{entry['value']:.3f} ({entry['low']:.3f} to {entry['high']:.3f})"

@@ -11,7 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-_BLUE, _ORANGE, _GREY = "#2b6ca3", "#d9731a", "#8a8a8a"
+from ncm_kedro.plotting.axes import draw_intervals
+from ncm_kedro.plotting.style import BLUE, GREEN, GREY, ORANGE, PURPLE
+
 _SCORES = {
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced\naccuracy",
@@ -39,9 +41,7 @@ def plot_training_curves(history: Sequence[Mapping[str, float]]) -> Figure:
     right.set_ylim(0.0, 1.02)
     best = int(np.argmax([record["validation_score"] for record in history]))
     for axes in (left, right):
-        axes.axvline(
-            epochs[best], color=_GREY, linestyle=":", label=f"kept: epoch {epochs[best]:g}"
-        )
+        axes.axvline(epochs[best], color=GREY, linestyle=":", label=f"kept: epoch {epochs[best]:g}")
         axes.legend(frameon=False, fontsize=8)
     return figure
 
@@ -97,8 +97,8 @@ def plot_reliability(calibration: Mapping[str, Any], temperature: float) -> Figu
     figure = Figure(figsize=(4.6, 4.8), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     confidence, count = calibration["confidence"], calibration["count"]
-    upper.plot([0, 1], [0, 1], color=_GREY, linestyle=":", label="perfect")
-    upper.plot(confidence, calibration["accuracy"], "o-", color=_BLUE, label="measured")
+    upper.plot([0, 1], [0, 1], color=GREY, linestyle=":", label="perfect")
+    upper.plot(confidence, calibration["accuracy"], "o-", color=BLUE, label="measured")
     upper.set_ylabel("accuracy")
     upper.set_ylim(0.0, 1.02)
     upper.set_title(
@@ -107,7 +107,7 @@ def plot_reliability(calibration: Mapping[str, Any], temperature: float) -> Figu
         fontsize=10,
     )
     upper.legend(frameon=False, fontsize=8)
-    lower.bar(confidence, count, width=0.04, color=_BLUE)
+    lower.bar(confidence, count, width=0.04, color=BLUE)
     lower.set_yscale("symlog", linthresh=10)
     lower.set_ylabel("crops")
     lower.set_xlabel("confidence")
@@ -127,31 +127,21 @@ def plot_scores(reports: Mapping[str, Mapping[str, Any]], chance: float | None =
     """
     figure = Figure(figsize=(9.0, 3.8), layout="constrained")
     panels = figure.subplots(1, 3, sharey=True)
-    colours = [_BLUE, _ORANGE, _GREY, "#3b8f5a", "#7b4ea3"]
+    colours = [BLUE, ORANGE, GREY, GREEN, PURPLE]
     for axes, role in zip(panels, ("class", "composition", "state"), strict=True):
         for place, (name, report) in enumerate(reports.items()):
             parts = [report[role][score] for score in _SCORES]
-            values = np.array([part["value"] for part in parts])
-            spread = [
-                values - [part["low"] for part in parts],
-                [part["high"] for part in parts] - values,
-            ]
             at = np.arange(len(parts)) + (place - (len(reports) - 1) / 2) * 0.22
-            axes.errorbar(
-                at,
-                values,
-                yerr=np.maximum(spread, 0.0),
-                fmt="o",
-                capsize=3,
-                color=colours[place % len(colours)],
-                label=name,
+            colour = colours[place % len(colours)]
+            draw_intervals(
+                axes, at, parts, vertical=True, color=colour, label=name, markersize=None
             )
         axes.set_xticks(range(len(_SCORES)), list(_SCORES.values()), fontsize=8)
         axes.set_xlim(-0.6, len(_SCORES) - 0.4)
         axes.set_title(role, fontsize=10)
         axes.grid(axis="y", alpha=0.3)
     if chance is not None:
-        panels[0].axhline(chance, color=_GREY, linestyle=":", label="guessing")
+        panels[0].axhline(chance, color=GREY, linestyle=":", label="guessing")
     panels[0].set_ylim(0.0, 1.02)
     panels[0].set_ylabel("score, interval over areas")
     panels[0].legend(frameon=False, fontsize=8, loc="lower left")
@@ -200,7 +190,7 @@ def plot_trials(trials: Sequence[Mapping[str, Any]]) -> Figure:
     """
     figure = Figure(figsize=(6.4, 4.0), layout="constrained")
     axes = figure.subplots()
-    styles = {"finished": (_BLUE, "o"), "stopped": (_ORANGE, "s")}
+    styles = {"finished": (BLUE, "o"), "stopped": (ORANGE, "s")}
     for status, (colour, marker) in styles.items():
         rows = [row for row in trials if row["status"] == status]
         if rows:
@@ -234,7 +224,7 @@ def _draw_curve(
     history: Sequence[Mapping[str, float]],
     names: Mapping[str, str],
 ) -> None:
-    for (key, label), colour in zip(names.items(), (_ORANGE, _BLUE), strict=True):
+    for (key, label), colour in zip(names.items(), (ORANGE, BLUE), strict=True):
         values: NDArray[np.float64] = np.array([record[key] for record in history])
         axes.plot(epochs, values, color=colour, label=label, marker="." if len(values) < 40 else "")
     axes.set_xlabel("epoch")

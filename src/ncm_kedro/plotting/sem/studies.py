@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from ncm_kedro.plotting.axes import draw_intervals
 from ncm_kedro.plotting.style import BLUE, GREEN, GREY, ORANGE
 
 _COLOURS = {"texture": BLUE, "network": ORANGE}
@@ -148,16 +149,10 @@ def _draw_curves(axes: Axes, history: Sequence[Row], field: str, label: str) -> 
 def _draw_scores_by_value(axes: Axes, report: Mapping[str, Any], scored: Sequence[Row]) -> None:
     for model in dict.fromkeys(row["model"] for row in scored):
         rows = [row for row in scored if row["model"] == model]
-        axes.errorbar(
-            [row["value"] for row in rows],
-            [row["balanced_accuracy"] for row in rows],
-            yerr=_measure_spread(rows),
-            fmt="o-",
-            markersize=4,
-            capsize=2.5,
-            color=_COLOURS[model],
-            label=_NAMES[model],
-        )
+        draw_intervals(
+            axes, [row["value"] for row in rows], rows, "balanced_accuracy", vertical=True,
+            fmt="o-", markersize=4, color=_COLOURS[model], label=_NAMES[model],
+        )  # fmt: skip
     axes.axhline(1.0 / report["classes"], color=GREY, linestyle=":", label="guessing")
     axes.set_xlabel(report["varied"], fontsize=8)
     axes.set_ylabel(_name_score(report), fontsize=8)
@@ -188,15 +183,9 @@ def _draw_scores_by_name(
     for model in models:
         rows = [row for row in scored if row["model"] == model]
         shift = 0.24 * (models.index(model) - (len(models) - 1) / 2)
-        axes.errorbar(
-            [row["balanced_accuracy"] for row in rows],
-            [names.index(row["point"]) + shift for row in rows],
-            xerr=_measure_spread(rows),
-            fmt="o",
-            markersize=4.5,
-            capsize=2.5,
-            color=_COLOURS[model],
-            label=_NAMES[model],
+        places = [names.index(row["point"]) + shift for row in rows]
+        draw_intervals(
+            axes, places, rows, "balanced_accuracy", color=_COLOURS[model], label=_NAMES[model]
         )
     for gap in report["skipped"]:
         axes.text(0.2, names.index(gap["point"]), "not run", fontsize=7, va="center", color=GREY)
@@ -208,13 +197,6 @@ def _draw_scores_by_name(
     axes.set_xlabel(_name_score(report), fontsize=8)
     axes.legend(frameon=False, fontsize=7, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
     _finish(axes)
-
-
-def _measure_spread(rows: Sequence[Row]) -> np.ndarray[Any, np.dtype[np.float64]]:
-    values, low, high = (
-        np.array([row[key] for row in rows]) for key in ("balanced_accuracy", "low", "high")
-    )
-    return np.maximum([values - low, high - values], 0.0)
 
 
 def _name_score(report: Mapping[str, Any]) -> str:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from typing import Any
 
 import cv2
-import jinja2
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -17,12 +15,12 @@ from numpy.typing import NDArray
 
 from ncm_kedro.params.sem_classify import SurveyDrawParams
 from ncm_kedro.plotting.axes import annotate_empty
+from ncm_kedro.plotting.report import render_page
 from ncm_kedro.plotting.style import BLUE, GREEN, GREY, ORANGE
 from ncm_kedro.sem.experiments.survey import CSV_COLUMNS, EXPERT, MODEL, Survey, cut_view
 from ncm_kedro.sem.experiments.survey_scores import ALL_CLASSES, ASPECTS
 from ncm_kedro.sem.inference.classify import resample_frame
 
-_TEMPLATE = "survey_quiz.html.j2"
 _DIGITS, _LETTERS = "123456789", "ABCDEFGHIJKLMNOPQRSTUVWXY"
 _STATE_ORDER = ("pristine", "formation", "cycled")
 _EXPERTS = "experts"
@@ -45,9 +43,8 @@ def render_quiz(
     params
         Size and quality of the pictures, and who gets the answers.
     """
-    template = resources.files("ncm_kedro.plotting.sem").joinpath(_TEMPLATE).read_text("utf-8")
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    return environment.from_string(template).render(
+    return render_page(
+        "survey.html.j2",
         survey_id=survey.survey_id,
         pictures=[
             _prepare_image(cut_view(frames, row), float(row["pixel_size_um"]), params)
@@ -80,7 +77,7 @@ def plot_survey(scores: pd.DataFrame, summary: Mapping[str, Any]) -> Figure:
     _draw_classes(by_class, scores[scores["of_class"] != ALL_CLASSES])
     if scores.empty:
         for axes in (by_aspect, by_class):
-            annotate_empty(axes, "no answers yet")
+            annotate_empty(axes, "no responses yet", keep_axis=True)
     for axes in (raters, by_aspect, by_class):
         axes.set_ylim(0.0, 1.03)
         axes.set_ylabel("accuracy")
@@ -143,8 +140,9 @@ def _draw_raters(axes: Axes, rows: pd.DataFrame, summary: Mapping[str, Any]) -> 
     if experts.empty:
         annotate_empty(
             axes,
-            "no answers yet: send quiz.html to experts and put the CSV files that\n"
-            "come back into the folder of returned answers",
+            "no responses yet: send quiz.html to experts and put the CSV files that\n"
+            "come back into the folder of returned responses",
+            keep_axis=True,
         )
     else:
         heights = experts["accuracy"]
