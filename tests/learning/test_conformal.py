@@ -73,7 +73,6 @@ def test_too_few_areas_of_all_classes_leave_every_class_in():
     fitted = fit_sets(probabilities, labels, areas, CLASSES, ConformalParams())
     assert choose_sets(probabilities, fitted).all()
     assert len(fitted.notes) == 1
-    assert "hold all classes" in fitted.notes[0]
 
 
 def test_sets_by_hand():
@@ -83,8 +82,3 @@ def test_sets_by_hand():
     # In the second row no class reaches its threshold: the most probable one stays.
     assert members.tolist() == [[True, True, False], [False, False, True], [True, False, True]]
     assert name_sets(members, CLASSES) == ["333, 523", "811", "333, 811"]
-
-
-def test_settings_survive_json():
-    fitted = ConformalSets(coverage=0.9, thresholds=(1.0, 1 / 3), n_mosaics=(2, 9), notes=("why",))
-    assert ConformalSets.model_validate_json(fitted.model_dump_json()) == fitted

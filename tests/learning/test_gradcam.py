@@ -173,9 +173,12 @@ def test_the_layer_is_the_last_that_all_evidence_passes():
     assert shapes == [features.shape]
 
 
-@pytest.mark.parametrize("name", ["test_vit", "swin_tiny_patch4_window7_224"])
-def test_transformers_are_refused(name):
-    network = timm.create_model(name, in_chans=1, num_classes=2, img_size=224).eval()
+@pytest.mark.parametrize(("name", "size"), [
+    ("test_vit", {}),
+    ("swin_tiny_patch4_window7_224", {"depths": (1, 1), "embed_dim": 8, "num_heads": (1, 1)}),
+])  # fmt: skip
+def test_transformers_are_refused(name, size):
+    network = timm.create_model(name, in_chans=1, num_classes=2, img_size=224, **size).eval()
     with pytest.raises(ModelError, match="convolutional"):
         find_map_layer(network, 224)
 

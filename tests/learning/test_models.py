@@ -20,14 +20,9 @@ def _state(model: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("name", [TINY, "test_efficientnet.r160_in1k", "ncm_texture_net"])
 def test_build_model_takes_grey_images(name: str) -> None:
-    model = build_model(name, num_classes=5).eval()
-    assert model(torch.zeros(2, 1, 64, 64)).shape == (2, 5)
-
-
-def test_drop_rate_reaches_texture_net() -> None:
-    model = build_model("ncm_texture_net", num_classes=3, drop_rate=0.3)
-    assert isinstance(model, TextureNet)
-    assert model.drop.p == 0.3
+    model = build_model(name, num_classes=5, drop_rate=0.3).eval()
+    assert model(torch.zeros(2, 1, 75, 101)).shape == (2, 5)
+    assert (model.drop.p if isinstance(model, TextureNet) else model.drop_rate) == 0.3
 
 
 def test_unknown_name_lists_near_names() -> None:
@@ -35,23 +30,18 @@ def test_unknown_name_lists_near_names() -> None:
         build_model("resnet18x", num_classes=3)
 
 
-@pytest.mark.parametrize("name", ["resnet18", "tf_efficientnet_b7", "ncm_texture_net"])
+@pytest.mark.parametrize("name", [TINY, "ncm_texture_net"])
 def test_pretrained_without_hub_names_both_ways_out(
     name: str, tmp_path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(models, "_is_hub_reachable", lambda: False)
+    for proxy in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(proxy, raising=False)
+    monkeypatch.setattr(models.hub_constants, "ENDPOINT", "http://127.0.0.1:9")  # a closed port
     monkeypatch.setattr(models.hub_constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     with pytest.raises(ModelError, match=r"`pretrained: false`.*`checkpoint_path`"):
         build_model(name, num_classes=3, pretrained=True)
     assert models.hub_constants.HF_HUB_OFFLINE is False
-
-
-def test_closed_port_is_no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(models.hub_constants, "ENDPOINT", "http://127.0.0.1:9")
-    assert not models._is_hub_reachable()
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
@@ -78,26 +68,13 @@ def test_checkpoint_with_same_classes_is_loaded_whole(tmp_path, name: str) -> No
     assert torch.equal(copy(image), source(image))
 
 
-def test_texture_net_checkpoint_with_other_classes_keeps_features(tmp_path) -> None:
-    source = build_model("ncm_texture_net", num_classes=4).eval()
-    torch.save(_state(source), tmp_path / "own.pth")
-    model = build_model("ncm_texture_net", num_classes=9, checkpoint_path=tmp_path / "own.pth")
-    image = torch.rand(2, 1, 64, 64)
-    assert torch.equal(model.eval().forward_features(image), source.forward_features(image))
-    assert model(image).shape == (2, 9)
-
-
-def test_missing_checkpoint(tmp_path) -> None:
-    with pytest.raises(ModelError, match="no file there"):
-        build_model(TINY, num_classes=4, checkpoint_path=tmp_path / "none.pth")
-
-
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-@pytest.mark.parametrize("content", [b"", b"not weights at all"])
-def test_unreadable_checkpoint(tmp_path, suffix: str, content: bytes) -> None:
+@pytest.mark.parametrize("content", [None, b"", b"not weights at all"])
+def test_missing_or_unreadable_checkpoint(tmp_path, suffix: str, content: bytes | None) -> None:
     path = tmp_path / f"bad{suffix}"
-    path.write_bytes(content)
-    with pytest.raises(ModelError, match="cannot be read"):
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ModelError, match=path.name):
         build_model(TINY, num_classes=4, checkpoint_path=path)
 
 
@@ -131,19 +108,6 @@ def test_statistics_are_not_rounded_to_bfloat16() -> None:
     torch.testing.assert_close(pool_statistics(rounded)[:, 4:], expected, atol=1e-3, rtol=1e-3)
 
 
-def test_texture_net_sees_spread_where_the_mean_is_equal() -> None:
-    """Average pooling of a linear response cannot part these two; the second moment can."""
-    flat = torch.zeros(1, 1, 16, 16)
-    checker = flat.clone()
-    checker[..., ::2, ::2] = 1.0
-    checker[..., 1::2, 1::2] = 1.0
-    checker[..., ::2, 1::2] = -1.0
-    checker[..., 1::2, ::2] = -1.0
-    assert checker.mean() == flat.mean()
-    assert pool_statistics(checker)[0, 1] > 0.99
-    assert pool_statistics(flat)[0, 1] < 0.02
-
-
 def test_texture_net_in_bfloat16_agrees() -> None:
     torch.manual_seed(0)
     model = build_model("ncm_texture_net", num_classes=5).eval()
@@ -154,11 +118,6 @@ def test_texture_net_in_bfloat16_agrees() -> None:
             rounded = model(image)
     assert rounded.dtype == torch.float32
     torch.testing.assert_close(rounded, exact, atol=0.1, rtol=0.1)
-
-
-def test_texture_net_takes_odd_sizes() -> None:
-    model = build_model("ncm_texture_net", num_classes=5).eval()
-    assert model(torch.rand(1, 1, 75, 101)).shape == (1, 5)
 
 
 def test_texture_net_learns_two_textures() -> None:

@@ -47,11 +47,8 @@ def test_distance_is_that_of_the_nearest_neighbours_direction(neighbours):
     expected = oracle.kneighbors(scale_features(points))[0][:, -1]
     found = measure_distance(points, scale_features(train), neighbours)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
-
-
-def test_features_of_zero_are_far_from_all_others_and_finite():
-    reference_nd = scale_features(np.eye(3))
-    assert measure_distance(np.zeros((1, 3)), reference_nd, 1) == pytest.approx(np.sqrt(2.0))
+    zero = measure_distance(np.zeros((1, 3)), scale_features(np.eye(3)), 1)
+    assert zero == pytest.approx(np.sqrt(2.0))
 
 
 def test_fewer_training_crops_than_neighbours_are_enough():
@@ -63,9 +60,11 @@ def test_fewer_training_crops_than_neighbours_are_enough():
 
 
 def test_known_crops_raise_as_many_alarms_as_allowed(detector):
-    evaluated = detector.evaluate(draw_outputs(np.random.default_rng(3), 20000))
+    evaluated = detector.evaluate(draw_outputs(np.random.default_rng(3), 8000))
     assert evaluated.unknown.mean() == pytest.approx(0.05, abs=0.02)
     assert (evaluated.p <= 0.5).mean() == pytest.approx(0.5, abs=0.05)
+    assert detector.notes == ()
+    assert 0.05 < detector.level < 0.06
 
 
 @pytest.mark.parametrize(
@@ -88,8 +87,8 @@ def test_few_areas_still_flag_and_say_how_little_they_promise():
         draw_outputs(rng, 400), draw_outputs(rng, 100), name_areas(100, 4), OODParams()
     )
     assert detector.level == pytest.approx(0.2 + 0.8 * 0.05)
-    assert "fewer than 19 mosaics" in detector.notes[0]
-    assert "nothing better than 24% can be promised" in detector.notes[0]
+    assert "19 mosaics" in detector.notes[0]
+    assert "24%" in detector.notes[0]
     assert detector.evaluate(draw_outputs(rng, 50, shift=(0, 0, 30.0))).unknown.all()
 
 
@@ -107,11 +106,6 @@ def test_one_odd_validation_crop_does_not_blind_the_flag():
     validate.features[17] = (0.0, 0.0, -40.0)
     detector = fit_detector(draw_outputs(rng, 400), validate, name_areas(600, 12), OODParams())
     assert detector.evaluate(draw_outputs(rng, 50, shift=(0, 0, 6.0))).unknown.mean() > 0.95
-
-
-def test_enough_areas_need_no_note(detector):
-    assert detector.notes == ()
-    assert 0.05 < detector.level < 0.06
 
 
 def test_features_that_are_not_finite_are_refused():

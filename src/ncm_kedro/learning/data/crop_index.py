@@ -1,7 +1,4 @@
-"""Where crops lie and what is made of them, as arrays.
-
-Random changes to crops, drawn for a whole epoch at once.
-"""
+"""Positions of crops, and their augmentation, drawn for a whole epoch at once, as arrays."""
 
 from __future__ import annotations
 
@@ -22,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CropIndex:
-    """Where crops lie and what they show.
+    """Positions and classes of crops.
 
     Parameters
     ----------
@@ -33,8 +30,8 @@ class CropIndex:
     label
         (N,) int64, class number.
     allowed_xyxy_px
-        (N, 4) int64, rectangle x0, y0, x1, y1 (ends excluded) of the frame in which a crop may move
-        when its position is jittered; without it crops stay where they are.
+        (N, 4) int64, rectangle x0, y0, x1, y1 (ends excluded) of the frame within which a crop's
+        position is jittered; without it crops do not move.
     """
 
     frame: NDArray[np.int64]
@@ -50,7 +47,7 @@ class CropIndex:
 
     @property
     def checksum(self) -> int:
-        """CRC-32 of the whole index: tells whether a checkpoint belongs to these crops."""
+        """CRC-32 of the index: identifies the crops of a checkpoint."""
         arrays = [self.frame, self.x_px, self.y_px, self.size_px, self.label]
         if self.allowed_xyxy_px is not None:
             arrays.append(self.allowed_xyxy_px.reshape(-1))
@@ -93,10 +90,10 @@ class SearchData:
 
 
 def choose_resampling(size_px: int, input_px: int) -> Literal["area", "bilinear"]:
-    """How a crop is brought to the network's size.
+    """Choose how a crop is resampled to the network's size.
 
     Up to a ratio of sqrt(2) each pixel still enters bilinear sampling, which is seven times as
-    fast as averaging the area and keeps more of the pixel noise (at 300 to 224 px 45 % of its
+    fast as averaging the area and preserves more of the pixel noise (at 300 to 224 px 45 % of its
     variance instead of 32 %). Above, bilinear would alias, and the area is averaged.
     """
     return "area" if size_px**2 > 2 * input_px**2 else "bilinear"
@@ -132,16 +129,16 @@ _CHANGE_STREAM = 2
 
 @dataclass(frozen=True)
 class CropDraws:
-    """What happens to each crop in one epoch; a row per crop.
+    """Augmentation of each crop in one epoch; a row per crop.
 
     Order: cut, resize, transpose, mirror, rotate, gamma, contrast, brightness, noise.
 
     Parameters
     ----------
     x_px, y_px, size_px
-        (N,) int64, where the crop is cut.
+        (N,) int64, position and side of the crop.
     transpose, mirror_x, mirror_y
-        (N,) bool; together they give the eight flips and quarter turns of a square.
+        (N,) bool; together they give the eight symmetries of a square.
     angle_deg
         (N,) float32, free rotation, counter-clockwise as seen.
     gamma, contrast, brightness, noise
@@ -173,7 +170,7 @@ class CropDraws:
 def draw_changes(
     crops: CropIndex, params: AugmentParams | None, *, seed: int, epoch: int
 ) -> CropDraws:
-    """Draw the changes of one epoch; they depend on seed, epoch and row alone."""
+    """Draw the augmentation of one epoch; it depends on seed, epoch and row alone."""
     params = AugmentParams() if params is None else params
     uniform = np.random.default_rng([seed, epoch, _CHANGE_STREAM]).random((len(crops), 13))
     signed = 2.0 * uniform - 1.0

@@ -1,8 +1,7 @@
-"""Crops cut on the CPU with OpenCV.
+"""Crops cut, resampled, augmented and normalised: with OpenCV on the CPU, or on any device.
 
-Crops cut on the device: index gather, resampling as a matrix product, changes in batches.
-
-Nothing here waits for the device: all numbers of an epoch are sent at its start.
+On the device: index gather, resampling as a matrix product, augmentation in batches. Nothing waits
+for the device: all numbers of an epoch are sent at its start.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ def cut_crop(
 
 
 def resize_crop(image_yx: NDArray[np.uint8], input_px: int) -> NDArray[np.uint8]:
-    """(P, P) crop at the network's size; `choose_resampling` says how."""
+    """(P, P) crop at the network's size; see `choose_resampling`."""
     import cv2
 
     if image_yx.shape == (input_px, input_px):
@@ -39,7 +38,7 @@ def resize_crop(image_yx: NDArray[np.uint8], input_px: int) -> NDArray[np.uint8]
 
 
 class HostCutter:
-    """Cut, resize, change and normalise crops one by one; safe to call from several threads.
+    """Cut, resample, augment and normalise crops one by one; safe to call from several threads.
 
     Parameters
     ----------
@@ -48,7 +47,7 @@ class HostCutter:
     frame
         (N,) row of each crop's frame in the bank.
     draws
-        What happens to each crop in this epoch.
+        Augmentation of this epoch.
     input_px
         Side of the network input in pixels.
     normalise, statistics
@@ -118,7 +117,7 @@ class HostCutter:
 
 
 def rotate_reflected(image_yx: NDArray[np.float32], angle_deg: float) -> NDArray[np.float32]:
-    """Rotate a square image about its centre, corners filled by reflection; bilinear."""
+    """Rotate a square image about its centre, corners by reflection; bilinear."""
     import cv2
 
     size_px = image_yx.shape[0]
@@ -161,7 +160,7 @@ _SENT = (
 
 
 def build_resampling_matrix(size_px: int, input_px: int) -> NDArray[np.float32]:
-    """(P, S) weights that resample S pixels to P; `choose_resampling` says how.
+    """(P, S) weights that resample S pixels to P; see `choose_resampling`.
 
     A crop is resampled as ``weights @ crop @ weights.T``, which is what OpenCV's INTER_AREA and
     INTER_LINEAR compute.
@@ -178,20 +177,14 @@ def build_resampling_matrix(size_px: int, input_px: int) -> NDArray[np.float32]:
 
 
 class DeviceCutter:
-    """Cut, resize, change and normalise crops in batches on one device.
+    """Cut, resample, augment and normalise crops in batches on one device.
 
     Parameters
     ----------
     frames
         Frames on the device.
-    frame
-        (N,) row of each crop's frame in the bank.
-    draws
-        What happens to each crop in this epoch.
-    input_px
-        Side of the network input in pixels.
-    normalise, statistics
-        How grey values are scaled.
+    frame, draws, input_px, normalise, statistics
+        As for `HostCutter`.
     """
 
     def __init__(

@@ -67,7 +67,7 @@ class FrameBank:
 
     @cached_property
     def checksum(self) -> int:
-        """CRC-32 of all pixels: tells whether a checkpoint belongs to these frames."""
+        """CRC-32 of all pixels: identifies the frames of a checkpoint."""
         return zlib.crc32(self.pixels.data)
 
     def __len__(self) -> int:

@@ -1,9 +1,9 @@
-"""Batches of crops, cut by index from frames in memory; where and in what arithmetic they go on.
+"""Batches of crops, cut by index from frames in memory; choice of device and arithmetic.
 
 Two paths give the same image within rounding: OpenCV in threads (CPU), and index gather plus
-area resampling as a matrix product (any device; nothing waits for the GPU within an epoch). Random
-changes are drawn for a whole epoch at once from (seed, epoch), one row per crop, so that they do
-not depend on batch size, order or the number of threads.
+area resampling as a matrix product (any device; nothing waits for the GPU within an epoch).
+Augmentation is drawn for a whole epoch at once from (seed, epoch), one row per crop, so that it
+does not depend on batch size, order or the number of threads.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def choose_device(device: str) -> torch.device:
     Raises
     ------
     SettingsError
-        CUDA is asked for and there is none.
+        CUDA is requested and there is none.
     """
     if device == "cuda" and not torch.cuda.is_available():
         raise SettingsError(
@@ -104,13 +104,13 @@ class CropLoader:
     batch_size, input_px
         Crops in a batch; side of the network input in pixels.
     augment
-        Random changes; none at all if not given (validation, test).
+        Random augmentation; none if not given (validation, test).
     normalise, statistics
         How grey values are scaled; `data_set` needs the statistics of the training crops.
     shuffle, drop_last
-        Draw a new order in each epoch; leave out an incomplete last batch.
+        Draw a new order in each epoch; omit an incomplete last batch.
     seed
-        Seed of order and changes.
+        Seed of order and augmentation.
     device
         Where batches are wanted.
     path
@@ -173,9 +173,14 @@ class CropLoader:
 
     @property
     def fingerprint(self) -> str:
-        """Text that changes with the frames, the crops and how they are changed."""
+        """Text that changes with the frames, the crops and their preparation."""
         settings = (self.batch_size, self.input_px, self.augment, self.normalise, self.statistics)
         return f"{self.bank.checksum}-{self.crops.checksum}-{settings}-{self.shuffle}-{self.seed}"
+
+    @property
+    def _preparation(self) -> dict[str, Any]:
+        names = ("input_px", "normalise", "statistics")
+        return {name: getattr(self, name) for name in names}
 
     def iterate_epoch(self, epoch: int) -> Iterator[Batch]:
         """Yield the batches of one epoch; the same epoch gives the same batches again."""
@@ -192,20 +197,13 @@ class CropLoader:
             yield from self._iterate_host(order, draws)
 
     def _iterate_host(self, order: NDArray[np.int64], draws: CropDraws) -> Iterator[Batch]:
-        cutter = HostCutter(
-            self.bank,
-            self.crops.frame,
-            draws,
-            input_px=self.input_px,
-            normalise=self.normalise,
-            statistics=self.statistics,
-        )
+        cutter = HostCutter(self.bank, self.crops.frame, draws, **self._preparation)
         with ThreadPoolExecutor(self.threads) as pool:
             for start in range(0, len(order), self.batch_size):
                 rows = order[start : start + self.batch_size]
                 images = np.empty((len(rows), 1, self.input_px, self.input_px), np.float32)
-                share = -(-len(rows) // self.threads)
-                parts = [slice(at, at + share) for at in range(0, len(rows), share)]
+                size = -(-len(rows) // self.threads)
+                parts = [slice(at, at + size) for at in range(0, len(rows), size)]
                 jobs = [pool.submit(cutter.fill, rows[part], images[part]) for part in parts]
                 for job in jobs:
                     job.result()
@@ -218,14 +216,7 @@ class CropLoader:
     def _iterate_device(self, order: NDArray[np.int64], draws: CropDraws) -> Iterator[Batch]:
         if self._frames is None:
             self._frames = self.bank.to_device(self.device)
-        cutter = DeviceCutter(
-            self._frames,
-            self.crops.frame,
-            draws,
-            input_px=self.input_px,
-            normalise=self.normalise,
-            statistics=self.statistics,
-        )
+        cutter = DeviceCutter(self._frames, self.crops.frame, draws, **self._preparation)
         labels = torch.from_numpy(self.crops.label.copy()).to(self.device)
         order_on_device = torch.from_numpy(order).to(self.device)
         for start in range(0, len(order), self.batch_size):
@@ -236,7 +227,7 @@ class CropLoader:
 def open_split_loaders(
     bank: FrameBank, train: CropIndex, validate: CropIndex, params: TrainParams
 ) -> tuple[CropLoader, CropLoader]:
-    """Loaders of the training split (shuffled, changed) and of the validation split (as it is).
+    """Loaders of the training split (shuffled, augmented) and of the validation split.
 
     Grey statistics, where the normalisation needs them, come from the training split alone; both
     loaders share the frames on the device.

@@ -46,7 +46,7 @@ class AreaRanks:
     scores
         (N,) rising.
     weights
-        (N,) share of each crop; they add up to n / (n + 1) for n areas.
+        (N,) weight of each crop; they add up to n / (n + 1) for n areas.
     """
 
     scores: NDArray[np.float64]
@@ -65,7 +65,7 @@ class AreaRanks:
         Parameters
         ----------
         values
-            Of any shape; the higher, the stranger.
+            Of any shape; higher is more extreme.
         """
         below = np.concatenate([[0.0], np.cumsum(self.weights)])
         return np.asarray(1.0 - below[np.searchsorted(self.scores, values, side="left")])
@@ -98,21 +98,21 @@ def rank_areas(scores: NDArray[np.floating], areas: Sequence[str]) -> AreaRanks:
 
 
 def count_areas_needed(level: float) -> int:
-    """Fewest areas with which an error rate can be promised."""
+    """Minimum number of areas with which an error rate can be guaranteed."""
     return int(np.ceil(1.0 / level - 1.0 - _ROUNDING))
 
 
 class ConformalSets(FrozenParams):
-    """What turns probabilities into sets; travels with the classifier's settings."""
+    """Thresholds of the prediction sets; they travel with the classifier's settings."""
 
     coverage: float = Field(gt=0.0, lt=1.0)
-    """Share of crops whose set is to hold the true class."""
+    """Target fraction of crops whose set contains the true class."""
     thresholds: tuple[float, ...]
-    """Per class, the largest 1 - probability with which it stays in; 1 always keeps it."""
+    """Per class, the largest 1 - probability with which it is in the set; 1 always is."""
     n_mosaics: tuple[int, ...]
     """Per class, the validation mosaics that its threshold rests on."""
     notes: tuple[str, ...] = ()
-    """Where less is promised than was asked for, and why."""
+    """Where the guaranteed coverage is lower than the target, and why."""
 
 
 def fit_sets(
@@ -125,7 +125,7 @@ def fit_sets(
     """Fit thresholds on the validation split.
 
     A class with too few mosaics for a threshold of its own takes the one of all classes together;
-    where even these are too few, all classes stay in every set. Both are noted.
+    where even these are too few, every set contains all classes. Both are noted.
 
     Parameters
     ----------
@@ -134,7 +134,7 @@ def fit_sets(
     labels
         (N,) class numbers.
     mosaics
-        (N,) name of the connected ground each crop lies on.
+        (N,) mosaic (connected imaged region) of each crop.
     classes
         (K,) names, for the notes.
     params
@@ -196,11 +196,11 @@ def _write_notes(coverage: float, needed: int, count: int, poor: list[str]) -> t
     if count < needed:
         return (
             f"{coverage:.0%} coverage needs {needed} validation mosaics and there are {count}: "
-            "sets hold all classes",
+            "sets contain all classes",
         )
     if poor:
         return (
             f"{coverage:.0%} coverage within a class needs {needed} validation mosaics of it; too "
-            f"few for {', '.join(poor)}: there it is promised over all classes together only",
+            f"few for {', '.join(poor)}: there it is guaranteed over all classes together only",
         )
     return ()

@@ -177,15 +177,16 @@ def score_with_intervals(
         params,
         strata=labels if strata is None else strata,
     )
+    return {name: summarise_draws(float(values[name]), draws[name], params) for name in values}
+
+
+def summarise_draws(
+    value: float, draws: NDArray[np.float64], params: EvaluationParams
+) -> dict[str, float]:
+    """Return a score with the percentile interval of its resamples."""
     tail = (1.0 - params.confidence) / 2.0
-    return {
-        name: {
-            "value": float(values[name]),
-            "low": float(np.quantile(draws[name], tail)),
-            "high": float(np.quantile(draws[name], 1.0 - tail)),
-        }
-        for name in values
-    }
+    low, high = np.quantile(draws, [tail, 1.0 - tail])
+    return {"value": value, "low": float(low), "high": float(high)}
 
 
 def report_classes(

@@ -1,15 +1,15 @@
-"""A flag of crops that are like nothing the classifier was trained on.
+"""The flag of out-of-distribution (OOD) crops.
 
-Two OOD scores: how far a crop's features, scaled to length one, lie from their k-th
-nearest neighbour among the training crops (Sun et al. 2022, arXiv:2204.06507, section 3), and the
-energy of its logits (Liu et al. 2020, arXiv:2010.03759, eq. 4). Each is set against what it is on
-the validation split, the larger excess counts, and its rank among the validation mosaics gives
-one p-value (`area_ranks`). One test in place of two corrected ones asks for half as many mosaics.
+Two measures: the distance of a crop's features, scaled to length one, to their k-th nearest
+neighbour among the training crops (Sun et al. 2022, arXiv:2204.06507, section 3), and the energy of
+its logits (Liu et al. 2020, arXiv:2010.03759, eq. 4). Each is standardised by its median and spread
+on the validation split, the larger one is the score, and its rank among the validation mosaics
+gives one p-value (`conformal`). One test in place of two corrected ones needs half as many mosaics.
 
-The flag alarms on the asked share of validation crops, mosaics weighing alike. A threshold that
-promised no more than that share on new ground would lie above all validation crops where mosaics
-are few, and one odd crop would make the flag blind; so the asked share is what is expected, and
-what can be promised (`OODDetector.level`) is said beside it.
+The flag alarms on the nominal fraction of validation crops, mosaics weighing alike. A threshold
+with that fraction as upper bound on unseen regions would lie above all validation crops where
+mosaics are few, and one outlier would make the flag blind; so the nominal rate is what is expected,
+and the upper bound (`OODDetector.level`) is reported beside it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True)
 class CropOutputs:
-    """What a network says of crops, in the order of the crop index.
+    """Outputs of a network for crops, in the order of the crop index.
 
     Attributes
     ----------
@@ -47,7 +47,7 @@ class CropOutputs:
         (N,) class numbers.
     energy
         (N,) minus the log of the summed exponentials of the logits, averaged over views; high
-        where no class speaks up (Liu et al. 2020, arXiv:2010.03759, eq. 4, temperature 1).
+        where no class has evidence (Liu et al. 2020, arXiv:2010.03759, eq. 4, temperature 1).
     features
         (N, D) input of the last layer, averaged over views.
     """
@@ -60,18 +60,18 @@ class CropOutputs:
 
 @dataclass(frozen=True)
 class OODScores:
-    """How strange crops look.
+    """OOD scores of crops.
 
     Attributes
     ----------
     feature_distance, energy
         (N,) distance to the k-th nearest training crop, 0 (alike) to 2 (opposite); energy (nats).
     score
-        (N,) the larger excess over the validation split, in spreads.
+        (N,) the larger excess over the validation median, in spreads.
     p
-        (N,) p-value: a crop of new ground of a known class falls below any level at most so often.
+        (N,) p-value: for an in-distribution crop of an unseen region, P(p <= level) <= level.
     unknown
-        (N,) whether the p-value is as low as the detector's level.
+        (N,) the OOD flag: whether the p-value is as low as the detector's level.
     """
 
     feature_distance: NDArray[np.float64]
@@ -83,21 +83,21 @@ class OODScores:
 
 @dataclass(frozen=True)
 class OODDetector:
-    """What tells strange crops from others.
+    """What flags OOD crops.
 
     Attributes
     ----------
     reference_nd
         (M, D) features of the training crops, scaled to length one.
     neighbours
-        Which nearest neighbour counts, k.
+        k of the k-th nearest neighbour.
     location, spread
         (2,) median, and distance from there to the 84th percentile, of feature distance and
         energy on the validation split.
     ranks
         Scores of the validation crops.
     false_alarm_rate
-        Share of validation crops that are flagged.
+        Nominal rate: fraction of validation crops that are flagged.
     """
 
     reference_nd: NDArray[np.float16]
@@ -111,7 +111,7 @@ class OODDetector:
     def level(self) -> float:
         """The p-value up to which a crop is flagged.
 
-        On new ground no larger share of crops of known classes is flagged (arXiv:2306.06342).
+        It bounds the false-alarm rate on unseen regions (arXiv:2306.06342).
         """
         beyond = self.ranks.smallest_p
         return beyond + (1.0 - beyond) * self.false_alarm_rate
@@ -123,18 +123,18 @@ class OODDetector:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Where far less can be promised than was asked for."""
+        """Where the upper bound is far above the nominal rate."""
         needed = count_areas_needed(self.false_alarm_rate)
         if self.ranks.smallest_p <= self.false_alarm_rate:
             return ()
         return (
-            f"validation shows fewer than {needed} mosaics: the flag alarms on "
-            f"{self.false_alarm_rate:.0%} of its crops; for new ground nothing better than "
-            f"{self.level:.0%} can be promised",
+            f"validation has fewer than {needed} mosaics: the flag alarms on "
+            f"{self.false_alarm_rate:.0%} of its crops; for unseen regions the upper bound is "
+            f"{self.level:.0%}",
         )
 
     def evaluate(self, outputs: CropOutputs) -> OODScores:
-        """Say how strange crops are, from their features and energies."""
+        """Score crops by their features and energies."""
         distance = measure_distance(outputs.features, self.reference_nd, self.neighbours)
         energy = outputs.energy.astype(np.float64)
         score = self.combine(distance, energy)
@@ -144,26 +144,26 @@ class OODDetector:
     def combine(
         self, feature_distance: NDArray[np.floating], energy: NDArray[np.floating]
     ) -> NDArray[np.float64]:
-        """(N,) larger excess of the two measures over the validation split, in spreads."""
+        """(N,) larger excess of the two measures over the validation median, in spreads."""
         both = np.stack([feature_distance, energy], axis=1).astype(np.float64)
         return np.asarray(((both - self.location) / self.spread).max(axis=1))
 
     def flag(self, p: NDArray[np.floating]) -> NDArray[np.bool_]:
-        """Mark the p-values, of any shape, that call for the flag."""
+        """Mark the p-values, of any shape, that are flagged."""
         return np.asarray(p <= self.level + _ROUNDING)
 
 
 def fit_detector(
     train: CropOutputs, validate: CropOutputs, mosaics: Sequence[str], params: OODParams
 ) -> OODDetector:
-    """Keep the training split's features, and learn from the validation split what is usual.
+    """Store the features of the training split, and standardise on the validation split.
 
     Parameters
     ----------
     train, validate
-        What the network says of both splits, each crop as it is.
+        Outputs of the network for both splits, without test-time augmentation.
     mosaics
-        (N,) name of the connected ground each validation crop lies on.
+        (N,) mosaic (connected imaged region) of each validation crop.
     params
         Neighbours, false-alarm rate.
 
@@ -175,7 +175,7 @@ def fit_detector(
     for outputs in (train, validate):
         if not (np.isfinite(outputs.features).all() and np.isfinite(outputs.energy).all()):
             raise ModelError(
-                "unknown-sample flag",
+                "OOD flag",
                 found="features or energies that are not finite",
                 expected="finite outputs of the network",
                 action="check the training curve",

@@ -1,6 +1,6 @@
-"""How prediction sets and the unknown-sample flag do on the test split.
+"""Scores of prediction sets and of the OOD flag on the test split.
 
-Areas weigh alike; intervals come from resampled areas (`area_weights`).
+Areas weigh alike; intervals come from resampled areas.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ncm_kedro.learning.evaluation.conformal import ConformalSets, weigh_areas
-from ncm_kedro.learning.evaluation.metrics import draw_areas
+from ncm_kedro.learning.evaluation.metrics import draw_areas, summarise_draws
 from ncm_kedro.learning.evaluation.ood import OODDetector
 from ncm_kedro.params.tune_train import EvaluationParams
 
@@ -23,7 +23,7 @@ _SHOWN_QUANTILE = 0.95
 
 @dataclass(frozen=True)
 class CropOODScores:
-    """OODScores of some crops, as it stands in their table.
+    """OOD measures of crops, as in their table.
 
     Attributes
     ----------
@@ -63,15 +63,15 @@ def score_sets(
     classes
         (K,) names.
     sets
-        What was promised.
+        The fitted thresholds and their target.
     params
         Resamples, confidence, seed.
 
     Returns
     -------
     dict
-        `target`, `notes`, `coverage`, `mean_size` and `singletons` (share of sets of one class) as
-        ``{value, low, high}``, and the same for each class under `per_class`.
+        `target`, `notes`; `coverage`, `mean_size` and `singletons` (fraction of sets of one
+        class) as ``{value, low, high}``, and the same for each class under `per_class`.
     """
     size = members.sum(axis=1).astype(np.float64)
     values = {
@@ -109,7 +109,7 @@ def score_flag(
     detector: OODDetector,
     params: EvaluationParams,
 ) -> dict[str, Any]:
-    """Count false alarms on known classes, and say how well ood material is told from them.
+    """Score the flag: false alarms on in-distribution crops, detection of OOD material.
 
     Parameters
     ----------
@@ -127,11 +127,10 @@ def score_flag(
     Returns
     -------
     dict
-        False-alarm rates `asked` for (on validation) and `promised` (at most, on new ground),
-        `notes`, `false_alarms` as
-        ``{value, low, high}``, `n_ood` crops and `n_ood_areas`; `detected` (share of
-        ood crops flagged) and `auroc` of the score, the feature distance and the energy, null
-        without ood crops; `histogram` of the score.
+        `nominal_false_alarm_rate` (on validation), `guaranteed_false_alarm_rate` (upper bound on
+        unseen regions), `notes`, `false_alarms` as ``{value, low, high}``, `n_ood` crops and
+        `n_ood_areas`; `detected` (fraction of OOD crops flagged) and `auroc` of the score, the
+        feature distance and the energy, null without OOD crops; `histogram` of the score.
     """
     alarms = {"false_alarms": known.unknown.astype(np.float64)}
     result: dict[str, Any] = {
@@ -175,10 +174,10 @@ def measure_auroc(
     ood_areas: Sequence[str],
     params: EvaluationParams,
 ) -> dict[str, float]:
-    """Chance that a ood crop scores above a known one, ties counting half.
+    """Area under the ROC curve: P(an OOD crop scores above an in-distribution one), ties half.
 
-    Areas weigh alike on both sides and are resampled on both; with one ood area the interval
-    says nothing about other ood areas.
+    Areas weigh alike on both sides and are resampled on both; with one OOD area the interval does
+    not cover other OOD areas.
 
     Parameters
     ----------
@@ -187,7 +186,7 @@ def measure_auroc(
     known_areas, ood_areas
         Names of the areas they lie in.
     strata
-        (N,) class of each known crop; areas are drawn within it.
+        (N,) class of each in-distribution crop; areas are drawn within it.
     params
         Resamples, confidence, seed.
     """
@@ -200,12 +199,12 @@ def measure_auroc(
         mine = np.sort(known[area == row])
         below = np.searchsorted(mine, ood, side="left")
         level = np.searchsorted(mine, ood, side="right")
-        share = (below + level) / (2.0 * len(mine))
-        wins[row] = np.bincount(other_area, weights=share, minlength=len(others))
+        won = (below + level) / (2.0 * len(mine))
+        wins[row] = np.bincount(other_area, weights=won, minlength=len(others))
     wins /= np.bincount(other_area, minlength=len(others))
     draws = ((drawn @ wins) * other_drawn).sum(axis=1)
     draws /= drawn.sum(axis=1) * other_drawn.sum(axis=1)
-    return _summarise(float(wins.mean()), draws, params)
+    return summarise_draws(float(wins.mean()), draws, params)
 
 
 def count_scores(known: CropOODScores, ood: CropOODScores, detector: OODDetector) -> dict[str, Any]:
@@ -217,7 +216,7 @@ def count_scores(known: CropOODScores, ood: CropOODScores, detector: OODDetector
     -------
     dict
         `edges` (spreads above the validation median), `threshold`, and under `share` one list per
-        group: `validation`, `test` and `ood` (empty without ood crops).
+        group: `validation`, `test` and, with OOD crops, `ood`.
     """
     ranks = detector.ranks
     groups = {
@@ -256,13 +255,5 @@ def _mean_over_areas(
     for key, value in values.items():
         means = np.bincount(area, weights=value, minlength=len(names)) / count
         draws = drawn @ means / drawn.sum(axis=1)
-        result[key] = _summarise(float(means.mean()), draws, params)
+        result[key] = summarise_draws(float(means.mean()), draws, params)
     return result
-
-
-def _summarise(
-    value: float, draws: NDArray[np.float64], params: EvaluationParams
-) -> dict[str, float]:
-    tail = (1.0 - params.confidence) / 2.0
-    low, high = np.quantile(draws, [tail, 1.0 - tail])
-    return {"value": value, "low": float(low), "high": float(high)}

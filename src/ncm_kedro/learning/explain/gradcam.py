@@ -72,7 +72,7 @@ def explain_crops(
     classes
         (N,) number of the class to explain, 0 to K - 1.
     weighting
-        See the head of this module.
+        `mean` or `element`, see the head of this module.
     device
         Where the network runs.
     batch_size
@@ -81,7 +81,7 @@ def explain_crops(
     Raises
     ------
     ModelError
-        The network has no feature map to look at, or activations of an unknown kind.
+        The network has no feature map, or no known activation.
     """
     where = choose_device(device)
     copied = copy.deepcopy(network).to(where).eval().requires_grad_(False)
@@ -232,7 +232,7 @@ def _sum_scores(logits: Tensor, classes: Tensor) -> Tensor:
 
 @contextmanager
 def _hooked(network: nn.Module, hooks: Mapping[str, Callable[..., Any]]) -> Iterator[None]:
-    """Hold forward hooks on named layers, and take them off whatever happens."""
+    """Hold forward hooks on named layers, and remove them on exit."""
     handles = [network.get_submodule(n).register_forward_hook(h) for n, h in hooks.items()]
     try:
         yield

@@ -163,7 +163,7 @@ def score_other_maps(
 ) -> tuple[FloatArray, FloatArray]:
     """Mean on and off each crop's boundary band, (N,) each, of the maps of all other areas' crops.
 
-    It shows what position alone makes of the ratio, such as a map that fades towards the edges.
+    It shows the effect of position alone, such as a map that fades towards the edges.
     """
     flat = maps_nyx.reshape(len(maps_nyx), -1).astype(np.float64)
     mean = flat.mean(axis=1, keepdims=True)
@@ -181,8 +181,8 @@ def score_other_maps(
 def blur_to_cells(masks_nyx: NDArray[np.bool_], cell_px: float) -> NDArray[np.float32]:
     """Show masks (N, P, P) at the resolution of a coarse map.
 
-    The ratio of such a map is what a network could reach at best that looks at nothing but
-    boundaries, seen through its coarse map.
+    The ratio of such a map is the upper bound for a network that looks at boundaries alone, seen
+    through its coarse map.
     """
     import torch
     from torch.nn import functional

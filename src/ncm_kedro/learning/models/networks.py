@@ -213,7 +213,7 @@ def _hub_offline(offline: bool) -> Iterator[None]:
 
 
 class TextureNet(nn.Module):
-    """Residual network that reads mean and spread of its channels at its coarser scales.
+    """Residual network that reads mean and standard deviation of its channels at coarser scales.
 
     Parameters
     ----------

@@ -147,7 +147,7 @@ def predict_outputs(
     device, precision
         As in training.
     test_time_augmentation
-        `dihedral`: the log of the mean probability over the eight flips and quarter turns.
+        `dihedral`: the log of the mean probability over the eight symmetries of a square.
 
     Raises
     ------
@@ -181,11 +181,11 @@ def predict_outputs(
 
 
 def iterate_dihedral(images: torch.Tensor) -> Iterator[torch.Tensor]:
-    """Yield the eight flips and quarter turns of square images (B, 1, P, P)."""
+    """Yield the eight flips and 90-degree rotations of square images (B, 1, P, P)."""
     for quarter in range(N_QUARTER_ROTATIONS):
-        turned = torch.rot90(images, quarter, dims=(2, 3))
-        yield turned
-        yield turned.flip(3)
+        rotated = torch.rot90(images, quarter, dims=(2, 3))
+        yield rotated
+        yield rotated.flip(3)
 
 
 def _predict_batch(
@@ -221,10 +221,10 @@ def _catch_features(layer: nn.Module) -> Iterator[list[torch.Tensor]]:
     """Collect the inputs of a layer, (B, D) each, while the network runs."""
     caught: list[torch.Tensor] = []
 
-    def keep(_: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+    def catch(_: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
         caught.append(inputs[0].detach().flatten(1).float())
 
-    handle = layer.register_forward_pre_hook(keep)
+    handle = layer.register_forward_pre_hook(catch)
     try:
         yield caught
     finally:

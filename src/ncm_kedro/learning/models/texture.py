@@ -31,7 +31,6 @@ from ncm_kedro.errors import ModelError
 from ncm_kedro.params.base import FrozenParams
 
 _MAX_ITERATIONS = 3000
-_FOLDS_WITHOUT_VALIDATION = 4
 _LBP_NEIGHBOURS = 8
 PATTERN_BINS = _LBP_NEIGHBOURS + 2
 COOCCURRENCE_PROPERTIES = (
@@ -45,7 +44,7 @@ COOCCURRENCE_PROPERTIES = (
 
 
 class TextureParams(FrozenParams):
-    """What the texture baseline measures and how hard its classifier is regularised."""
+    """Descriptors of the texture baseline, and candidates for its regularisation."""
 
     lbp_radii_px: tuple[float, ...] = (1.0, 2.0, 3.0, 5.0, 8.0, 12.0)
     """Radii of the circles of 8 neighbours of the local binary patterns, px."""
@@ -56,7 +55,7 @@ class TextureParams(FrozenParams):
     spectrum_bins: int = Field(default=24, ge=2, le=256)
     """Logarithmically spaced rings of the power spectrum, from 1 cycle per crop to Nyquist."""
     inverse_regularisation: tuple[float, ...] = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
-    """Candidates for C of the logistic regression; the best on validation is kept."""
+    """Candidates for C of the logistic regression; the best on validation is selected."""
 
 
 def texture_features(
@@ -110,7 +109,7 @@ def fit_texture_baseline(
     labels: NDArray[Any],
     seed: int,
     *,
-    validation: tuple[NDArray[np.floating[Any]], NDArray[Any]] | None = None,
+    validation: tuple[NDArray[np.floating[Any]], NDArray[Any]],
     params: TextureParams | None = None,
 ) -> Pipeline:
     """Standardise the features and fit a multinomial logistic regression.
@@ -125,7 +124,6 @@ def fit_texture_baseline(
         Seed of the shuffles.
     validation
         Features and labels of the validation split; C is chosen by balanced accuracy there.
-        Without it, a quarter of the rows, drawn at random, stands in for it.
     params
         Holds the candidates for C; the defaults if not given.
 
@@ -146,44 +144,23 @@ def fit_texture_baseline(
             "texture baseline",
             found=f"{n_classes} class(es) among {len(labels)} training crops",
             expected="at least two classes",
-            action="add frames of another class, or leave the baseline out",
+            action="add frames of another class, or omit the baseline",
         )
-    if validation is None:
-        order = np.random.default_rng(seed).permutation(len(labels))
-        n_held = max(1, len(labels) // _FOLDS_WITHOUT_VALIDATION)
-        held, kept = order[:n_held], order[n_held:]
-        validation = features[held], labels[held]
-        fit_on = features[kept], labels[kept]
-    else:
-        fit_on = features, labels
-    candidates = params.inverse_regularisation
-    scores = [_score_candidate(c, seed, fit_on, validation) for c in candidates]
-    best = candidates[int(np.argmax(scores))]
-    return _make_pipeline(best, seed).fit(features, labels)
+    fitted = [_fit_candidate(c, seed, features, labels) for c in params.inverse_regularisation]
+    scores = [balanced_accuracy_score(validation[1], f.predict(validation[0])) for f in fitted]
+    return fitted[int(np.argmax(scores))]
 
 
-def _make_pipeline(inverse_regularisation: float, seed: int) -> Pipeline:
-    return Pipeline(
-        [
-            ("scale", StandardScaler()),
-            (
-                "classify",
-                LogisticRegression(
-                    C=inverse_regularisation, max_iter=_MAX_ITERATIONS, random_state=seed
-                ),
-            ),
-        ]
-    )
-
-
-def _score_candidate(
+def _fit_candidate(
     inverse_regularisation: float,
     seed: int,
-    fit_on: tuple[NDArray[np.floating[Any]], NDArray[Any]],
-    validation: tuple[NDArray[np.floating[Any]], NDArray[Any]],
-) -> float:
-    fitted = _make_pipeline(inverse_regularisation, seed).fit(*fit_on)
-    return float(balanced_accuracy_score(validation[1], fitted.predict(validation[0])))
+    features: NDArray[np.floating[Any]],
+    labels: NDArray[Any],
+) -> Pipeline:
+    regression = LogisticRegression(
+        C=inverse_regularisation, max_iter=_MAX_ITERATIONS, random_state=seed
+    )
+    return Pipeline([("scale", StandardScaler()), ("classify", regression)]).fit(features, labels)
 
 
 def _check_crops(crops_nyx: NDArray[np.uint8], params: TextureParams) -> None:
@@ -342,7 +319,7 @@ def _haralick(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
 
 @cache
 def _ring_index(height: int, width: int, n_bins: int) -> NDArray[np.intp]:
-    """Ring of each coefficient of the real Fourier transform; `n_bins` marks those left out."""
+    """Ring of each coefficient of the real Fourier transform; `n_bins` marks those in none."""
     fy = np.fft.fftfreq(height)[:, None]
     fx = np.fft.rfftfreq(width)[None, :]
     frequency = np.hypot(fy, fx)
@@ -354,7 +331,7 @@ def _ring_index(height: int, width: int, n_bins: int) -> NDArray[np.intp]:
 def measure_radial_power(crop_yx: NDArray[np.uint8], n_bins: int) -> NDArray[np.float64]:
     """Mean power in rings of spatial frequency, log10.
 
-    The crop is taken off its mean and tapered by a Hann window; a ring that holds no coefficient
+    The mean is subtracted and the crop tapered by a Hann window; a ring that holds no coefficient
     is interpolated from its neighbours.
 
     Parameters
@@ -373,7 +350,7 @@ def measure_radial_power(crop_yx: NDArray[np.uint8], n_bins: int) -> NDArray[np.
     window = np.outer(np.hanning(height), np.hanning(width)).astype(np.float32)
     grey = crop_yx.astype(np.float32)
     power = np.abs(fft.rfft2((grey - grey.mean()) * window)) ** 2 / grey.size
-    # The real transform leaves out the mirror image of all but its first and middle column.
+    # The real transform omits the mirror image of all but its first and middle column.
     twin = np.full(power.shape, 2.0)
     twin[:, 0] = 1.0
     if width % 2 == 0:

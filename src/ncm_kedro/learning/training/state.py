@@ -120,7 +120,7 @@ def build_average(model: nn.Module, params: TrainParams) -> ModelEmaV3 | None:
 
 
 def build_mixup(model: nn.Module, params: TrainParams) -> Mixup | None:
-    """Mixup and CutMix; with both on, batches take turns at random. Wants even batches."""
+    """Mixup and CutMix, one drawn for each batch if both are on; needs even batches."""
     if not params.mixup_alpha and not params.cutmix_alpha:
         return None
     return Mixup(

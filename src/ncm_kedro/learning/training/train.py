@@ -1,6 +1,6 @@
 """Training of a classifier: one function, resumable, the same on CPU and GPU.
 
-Within an epoch nothing waits for the device: loss and hits are added up there and read once.
+Within an epoch nothing waits for the device: loss and hits are summed there and read once.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def fit(
     resume: bool = True,
     replay: bool = False,
 ) -> FitResult:
-    """Train, keeping the weights that are best on validation.
+    """Train, and return the weights that are best on validation.
 
     Parameters
     ----------
