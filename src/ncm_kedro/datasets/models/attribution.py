@@ -136,7 +136,7 @@ class RegisteredAttributionDataset(AbstractDataset[AttributionRelease, "Attribut
 
 
 def describe_signature(model: AttributionModel) -> ModelSignature:
-    """Return what the served model takes and answers."""
+    """Return the input and output columns of the served model."""
     from ncm_kedro.damage.forests.model import SAMPLE, SHAP_PREFIX
 
     inputs = [
@@ -144,9 +144,9 @@ def describe_signature(model: AttributionModel) -> ModelSignature:
         ColSpec(DataType.string, SAMPLE, required=False),
     ]
     numbers = ["damage_predicted", "base", *(f"{SHAP_PREFIX}{name}" for name in model.inputs)]
-    answers = [
+    outputs = [
         *(ColSpec(DataType.double, name, required=False) for name in numbers),
         ColSpec(DataType.string, "outside"),
         ColSpec(DataType.string, "problem"),
     ]
-    return ModelSignature(inputs=Schema(inputs), outputs=Schema(answers))
+    return ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs))

@@ -47,7 +47,7 @@ def write_classifier(path: Path, classifier: SemClassifier) -> None:
 
 
 def read_classifier(path: Path) -> SemClassifier:
-    """Read a classifier; one that an earlier version wrote has neither sets nor detector.
+    """Read a classifier; one of an earlier version has neither prediction sets nor detector.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def read_classifier(path: Path) -> SemClassifier:
         raise ModelError(
             path,
             found=f"no SEM classifier ({type(error).__name__}: {error})",
-            expected="a file that the training wrote",
+            expected="a file written by a training",
             action="run `kedro run --pipeline tune_train`",
         ) from error
     weights = {name: a for name, a in arrays.items() if not name.startswith(_DETECTOR)}
@@ -188,7 +188,7 @@ class RegisteredClassifierDataset(AbstractDataset[ClassifierRelease, "SemClassif
         What is loaded; the production alias of ``model_name`` by default. A ``runs:/`` or
         ``models:/`` URI or a local folder works too.
     missing_ok
-        Whether loading answers None where there is no such model yet.
+        Whether loading returns None where there is no such model yet.
     metadata
         For plug-ins, not used here.
     """
@@ -255,7 +255,7 @@ class RegisteredClassifierDataset(AbstractDataset[ClassifierRelease, "SemClassif
             found=f"no classifier there ({error})",
             expected=f"a registered version of {self._model_name}",
             action="run `kedro run --pipeline sem` first, or set the model's URI in the catalog; "
-            "a model that was refused production is `models:/"
+            "a model that was not promoted is `models:/"
             f"{self._model_name}@candidate`",
         ) from error
 
@@ -271,7 +271,7 @@ class RegisteredClassifierDataset(AbstractDataset[ClassifierRelease, "SemClassif
 
 
 def describe_signature(classes: Sequence[str]) -> ModelSignature:
-    """Return what the served model takes and answers.
+    """Return the input and output columns of the served model.
 
     Parameters
     ----------

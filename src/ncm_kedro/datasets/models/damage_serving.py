@@ -13,11 +13,11 @@ from ncm_kedro.damage.forests.model import predict_particles, read_model
 
 
 class ServedDamageAttribution(PythonModel):
-    """Answers the expected damage of particles, and what each attribute contributes to it.
+    """Predicts the expected damage of particles, and the contribution of each attribute to it.
 
-    Input columns: the attributes of the signature, and ``sample`` where the forest of one sample
-    is to be asked. The answer has a row per particle; a particle without an answer says why in
-    ``problem``.
+    Input columns: the attributes of the signature, and ``sample`` to use the forest of one sample.
+    The output has a row per particle; for a particle without a prediction ``problem`` gives the
+    reason.
     """
 
     def load_context(self, context: PythonModelContext) -> None:

@@ -158,13 +158,13 @@ class RegisteredDetectorDataset(AbstractDataset[DetectorRelease, Detector]):
 
 
 def describe_signature() -> ModelSignature:
-    """Return what the served detector takes and answers: a row per particle found."""
+    """Return the input and output columns of the served detector: a row per particle found."""
     inputs = [
         ColSpec(DataType.binary, "image", required=False),
         ColSpec(DataType.string, "path", required=False),
         ColSpec(DataType.double, "particle_px", required=False),
     ]
-    answers = [
+    outputs = [
         ColSpec(DataType.long, "row"),
         ColSpec(DataType.long, "particle_id", required=False),
         ColSpec(DataType.double, "y_px", required=False),
@@ -173,7 +173,7 @@ def describe_signature() -> ModelSignature:
         ColSpec(DataType.string, "outline", required=False),
         ColSpec(DataType.string, "problem", required=False),
     ]
-    return ModelSignature(inputs=Schema(inputs), outputs=Schema(answers))
+    return ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs))
 
 
 class DetectorFolderDataset(FolderDataset):

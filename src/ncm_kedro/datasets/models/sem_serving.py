@@ -14,11 +14,11 @@ from ncm_kedro.sem.inference.classify import build_frame_classifier, predict_fra
 
 
 class ServedSemClassifier(PythonModel):
-    """Answers composition, state, probabilities, set of classes and unknown flag for SEM frames.
+    """Predicts composition, state, probabilities, prediction set and OOD flag of SEM frames.
 
     Input columns, all optional but one of the first two: ``image`` (the bytes of an image file),
     ``path`` (a file that the server can read), ``pixel_size_um`` (where the frame carries no
-    scale bar). A frame that cannot be read gets a ``problem`` instead of an answer.
+    scale bar). A frame that cannot be read gets a ``problem`` instead of a prediction.
     """
 
     def load_context(self, context: PythonModelContext) -> None:
@@ -30,7 +30,7 @@ class ServedSemClassifier(PythonModel):
     def predict(  # type: ignore[no-untyped-def]
         self, context: PythonModelContext, model_input, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
-        """Return a row per frame: class, composition, state, safeguards, probabilities, problem."""
+        """Return a row per frame; its columns are those of the signature."""
         table = pd.DataFrame(model_input)
         rows = [
             predict_frame(

@@ -1,4 +1,4 @@
-"""What a new version of a registered model is marked with."""
+"""Tags and aliases of a new version of a registered model."""
 
 from __future__ import annotations
 
@@ -44,5 +44,5 @@ def tag_version(
     client.set_registered_model_alias(model_name, "candidate", number)
     if promotion.promoted:
         client.set_registered_model_alias(model_name, "production", number)
-    taken = " and production" if promotion.promoted else ", production refused"
+    taken = " and production" if promotion.promoted else ", not promoted"
     logger.info("%s version %s: candidate%s (%s)", model_name, number, taken, reasons)
