@@ -28,7 +28,7 @@ $(READY): requirements.txt
 
 demo: $(READY)
 	@echo "Running the demo on synthetic SEM frames and tomograms: up to half an hour on 2 cores, 400 MB of disk."
-	@$(BIN)/kedro run --env demo
+	@$(BIN)/kedro run --env demo --pipelines demo
 	@echo "Done. Open data/demo/08_reporting/sem/report.html (SEM frames) and"
 	@echo "data/demo/08_reporting/tomo/report.html (tomograms) and"
 	@echo "data/demo/08_reporting/particles/report.html (their particles) and"

@@ -1,15 +1,31 @@
-"""Lineage: hashes follow content and names, commits are told, results know their run."""
+"""What surrounds a run: prerequisites, what is left out, hashes, commits, lineage."""
 
+import logging
 import subprocess
+from pathlib import Path
 
 import mlflow
 import pytest
 from kedro.framework.hooks.manager import _create_hook_manager
-from kedro.io import DataCatalog
+from kedro.framework.project import pipelines
+from kedro.framework.session import KedroSession
+from kedro.framework.startup import bootstrap_project
+from kedro.io import AbstractDataset, DataCatalog
 from kedro.pipeline import node, pipeline
-from kedro.runner import SequentialRunner
+from kedro.runner import ParallelRunner, SequentialRunner, ThreadRunner
 
-from ncm_kedro.hooks import LineageHook, _hash_input, describe_commit, hash_path
+from ncm_kedro.errors import SettingsError, StoreError
+from ncm_kedro.hooks import (
+    LineageHook,
+    NcmSession,
+    PrerequisiteHook,
+    _hash_input,
+    list_producers,
+)
+from ncm_kedro.provenance import describe_commit, hash_path
+
+PROJECT = Path(__file__).parents[1]
+PARQUET = "pandas.ParquetDataset"
 
 
 def test_hash_follows_content_and_name_but_not_time(tmp_path):
@@ -120,7 +136,7 @@ def run_small_pipeline(catalog, *, tracked):
     manager.register(LineageHook())
     groups = {"group": pipeline([*small.nodes, node(save_one, None, "x", name="x")])}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ncm_kedro.prerequisites.pipelines", {"small": small, **groups})
+        patch.setattr("ncm_kedro.hooks.pipelines", {"small": small, **groups})
         manager.hook.before_pipeline_run(run_params={}, pipeline=small, catalog=catalog)
     SequentialRunner().run(small, catalog, hook_manager=manager)
     return catalog.load("lineage")
@@ -176,3 +192,125 @@ def test_without_mlflow_the_run_is_recorded_as_untracked(catalog):
     records = run_small_pipeline(catalog, tracked=False)
     assert records["numbers"].run_id is None
     assert "unsaved" not in records
+
+
+@pytest.fixture(scope="module")
+def registered():
+    bootstrap_project(PROJECT)
+
+
+def make_catalog(folder, kinds):
+    datasets = {
+        name: AbstractDataset.from_config(name, {"type": kind, "filepath": str(folder / name)})
+        for name, kind in kinds.items()
+    }
+    return DataCatalog(datasets)
+
+
+def check(names, catalog, runner=None):
+    run_params = {"pipeline_names": names, "runner": str(runner)}
+    PrerequisiteHook().before_pipeline_run(run_params, pipelines[names[0]], catalog)
+
+
+@pytest.mark.usefixtures("registered")
+def test_what_is_missing_and_what_makes_it_is_named_in_the_order_of_the_road(tmp_path):
+    names = ("sem_manifest", "sem_crops", "sem_crop_report")
+    with pytest.raises(StoreError) as caught:
+        check(["tune_train"], make_catalog(tmp_path, dict.fromkeys(names, PARQUET)))
+    assert caught.value.where == "tune_train"
+    assert "sem_crop_report, sem_crops, sem_manifest" in caught.value.found
+    assert "`kedro run --pipelines sem_ingest,crop_augment` first" in caught.value.action
+
+
+@pytest.mark.usefixtures("registered")
+def test_what_is_there_is_not_asked_for(tmp_path):
+    catalog = make_catalog(tmp_path, {"sem_manifest": PARQUET})
+    with pytest.raises(StoreError, match="sem_ingest"):
+        check(["crop_augment"], catalog)
+    (tmp_path / "sem_manifest").write_bytes(b"")
+    check(["crop_augment"], catalog)
+
+
+@pytest.mark.usefixtures("registered")
+def test_raw_data_and_what_may_be_missing_are_not_asked_for(tmp_path):
+    folder = {"raw_sem_frames": "ncm_kedro.datasets.frames.raw.RawFrameFolder"}
+    check(["sem_ingest"], make_catalog(tmp_path, folder))
+    report = {"type": "json.JSONDataset", "filepath": str(tmp_path / "none.json")}
+    optional = AbstractDataset.from_config(
+        "x", {"type": "ncm_kedro.datasets.wrappers.OptionalDataset", "dataset": report}
+    )
+    check(["sem_report"], DataCatalog({"sem_transfer_report": optional}))
+    plain = AbstractDataset.from_config("x", report)
+    with pytest.raises(StoreError, match="sem_transfer"):
+        check(["sem_report"], DataCatalog({"sem_transfer_report": plain}))
+
+
+@pytest.mark.usefixtures("registered")
+def test_makers_are_single_pipelines():
+    producers = list_producers()
+    assert producers["sem_crops"] == "crop_augment"
+    assert producers["particle_attributes"] == "particle_features"
+    assert producers["additive_report"] == "evaluate_additives"
+    assert "raw_sem_frames" not in producers
+
+
+@pytest.mark.usefixtures("registered")
+@pytest.mark.parametrize("runner", [ParallelRunner, ThreadRunner])
+def test_a_runner_that_would_lose_lineage_is_refused(runner):
+    with pytest.raises(SettingsError, match="leave --runner out"):
+        check(["sem_ingest"], DataCatalog(), runner())
+    check(["sem_ingest"], DataCatalog(), SequentialRunner())
+    check(["sem_ingest"], DataCatalog())
+
+
+OMEGACONF = "ignore:register_new_resolver:UserWarning"
+
+
+@pytest.fixture
+def asked(tmp_path, monkeypatch):
+    """Run a session in a project with nothing but globals; return what it asks for."""
+    for environment in ("base", "local"):
+        (tmp_path / "conf" / environment).mkdir(parents=True)
+    (tmp_path / "conf" / "base" / "globals.yml").write_text("sem_additive_root: new\n")
+    seen = []
+    monkeypatch.setattr(KedroSession, "run", lambda _, **options: seen.append(options))
+
+    def ask(names):
+        session = NcmSession.create(tmp_path, save_on_close=False)
+        session.run(pipeline_names=names, tags=("sem",))
+        options = seen.pop()
+        assert options["tags"] == ("sem",)
+        return options["pipeline_names"]
+
+    return ask
+
+
+@pytest.mark.filterwarnings(OMEGACONF)
+@pytest.mark.usefixtures("registered")
+@pytest.mark.parametrize("file", ["811__FEC/a.JPG", "frames.csv"])
+def test_new_electrodes_are_part_of_a_run_where_there_are_any(asked, tmp_path, file):
+    (tmp_path / "new" / "811__FEC").mkdir(parents=True)
+    (tmp_path / "new" / file).touch()
+    assert asked(["sem"]) == ["sem"]
+    assert asked(None) == ["__default__"]
+
+
+@pytest.mark.filterwarnings(OMEGACONF)
+@pytest.mark.usefixtures("registered")
+@pytest.mark.parametrize("exists", [False, True])
+def test_without_any_the_run_does_without_and_says_what_to_put_where(
+    asked, tmp_path, caplog, exists
+):
+    if exists:
+        (tmp_path / "new" / "811__FEC").mkdir(parents=True)
+        (tmp_path / "new" / ".DS_Store").touch()
+    additives = {node.name for node in pipelines["evaluate_additives"].nodes}
+    with caplog.at_level(logging.WARNING):
+        for name in ("tomo", "evaluate_additives", "demo"):
+            assert asked([name]) == [name]
+        assert not caplog.messages
+        for names in (["sem"], []):
+            left = [node.name for name in asked(names) for node in pipelines[name].nodes]
+            whole = {node.name for node in pipelines[(names or ["__default__"])[0]].nodes}
+            assert set(left) == whole - additives
+    assert "new/<composition>_<state>__<additive>/" in caplog.text

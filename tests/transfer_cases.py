@@ -5,7 +5,12 @@ import pandas as pd
 
 from ncm_kedro.params.sem_studies import SemTransferParams
 from ncm_kedro.sem.crops.crop_set import REGION_COLUMNS, build_crop_set
-from ncm_kedro.sem.experiments.transfer import TransferContext, list_crops
+from ncm_kedro.sem.experiments.transfer import (
+    TransferContext,
+    list_crops,
+    report_transfer,
+    run_hold_outs,
+)
 
 CROP_PX = 68
 COMPOSITIONS, STATES = ("333", "811"), ("pristine", "cycled")
@@ -65,3 +70,9 @@ def make_context(folder, *, params=None, world=None):
     crop_set = build_crop_set(frames, crops, manifest)
     params = params or SemTransferParams(n_bootstrap=200)
     return TransferContext(crop_set, list_crops(crop_set, manifest), params, folder)
+
+
+def run_transfer_study(work, *, leaking):
+    """Hold out everything that the settings name, kind by kind."""
+    parts = [run_hold_outs(work, kind) for kind in work.params.kinds]
+    return report_transfer(parts, work.params, leaking=leaking)

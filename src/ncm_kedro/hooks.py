@@ -1,11 +1,8 @@
-"""What surrounds every run: tracking of parameters, lineage of code and data."""
+"""What surrounds every run: what it needs before it starts, tracking, lineage."""
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import subprocess
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -13,6 +10,8 @@ from typing import Any, Protocol, runtime_checkable
 import mlflow
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
+from kedro.framework.project import pipelines
+from kedro.framework.session import KedroSession
 from kedro.io import AbstractDataset, DataCatalog, MemoryDataset
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
@@ -21,10 +20,10 @@ from kedro_mlflow.framework.hooks.mlflow_hook import MlflowHook
 from kedro_mlflow.io.metrics import MlflowMetricsHistoryDataset
 from pydantic import BaseModel
 
+from ncm_kedro.datasets.frames.raw import holds_frames
 from ncm_kedro.datasets.wrappers import OptionalDataset
-from ncm_kedro.errors import NcmError
-from ncm_kedro.prerequisites import list_dataset_pipelines
-from ncm_kedro.provenance import RunRecord
+from ncm_kedro.errors import NcmError, SettingsError, StoreError
+from ncm_kedro.provenance import RunRecord, describe_commit, hash_path
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +32,17 @@ logging.getLogger("kedro_mlflow").setLevel(logging.WARNING)
 
 LINEAGE = "lineage"
 """Data set that keeps which run made each of the others."""
+RAW_DATA_PRODUCER = "synthesise"
+"""Raw data is the user's; data sets of that kind say themselves what they miss."""
+REFUSED_RUNNERS = ("ParallelRunner", "ThreadRunner")
+DEFAULT = "__default__"
+SEM, TOMO = ("sem_ingest", "crop_augment", "tune_train", "sem_report"), ("tomo",)
+WITHOUT_NEW_ELECTRODES = {"sem": SEM, DEFAULT: SEM + TOMO}
+NO_NEW_ELECTRODES = (
+    "No new electrodes in %s: evaluate_additives is left out. To test the classifier on electrodes "
+    "that it never saw, put frames into %s/<composition>_<state>__<additive>/ and run again"
+)
+_SHOWN = 5
 
 
 @runtime_checkable
@@ -42,6 +52,95 @@ class ContentHashed(Protocol):
     def content_hash(self) -> str | None:
         """Return the hash, None where there is nothing."""
         ...
+
+
+class NcmSession(KedroSession):
+    """A session in which electrodes that training never saw are tested where there are any."""
+
+    def run(
+        self,
+        pipeline_name: str | None = None,
+        pipeline_names: list[str] | None = None,
+        **options: Any,
+    ) -> dict[str, Any]:
+        """Run pipelines; without new electrodes the groups do without ``evaluate_additives``.
+
+        Parameters
+        ----------
+        pipeline_name, pipeline_names, options
+            As for ``KedroSession.run``.
+        """
+        names = [pipeline_name] if pipeline_name else list(pipeline_names or [DEFAULT])
+        folder = str(self._get_config_loader()["globals"]["sem_additive_root"])
+        if not holds_frames(self._project_path / folder):
+            found = [part for name in names for part in WITHOUT_NEW_ELECTRODES.get(name, (name,))]
+            if found != names:
+                logger.warning(NO_NEW_ELECTRODES, folder, folder)
+            names = found
+        return super().run(pipeline_names=names, **options)  # type: ignore[no-any-return]
+
+
+class PrerequisiteHook:
+    """Refuses a run that cannot end well, before anything is tracked."""
+
+    @hook_impl(tryfirst=True)
+    def before_pipeline_run(
+        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog
+    ) -> None:
+        """Name another runner; name inputs that are missing and the pipelines that make them.
+
+        Raises
+        ------
+        SettingsError
+            The run has a runner that works in several processes or threads.
+        StoreError
+            An input of the run is made by another pipeline and is not there.
+        """
+        error = _find_other_runner(run_params) or _find_missing_inputs(
+            run_params, pipeline, catalog
+        )
+        if error is not None:
+            logger.error("%s", error)
+            raise error
+
+
+def _is_missing(dataset: AbstractDataset[Any, Any]) -> bool:
+    return not getattr(dataset, "may_be_missing", False) and not dataset.exists()
+
+
+def _find_other_runner(run_params: dict[str, Any]) -> NcmError | None:
+    """Refuse runners in several processes or threads, which lose tracking and lineage."""
+    runner = str(run_params.get("runner"))
+    if not any(name in runner for name in REFUSED_RUNNERS):
+        return None
+    return SettingsError(
+        "--runner",
+        found=runner,
+        expected="SequentialRunner: nodes use all `workers` themselves, MLflow tracks one thread",
+        action="leave --runner out; set `workers` (or `dask_address`) in conf/local/globals.yml",
+    )
+
+
+def _find_missing_inputs(
+    run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog
+) -> NcmError | None:
+    producers = list_producers()
+    missing = [
+        name
+        for name in sorted(pipeline.inputs())
+        if name in producers and name in catalog and _is_missing(catalog.get(name))
+    ]
+    if not missing:
+        return None
+    needed = {producers[name] for name in missing}
+    first = ",".join(name for name in pipelines if name in needed)
+    more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
+    return StoreError(
+        ", ".join(run_params.get("pipeline_names") or ["__default__"]),
+        found=f"nothing yet of {', '.join(missing[:_SHOWN])}{more}",
+        expected="results of earlier pipelines",
+        action=f"run `kedro run --pipelines {first}` first (in the same --env)",
+    )
 
 
 class TrackingHook(MlflowHook):
@@ -139,40 +238,22 @@ class LineageHook:
             cause = cause.__cause__
 
 
-def describe_commit(project_path: Path) -> dict[str, str]:
-    """Return the git commit of the project and whether the working tree differs from it.
-
-    Parameters
-    ----------
-    project_path
-        Root of the project.
-    """
-    commit = _run_git(project_path, "rev-parse", "HEAD")
-    if commit is None:
-        return {"git_commit": "not a git checkout"}
-    changed = _run_git(project_path, "status", "--porcelain", "--untracked-files=no")
-    return {"git_commit": commit, "git_changed": "yes" if changed else "no"}
+def list_producers() -> dict[str, str]:
+    """Return the pipeline that makes each data set, without the user's raw data."""
+    owners = list_dataset_pipelines()
+    return {
+        output: owners[node.name]
+        for registered in pipelines.values()
+        for node in registered.nodes
+        for output in node.outputs
+        if owners[node.name] != RAW_DATA_PRODUCER
+    }
 
 
-def hash_path(path: Path) -> str:
-    """Return the SHA-256 of a file, or of all files below a folder with their relative names.
-
-    Parameters
-    ----------
-    path
-        File or folder.
-
-    Returns
-    -------
-    str
-        Hexadecimal digest; the order in which the files are found does not matter.
-    """
-    digest = hashlib.sha256()
-    for file in _files_below(path):
-        digest.update(str(file.relative_to(path)).encode())
-        with file.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
-    return digest.hexdigest()
+def list_dataset_pipelines() -> dict[str, str]:
+    """Return the pipeline that each node belongs to: the smallest, as groups hold it too."""
+    by_size = sorted(pipelines.items(), key=lambda item: -len(item[1].nodes))
+    return {node.name: name for name, registered in by_size for node in registered.nodes}
 
 
 def _describe_run() -> dict[str, str | None]:
@@ -203,13 +284,6 @@ def _link_page(name: str, dataset: AbstractDataset[Any, Any]) -> None:
     mlflow.set_tag("mlflow.note.content", f"Pages to open:\n\n{listed}")
 
 
-def _files_below(path: Path) -> Iterator[Path]:
-    if path.is_file():
-        yield path
-        return
-    yield from sorted(item for item in path.rglob("*") if item.is_file())
-
-
 def _hash_input(catalog: DataCatalog, name: str) -> str | None:
     """Hash what lies on disk; volumes are too large to be read for it and answer themselves."""
     if name.startswith("params:") or name == "parameters" or name not in catalog:
@@ -220,17 +294,3 @@ def _hash_input(catalog: DataCatalog, name: str) -> str | None:
     filepath = getattr(dataset, "_filepath", None)
     path = None if filepath is None else Path(str(filepath))
     return hash_path(path) if path is not None and path.exists() else None
-
-
-def _run_git(folder: Path, *arguments: str) -> str | None:
-    try:
-        answer = subprocess.run(  # noqa: S603  (fixed command, no shell)
-            ["git", *arguments],  # noqa: S607  (git is found on PATH by design)
-            cwd=folder,
-            check=True,
-            capture_output=True,
-            text=True,
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return answer.stdout.strip()

@@ -25,22 +25,22 @@ from ncm_kedro.pipelines import (
 )
 
 JUST_TRAINED = {
-    "sem_classifier_to_apply": "sem_calibrated_classifier",
+    "sem_classifier": "sem_calibrated_classifier",
     "reference_sem_frames": "sem_frames",
     "reference_sem_crops": "sem_crops",
     "reference_sem_predictions": "sem_test_predictions",
 }
-"""In a run that trains, new electrodes are set before the model that it has just made."""
+"""What `sem` tests on new electrodes: not the model in production, but the one of this run."""
 
 
 def register_pipelines() -> dict[str, Pipeline]:
-    """Return every pipeline, the groups ``sem`` and ``tomo``, and the default.
+    """Return every pipeline, the groups ``sem`` and ``tomo``, the default and the demo.
 
     Returns
     -------
     dict
-        Pipelines by name. ``__default__`` is both roads on the user's own data; in the
-        environments ``demo`` and ``test`` a hook puts ``synthesise`` in front of it.
+        Pipelines by name. ``__default__`` is ``sem`` and ``tomo`` on the user's own data; ``demo``
+        first makes synthetic data, and runs all that can be run on it.
     """
     single = {
         "synthesise": synthesise.create_pipeline(),
@@ -62,8 +62,15 @@ def register_pipelines() -> dict[str, Pipeline]:
         "particle_features": particle_features.create_pipeline(),
         "damage_attribution": damage_attribution.create_pipeline(),
     }
+
+    def join(*names: str) -> Pipeline:
+        return sum((single[name] for name in names), Pipeline([]))
+
     additives = pipeline(single["evaluate_additives"], inputs=JUST_TRAINED)
-    sem_names = ("sem_ingest", "crop_augment", "tune_train", "sem_report")
-    sem = sum((single[name] for name in sem_names), additives)
-    tomo = single["tomo_segment"] + single["particle_features"] + single["damage_attribution"]
-    return {**single, "sem": sem, "tomo": tomo, "__default__": sem + tomo}
+    sem = join("sem_ingest", "crop_augment", "tune_train", "sem_report") + additives
+    tomo = join("tomo_segment", "particle_features", "damage_attribution")
+    survey = pipeline(single["expert_survey"], inputs={"survey_classifier": "sem_classifier"})
+    more = join("sem_classify", "sem_explain", "sem_transfer", "sem_studies")
+    cells = join("cycling", "cycling_join")
+    demo = single["synthesise"] + sem + more + survey + tomo + cells
+    return {**single, "sem": sem, "tomo": tomo, "demo": demo, "__default__": sem + tomo}

@@ -1,8 +1,11 @@
-"""Which run made a result, and how a page says so."""
+"""Which run, code and input made a result, and how a page says so."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
@@ -72,7 +75,64 @@ def list_runs(records: Mapping[str, RunRecord | None]) -> list[dict[str, str]]:
     ]
 
 
+def describe_commit(project_path: Path) -> dict[str, str]:
+    """Return the git commit of the project and whether the working tree differs from it.
+
+    Parameters
+    ----------
+    project_path
+        Root of the project.
+    """
+    commit = _run_git(project_path, "rev-parse", "HEAD")
+    if commit is None:
+        return {"git_commit": "not a git checkout"}
+    changed = _run_git(project_path, "status", "--porcelain", "--untracked-files=no")
+    return {"git_commit": commit, "git_changed": "yes" if changed else "no"}
+
+
+def hash_path(path: Path) -> str:
+    """Return the SHA-256 of a file, or of all files below a folder with their relative names.
+
+    Parameters
+    ----------
+    path
+        File or folder.
+
+    Returns
+    -------
+    str
+        Hexadecimal digest; the order in which the files are found does not matter.
+    """
+    digest = hashlib.sha256()
+    for file in _files_below(path):
+        digest.update(str(file.relative_to(path)).encode())
+        with file.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()
+
+
 def _name_commit(record: RunRecord) -> str:
     if not record.git_commit.isalnum():
         return record.git_commit
     return f"commit {record.git_commit[:_SHORT_COMMIT]}{' + changes' * record.git_changed}"
+
+
+def _files_below(path: Path) -> Iterator[Path]:
+    if path.is_file():
+        yield path
+        return
+    yield from sorted(item for item in path.rglob("*") if item.is_file())
+
+
+def _run_git(folder: Path, *arguments: str) -> str | None:
+    try:
+        answer = subprocess.run(  # noqa: S603  (fixed command, no shell)
+            ["git", *arguments],  # noqa: S607  (git is found on PATH by design)
+            cwd=folder,
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return answer.stdout.strip()

@@ -104,5 +104,5 @@ def test_aliases_follow_the_decision_and_the_model_answers(registry):
 def test_a_missing_model_says_what_to_do(registry):
     dataset = RegisteredClassifierDataset(model_name="never-registered")
     assert not dataset.exists()
-    with pytest.raises(Exception, match="kedro run --pipeline sem"):
+    with pytest.raises(Exception, match="kedro run --pipelines sem"):
         dataset.load()

@@ -17,6 +17,7 @@ def project(tmp_path_factory):
     folder = tmp_path_factory.mktemp("project")
     shutil.copytree(PROJECT / "conf", folder / "conf", ignore=shutil.ignore_patterns("local"))
     (folder / "conf" / "local").mkdir()
+    shutil.copytree(PROJECT / "notebooks", folder / "notebooks")
     shutil.copy(PROJECT / "pyproject.toml", folder)
     shutil.copy(PROJECT / ".telemetry", folder)
     shutil.copytree(PROJECT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__"))

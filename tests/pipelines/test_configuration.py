@@ -1,22 +1,28 @@
 """Conventions of the configuration hold in every environment."""
 
+import shutil
 from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 from kedro.config import OmegaConfigLoader
+from kedro.framework.context import KedroContext
+from kedro.framework.hooks.manager import _create_hook_manager
+from kedro.framework.project import pipelines as project_pipelines
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 from kedro.io import CatalogConfigResolver
-from kedro.pipeline import pipeline
 from kedro.validation.parameter_validator import ParameterValidator
 from kedro.validation.utils import resolve_nested_dict_path
 
 from ncm_kedro.contracts.sem import SemCrops, SemManifest
 from ncm_kedro.params.crop_augment import CropParams
+from ncm_kedro.params.sem_ingest import ReadingParams
 from ncm_kedro.params.tune_train import TrainParams
 from ncm_kedro.pipeline_registry import register_pipelines
+from ncm_kedro.settings import CONFIG_LOADER_ARGS
 
+pytestmark = pytest.mark.filterwarnings("ignore:register_new_resolver:UserWarning")
 PROJECT = Path(__file__).parents[2]
 MANIFEST = (
     "frame_id, file, class, composition, state, additive, magnification, "
@@ -27,13 +33,10 @@ MANIFEST = (
 CROPS = "crop_id, frame_id, x_px, y_px, size_px, split, class"
 
 
-def load_configuration(environment: str) -> OmegaConfigLoader:
-    return OmegaConfigLoader(
-        str(PROJECT / "conf"), base_env="base", default_run_env=environment, env=environment
-    )
+def load_configuration(environment: str, source: Path = PROJECT / "conf") -> OmegaConfigLoader:
+    return OmegaConfigLoader(str(source), env=environment, **CONFIG_LOADER_ARGS)
 
 
-@pytest.mark.filterwarnings("ignore:register_new_resolver:UserWarning")
 @pytest.mark.parametrize("environment", ["base", "demo", "test"])
 def test_every_parameter_reaches_its_node_as_a_model(environment):
     # For a node with a hint that cannot be resolved, such as a class that is imported under
@@ -49,7 +52,6 @@ def test_every_parameter_reaches_its_node_as_a_model(environment):
     assert plain == []
 
 
-@pytest.mark.filterwarnings("ignore:register_new_resolver:UserWarning")
 def test_base_holds_the_papers_settings():
     parameters = load_configuration("base")["parameters"]
     train = TrainParams.model_validate(parameters["tune_train"]["train"])
@@ -59,7 +61,6 @@ def test_base_holds_the_papers_settings():
     assert (crops.size_px, crops.images_per_class, crops.split.by) == (300, 400, "mosaic")
 
 
-@pytest.mark.filterwarnings("ignore:register_new_resolver:UserWarning")
 def test_every_dataset_of_a_pipeline_is_in_the_catalog_with_a_layer():
     entries = load_configuration("base")["catalog"]
     catalog = CatalogConfigResolver(entries, default_runtime_patterns={})
@@ -76,7 +77,6 @@ def test_every_dataset_of_a_pipeline_is_in_the_catalog_with_a_layer():
             assert layer, f"data set {name} has no layer"
 
 
-@pytest.mark.filterwarnings("ignore:register_new_resolver:UserWarning")
 def test_layers_form_no_cycle_or_kedro_viz_would_hide_them():
     """Data sets point to the layers below them, through nodes, never back."""
     entries = load_configuration("demo")["catalog"]
@@ -86,12 +86,8 @@ def test_layers_form_no_cycle_or_kedro_viz_would_hide_them():
         entry = entries.get(name) or entries.get(catalog.match_dataset_pattern(name), {})
         return entry.get("metadata", {}).get("kedro-viz", {}).get("layer")
 
-    pipelines = register_pipelines()
-    classify = pipeline(
-        pipelines["sem_classify"], inputs={"sem_classifier_to_apply": "sem_classifier"}
-    )
     above: dict[str, set[str]] = {}
-    for node in (pipelines["synthesise"] + pipelines["__default__"] + classify).nodes:
+    for node in register_pipelines()["demo"].nodes:
         for source in filter(None, map(layer_of, node.inputs)):
             for target in filter(None, map(layer_of, node.outputs)):
                 if source != target:
@@ -111,26 +107,55 @@ def test_the_default_run_does_not_synthesise_on_a_users_data():
     assert "synthesise_sem_frames" not in {node.name for node in pipelines["__default__"].nodes}
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
-@pytest.mark.parametrize("environment", ["demo", "test"])
-def test_a_self_contained_run_starts_with_its_own_data(environment, tmp_path, monkeypatch):
-    from kedro.framework.project import pipelines
-
-    bootstrap_project(PROJECT)
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
-    with KedroSession.create(
-        PROJECT, env=environment, runtime_params={"globals": {}, "tracking_uri": uri}
-    ) as session:
-        monkeypatch.setattr("ncm_kedro.hooks.MlflowHook.after_context_created", lambda *_: None)
-        session.load_context()
-        names = [node.name for node in pipelines["__default__"].nodes]
-    assert names[0].startswith("synthesise")
+def test_the_demo_is_a_pipeline_of_its_own_that_starts_with_its_own_data():
+    pipelines = register_pipelines()
+    demo, default = pipelines["demo"], pipelines["__default__"]
+    names = [node.name for node in demo.nodes]
+    made = {"raw_survey_responses", "lineage", "sem_production_classifier", "tomogram_truth"}
+    needed = {name for name in demo.inputs() if not name.startswith("params:")}
+    assert not {name for name in needed if name.startswith("raw_")} - made
+    assert {node.name for node in default.nodes} < set(names)
     assert names.index("classify_sem_frames") > names.index("release_sem_classifier")
-    assert {"score_expert_survey", "join_cycling_to_frames"} <= set(names)
-    shown = ["explain_sem_crops", "check_sem_maps", "study_sem_transfer", "report_additives"]
+    shown = [
+        "explain_sem_crops",
+        "check_sem_maps",
+        "report_sem_transfer",
+        "gather_sem_studies",
+        "report_additives",
+    ]
     for name in (*shown, "score_expert_survey", "release_sem_classifier"):
         assert names.index("write_sem_report") > names.index(name)
+
+
+def test_loading_the_demo_leaves_the_pipelines_of_base_alone(tmp_path, monkeypatch):
+    """Environments change configuration only: no hook touches what is registered."""
+    monkeypatch.setattr("ncm_kedro.hooks.MlflowHook.after_context_created", lambda *_: None)
+    bootstrap_project(PROJECT)
+    for environment in ("demo", "base"):
+        with KedroSession.create(PROJECT, env=environment, save_on_close=False) as session:
+            session.load_context()
+        assert "synthesise_sem_frames" not in {node.name for node in project_pipelines["sem"].nodes}
+        registered = {name: set(found.nodes) for name, found in project_pipelines.items()}
+        assert registered == {name: set(p.nodes) for name, p in register_pipelines().items()}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_single_changed_leaf_reaches_its_node_and_leaves_the_rest(tmp_path):
+    for name in ("base", "demo"):
+        shutil.copytree(PROJECT / "conf" / name, tmp_path / name)
+    local = tmp_path / "local" / "parameters.yml"
+    local.parent.mkdir()
+    before = load_configuration("base", tmp_path)["parameters"]
+    local.write_text("sem_ingest: {reading: {pixel_size: {fallback_um: 0.05}}}\n")
+    after = load_configuration("local", tmp_path)["parameters"]
+    assert after["sem_ingest"]["reading"]["pixel_size"].pop("fallback_um") == 0.05
+    assert before["sem_ingest"]["reading"]["pixel_size"].pop("fallback_um") is None
+    assert after == before
+    context = KedroContext(
+        tmp_path, load_configuration("local", tmp_path), "local", None, _create_hook_manager()
+    )
+    given = context.catalog.load("params:sem_ingest.reading")
+    assert ReadingParams.model_validate(given).pixel_size.fallback_um == 0.05
 
 
 def test_no_telemetry():

@@ -39,7 +39,7 @@ def test_both_pipelines_write_tables_that_keep_their_contracts(catalog, tmp_path
     assert joined["status"].value_counts().to_dict() == {
         "matched": 3, "cell without frames": 10, "frames without a cell": 1,
     }  # fmt: skip
-    assert (tmp_path / "08_reporting/cycling/capacity.png").stat().st_size > 10_000
+    assert (tmp_path / "08_reporting/figures/cycling/capacity.png").stat().st_size > 10_000
     assert "Coulombic" in (tmp_path / "08_reporting/cycling/report.html").read_text()
     assert "not necessarily" in (tmp_path / "08_reporting/cycling/frames.html").read_text()
 

@@ -121,13 +121,13 @@ def test_the_next_person_at_the_same_computer_starts_anew(page):
 
 
 def test_without_answers_and_without_a_model_there_is_a_quiz_and_a_next_step(drawn, tmp_path):
-    marked, scores, comparisons, summary, figure = score(drawn, tmp_path / "nothing")
+    marked, scores, comparisons, summary, figures = score(drawn, tmp_path / "nothing")
     assert marked.empty
     assert scores.empty
     assert comparisons.empty
     assert len(summary["what_next"]) == 2
     json.dumps(summary)
-    assert len(figure.axes) == 3
+    assert len(figures["scores.png"].axes) == 3
 
 
 def test_bad_files_do_not_keep_the_good_ones_from_being_scored(drawn, tmp_path):

@@ -25,8 +25,8 @@ NAME = "ncm-sem-classifier"
 
 @pytest.fixture(scope="module")
 def finished(project):
-    """The project after `kedro run --env test`."""
-    result = run_kedro(project, "run", "--env", "test")
+    """The project after `kedro run --env test --pipelines demo`."""
+    result = run_kedro(project, "run", "--env", "test", "--pipelines", "demo")
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
     return project
 
@@ -145,6 +145,24 @@ def _ask(request: urllib.request.Request, patience_s: float = 90.0) -> str:
             if time.monotonic() > deadline:
                 raise
             time.sleep(1.0)
+
+
+@pytest.mark.parametrize("name", ["sem", "tomo", "particles_and_damage"])
+def test_a_notebook_opens_and_plots_what_was_made(finished, name):
+    notebook = json.loads((finished / "notebooks" / f"{name}.ipynb").read_text(encoding="utf-8"))
+    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert all(not cell["outputs"] for cell in cells), "outputs are not stored"
+    code = "\n\n".join("".join(cell["source"]) for cell in cells)
+    plots = "\n\nassert len(plt.get_fignums()) >= 1"
+    result = subprocess.run(
+        [sys.executable, "-c", code + plots],
+        cwd=finished / "notebooks",
+        env={**os.environ, "KEDRO_ENV": "test", "MPLBACKEND": "agg"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
 
 
 def test_missing_data_says_what_to_put_where(project):

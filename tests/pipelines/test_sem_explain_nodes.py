@@ -35,7 +35,7 @@ def inputs():
 
 def test_nodes_give_a_table_a_report_and_figures(inputs):
     shared, predictions = inputs
-    table, report, metrics, *figures = explain_sem_crops(**shared, predictions=predictions)
+    table, report, metrics, figures = explain_sem_crops(**shared, predictions=predictions)
     assert len(table) == len(SemExplainedCrops.validate(shared["chosen"]))
     SemAttention.validate(table)
     with pytest.raises(SchemaError, match="guided_p"):

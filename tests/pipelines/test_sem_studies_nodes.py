@@ -1,4 +1,4 @@
-"""The node of `sem_studies`, with the runs that it leaves in MLflow."""
+"""The nodes of `sem_studies`, with the runs that they leave in MLflow."""
 
 import json
 
@@ -8,9 +8,9 @@ from mlflow.tracking import MlflowClient
 
 from ncm_kedro.contracts.sem import validate_studies
 from ncm_kedro.errors import SettingsError
-from ncm_kedro.params.sem_studies import SemStudiesParams
+from ncm_kedro.params.sem_studies import STUDIES, SemStudiesParams
 from ncm_kedro.pipelines.sem_studies import create_pipeline
-from ncm_kedro.pipelines.sem_studies.nodes import run_sem_studies
+from ncm_kedro.pipelines.sem_studies.nodes import gather_sem_studies, make_study
 from study_cases import CROPS, TINY, make_frames
 
 PARAMS = SemStudiesParams(
@@ -34,7 +34,14 @@ def client(tmp_path):
 def run(folder, study):
     frames, manifest = make_frames()
     inputs = {"frames": frames, "manifest": manifest, "folder": folder}
-    return run_sem_studies(**inputs, study=study, crops=CROPS, params=PARAMS)
+    tables, reports, figures = {}, {}, {}
+    for name in STUDIES:
+        found = make_study(name)(**inputs, study=study, crops=CROPS, params=PARAMS)
+        for known, more in zip((tables, reports, figures), found, strict=True):
+            known.update(more)
+    parts = {name: {name: report} for name, report in reports.items()}
+    assert gather_sem_studies(**parts, weights={}) == reports
+    return tables, reports, figures
 
 
 def find(client, text):
@@ -80,7 +87,7 @@ def test_without_an_active_run_nothing_is_logged(client, tmp_path):
 
 def test_an_unknown_study_is_refused_before_frames_are_read(tmp_path):
     with pytest.raises(SettingsError, match="crop_size, image_count"):
-        run_sem_studies(
+        make_study("split")(
             frames={}, manifest=None, folder=tmp_path, study="size", crops=CROPS, params=PARAMS
         )
 

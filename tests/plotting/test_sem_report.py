@@ -18,9 +18,7 @@ ABSENT = {
     "survey_summary": "expert_survey",
     "sem_study_reports": "sem_studies",
 }
-PIPELINE_FIGURES = [
-    name for name in PIPELINE_RESULTS if "figure" in name or name == "sem_crops_figure"
-]
+PIPELINE_FIGURES = [name for name in PIPELINE_RESULTS if "figure" in name]
 
 
 @pytest.fixture(scope="module")

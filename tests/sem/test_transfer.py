@@ -17,9 +17,8 @@ from ncm_kedro.sem.experiments.transfer import (
     list_transfer_metrics,
     plan_hold_outs,
     plan_in_session,
-    run_transfer_study,
 )
-from transfer_cases import AREAS, CROPS_PER_AREA, make_context, make_world
+from transfer_cases import AREAS, CROPS_PER_AREA, make_context, make_world, run_transfer_study
 
 KINDS = ("state", "composition", "session")
 

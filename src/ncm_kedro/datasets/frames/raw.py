@@ -80,6 +80,13 @@ class RawFrameFolder(RawFolder):
         return {**super()._describe(), "labelled": self._labelled}
 
 
+def holds_frames(root: Path) -> bool:
+    """Say whether a folder has a frame table, or an image anywhere below it."""
+    return (root / FRAME_TABLE).is_file() or any(
+        path.suffix.lower() in IMAGE_SUFFIXES for path in root.rglob("*")
+    )
+
+
 def list_folders(root: Path, *, labelled: bool = True) -> RawFrames:
     """List images in class folders.
 

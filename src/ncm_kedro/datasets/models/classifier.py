@@ -65,7 +65,7 @@ def read_classifier(path: Path) -> SemClassifier:
             path,
             found=f"no SEM classifier ({type(error).__name__}: {error})",
             expected="a file written by a training",
-            action="run `kedro run --pipeline tune_train`",
+            action="run `kedro run --pipelines tune_train`",
         ) from error
     weights = {name: a for name, a in arrays.items() if not name.startswith(_DETECTOR)}
     return SemClassifier(settings, weights, detector)
@@ -191,7 +191,14 @@ class RegisteredClassifierDataset(AbstractDataset[ClassifierRelease, "SemClassif
         Whether loading returns None where there is no such model yet.
     metadata
         For plug-ins, not used here.
+
+    Attributes
+    ----------
+    may_be_missing
+        A run may start without it: loading answers None, or says how to come by a model.
     """
+
+    may_be_missing = True
 
     def __init__(
         self,
@@ -203,7 +210,7 @@ class RegisteredClassifierDataset(AbstractDataset[ClassifierRelease, "SemClassif
     ) -> None:
         self._model_name = model_name
         self._model_uri = model_uri or f"models:/{model_name}@production"
-        self.may_be_missing = missing_ok
+        self._missing_ok = missing_ok
         self.metadata = metadata
 
     def save(self, data: ClassifierRelease) -> None:
@@ -241,7 +248,7 @@ class RegisteredClassifierDataset(AbstractDataset[ClassifierRelease, "SemClassif
         try:
             folder = mlflow.artifacts.download_artifacts(artifact_uri=self._model_uri)
         except (MlflowException, OSError) as error:
-            if self.may_be_missing:
+            if self._missing_ok:
                 return None
             self._refuse(error)
         found = sorted(Path(folder).rglob(CLASSIFIER_FILE))
@@ -254,7 +261,7 @@ class RegisteredClassifierDataset(AbstractDataset[ClassifierRelease, "SemClassif
             self._model_uri,
             found=f"no classifier there ({error})",
             expected=f"a registered version of {self._model_name}",
-            action="run `kedro run --pipeline sem` first, or set the model's URI in the catalog; "
+            action="run `kedro run --pipelines sem` first, or set the model's URI in the catalog; "
             "a model that was not promoted is `models:/"
             f"{self._model_name}@candidate`",
         ) from error

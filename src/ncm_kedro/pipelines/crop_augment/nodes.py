@@ -1,4 +1,4 @@
-"""From the manifest to the crop table."""
+"""From the manifest to the crop table, and to the crops in memory."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
+from ncm_kedro.datasets.frames.store import FrameStore
 from ncm_kedro.params.crop_augment import CropParams
+from ncm_kedro.sem.crops.crop_set import CropSet
 
 
 def plan_sem_crops(
@@ -19,8 +21,15 @@ def plan_sem_crops(
     return plan_crops(manifest, params)
 
 
-def draw_sem_crops(manifest: pd.DataFrame, crops: pd.DataFrame) -> Figure:
+def draw_sem_crops(manifest: pd.DataFrame, crops: pd.DataFrame) -> dict[str, Figure]:
     """Draw where the crops of each split lie in the mosaics."""
     from ncm_kedro.plotting.sem.audit import plot_mosaic_splits
 
-    return plot_mosaic_splits(manifest, crops)
+    return {"splits.png": plot_mosaic_splits(manifest, crops)}
+
+
+def join_sem_crops(frames: FrameStore, crops: pd.DataFrame, manifest: pd.DataFrame) -> CropSet:
+    """Join frames and crops, with the classes, areas and splits of the crops."""
+    from ncm_kedro.sem.crops.crop_set import build_crop_set
+
+    return build_crop_set(frames, crops, manifest)

@@ -36,7 +36,7 @@ def report_cycling(
     bad_rows: pd.DataFrame,
     files: pd.DataFrame,
     params: CyclingParams,
-) -> tuple[Figure, str]:
+) -> tuple[dict[str, Figure], str]:
     """Draw the figure, and write the page that holds it."""
     from ncm_kedro.plotting.cycling import plot_cycling, render_cycling_report
 
@@ -52,7 +52,7 @@ def report_cycling(
         by=params.figure_by,
         reference_cycle=params.reference_cycle,
     )
-    return figure, page
+    return {"capacity.png": figure}, page
 
 
 def join_cycling_to_frames(manifest: pd.DataFrame, cells: pd.DataFrame) -> tuple[pd.DataFrame, str]:

@@ -39,7 +39,7 @@ def create_pipeline() -> Pipeline:
                     "files": "cycling_files",
                     "params": "params:cycling",
                 },
-                outputs=["cycling_figure", "cycling_report"],
+                outputs=["cycling_figures", "cycling_report"],
                 name="report_cycling",
             ),
         ],

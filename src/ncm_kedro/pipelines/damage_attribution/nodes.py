@@ -43,10 +43,7 @@ def attribute_particle_damage(
     described: Described,
     forest: DamageForestParams,
     params: AttributionParams,
-) -> tuple[
-    pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame,
-    pd.DataFrame, Metrics,
-]:  # fmt: skip
+) -> dict[str, pd.DataFrame | Metrics]:
     """Explain damage out of sample, with intervals, p-values and what leaking would have told."""
     from ncm_kedro.damage.attribution.attribution import attribute_damage
     from ncm_kedro.damage.preparation.preparation import restore_data
@@ -57,10 +54,8 @@ def attribute_particle_damage(
         for row in found.scores.to_dict("records")
         for name in ("r2", "mae")
     }
-    return (
-        found.importance, found.attributes, found.scores, found.differences, found.ranks,
-        found.shap, found.leaks, metrics,
-    )  # fmt: skip
+    tables = ("importance", "attributes", "scores", "differences", "ranks", "shap", "leaks")
+    return {**{name: getattr(found, name) for name in tables}, "metrics": metrics}
 
 
 def measure_damage_synchrony(
@@ -85,9 +80,7 @@ def measure_damage_synchrony(
 
 def encode_damage_attributes(
     rows: pd.DataFrame, described: Described, autoencoder: AutoencoderParams, links: LinkParams
-) -> tuple[
-    pd.DataFrame, Described, pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame
-]:
+) -> dict[str, pd.DataFrame | Described]:
     """Fit the regularised auto-encoder; correlate its latent dimensions and decoded attributes."""
     from ncm_kedro.damage.latent.autoencoder import fit_autoencoder
     from ncm_kedro.damage.latent.dimension_search import search_dimensions
@@ -115,10 +108,15 @@ def encode_damage_attributes(
         "attributes": list(names),
         "weights": {name: array.tolist() for name, array in fitted.to_arrays().items()},
     }
-    return (
-        search.errors, told, ranking, latents, list_links(latents, fitted.latent_names, links),
-        decoded, list_links(back, top, links, raw=data.rows),
-    )  # fmt: skip
+    return {
+        "autoencoder_errors": search.errors,
+        "autoencoder": told,
+        "latents": ranking,
+        "latent_values": latents,
+        "latent_links": list_links(latents, fitted.latent_names, links),
+        "decoded": decoded,
+        "attribute_links": list_links(back, top, links, raw=data.rows),
+    }
 
 
 def correlate_attributes(
@@ -167,7 +165,7 @@ def report_damage(
     forest: DamageForestParams,
     autoencoder: Described,
     **tables: pd.DataFrame,
-) -> dict[str, Figure | str]:
+) -> tuple[dict[str, Figure], str]:
     """Draw all figures, and write the page that holds them."""
     from ncm_kedro.damage.preparation.preparation import restore_data
     from ncm_kedro.plotting.damage.figures import draw_damage
@@ -180,7 +178,7 @@ def report_damage(
     page = render_damage_report(
         data, found, figures, params=params, forest=forest, dimensions=dimensions
     )
-    return {**figures, "report": page}
+    return {f"{name}.png": figure for name, figure in figures.items()}, page
 
 
 def release_damage_attribution(

@@ -7,12 +7,16 @@ from dataclasses import fields
 from kedro.pipeline import Node, Pipeline, node, pipeline
 
 from ncm_kedro.pipelines.damage_attribution import nodes
-from ncm_kedro.plotting.damage.tables import FIGURES, DamageTables
+from ncm_kedro.plotting.damage.tables import DamageTables
 
 PARTICLES = ["damage_particles", "damage_inputs"]
 FOREST = "params:damage_attribution.forest"
 ATTRIBUTION = "params:damage_attribution.attribution"
 EXPLAINED = ("importance", "attributes", "scores", "differences", "ranks", "shap", "leaks")
+ENCODED = (
+    "autoencoder_errors", "autoencoder", "latents", "latent_values", "latent_links", "decoded",
+    "attribute_links",
+)  # fmt: skip
 TABLES = tuple(field.name for field in fields(DamageTables))
 
 
@@ -37,7 +41,7 @@ def _explaining() -> list[Node]:
         node(
             nodes.attribute_particle_damage,
             inputs=[*PARTICLES, FOREST, ATTRIBUTION],
-            outputs=[*(f"damage_{name}" for name in EXPLAINED), "damage_metrics"],
+            outputs={name: f"damage_{name}" for name in (*EXPLAINED, "metrics")},
             name="attribute_particle_damage",
         ),
         node(
@@ -71,15 +75,7 @@ def _following_the_paper() -> list[Node]:
                 "params:damage_attribution.autoencoder",
                 "params:damage_attribution.links",
             ],
-            outputs=[
-                "damage_autoencoder_errors",
-                "damage_autoencoder",
-                "damage_latents",
-                "damage_latent_values",
-                "damage_latent_links",
-                "damage_decoded",
-                "damage_attribute_links",
-            ],
+            outputs={name: f"damage_{name}" for name in ENCODED},
             name="encode_damage_attributes",
         ),
         node(
@@ -109,10 +105,7 @@ def _showing() -> list[Node]:
                 "autoencoder": "damage_autoencoder",
                 **{name: f"damage_{name}" for name in TABLES},
             },
-            outputs={
-                **{name: f"damage_figure_{name}" for name in FIGURES},
-                "report": "damage_report",
-            },
+            outputs=["damage_figures", "damage_report"],
             name="report_damage",
         ),
         node(

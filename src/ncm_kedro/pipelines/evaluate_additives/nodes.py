@@ -41,7 +41,7 @@ def report_additives(
     reference_crops: pd.DataFrame | None,
     reference_predictions: pd.DataFrame | None,
     params: SemAdditivesParams,
-) -> tuple[dict[str, Any], dict[str, Any], Figure, Figure, Figure]:
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, Figure]]:
     """Score every condition beside what is known without it, and show where the network looks."""
     from ncm_kedro.plotting.sem.additives import (
         plot_additive_accuracy,
@@ -65,10 +65,9 @@ def report_additives(
         classifier.settings,
         params,
     ) | {"reference_problem": problem}
-    return (
-        report,
-        list_additive_metrics(report),
-        plot_additive_accuracy(report),
-        plot_probability_profiles(report),
-        plot_additive_maps(map_pairs(predictions, frames, known, classifier, params)),
-    )
+    figures = {
+        "accuracy.png": plot_additive_accuracy(report),
+        "profiles.png": plot_probability_profiles(report),
+        "maps.png": plot_additive_maps(map_pairs(predictions, frames, known, classifier, params)),
+    }
+    return report, list_additive_metrics(report), figures

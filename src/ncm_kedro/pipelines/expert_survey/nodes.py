@@ -49,7 +49,7 @@ def score_expert_survey(
     model_responses: pd.DataFrame,
     model: dict[str, Any],
     params: SurveyScoreParams,
-) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, dict[str, Any], Figure]:
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, dict[str, Any], dict[str, Figure]]:
     """Set experts against the key, the model and each other."""
     from ncm_kedro.plotting.sem.survey import plot_survey
     from ncm_kedro.sem.experiments.survey import Survey, collect_responses, join_responses
@@ -73,4 +73,5 @@ def score_expert_survey(
         model=model,
         params=params,
     )
-    return marked, scores, comparisons, summary, plot_survey(scores, summary)
+    figures = {"scores.png": plot_survey(scores, summary)}
+    return marked, scores, comparisons, summary, figures

@@ -48,7 +48,7 @@ def create_pipeline() -> Pipeline:
                     "survey_scores",
                     "survey_comparisons",
                     "survey_summary",
-                    "survey_figure_scores",
+                    "survey_figures",
                 ],
                 name="score_expert_survey",
             ),

@@ -15,7 +15,7 @@ def create_pipeline() -> Pipeline:
                 classify_sem_frames,
                 inputs=[
                     "raw_unseen_frames",
-                    "sem_classifier_to_apply",
+                    "sem_classifier",
                     "params:sem_ingest.reading",
                     "params:sem_classify",
                 ],

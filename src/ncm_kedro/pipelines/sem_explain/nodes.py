@@ -27,7 +27,7 @@ def explain_sem_crops(
     chosen: pd.DataFrame,
     classifier: SemClassifier,
     params: SemExplainParams,
-) -> tuple[pd.DataFrame, dict[str, Any], dict[str, Any], Figure, Figure, Figure, Figure]:
+) -> tuple[pd.DataFrame, dict[str, Any], dict[str, Any], dict[str, Figure]]:
     """Map the chosen crops and score their maps on particle boundaries."""
     from ncm_kedro.plotting.sem.attention import plot_boundaries
     from ncm_kedro.plotting.sem.explain import plot_class_maps, plot_error_maps, plot_kind_maps
@@ -36,15 +36,13 @@ def explain_sem_crops(
 
     inputs = load_inputs(frames, crops, classifier, chosen)
     explained = explain_chosen_crops(inputs, chosen, classifier, params)
-    return (
-        explained.table,
-        explained.report,
-        list_attention_metrics(explained.report),
-        plot_class_maps(explained, classifier.settings),
-        plot_kind_maps(explained),
-        plot_error_maps(explained, classifier.settings, predictions),
-        plot_boundaries(explained),
-    )
+    figures = {
+        "classes.png": plot_class_maps(explained, classifier.settings),
+        "kinds.png": plot_kind_maps(explained),
+        "errors.png": plot_error_maps(explained, classifier.settings, predictions),
+        "boundaries.png": plot_boundaries(explained),
+    }
+    return explained.table, explained.report, list_attention_metrics(explained.report), figures
 
 
 def check_sem_maps(
@@ -53,7 +51,7 @@ def check_sem_maps(
     chosen: pd.DataFrame,
     classifier: SemClassifier,
     params: SemExplainParams,
-) -> tuple[dict[str, Any], Figure]:
+) -> tuple[dict[str, Any], dict[str, Figure]]:
     """Check that the maps change when the network forgets what it has learnt."""
     from ncm_kedro.plotting.sem.attention import plot_cascade
     from ncm_kedro.sem.explain.attention import check_maps
@@ -61,4 +59,4 @@ def check_sem_maps(
 
     inputs = load_inputs(frames, crops, classifier, chosen)
     steps, report = check_maps(inputs, chosen, classifier, params)
-    return report, plot_cascade(steps, report)
+    return report, {"sanity.png": plot_cascade(steps, report)}

@@ -58,18 +58,17 @@ def build_sem_manifest(
 
 def audit_sem_frames(
     manifest: pd.DataFrame, frames: FrameStore, links: pd.DataFrame, audit: AuditParams
-) -> tuple[dict[str, Any], Figure, Figure, Figure]:
+) -> tuple[dict[str, Any], dict[str, Figure]]:
     """Count, measure areas and look for short cuts that a classifier could take."""
     from ncm_kedro.plotting.sem.audit import plot_class_areas, plot_confounding, plot_flagged_frames
     from ncm_kedro.sem.audit.audit import audit_frames
 
     report = audit_frames(manifest, frames, links, audit)
-    return (
-        report,
-        plot_confounding(report["confounding"]),
-        plot_class_areas(report),
-        plot_flagged_frames(manifest, frames),
-    )
+    return report, {
+        "confounding.png": plot_confounding(report["confounding"]),
+        "areas.png": plot_class_areas(report),
+        "flagged.png": plot_flagged_frames(manifest, frames),
+    }
 
 
 def order_columns(manifest: pd.DataFrame) -> pd.DataFrame:

@@ -9,6 +9,18 @@ from ncm_kedro.pipelines.sem_ingest import nodes
 
 def create_pipeline() -> Pipeline:
     """Decode once, assess, chain into mosaics, audit."""
+    audit = node(
+        nodes.audit_sem_frames,
+        inputs=["sem_manifest", "sem_frames", "sem_links", "params:sem_ingest.audit"],
+        outputs=["sem_audit", "sem_audit_figures"],
+        name="audit_sem_frames",
+        tags="sem",
+    )
+    return create_reading_pipeline() + pipeline([audit])
+
+
+def create_reading_pipeline() -> Pipeline:
+    """Turn raw frames into a store, a manifest and mosaics; any set of frames is read so."""
     return pipeline(
         [
             node(
@@ -19,36 +31,25 @@ def create_pipeline() -> Pipeline:
                     "params:sem_ingest.reading",
                 ],
                 outputs="sem_frames",
-                name="decode_sem_frames",
+                name="decode_frames",
             ),
             node(
                 nodes.assess_sem_frames,
                 inputs=["sem_frames", "params:sem_ingest.quality", "params:sem_ingest.workers"],
                 outputs=["sem_assessed", "sem_rejected_files"],
-                name="assess_sem_frames",
+                name="assess_frames",
             ),
             node(
                 nodes.find_sem_overlaps,
                 inputs=["sem_frames", "sem_assessed", "params:sem_ingest.mosaic"],
                 outputs="sem_overlaps",
-                name="find_sem_overlaps",
+                name="find_overlaps",
             ),
             node(
                 nodes.build_sem_manifest,
                 inputs=["sem_assessed", "sem_overlaps", "params:sem_ingest.mosaic"],
                 outputs=["sem_manifest", "sem_links"],
-                name="build_sem_manifest",
-            ),
-            node(
-                nodes.audit_sem_frames,
-                inputs=["sem_manifest", "sem_frames", "sem_links", "params:sem_ingest.audit"],
-                outputs=[
-                    "sem_audit",
-                    "sem_audit_figure_confounding",
-                    "sem_audit_figure_areas",
-                    "sem_audit_figure_flagged",
-                ],
-                name="audit_sem_frames",
+                name="build_manifest",
             ),
         ],
         tags="sem",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,34 +11,43 @@ from matplotlib.figure import Figure
 
 from ncm_kedro.datasets.frames.store import FrameStore
 from ncm_kedro.params.crop_augment import CropParams
-from ncm_kedro.params.sem_studies import SemStudiesParams
+from ncm_kedro.params.sem_studies import SemStudiesParams, StudyName
+
+Reports = dict[str, dict[str, Any]]
+Study = tuple[dict[str, pd.DataFrame], Reports, dict[str, Figure]]
 
 
-def run_sem_studies(
-    *,
-    frames: FrameStore,
-    manifest: pd.DataFrame,
-    folder: Path,
-    study: str,
-    crops: CropParams,
-    params: SemStudiesParams,
-) -> tuple[dict[str, pd.DataFrame], dict[str, dict[str, Any]], dict[str, Figure]]:
-    """Run studies one after the other; each is logged as soon as it is done."""
-    from ncm_kedro.pipelines.sem_studies.tracking import log_study
-    from ncm_kedro.plotting.sem.studies import plot_study
-    from ncm_kedro.sem.experiments.fits import StudyContext
-    from ncm_kedro.sem.experiments.studies import choose_studies, plan_study
-    from ncm_kedro.sem.experiments.study_crops import StudyFrames
-    from ncm_kedro.sem.experiments.study_scores import run_study
+def make_study(name: StudyName) -> Callable[..., Study]:
+    """Return the node function of one study; its results are none where it is not asked for."""
 
-    names = choose_studies(study)
-    work = StudyContext(StudyFrames(frames, manifest), crops, params, folder)
-    tables: dict[str, pd.DataFrame] = {}
-    reports: dict[str, dict[str, Any]] = {}
-    figures: dict[str, Figure] = {}
-    for name in names:
-        plan = plan_study(name, manifest, crops, params)
-        tables[name], reports[name] = run_study(work, plan)
-        figures[name] = plot_study(reports[name])
-        log_study(reports[name], tables[name], figures[name])
-    return tables, reports, figures
+    def run(
+        *,
+        frames: FrameStore,
+        manifest: pd.DataFrame,
+        folder: Path,
+        study: str,
+        crops: CropParams,
+        params: SemStudiesParams,
+    ) -> Study:
+        """Train and score its points, finished ones are cached, and log it."""
+        from ncm_kedro.pipelines.sem_studies.tracking import log_study
+        from ncm_kedro.plotting.sem.studies import plot_study
+        from ncm_kedro.sem.experiments.fits import StudyContext
+        from ncm_kedro.sem.experiments.studies import choose_studies, plan_study
+        from ncm_kedro.sem.experiments.study_crops import StudyFrames
+        from ncm_kedro.sem.experiments.study_scores import run_study
+
+        if name not in choose_studies(study):
+            return {}, {}, {}
+        work = StudyContext(StudyFrames(frames, manifest), crops, params, folder)
+        table, report = run_study(work, plan_study(name, manifest, crops, params))
+        figure = plot_study(report)
+        log_study(report, table, figure)
+        return {name: table}, {name: report}, {name: figure}
+
+    return run
+
+
+def gather_sem_studies(**studies: Reports) -> Reports:
+    """Join the reports of this run; those of earlier runs stay where they are."""
+    return {name: report for found in studies.values() for name, report in found.items()}

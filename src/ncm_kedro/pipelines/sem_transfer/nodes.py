@@ -2,36 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ncm_kedro.datasets.frames.store import FrameStore
-from ncm_kedro.params.sem_studies import SemTransferParams
+from ncm_kedro.params.sem_studies import HoldOutKind, SemTransferParams
+from ncm_kedro.sem.crops.crop_set import CropSet
+
+HoldOuts = dict[str, Any]
 
 
-def study_sem_transfer(
-    *,
-    frames: FrameStore,
-    crops: pd.DataFrame,
-    manifest: pd.DataFrame,
-    crop_report: dict[str, Any],
-    folder: Path,
-    params: SemTransferParams,
-) -> tuple[pd.DataFrame, dict[str, Any], dict[str, Any], Figure]:
-    """Leave states, compositions and sessions out in turn; finished trainings are kept."""
+def make_hold_outs(kind: HoldOutKind) -> Callable[..., HoldOuts]:
+    """Return the node function of one kind of hold-out."""
+
+    def hold_out(
+        *, crop_set: CropSet, manifest: pd.DataFrame, folder: Path, params: SemTransferParams
+    ) -> HoldOuts:
+        """Hold each group out in turn; finished trainings are cached."""
+        from ncm_kedro.sem.experiments.transfer import TransferContext, list_crops, run_hold_outs
+
+        work = TransferContext(crop_set, list_crops(crop_set, manifest), params, folder)
+        return run_hold_outs(work, kind)
+
+    return hold_out
+
+
+def report_sem_transfer(
+    crop_report: dict[str, Any], params: SemTransferParams, **hold_outs: HoldOuts
+) -> tuple[pd.DataFrame, dict[str, Any], dict[str, Any], dict[str, Figure]]:
+    """Set what was held out beside what was not."""
     from ncm_kedro.plotting.sem.additives import plot_transfer
-    from ncm_kedro.sem.crops.crop_set import build_crop_set
-    from ncm_kedro.sem.experiments.transfer import (
-        TransferContext,
-        list_crops,
-        list_transfer_metrics,
-        run_transfer_study,
-    )
+    from ncm_kedro.sem.experiments.transfer import list_transfer_metrics, report_transfer
 
-    crop_set = build_crop_set(frames, crops, manifest)
-    work = TransferContext(crop_set, list_crops(crop_set, manifest), params, folder)
-    table, report = run_transfer_study(work, leaking=crop_report["leaking"])
-    return table, report, list_transfer_metrics(report), plot_transfer(report)
+    parts = [hold_outs[kind] for kind in params.kinds]
+    table, report = report_transfer(parts, params, leaking=crop_report["leaking"])
+    figures = {"scores.png": plot_transfer(report)}
+    return table, report, list_transfer_metrics(report), figures

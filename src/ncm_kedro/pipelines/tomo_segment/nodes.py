@@ -156,7 +156,7 @@ def show_samples(
     probability: Volumes,
     labels: Volumes,
     particles: pd.DataFrame,
-) -> tuple[dict[str, Figure], Figure]:
+) -> dict[str, Figure]:
     """Draw the sections and the solids of every sample, and the size distributions."""
     from ncm_kedro.plotting.tomo.sections import plot_orthogonal, plot_sizes, plot_solids
 
@@ -168,7 +168,8 @@ def show_samples(
             view.cuts, title=view.sample, border_ids=[int(number) for number in border]
         )
         figures[f"{view.sample}_solids.png"] = plot_solids(view.solid, title=view.sample)
-    return figures, plot_sizes({view.sample: view.particles for view in views})
+    sizes = plot_sizes({view.sample: view.particles for view in views})
+    return {**figures, "sizes.png": sizes}
 
 
 def write_tomo_report(

@@ -105,7 +105,7 @@ def _evaluating() -> list[Node]:
                 "labels": "particle_labels",
                 "particles": "tomo_particles",
             },
-            outputs=["tomo_sample_figures", "tomo_figure_sizes"],
+            outputs="tomo_figures",
             name="show_tomograms",
         ),
         node(

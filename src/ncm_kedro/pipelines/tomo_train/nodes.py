@@ -20,7 +20,7 @@ Metrics = dict[str, Any]
 
 def train_particle_detector(
     train: TomoTrainParams, sections: TomoSectionParams, folder: Path
-) -> tuple[Path, dict[str, Any], pd.DataFrame, Metrics, Figure, Figure]:
+) -> tuple[Path, dict[str, Any], pd.DataFrame, Metrics, dict[str, Figure]]:
     """Train, or go on with a training that was killed."""
     from ncm_kedro.plotting.tomo.scores import plot_detector_curves, plot_detector_examples
     from ncm_kedro.tomo.training.training import train_detector
@@ -46,7 +46,8 @@ def train_particle_detector(
         [example.section.labels_yx for example in result.examples],
         [example.found.labels_yx for example in result.examples],
     )
-    return result.folder, record, history, metrics, plot_detector_curves(history), examples
+    figures = {"curves.png": plot_detector_curves(history), "examples.png": examples}
+    return result.folder, record, history, metrics, figures
 
 
 def evaluate_particle_detector(

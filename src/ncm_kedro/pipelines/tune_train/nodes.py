@@ -22,33 +22,30 @@ from ncm_kedro.params.tune_train import (
     SearchParams,
     TrainParams,
 )
+from ncm_kedro.sem.crops.crop_set import CropSet
 
 if TYPE_CHECKING:
     from ncm_kedro.learning.data.crop_index import SearchData
-    from ncm_kedro.sem.crops.crop_set import CropSet
 
 NETWORK, BASELINE, PRODUCTION = "network", "texture baseline", "production model"
 
 
 def search_sem_settings(
     *,
-    frames: FrameStore,
-    crops: pd.DataFrame,
-    manifest: pd.DataFrame,
+    crop_set: CropSet,
     folder: Path,
     train: TrainParams,
     search: SearchParams,
-) -> tuple[dict[str, Any], pd.DataFrame, Figure]:
+) -> tuple[dict[str, Any], pd.DataFrame, dict[str, Figure]]:
     """Search training settings, or take them as they are where the search is off."""
     from ncm_kedro.learning.training.fitting import network_builder
     from ncm_kedro.learning.training.search import search_settings
     from ncm_kedro.pipelines.tune_train.tracking import nest_trials
     from ncm_kedro.plotting.sem.learning import plot_trials
-    from ncm_kedro.sem.crops.crop_set import build_crop_set
 
     if not search.enabled:
-        return train.model_dump(mode="json"), pd.DataFrame({"trial": []}), plot_trials([])
-    crop_set = build_crop_set(frames, crops, manifest)
+        nothing = pd.DataFrame({"trial": []})
+        return train.model_dump(mode="json"), nothing, {"trials.png": plot_trials([])}
     found = search_settings(
         _data_of(crop_set),
         train,
@@ -57,26 +54,23 @@ def search_sem_settings(
         root_dir=folder,
         callbacks=nest_trials(),
     )
-    return found.best.model_dump(mode="json"), pd.DataFrame(found.trials), plot_trials(found.trials)
+    figures = {"trials.png": plot_trials(found.trials)}
+    return found.best.model_dump(mode="json"), pd.DataFrame(found.trials), figures
 
 
 def train_sem_classifier(
     *,
-    frames: FrameStore,
-    crops: pd.DataFrame,
-    manifest: pd.DataFrame,
+    crop_set: CropSet,
     best_settings: dict[str, Any],
     folder: Path,
     train: TrainParams,
     evaluation: EvaluationParams,
-) -> tuple[SemClassifier, pd.DataFrame, dict[str, Any], Figure]:
+) -> tuple[SemClassifier, pd.DataFrame, dict[str, Any], dict[str, Figure]]:
     """Train with the best settings for the full number of epochs."""
     from ncm_kedro.learning.models.classifier import ClassifierSettings
     from ncm_kedro.learning.training.fitting import train_classifier
     from ncm_kedro.plotting.sem.learning import plot_training_curves
-    from ncm_kedro.sem.crops.crop_set import build_crop_set
 
-    crop_set = build_crop_set(frames, crops, manifest)
     params = TrainParams.model_validate(best_settings).model_copy(update={"epochs": train.epochs})
     settings = ClassifierSettings(
         model=params.model,
@@ -91,15 +85,13 @@ def train_sem_classifier(
     )
     classifier, result = train_classifier(_data_of(crop_set), settings, params, folder)
     curves = pd.DataFrame([asdict(record) for record in result.history])
-    figure = plot_training_curves(_list_epochs(curves))
-    return classifier, curves, _metric_history(curves), figure
+    figures = {"learning_curves.png": plot_training_curves(_list_epochs(curves))}
+    return classifier, curves, _metric_history(curves), figures
 
 
 def calibrate_sem_classifier(
     *,
-    frames: FrameStore,
-    crops: pd.DataFrame,
-    manifest: pd.DataFrame,
+    crop_set: CropSet,
     classifier: SemClassifier,
     calibration: CalibrationParams,
     device: str,
@@ -107,9 +99,7 @@ def calibrate_sem_classifier(
     """Fit temperature, prediction sets and unknown-sample flag on the validation split."""
     from ncm_kedro.learning.models.predict import build_network, run_network
     from ncm_kedro.learning.training.fitting import calibrate_classifier
-    from ncm_kedro.sem.crops.crop_set import build_crop_set
 
-    crop_set = build_crop_set(frames, crops, manifest)
     network = build_network(classifier)
     as_they_are = classifier.settings.model_copy(update={"test_time_augmentation": "none"})
     train, validate = (
@@ -121,18 +111,14 @@ def calibrate_sem_classifier(
 
 
 def predict_sem_test(
-    frames: FrameStore,
-    crops: pd.DataFrame,
-    manifest: pd.DataFrame,
+    crop_set: CropSet,
     classifier: SemClassifier,
     device: str,
 ) -> pd.DataFrame:
     """Predict the test split, once."""
     from ncm_kedro.learning.models.predict import build_network, predict_crops
-    from ncm_kedro.sem.crops.crop_set import build_crop_set
     from ncm_kedro.sem.inference.evaluation import describe_crops
 
-    crop_set = build_crop_set(frames, crops, manifest)
     answers = predict_crops(
         classifier,
         build_network(classifier),
@@ -154,14 +140,10 @@ def classify_ood_material(
     return classify_ood(frames, manifest, classifier, ClassifyParams(device=device))
 
 
-def predict_sem_baseline(
-    frames: FrameStore, crops: pd.DataFrame, manifest: pd.DataFrame, seed: int
-) -> pd.DataFrame:
+def predict_sem_baseline(crop_set: CropSet, seed: int) -> pd.DataFrame:
     """Fit the texture baseline on the same crops and predict the same test split."""
-    from ncm_kedro.sem.crops.crop_set import build_crop_set
     from ncm_kedro.sem.inference.evaluation import predict_by_texture
 
-    crop_set = build_crop_set(frames, crops, manifest)
     return _tabulate(crop_set, predict_by_texture(crop_set, seed))
 
 
@@ -174,7 +156,7 @@ def evaluate_sem_test(
     classifier: SemClassifier,
     evaluation: EvaluationParams,
     calibration: CalibrationParams,
-) -> tuple[dict[str, Any], dict[str, Any], Figure, Figure, Figure, Figure, Figure, Figure]:
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, Figure]]:
     """Score network and baseline on the test split; intervals resample areas."""
     from ncm_kedro.plotting.sem.classify import plot_ood_scores, plot_prediction_sets
     from ncm_kedro.plotting.sem.learning import (
@@ -199,23 +181,22 @@ def evaluate_sem_test(
     }
     network, title = scores[NETWORK], f"{classifier.settings.model}, test split"
     confusion, names = network["class"]["confusion"], network["class"]["names"]
-    return (
-        report,
-        _score_metrics(scores) | _uncertainty_metrics(report),
-        plot_confusion(confusion, names, title),
-        plot_reliability(network["calibration"], classifier.settings.temperature),
-        plot_class_report(network["class"], title),
-        plot_scores(scores, 1.0 / len(names)),
-        plot_prediction_sets(report["sets"]),
-        plot_ood_scores(report["flag"]),
-    )
+    figures = {
+        "confusion.png": plot_confusion(confusion, names, title),
+        "reliability.png": plot_reliability(
+            network["calibration"], classifier.settings.temperature
+        ),
+        "classes.png": plot_class_report(network["class"], title),
+        "scores.png": plot_scores(scores, 1.0 / len(names)),
+        "prediction_sets.png": plot_prediction_sets(report["sets"]),
+        "ood.png": plot_ood_scores(report["flag"]),
+    }
+    return report, _score_metrics(scores) | _uncertainty_metrics(report), figures
 
 
 def decide_sem_promotion(
     *,
-    frames: FrameStore,
-    crops: pd.DataFrame,
-    manifest: pd.DataFrame,
+    crop_set: CropSet,
     report: dict[str, Any],
     production: SemClassifier | None,
     classifier: SemClassifier,
@@ -223,12 +204,10 @@ def decide_sem_promotion(
 ) -> dict[str, Any]:
     """Decide whether the classifier may take over production."""
     from ncm_kedro.learning.evaluation.promotion import Candidate, decide_promotion
-    from ncm_kedro.sem.crops.crop_set import build_crop_set
     from ncm_kedro.sem.inference.evaluation import score_on_test
 
     reference_model = None
     if production is not None:
-        crop_set = build_crop_set(frames, crops, manifest)
         reference_model = Candidate(
             PRODUCTION,
             score_on_test(crop_set, production, device=device),

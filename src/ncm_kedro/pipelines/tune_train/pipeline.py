@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from kedro.pipeline import Node, Pipeline, node, pipeline
 
+from ncm_kedro.pipelines.crop_augment.pipeline import create_crop_set_pipeline
 from ncm_kedro.pipelines.tune_train import nodes
 
-CROP_INPUTS = {"frames": "sem_frames", "crops": "sem_crops", "manifest": "sem_manifest"}
+CROPS = {"crop_set": "sem_crop_set"}
 DEVICE = "params:tune_train.train.device"
 
 
 def create_pipeline() -> Pipeline:
     """Search, train, calibrate, test beside the baseline, evaluate and register."""
-    return pipeline([*_training(), *_testing(), *_releasing()], tags="sem")
+    steps = pipeline([*_training(), *_testing(), *_releasing()], tags="sem")
+    return create_crop_set_pipeline() + steps
 
 
 def _training() -> list[Node]:
@@ -20,19 +22,19 @@ def _training() -> list[Node]:
         node(
             nodes.search_sem_settings,
             inputs={
-                **CROP_INPUTS,
+                **CROPS,
                 "folder": "sem_search_folder",
                 "train": "params:tune_train.train",
                 "search": "params:tune_train.search",
             },
-            outputs=["sem_best_settings", "sem_trials", "sem_test_figure_trials"],
+            outputs=["sem_best_settings", "sem_trials", "sem_search_figures"],
             name="search_sem_settings",
             tags="training",
         ),
         node(
             nodes.train_sem_classifier,
             inputs={
-                **CROP_INPUTS,
+                **CROPS,
                 "best_settings": "sem_best_settings",
                 "folder": "sem_training_folder",
                 "train": "params:tune_train.train",
@@ -42,7 +44,7 @@ def _training() -> list[Node]:
                 "sem_trained_classifier",
                 "sem_learning_curves",
                 "sem_epoch_metrics",
-                "sem_test_figure_learning_curves",
+                "sem_training_figures",
             ],
             name="train_sem_classifier",
             tags="training",
@@ -50,7 +52,7 @@ def _training() -> list[Node]:
         node(
             nodes.calibrate_sem_classifier,
             inputs={
-                **CROP_INPUTS,
+                **CROPS,
                 "classifier": "sem_trained_classifier",
                 "calibration": "params:tune_train.calibration",
                 "device": DEVICE,
@@ -66,14 +68,14 @@ def _testing() -> list[Node]:
     return [
         node(
             nodes.predict_sem_test,
-            inputs={**CROP_INPUTS, "classifier": "sem_calibrated_classifier", "device": DEVICE},
+            inputs={**CROPS, "classifier": "sem_calibrated_classifier", "device": DEVICE},
             outputs="sem_test_predictions",
             name="predict_sem_test",
             tags="testing",
         ),
         node(
             nodes.predict_sem_baseline,
-            inputs={**CROP_INPUTS, "seed": "params:tune_train.train.seed"},
+            inputs={**CROPS, "seed": "params:tune_train.train.seed"},
             outputs="sem_baseline_predictions",
             name="predict_sem_baseline",
             tags="testing",
@@ -101,16 +103,7 @@ def _testing() -> list[Node]:
                 "evaluation": "params:tune_train.evaluation",
                 "calibration": "params:tune_train.calibration",
             },
-            outputs=[
-                "sem_test_report",
-                "sem_test_metrics",
-                "sem_test_figure_confusion",
-                "sem_test_figure_reliability",
-                "sem_test_figure_classes",
-                "sem_test_figure_scores",
-                "sem_test_figure_prediction_sets",
-                "sem_test_figure_ood",
-            ],
+            outputs=["sem_test_report", "sem_test_metrics", "sem_test_figures"],
             name="evaluate_sem_test",
             tags="testing",
         ),
@@ -122,7 +115,7 @@ def _releasing() -> list[Node]:
         node(
             nodes.decide_sem_promotion,
             inputs={
-                **CROP_INPUTS,
+                **CROPS,
                 "report": "sem_test_report",
                 "production": "sem_production_classifier",
                 "classifier": "sem_calibrated_classifier",

@@ -194,7 +194,7 @@ def plot_transfer(report: Mapping[str, Any]) -> Figure:
     Parameters
     ----------
     report
-        Part of the result of `run_transfer_study`.
+        Part of the result of `report_transfer`.
     """
     kinds = list(dict.fromkeys(row["kind"] for row in report["rows"]))
     counts = [len({r["held_out"] for r in report["rows"] if r["kind"] == kind}) for kind in kinds]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -291,10 +291,41 @@ class TransferContext:
         return cache_textures(self.crop_set, self.folder / f"textures_{key}.npy")
 
 
-def run_transfer_study(
-    work: TransferContext, *, leaking: bool
+def run_hold_outs(work: TransferContext, kind: HoldOutKind) -> dict[str, Any]:
+    """Train with each group of one kind held out, in turn, and score on that.
+
+    Where the settings do not name the kind, nothing is.
+
+    Returns
+    -------
+    dict
+        Ready for JSON: `rows`, one per hold-out and model (see `report_transfer`), and `skipped`.
+    """
+    kinds = (kind,) if kind in work.params.kinds else ()
+    hold_outs, skipped = plan_hold_outs(work.crops, kinds)
+    for missing in skipped:
+        _LOG.warning("%s is not held out: %s", missing.held_out, missing.reason)
+    rows = [
+        _score_hold_out(work, hold_out, model)
+        for hold_out in tqdm(hold_outs, f"hold-outs: {kind}", disable=None)
+        for model in work.params.models
+    ]
+    return {"rows": rows, "skipped": [asdict(missing) for missing in skipped]}
+
+
+def report_transfer(
+    parts: Sequence[Mapping[str, Any]], params: SemTransferParams, *, leaking: bool
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Train with one group held out, in turn, and score on that.
+    """Join the hold-outs of all kinds.
+
+    Parameters
+    ----------
+    parts
+        Results of `run_hold_outs`.
+    params
+        Settings.
+    leaking
+        Whether test and training split share regions, so that the score beside is too high.
 
     Returns
     -------
@@ -309,28 +340,18 @@ def run_transfer_study(
     Raises
     ------
     SettingsError
-        Nothing can be held out.
+        Nothing could be held out.
     """
-    hold_outs, skipped = plan_hold_outs(work.crops, work.params.kinds)
-    for missing in skipped:
-        _LOG.warning("%s is not held out: %s", missing.held_out, missing.reason)
-    if not hold_outs:
+    rows, skipped = ([item for part in parts for item in part[key]] for key in ("rows", "skipped"))
+    if not rows:
         raise SettingsError(
             "sem_transfer",
-            found="; ".join(f"{missing.held_out}: {missing.reason}" for missing in skipped),
+            found="; ".join(f"{missing['held_out']}: {missing['reason']}" for missing in skipped),
             expected="at least two compositions in two states each, or several sessions of a class",
             action="add frames of other compositions, states or sessions",
         )
-    heads = {hold_out.head for hold_out in hold_outs}
-    trainings = (len(hold_outs) + len(heads)) * len(work.params.models)
-    _LOG.info("%d trainings at most; finished ones are cached", trainings)
-    rows = [
-        _score_hold_out(work, hold_out, model)
-        for hold_out in tqdm(hold_outs, "hold-outs", disable=None)
-        for model in work.params.models
-    ]
     table = pd.DataFrame(rows)
-    return table, _report(table, skipped, work, leaking)
+    return table, _report(table, params, leaking) | {"skipped": skipped}
 
 
 def list_transfer_metrics(report: dict[str, Any]) -> dict[str, Any]:
@@ -395,9 +416,7 @@ def _score(
     return dict(scores["balanced_accuracy"])
 
 
-def _report(
-    table: pd.DataFrame, skipped: list[SkippedHoldOut], work: TransferContext, leaking: bool
-) -> dict[str, Any]:
+def _report(table: pd.DataFrame, params: SemTransferParams, leaking: bool) -> dict[str, Any]:
     rows = table.astype(object).where(table.notna(), None).to_dict("records")
     summary = [
         {
@@ -416,12 +435,11 @@ def _report(
     if leaking:
         notes.insert(0, "The crop table is split by frame: the score beside is too high.")
     return {
-        "confidence": work.params.confidence,
-        "models": list(work.params.models),
+        "confidence": params.confidence,
+        "models": list(params.models),
         "leaking": leaking,
         "summary": summary,
         "rows": rows,
-        "skipped": [asdict(missing) for missing in skipped],
         "notes": notes,
     }
 

@@ -112,7 +112,7 @@ the reason: the three directions disagree, low probability, a suspect neck, an u
    keep the same number stay one particle even where they no longer touch.
 3. Shift-S saves to `edited_labels.zarr` in this folder. Save as often as you like; a later start
    resumes from there. The pipeline's own labels are only read.
-4. `kedro run --pipeline tomo_review` takes the edits back as a new version of the labels and logs
+4. `kedro run --pipelines tomo_review` takes the edits back as a new version of the labels and logs
    each change: which particles, deleted, added, merged, split or reshaped, voxels, time, user.
 
 Delete `edited_labels.zarr` to start over. Edits belong to the labels with the fingerprint
