@@ -23,7 +23,7 @@ from ncm_kedro.params.synthesise import ParticleTableParams
 from ncm_kedro.particles.measure.plan import ParticleTables
 from ncm_kedro.pipelines.damage_attribution import create_pipeline
 from ncm_kedro.pipelines.damage_attribution.pipeline import TABLES
-from ncm_kedro.plotting.damage.report import FIGURES
+from ncm_kedro.plotting.damage.tables import FIGURES
 from ncm_kedro.synthetic.particle_tables import draw_particle_tables
 
 CONF = Path(__file__).parents[2] / "conf" / "base" / "damage_attribution" / "catalog.yml"
