@@ -25,13 +25,13 @@ from scipy.special import elliprg
 
 from ncm_kedro.params.particle_features import AttributeParams
 from ncm_kedro.params.tomo_segment import TomoComputeParams
+from ncm_kedro.particles.attributes import tabulate_attributes
+from ncm_kedro.particles.axes import find_voxel_scatter, measure_alignment
+from ncm_kedro.particles.block_sums import DIRECTIONS, CroftonWeights
 from ncm_kedro.particles.kernels.crack_width import map_crack_width
-from ncm_kedro.particles.kernels.crofton import DIRECTIONS, CroftonWeights
-from ncm_kedro.particles.measure.attributes import tabulate_attributes
-from ncm_kedro.particles.measure.axes import find_voxel_scatter, measure_alignment
-from ncm_kedro.particles.measure.measure import measure_specimen
-from ncm_kedro.particles.measure.specimen import Specimen
-from ncm_kedro.particles.measure.uncertainty import add_uncertainty, measure_with_uncertainty
+from ncm_kedro.particles.measure import measure_specimen
+from ncm_kedro.particles.specimen import Specimen
+from ncm_kedro.particles.variants import add_uncertainty, measure_with_uncertainty
 
 VOXEL_UM = 0.1
 SPACE_VX = 6

@@ -28,22 +28,22 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from ncm_kedro.damage.attribution.attribution import build_problem
-from ncm_kedro.damage.attribution.resampling import (
-    Problem,
+from ncm_kedro.damage.attribution import build_problem
+from ncm_kedro.damage.explaining import make_rng
+from ncm_kedro.damage.grouping import label_group
+from ncm_kedro.damage.paper import repeat_paper_forest, summarise_paper
+from ncm_kedro.damage.preparation import DamageData, prepare_damage
+from ncm_kedro.damage.resampling import (
+    AttributionProblem,
     Repeated,
     repeat_cross_validation,
     repeat_explanations,
 )
-from ncm_kedro.damage.attribution.significance import (
+from ncm_kedro.damage.significance import (
     average_shap,
     tabulate_importance,
     tabulate_scores,
 )
-from ncm_kedro.damage.forests.explaining import make_rng
-from ncm_kedro.damage.forests.paper import repeat_paper_forest, summarise_paper
-from ncm_kedro.damage.preparation.groups import label_group
-from ncm_kedro.damage.preparation.preparation import DamageData, prepare_damage
 from ncm_kedro.params.damage_attribution import (
     AttributionParams,
     DamageForestParams,
@@ -116,7 +116,7 @@ def evaluate_default(data: DamageData, params: AttributionParams) -> dict[str, d
 
 
 def evaluate_sample(
-    data: DamageData, problem: Problem, found: Repeated, params: AttributionParams
+    data: DamageData, problem: AttributionProblem, found: Repeated, params: AttributionParams
 ) -> dict[str, Any]:
     """Return ranks, findings, signs and shapes of a sample."""
     labels = [label_group(group) for group in data.groups]
@@ -136,7 +136,9 @@ def evaluate_sample(
     }
 
 
-def follow_shape(data: DamageData, problem: Problem, found: Repeated, driver: str) -> float:
+def follow_shape(
+    data: DamageData, problem: AttributionProblem, found: Repeated, driver: str
+) -> float:
     """Rank correlation of a driver with the mean SHAP value of its group over `BINS` bins."""
     group = next(number for number, names in enumerate(data.groups) if driver in names)
     shap = average_shap(found.repeats, 0)[:, group]

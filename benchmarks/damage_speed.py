@@ -31,11 +31,11 @@ import shap
 from numpy.typing import NDArray
 from sklearn.ensemble import RandomForestRegressor
 
-from ncm_kedro.damage.attribution.attribution import attribute_damage
-from ncm_kedro.damage.forests.explaining import score_r2
-from ncm_kedro.damage.forests.forest import Forest, bin_values, grow_forest
-from ncm_kedro.damage.forests.tree_shap import explain_forest
-from ncm_kedro.damage.preparation.preparation import DamageData, prepare_damage
+from ncm_kedro.damage.attribution import attribute_damage
+from ncm_kedro.damage.explaining import score_r2
+from ncm_kedro.damage.forest import Forest, bin_values, grow_forest
+from ncm_kedro.damage.preparation import DamageData, prepare_damage
+from ncm_kedro.damage.tree_shap import explain_forest
 from ncm_kedro.params.damage_attribution import (
     AttributionParams,
     DamageForestParams,

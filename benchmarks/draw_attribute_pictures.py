@@ -37,12 +37,12 @@ from attribute_biases import (
     stack,
     wavy,
 )
+from ncm_kedro.particles.axes import find_nearest, measure_alignment
+from ncm_kedro.particles.cutouts import count_shells
 from ncm_kedro.particles.kernels.crack_width import map_crack_width
 from ncm_kedro.particles.kernels.cutouts import fill_one
 from ncm_kedro.particles.kernels.filling import close_particle
-from ncm_kedro.particles.measure.axes import find_nearest, measure_alignment
-from ncm_kedro.particles.measure.cutouts import count_shells
-from ncm_kedro.particles.measure.variants import VariedLabels
+from ncm_kedro.particles.variants import VariedLabels
 from ncm_kedro.plotting.style import BLUE, GREEN, GREY, ORANGE, RED
 
 SOLID = "#c9d3dc"

@@ -35,9 +35,9 @@ import zarr
 from label_volumes import LabelVolume, count_particles, plan_particles, write_volume
 from ncm_kedro.params.particle_features import AttributeParams
 from ncm_kedro.params.tomo_segment import TomoComputeParams
-from ncm_kedro.particles.measure.attributes import tabulate_attributes
-from ncm_kedro.particles.measure.measure import measure_specimen
-from ncm_kedro.particles.measure.specimen import Specimen
+from ncm_kedro.particles.attributes import tabulate_attributes
+from ncm_kedro.particles.measure import measure_specimen
+from ncm_kedro.particles.specimen import Specimen
 from ncm_kedro.tomo.volumes.volume import Triple
 
 SMALL: Triple = (400, 400, 400)

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ncm_kedro.damage.attribution.attribution import attribute_damage, build_problem
-from ncm_kedro.damage.attribution.significance import NOISE
-from ncm_kedro.damage.preparation.preparation import prepare_damage
+from ncm_kedro.damage.attribution import attribute_damage, build_problem
+from ncm_kedro.damage.preparation import prepare_damage
+from ncm_kedro.damage.significance import NOISE
 from ncm_kedro.params.damage_attribution import (
     AttributionParams,
     DamageForestParams,

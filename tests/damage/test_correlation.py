@@ -17,7 +17,7 @@ from ncm_kedro.damage.latent.correlation import (
 )
 from ncm_kedro.errors import SettingsError, TableError
 from ncm_kedro.params.damage_attribution import DamageCorrelationParams
-from ncm_kedro.particles.statistics.ranks import adjust_discoveries
+from ncm_kedro.particles.statistics import adjust_discoveries
 
 
 def draw_rows(sample, slopes, count=1000, seed=0, blocks=20):

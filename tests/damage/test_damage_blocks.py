@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ncm_kedro.damage.preparation.blocks import MIN_BLOCK, assign_blocks, assign_folds, draw_blocks
+from ncm_kedro.damage.grouping import MIN_BLOCK, assign_blocks, assign_folds, draw_blocks
 from ncm_kedro.errors import TableError
 
 

@@ -6,7 +6,7 @@ from scipy.stats import spearmanr
 from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
 
-from ncm_kedro.damage.forests.explaining import explain_out_of_sample, predict_linearly, score_r2
+from ncm_kedro.damage.explaining import explain_out_of_sample, predict_linearly, score_r2
 from ncm_kedro.params.damage_attribution import DamageForestParams
 
 FOREST = DamageForestParams(trees=30, max_leaves=24, feature_fraction=1.0)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.ensemble import RandomForestRegressor
 
-from ncm_kedro.damage.forests.forest import MAX_BINS, Forest, bin_values, grow_forest
+from ncm_kedro.damage.forest import MAX_BINS, Forest, bin_values, grow_forest
 from ncm_kedro.errors import ModelError
 from ncm_kedro.params.damage_attribution import DamageForestParams
 

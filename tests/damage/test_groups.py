@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
-from ncm_kedro.damage.preparation.groups import (
+from ncm_kedro.damage.grouping import (
     EXACT_GROUPS,
     correlate_ranks,
     group_attributes,

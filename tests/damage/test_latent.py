@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from ncm_kedro.damage.latent.autoencoder import fit_autoencoder
-from ncm_kedro.damage.latent.latent import (
+from ncm_kedro.damage.latent.links import (
     DECODED_CAVEAT,
     LATENT_CAVEAT,
     LINK_COLUMNS,

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ncm_kedro.damage.preparation.groups import EXACT_GROUPS, LEAKS, list_leaks
+from ncm_kedro.damage.grouping import EXACT_GROUPS, LEAKS, list_leaks
 from ncm_kedro.errors import SettingsError
 from ncm_kedro.particles.columns import ATTRIBUTE_NAMES
 

@@ -4,14 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ncm_kedro.damage.forests.model import (
+from ncm_kedro.damage.model import (
     EVERY_SAMPLE,
     fit_model,
     predict_particles,
     read_model,
     write_model,
 )
-from ncm_kedro.damage.preparation.preparation import DamageData
+from ncm_kedro.damage.preparation import DamageData
 from ncm_kedro.errors import ModelError
 from ncm_kedro.params.damage_attribution import AttributionParams, DamageForestParams
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ncm_kedro.damage.forests.paper import (
+from ncm_kedro.damage.paper import (
     repeat_paper_forest,
     summarise_paper,
     take_differences,

@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ncm_kedro.damage.preparation.groups import list_leaks
-from ncm_kedro.damage.preparation.preparation import describe_data, prepare_damage, restore_data
+from ncm_kedro.damage.grouping import list_leaks
+from ncm_kedro.damage.preparation import describe_data, prepare_damage, restore_data
 from ncm_kedro.errors import SettingsError, TableError, TomogramError
 from ncm_kedro.params.damage_attribution import DamageTableParams
 from ncm_kedro.particles.columns import ATTRIBUTE_NAMES, IDENTITY_COLUMNS
-from ncm_kedro.particles.measure.plan import ParticleTables
+from ncm_kedro.particles.plan import ParticleTables
 
 PARAMS = DamageTableParams()
 LATERAL = ("x_um", "y_um")

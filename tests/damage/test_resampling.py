@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ncm_kedro.damage.attribution import resampling
-from ncm_kedro.damage.attribution.resampling import (
+from ncm_kedro.damage import resampling
+from ncm_kedro.damage.resampling import (
     AttributionProblem,
     add_noise,
     repeat_cross_validation,
@@ -105,14 +105,16 @@ def test_perturbations_may_be_left_out():
     assert repeat_explanations([pose()], FOREST, none)[0].perturbed_ug.shape == (0, 4)
 
 
-@pytest.mark.parametrize("purpose", ["whole", "permuted", "perturbed"])
+@pytest.mark.parametrize("purpose", ["cross_validated", "permuted", "perturbed"])
 def test_folds_never_share_a_block(given, purpose):
     problem = pose()
     run_only(purpose, problem)
     folds = given[0][2]
     for block in range(12):
         assert len(set(folds[problem.blocks == block])) == 1
-    assert len(set(folds)) == (PARAMS.folds if purpose == "whole" else PARAMS.resampled_folds)
+    assert len(set(folds)) == (
+        PARAMS.folds if purpose == "cross_validated" else PARAMS.resampled_folds
+    )
 
 
 def test_a_bootstrap_draws_whole_blocks_and_keeps_copies_in_one_fold(given):

@@ -6,12 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ncm_kedro.damage.attribution.resampling import (
+from ncm_kedro.damage.explaining import Explained
+from ncm_kedro.damage.resampling import (
     AttributionProblem,
     Repeated,
     repeat_explanations,
 )
-from ncm_kedro.damage.attribution.significance import (
+from ncm_kedro.damage.significance import (
     IMPORTANCE_COLUMNS,
     NOISE,
     average_shap,
@@ -23,7 +24,6 @@ from ncm_kedro.damage.attribution.significance import (
     tabulate_ranks,
     tabulate_scores,
 )
-from ncm_kedro.damage.forests.explaining import Explained
 from ncm_kedro.params.damage_attribution import AttributionParams, DamageForestParams
 
 FOREST = DamageForestParams(trees=20, max_leaves=16, feature_fraction=0.5)

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 from scipy.stats import kstest
 
-from ncm_kedro.damage.attribution import neighbours as ns
-from ncm_kedro.damage.attribution.synchrony import QUANTITIES, evaluate_synchrony, measure_synchrony
-from ncm_kedro.damage.preparation.blocks import assign_blocks
+from ncm_kedro.damage import synchrony as ns
+from ncm_kedro.damage.grouping import assign_blocks
+from ncm_kedro.damage.synchrony import QUANTITIES, evaluate_synchrony, measure_synchrony
 from ncm_kedro.errors import TableError
 from ncm_kedro.params.damage_attribution import AttributionParams
 

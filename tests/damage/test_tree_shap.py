@@ -8,8 +8,8 @@ import pytest
 import shap
 from sklearn.ensemble import RandomForestRegressor
 
-from ncm_kedro.damage.forests.forest import Forest, bin_values, grow_forest
-from ncm_kedro.damage.forests.tree_shap import explain_forest
+from ncm_kedro.damage.forest import Forest, bin_values, grow_forest
+from ncm_kedro.damage.tree_shap import explain_forest
 from ncm_kedro.errors import SettingsError
 from ncm_kedro.params.damage_attribution import DamageForestParams
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ncm_kedro.damage.attribution.attribution import (
+from ncm_kedro.damage.attribution import (
     TRUTH_COLUMNS,
     evaluate_simulated,
     measure_weights,

@@ -22,8 +22,8 @@ from ncm_kedro.datasets.particles.measurements import MeasurementFolder
 from ncm_kedro.errors import SettingsError, StoreError, TomogramError
 from ncm_kedro.hooks import ContentHashed
 from ncm_kedro.params.tomo_segment import TomoComputeParams
-from ncm_kedro.particles.measure.measure import Cells, Measurement
-from ncm_kedro.particles.measure.plan import MeasurementPlan
+from ncm_kedro.particles.measure import Cells, Measurement
+from ncm_kedro.particles.plan import MeasurementPlan
 from ncm_kedro.tomo.volumes.blocks import list_blocks, run_blocks
 
 LAST_WRITE = 8  # plan, four tables, cells, record; then the list of what was set aside

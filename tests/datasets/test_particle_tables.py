@@ -16,7 +16,7 @@ from ncm_kedro.datasets.particles.tables import ParticleTableFolder
 from ncm_kedro.errors import SettingsError
 from ncm_kedro.hooks import ContentHashed
 from ncm_kedro.particles.columns import ATTRIBUTE_NAMES, ATTRIBUTES
-from ncm_kedro.particles.measure.plan import ParticleTables
+from ncm_kedro.particles.plan import ParticleTables
 
 SETTINGS = {"closing_um": 0.4, "packing_window_um": None}
 

@@ -7,8 +7,8 @@ import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from ncm_kedro.damage.forests.forest import bin_values, grow_forest
-from ncm_kedro.damage.forests.model import AttributionModel, predict_particles
+from ncm_kedro.damage.forest import bin_values, grow_forest
+from ncm_kedro.damage.model import AttributionModel, predict_particles
 from ncm_kedro.datasets.models.attribution import (
     AttributionRelease,
     RegisteredAttributionDataset,

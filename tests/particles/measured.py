@@ -5,9 +5,9 @@ from scipy.spatial.transform import Rotation
 
 from ncm_kedro.params.particle_features import AttributeParams
 from ncm_kedro.params.tomo_segment import TomoComputeParams
-from ncm_kedro.particles.measure.attributes import tabulate_attributes
-from ncm_kedro.particles.measure.measure import measure_specimen
-from ncm_kedro.particles.measure.specimen import Specimen
+from ncm_kedro.particles.attributes import tabulate_attributes
+from ncm_kedro.particles.measure import measure_specimen
+from ncm_kedro.particles.specimen import Specimen
 
 ANGLES = ["yaw_deg", "pitch_deg", "roll_deg"]
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from ncm_kedro.particles.measure.axes import find_angles, find_axes
+from ncm_kedro.particles.axes import find_angles, find_axes
 
 VOXEL = (0.3, 0.1, 0.2)
 

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from ncm_kedro.errors import TomogramError
-from ncm_kedro.particles.kernels.crofton import DIRECTIONS
-from ncm_kedro.particles.measure.block_sums import CELL_VX, COUNTS, GREYS, SumsTask
-from ncm_kedro.particles.measure.specimen import Specimen
+from ncm_kedro.particles.block_sums import CELL_VX, COUNTS, DIRECTIONS, GREYS, SumsTask
+from ncm_kedro.particles.specimen import Specimen
 from ncm_kedro.tomo.volumes.blocks import list_blocks
 
 SHAPE = (20, 35, 18)

@@ -8,21 +8,17 @@ import pytest
 from scipy import stats
 
 from ncm_kedro.params.particle_features import ParticleFigureParams
-from ncm_kedro.particles.columns import ATTRIBUTE_NAMES
-from ncm_kedro.particles.statistics.compare import (
+from ncm_kedro.particles.columns import ATTRIBUTE_NAMES, find_unit, order_samples
+from ncm_kedro.particles.statistics import (
     COMPARISON_COLUMNS,
     REPLICATE_CAVEAT,
-    compare_samples,
-    find_unit,
-    order_samples,
-    pair_with_truth,
-)
-from ncm_kedro.particles.statistics.ranks import (
     adjust_holm,
     bootstrap_median,
     compare_ranks,
+    compare_samples,
     estimate_cliffs_delta,
     name_effect,
+    pair_with_truth,
 )
 
 PARAMS = ParticleFigureParams(resamples=400)

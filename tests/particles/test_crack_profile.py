@@ -8,7 +8,7 @@ import edt
 import numpy as np
 import pytest
 
-from ncm_kedro.particles.measure.cutouts import count_shells
+from ncm_kedro.particles.cutouts import count_shells
 
 RADIUS = 40
 BINS = 8

@@ -5,7 +5,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from ncm_kedro.particles.kernels.crofton import DIRECTIONS, CroftonWeights
+from ncm_kedro.particles.block_sums import DIRECTIONS, CroftonWeights
 
 UNEQUAL = (0.3, 0.1, 0.2)
 

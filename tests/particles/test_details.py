@@ -6,9 +6,9 @@ import pytest
 
 from ncm_kedro.params.particle_features import AttributeParams
 from ncm_kedro.params.tomo_segment import TomoComputeParams
-from ncm_kedro.particles.measure.attributes import FLAGS, tabulate_details
-from ncm_kedro.particles.measure.measure import measure_specimen
-from ncm_kedro.particles.measure.specimen import Specimen
+from ncm_kedro.particles.attributes import FLAGS, tabulate_details
+from ncm_kedro.particles.measure import measure_specimen
+from ncm_kedro.particles.specimen import Specimen
 
 VOXEL = (0.2, 0.1, 0.1)
 PARAMS = AttributeParams(contact_gap_um=0.1, closing_um=0.0, crack_width=True)

@@ -15,10 +15,10 @@ import solids
 from ncm_kedro.errors import TomogramError
 from ncm_kedro.params.particle_features import AttributeParams
 from ncm_kedro.params.tomo_segment import TomoComputeParams
+from ncm_kedro.particles.attributes import tabulate_attributes, tabulate_details
 from ncm_kedro.particles.columns import ATTRIBUTE_NAMES, IDENTITY_COLUMNS
-from ncm_kedro.particles.measure.attributes import tabulate_attributes, tabulate_details
-from ncm_kedro.particles.measure.measure import measure_specimen
-from ncm_kedro.particles.measure.specimen import Specimen
+from ncm_kedro.particles.measure import measure_specimen
+from ncm_kedro.particles.specimen import Specimen
 from ncm_kedro.tomo.volumes import blocks
 
 VOXEL = (0.1, 0.08, 0.07)

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import solids
 
-from ncm_kedro.particles.measure.axes import (
+from ncm_kedro.particles.axes import (
     find_nearest,
     measure_alignment,
     measure_packing,
     spread_over,
 )
-from ncm_kedro.particles.measure.measure import Cells
+from ncm_kedro.particles.measure import Cells
 
 EDGE = 4
 

@@ -7,9 +7,9 @@ from scipy.spatial import cKDTree
 from ncm_kedro.params.particle_features import AttributeParams
 from ncm_kedro.params.tomo_phantoms import TomoPhantomParams
 from ncm_kedro.params.tomo_segment import TomoComputeParams
-from ncm_kedro.particles.measure.attributes import tabulate_attributes, tabulate_details
-from ncm_kedro.particles.measure.measure import measure_specimen
-from ncm_kedro.particles.measure.specimen import Specimen
+from ncm_kedro.particles.attributes import tabulate_attributes, tabulate_details
+from ncm_kedro.particles.measure import measure_specimen
+from ncm_kedro.particles.specimen import Specimen
 from ncm_kedro.synthetic.tomo.imaging import draw_view
 from ncm_kedro.synthetic.tomo.solids import measure_radius
 from ncm_kedro.synthetic.tomo.volume import iter_slabs, make_scene

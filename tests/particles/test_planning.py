@@ -8,7 +8,7 @@ import pytest
 
 from ncm_kedro.params.particle_features import AttributeParams
 from ncm_kedro.params.tomo_segment import TomoComputeParams
-from ncm_kedro.particles.measure.plan import choose_labels, plan_measurement
+from ncm_kedro.particles.plan import choose_labels, plan_measurement
 from ncm_kedro.tomo.volumes.volume import Volume
 
 COMPUTE = TomoComputeParams(workers=1, block_edge_vx=16)
@@ -56,7 +56,7 @@ def test_a_measurement_is_new_when_input_or_settings_are():
 
 def test_the_method_is_part_of_the_fingerprint(monkeypatch):
     first = plan_measurement(make_volume("a"), make_volume("b"), PARAMS, COMPUTE).fingerprint
-    monkeypatch.setattr("ncm_kedro.particles.measure.measure.METHOD_VERSION", 10**6)
+    monkeypatch.setattr("ncm_kedro.particles.measure.METHOD_VERSION", 10**6)
     again = plan_measurement(make_volume("a"), make_volume("b"), PARAMS, COMPUTE).fingerprint
     assert again != first
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy import ndimage
 
-from ncm_kedro.particles.measure.axes import find_voxel_scatter, measure_roughness
+from ncm_kedro.particles.axes import find_voxel_scatter, measure_roughness
 
 VOXELS = [(0.1, 0.1, 0.1), (0.2, 0.1, 0.07)]
 

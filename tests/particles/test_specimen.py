@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ncm_kedro.errors import TomogramError
-from ncm_kedro.particles.measure.specimen import Specimen, check_specimen, take_specimen
+from ncm_kedro.particles.specimen import Specimen, check_specimen, take_specimen
 from ncm_kedro.tomo.volumes.volume import Volume
 
 VOXEL = (0.1, 0.1, 0.1)

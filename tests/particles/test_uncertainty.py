@@ -7,14 +7,10 @@ import solids
 
 from ncm_kedro.params.particle_features import AttributeParams
 from ncm_kedro.params.tomo_segment import TomoComputeParams
-from ncm_kedro.particles.columns import ATTRIBUTE_NAMES
-from ncm_kedro.particles.measure.attributes import tabulate_attributes
-from ncm_kedro.particles.measure.specimen import Specimen
-from ncm_kedro.particles.measure.uncertainty import (
-    SUFFIX,
-    add_uncertainty,
-    measure_with_uncertainty,
-)
+from ncm_kedro.particles.attributes import tabulate_attributes
+from ncm_kedro.particles.columns import ATTRIBUTE_NAMES, UNCERTAINTY
+from ncm_kedro.particles.specimen import Specimen
+from ncm_kedro.particles.variants import add_uncertainty, measure_with_uncertainty
 
 COMPUTE = TomoComputeParams(workers=1, block_edge_vx=32)
 EDGE_UM = 0.1
@@ -42,22 +38,22 @@ def test_volume_moves_by_the_surface_times_a_voxel(ball):
     normals = np.random.default_rng(0).normal(size=(100_000, 3))
     normals /= np.linalg.norm(normals, axis=1, keepdims=True)
     step = np.abs(normals).max(axis=1).mean() * EDGE_UM
-    assert row["volume_um3" + SUFFIX] == pytest.approx(exact.outer * step, rel=0.04)
+    assert row["volume_um3" + UNCERTAINTY] == pytest.approx(exact.outer * step, rel=0.04)
     # the surface of a ball grows by 8 pi r dr
     growth = 8 * np.pi * 1.5 * step
-    assert row["surface_outer_um2" + SUFFIX] == pytest.approx(growth, rel=0.05)
+    assert row["surface_outer_um2" + UNCERTAINTY] == pytest.approx(growth, rel=0.05)
 
 
 def test_what_an_outline_does_not_move_is_certain(ball):
     row, found, _ = ball
     assert set(found.variants["change"]) == {"wider", "tighter"}
     for name in ("x_um", "y_um", "z_um"):
-        assert row[name + SUFFIX] < 0.01
-    assert row["electron_density" + SUFFIX] == 0
-    assert row["damage" + SUFFIX] < 0.002
+        assert row[name + UNCERTAINTY] < 0.01
+    assert row["electron_density" + UNCERTAINTY] == 0
+    assert row["damage" + UNCERTAINTY] < 0.002
     for name in ATTRIBUTE_NAMES:
         if np.isnan(row[name]):
-            assert np.isnan(row[name + SUFFIX]), name
+            assert np.isnan(row[name + UNCERTAINTY]), name
 
 
 def test_a_threshold_moves_the_damage_where_grey_values_lie_near_it(tmp_path):
@@ -78,7 +74,7 @@ def test_a_threshold_moves_the_damage_where_grey_values_lie_near_it(tmp_path):
     assert damage["more_solid"] == pytest.approx(400 / 16**3)
     assert damage["less_solid"] == pytest.approx(600 / 16**3)
     assert soft["damage"] == pytest.approx(400 / 16**3)
-    assert soft["damage" + SUFFIX] > sharp["damage" + SUFFIX]
+    assert soft["damage" + UNCERTAINTY] > sharp["damage" + UNCERTAINTY]
 
 
 def test_without_the_wish_nothing_is_varied(tmp_path):
@@ -110,13 +106,13 @@ def test_half_the_span_of_the_table_and_its_variants():
         ]
     )
     made = add_uncertainty(table, variants).set_index("particle_id")
-    assert made.loc[3, "volume_um3" + SUFFIX] == 2.5
-    assert made.loc[3, "damage" + SUFFIX] == 0.25
-    assert made.loc[3, "contact" + SUFFIX] == 0
-    assert made.loc[7, "volume_um3" + SUFFIX] == 0
+    assert made.loc[3, "volume_um3" + UNCERTAINTY] == 2.5
+    assert made.loc[3, "damage" + UNCERTAINTY] == 0.25
+    assert made.loc[3, "contact" + UNCERTAINTY] == 0
+    assert made.loc[7, "volume_um3" + UNCERTAINTY] == 0
     assert made.index.tolist() == [3, 7]
     assert made.attrs == {"sample": "one"}
-    assert "volume_um3" + SUFFIX not in table
+    assert "volume_um3" + UNCERTAINTY not in table
 
 
 def test_what_is_null_or_lost_has_no_uncertainty():
@@ -131,9 +127,9 @@ def test_what_is_null_or_lost_has_no_uncertainty():
         ]
     )
     made = add_uncertainty(table, variants).set_index("particle_id")
-    assert np.isnan(made.loc[1, "roughness_outer" + SUFFIX])
-    assert made.loc[2, [name + SUFFIX for name in ATTRIBUTE_NAMES]].isna().all()
-    assert made.loc[3, "damage" + SUFFIX] == 0.5
+    assert np.isnan(made.loc[1, "roughness_outer" + UNCERTAINTY])
+    assert made.loc[2, [name + UNCERTAINTY for name in ATTRIBUTE_NAMES]].isna().all()
+    assert made.loc[3, "damage" + UNCERTAINTY] == 0.5
 
 
 @pytest.mark.parametrize("name", ["yaw_deg", "pitch_deg", "roll_deg"])
@@ -141,4 +137,4 @@ def test_angles_of_axes_turn_by_half_a_circle_into_themselves(name):
     table = make_table([{"particle_id": 1, name: 89.0}])
     variants = make_table([{"particle_id": 1, name: -89.0}, {"particle_id": 1, name: 85.0}])
     made = add_uncertainty(table, variants)
-    assert made.loc[0, name + SUFFIX] == pytest.approx((2 + 4) / 2)
+    assert made.loc[0, name + UNCERTAINTY] == pytest.approx((2 + 4) / 2)

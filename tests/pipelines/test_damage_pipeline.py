@@ -20,7 +20,7 @@ from ncm_kedro.params.damage_attribution import (
     PaperForestParams,
 )
 from ncm_kedro.params.synthesise import ParticleTableParams
-from ncm_kedro.particles.measure.plan import ParticleTables
+from ncm_kedro.particles.plan import ParticleTables
 from ncm_kedro.pipelines.damage_attribution import create_pipeline
 from ncm_kedro.pipelines.damage_attribution.pipeline import TABLES
 from ncm_kedro.plotting.damage.tables import FIGURES

@@ -18,9 +18,9 @@ from ncm_kedro.params.particle_features import (
     ParticleFigureParams,
 )
 from ncm_kedro.params.tomo_segment import TomoComputeParams
-from ncm_kedro.particles.measure.measure import measure_specimen
-from ncm_kedro.particles.measure.plan import Measurements
-from ncm_kedro.particles.measure.specimen import Specimen
+from ncm_kedro.particles.measure import measure_specimen
+from ncm_kedro.particles.plan import Measurements
+from ncm_kedro.particles.specimen import Specimen
 from ncm_kedro.pipelines.particle_features import nodes
 
 EDGES_UM = (0.1, 0.1, 0.1)

@@ -22,7 +22,7 @@ from test_damage_figures import (
 )
 from test_damage_links import list_links
 
-from ncm_kedro.damage.preparation.preparation import DamageData
+from ncm_kedro.damage.preparation import DamageData
 from ncm_kedro.errors import TableError
 from ncm_kedro.params.damage_attribution import AttributionParams, DamageForestParams
 from ncm_kedro.plotting.damage.figures import choose_dependences, draw_damage

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from ncm_kedro.params.particle_features import ParticleFigureParams
 from ncm_kedro.particles.columns import ATTRIBUTE_NAMES
-from ncm_kedro.particles.statistics.compare import compare_samples
+from ncm_kedro.particles.statistics import compare_samples
 from ncm_kedro.plotting.axes import colour_samples, estimate_density, name_attribute
 from ncm_kedro.plotting.numbers import state_p
 from ncm_kedro.plotting.particles.distributions import (

@@ -11,7 +11,7 @@ from page_text import list_captions, list_headings, list_warnings, read_text
 from test_particle_figures import make_attributes, make_pairs, make_profiles
 
 from ncm_kedro.params.particle_features import AttributeParams, ParticleFigureParams
-from ncm_kedro.particles.statistics.compare import compare_samples
+from ncm_kedro.particles.statistics import compare_samples
 from ncm_kedro.plotting.particles.report import draw_particles, render_particle_report
 
 PARAMS = ParticleFigureParams(

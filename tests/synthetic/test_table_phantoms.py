@@ -26,9 +26,9 @@ from ncm_kedro.params.synthesise import (
     TableSampleParams,
 )
 from ncm_kedro.params.tomo_phantoms import DamageLawParams
+from ncm_kedro.particles import axes as neighbours
+from ncm_kedro.particles.axes import find_angles
 from ncm_kedro.particles.columns import ATTRIBUTE_NAMES, IDENTITY_COLUMNS
-from ncm_kedro.particles.measure import axes as neighbours
-from ncm_kedro.particles.measure.axes import find_angles
 from ncm_kedro.synthetic.particle_tables import (
     DRIVERS,
     TABLE_COLUMNS,

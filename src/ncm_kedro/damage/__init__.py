@@ -1,4 +1,4 @@
-"""What damages particles: attribution on the tables of measured particles.
+"""What explains the damage of particles: preparation, forests, SHAP, resampling, synchrony.
 
-Tables in, tables out; measuring particles lives in `particles`, pictures in `plotting`.
+The attributes are measured in `particles`; figures and the report live in `plotting.damage`.
 """

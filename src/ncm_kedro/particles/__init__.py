@@ -1,4 +1,4 @@
-"""Attributes of labelled particles: measuring, statistics, the electrode.
+"""Attributes of labelled particles: measurement, uncertainty, comparison of samples, electrode.
 
-Finding particles lives in `tomo`, explaining their damage in `damage`.
+Particles are segmented in `tomo`; their damage is explained in `damage`.
 """

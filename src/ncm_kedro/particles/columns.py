@@ -1,8 +1,13 @@
-"""Names, units and paper names of the attributes (Table S1 of Li et al. 2022)."""
+"""Names, units and paper names of the attributes (Table S1 of Li et al. 2022); their values."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
 
 IDENTITY_COLUMNS = (
     "sample", "particle_id", "touches_border", "voxel_count", "orientation_defined",
@@ -60,3 +65,62 @@ ATTRIBUTES = (
 """The 24, in the order of the table."""
 
 ATTRIBUTE_NAMES = tuple(attribute.name for attribute in ATTRIBUTES)
+
+ANGLES = ("yaw_deg", "pitch_deg", "roll_deg")
+POSITIONS = ("z_um", "y_um", "x_um")
+UNCERTAINTY = "_uncertainty"
+"""Of the column that holds an attribute's uncertainty."""
+
+_PAPER_UNITS = {"orientation_isotropy": "degree"}
+
+
+def order_samples(samples: Iterable[str], table: pd.DataFrame) -> list[str]:
+    """Order samples by their cycles, then by name; those of unknown cycles come last.
+
+    Parameters
+    ----------
+    samples
+        Names.
+    table
+        Tomogram table: ``sample, cycles``.
+    """
+    cycles = dict(zip(table["sample"], table["cycles"].astype(float), strict=True))
+
+    def place(sample: str) -> tuple[float, str]:
+        count = cycles.get(sample, np.nan)
+        return (np.inf if np.isnan(count) else count, sample)
+
+    return sorted(samples, key=place)
+
+
+def select_values(attributes: pd.DataFrame, name: str) -> NDArray[np.float64]:
+    """Return the defined values of the complete particles, (N,).
+
+    Parameters
+    ----------
+    attributes
+        Attribute table of a sample.
+    name
+        Attribute.
+    """
+    complete = ~attributes["touches_border"].to_numpy(dtype=bool)
+    values: NDArray[np.float64] = attributes[name].to_numpy(dtype=np.float64, na_value=np.nan)[
+        complete
+    ]
+    return values[np.isfinite(values)]
+
+
+def find_unit(name: str, attributes: Mapping[str, pd.DataFrame]) -> str:
+    """Return an attribute's unit, which for some depends on the preset.
+
+    Parameters
+    ----------
+    name
+        Attribute.
+    attributes
+        Attribute table by sample; ``attrs["preset"]`` of the first that has one decides.
+    """
+    presets = (table.attrs.get("preset") for table in attributes.values())
+    if next((preset for preset in presets if preset), None) == "paper" and name in _PAPER_UNITS:
+        return _PAPER_UNITS[name]
+    return next(attribute.unit for attribute in ATTRIBUTES if attribute.name == name)

@@ -19,7 +19,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
-from ncm_kedro.particles.statistics.compare import find_unit, select_values
+from ncm_kedro.particles.columns import find_unit, select_values
 from ncm_kedro.plotting.numbers import get_paper_name
 from ncm_kedro.plotting.style import BLUE, INK, ORANGE, SUBTLE
 

@@ -1,4 +1,4 @@
 """The regularised auto-encoder, its dimension, and rank correlations of latent variables.
 
-The forests live in `damage.forests`.
+The forests live in `damage`.
 """

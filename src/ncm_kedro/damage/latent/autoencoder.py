@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from ncm_kedro.damage.grouping import take_values
 from ncm_kedro.damage.latent.autoencoder_batch import (
     LAYERS,
     NetworkPlan,
@@ -21,7 +22,6 @@ from ncm_kedro.damage.latent.autoencoder_batch import (
     measure_errors,
     train_networks,
 )
-from ncm_kedro.damage.preparation.groups import take_values
 from ncm_kedro.errors import TableError
 from ncm_kedro.params.damage_attribution import AutoencoderParams
 

@@ -11,10 +11,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import special, stats
 
-from ncm_kedro.damage.preparation.groups import take_values
+from ncm_kedro.damage.grouping import take_values
 from ncm_kedro.errors import SettingsError, TableError
 from ncm_kedro.params.damage_attribution import DamageCorrelationParams
-from ncm_kedro.particles.statistics.ranks import adjust_discoveries
+from ncm_kedro.particles.statistics import adjust_discoveries
 
 FloatArray = NDArray[np.float64]
 

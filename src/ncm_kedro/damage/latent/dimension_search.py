@@ -22,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ncm_kedro.damage.grouping import take_values
 from ncm_kedro.damage.latent.autoencoder import split_rows
 from ncm_kedro.damage.latent.autoencoder_batch import (
     NetworkPlan,
@@ -33,7 +34,6 @@ from ncm_kedro.damage.latent.autoencoder_batch import (
     train_networks,
     use_one_thread,
 )
-from ncm_kedro.damage.preparation.groups import take_values
 from ncm_kedro.params.damage_attribution import AutoencoderParams
 
 ERROR_COLUMNS = ("d", "repeat", "method", "train_error", "validation_error", "masked_error")

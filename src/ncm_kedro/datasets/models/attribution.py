@@ -21,7 +21,7 @@ from ncm_kedro.errors import ModelError
 from ncm_kedro.learning.evaluation.promotion import Promotion
 
 if TYPE_CHECKING:
-    from ncm_kedro.damage.forests.model import AttributionModel
+    from ncm_kedro.damage.model import AttributionModel
 
 PACKAGE_ROOT = Path(__file__).parents[2]
 SERVING_SCRIPT = Path(__file__).with_name("damage_serving.py")
@@ -80,7 +80,7 @@ class RegisteredAttributionDataset(AbstractDataset[AttributionRelease, "Attribut
 
     def save(self, data: AttributionRelease) -> None:
         """Log and register the forests; move the aliases that they have earned."""
-        from ncm_kedro.damage.forests.model import write_model
+        from ncm_kedro.damage.model import write_model
 
         with tempfile.TemporaryDirectory() as folder:
             write_model(data.model, Path(folder))
@@ -111,7 +111,7 @@ class RegisteredAttributionDataset(AbstractDataset[AttributionRelease, "Attribut
         ModelError
             If there is no such version.
         """
-        from ncm_kedro.damage.forests.model import read_model
+        from ncm_kedro.damage.model import read_model
 
         try:
             folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=self._model_uri))
@@ -137,7 +137,7 @@ class RegisteredAttributionDataset(AbstractDataset[AttributionRelease, "Attribut
 
 def describe_signature(model: AttributionModel) -> ModelSignature:
     """Return the input and output columns of the served model."""
-    from ncm_kedro.damage.forests.model import SAMPLE, SHAP_PREFIX
+    from ncm_kedro.damage.model import SAMPLE, SHAP_PREFIX
 
     inputs = [
         *(ColSpec(DataType.double, name) for name in model.inputs),

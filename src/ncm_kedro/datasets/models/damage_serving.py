@@ -9,7 +9,7 @@ import mlflow
 import pandas as pd
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
-from ncm_kedro.damage.forests.model import predict_particles, read_model
+from ncm_kedro.damage.model import predict_particles, read_model
 
 
 class ServedDamageAttribution(PythonModel):

@@ -44,8 +44,8 @@ from ncm_kedro.datasets.files import (
 )
 from ncm_kedro.datasets.particles.tables import encode_table, read_table
 from ncm_kedro.errors import SettingsError, StoreError, TomogramError
-from ncm_kedro.particles.measure.measure import Cells, Measurement
-from ncm_kedro.particles.measure.plan import MeasurementPlan, Measurements
+from ncm_kedro.particles.measure import Cells, Measurement
+from ncm_kedro.particles.plan import MeasurementPlan, Measurements
 
 FORMAT, FORMAT_VERSION = "ncm-kedro measurement", 1
 RECORD = "record.json"

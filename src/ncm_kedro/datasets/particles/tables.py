@@ -24,7 +24,7 @@ from ncm_kedro.datasets.files import (
 )
 from ncm_kedro.errors import SettingsError, StoreError
 from ncm_kedro.particles.columns import ATTRIBUTES
-from ncm_kedro.particles.measure.plan import ParticleTables
+from ncm_kedro.particles.plan import ParticleTables
 
 SUFFIX = ".parquet"
 Columns = Literal["attributes", "plain"]

@@ -1,4 +1,4 @@
 """Porosity, tortuosity, particle sizes: the electrode, and its export to PyBaMM.
 
-Single particles live in `particles.measure`.
+Single particles live in `particles`.
 """

@@ -18,7 +18,7 @@ from ncm_kedro.particles.electrode.sizes import (
     measure_moments,
     weigh_whole_particles,
 )
-from ncm_kedro.particles.measure.measure import Measurement
+from ncm_kedro.particles.measure import Measurement
 
 _NAN = float("nan")
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ncm_kedro.errors import TomogramError
-from ncm_kedro.particles.measure.measure import Measurement
+from ncm_kedro.particles.measure import Measurement
 
 AXES = "zyx"
 _HALF = 0.5

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ncm_kedro.errors import TableError
 from ncm_kedro.particles.electrode.layer import Layer
-from ncm_kedro.particles.measure.measure import Measurement
+from ncm_kedro.particles.measure import Measurement
 
 _REACH = 3.0
 _MIN_BANDWIDTH = 0.02

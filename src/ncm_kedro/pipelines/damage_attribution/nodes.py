@@ -19,7 +19,7 @@ from ncm_kedro.params.damage_attribution import (
     LinkParams,
     PaperForestParams,
 )
-from ncm_kedro.particles.measure.plan import ParticleTables
+from ncm_kedro.particles.plan import ParticleTables
 
 Metrics = dict[str, Any]
 Described = dict[str, Any]
@@ -32,7 +32,7 @@ def prepare_damage_table(
     params: DamageTableParams,
 ) -> tuple[pd.DataFrame, Described]:
     """Choose particles, attributes and groups; say what was left out and why."""
-    from ncm_kedro.damage.preparation.preparation import describe_data, prepare_damage
+    from ncm_kedro.damage.preparation import describe_data, prepare_damage
 
     chosen = prepare_damage(_select(attributes, table), _select(details, table), table, params)
     return chosen.rows, describe_data(chosen)
@@ -45,8 +45,8 @@ def attribute_particle_damage(
     params: AttributionParams,
 ) -> dict[str, pd.DataFrame | Metrics]:
     """Explain damage out of sample, with intervals, p-values and what leaking would have told."""
-    from ncm_kedro.damage.attribution.attribution import attribute_damage
-    from ncm_kedro.damage.preparation.preparation import restore_data
+    from ncm_kedro.damage.attribution import attribute_damage
+    from ncm_kedro.damage.preparation import restore_data
 
     found = attribute_damage(restore_data(rows, described), forest, params)
     metrics = {
@@ -68,8 +68,8 @@ def measure_damage_synchrony(
     params: AttributionParams,
 ) -> pd.DataFrame:
     """Measure whether neighbours share their damage, and what the forest leaves of it."""
-    from ncm_kedro.damage.attribution.synchrony import measure_synchrony
-    from ncm_kedro.damage.preparation.preparation import restore_data
+    from ncm_kedro.damage.preparation import restore_data
+    from ncm_kedro.damage.synchrony import measure_synchrony
 
     data = restore_data(rows, described)
     residuals = (shap["damage"] - shap["prediction"]).to_numpy(dtype=float)
@@ -84,14 +84,14 @@ def encode_damage_attributes(
     """Fit the regularised auto-encoder; correlate its latent dimensions and decoded attributes."""
     from ncm_kedro.damage.latent.autoencoder import fit_autoencoder
     from ncm_kedro.damage.latent.dimension_search import search_dimensions
-    from ncm_kedro.damage.latent.latent import (
+    from ncm_kedro.damage.latent.links import (
         decode_attributes,
         encode_latents,
         list_links,
         rank_decoded,
         rank_latents,
     )
-    from ncm_kedro.damage.preparation.preparation import restore_data
+    from ncm_kedro.damage.preparation import restore_data
 
     data = restore_data(rows, described)
     names = data.list_defined()
@@ -124,7 +124,7 @@ def correlate_attributes(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Correlate every attribute with damage, and compare the samples."""
     from ncm_kedro.damage.latent.correlation import correlate_damage
-    from ncm_kedro.damage.preparation.preparation import restore_data
+    from ncm_kedro.damage.preparation import restore_data
 
     data = restore_data(rows, described)
     names = [name for name in data.list_defined() if name != "damage"]
@@ -137,8 +137,8 @@ def repeat_paper_analysis(
     rows: pd.DataFrame, described: Described, params: PaperForestParams
 ) -> pd.DataFrame:
     """Grow and explain the paper's forest, X and Y left out as in the published code."""
-    from ncm_kedro.damage.forests.paper import repeat_paper_forest
-    from ncm_kedro.damage.preparation.preparation import restore_data
+    from ncm_kedro.damage.paper import repeat_paper_forest
+    from ncm_kedro.damage.preparation import restore_data
 
     names = restore_data(rows, described).list_defined()
     inputs = [name for name in names if name not in ("damage", "x_um", "y_um")]
@@ -149,7 +149,7 @@ def evaluate_damage_truth(
     importance: pd.DataFrame, attributes: pd.DataFrame, truth: TomogramTruth
 ) -> pd.DataFrame:
     """Set what was found beside what was simulated, in the samples whose truth is known."""
-    from ncm_kedro.damage.attribution.attribution import evaluate_simulated
+    from ncm_kedro.damage.attribution import evaluate_simulated
 
     known = {name: truth.read_particles(name) for name in importance["sample"].unique()}
     found = {name: particles for name, particles in known.items() if particles is not None}
@@ -167,7 +167,7 @@ def report_damage(
     **tables: pd.DataFrame,
 ) -> tuple[dict[str, Figure], str]:
     """Draw all figures, and write the page that holds them."""
-    from ncm_kedro.damage.preparation.preparation import restore_data
+    from ncm_kedro.damage.preparation import restore_data
     from ncm_kedro.plotting.damage.figures import draw_damage
     from ncm_kedro.plotting.damage.report import render_damage_report
     from ncm_kedro.plotting.damage.tables import DamageTables
@@ -189,8 +189,8 @@ def release_damage_attribution(
     params: AttributionParams,
 ) -> AttributionRelease:
     """Fit the forests on all particles and hand them to the registry with their scores."""
-    from ncm_kedro.damage.forests.model import fit_model
-    from ncm_kedro.damage.preparation.preparation import restore_data
+    from ncm_kedro.damage.model import fit_model
+    from ncm_kedro.damage.preparation import restore_data
     from ncm_kedro.learning.evaluation.promotion import Promotion
 
     data = restore_data(rows, described)

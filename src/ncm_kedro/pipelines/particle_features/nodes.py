@@ -15,7 +15,7 @@ from ncm_kedro.params.particle_features import (
     ParticleFigureParams,
 )
 from ncm_kedro.params.tomo_segment import TomoComputeParams
-from ncm_kedro.particles.measure.plan import MeasurementPlan, Measurements, ParticleTables
+from ncm_kedro.particles.plan import MeasurementPlan, Measurements, ParticleTables
 from ncm_kedro.tomo.volumes.volume import Volumes
 
 Found = TypeVar("Found")
@@ -31,7 +31,7 @@ def measure_particles(
     compute: TomoComputeParams,
 ) -> dict[str, MeasurementPlan]:
     """Plan the measurement of every sample, on labels corrected by hand where there are any."""
-    from ncm_kedro.particles.measure.plan import choose_labels, plan_measurement
+    from ncm_kedro.particles.plan import choose_labels, plan_measurement
     from ncm_kedro.tomo.volumes.volume import list_samples
 
     return {
@@ -47,8 +47,8 @@ def tabulate_particles(
     measurements: Measurements, table: pd.DataFrame, attributes: AttributeParams
 ) -> tuple[ParticleTables, ParticleTables, ParticleTables, ParticleTables]:
     """Make the tables of every sample: attributes, details, contacts, crack profiles."""
-    from ncm_kedro.particles.measure.attributes import tabulate_attributes, tabulate_details
-    from ncm_kedro.particles.measure.uncertainty import add_uncertainty
+    from ncm_kedro.particles.attributes import tabulate_attributes, tabulate_details
+    from ncm_kedro.particles.variants import add_uncertainty
 
     tables: tuple[dict[str, pd.DataFrame], ...] = ({}, {}, {}, {})
     for name, measurement in _select(measurements, table).items():
@@ -67,7 +67,7 @@ def compare_electrodes(
     attributes: ParticleTables, table: pd.DataFrame, figures: ParticleFigureParams
 ) -> pd.DataFrame:
     """Compare every attribute between the samples."""
-    from ncm_kedro.particles.statistics.compare import compare_samples
+    from ncm_kedro.particles.statistics import compare_samples
 
     return compare_samples(_select(attributes, table), table, figures)
 
@@ -76,7 +76,7 @@ def pair_particles_with_truth(
     attributes: ParticleTables, details: ParticleTables, truth: TomogramTruth, table: pd.DataFrame
 ) -> pd.DataFrame:
     """Set what was measured beside what was simulated, in the samples whose truth is known."""
-    from ncm_kedro.particles.statistics.compare import pair_with_truth
+    from ncm_kedro.particles.statistics import pair_with_truth
 
     edges = table.set_index("sample")[["voxel_z_um", "voxel_y_um", "voxel_x_um"]]
     known = {name: truth.read_particles(name) for name in _select(attributes, table)}
@@ -129,7 +129,7 @@ def report_particles(
     figures: ParticleFigureParams,
 ) -> tuple[dict[str, Figure], str]:
     """Draw the figures of all samples, and write the page that holds them."""
-    from ncm_kedro.particles.measure.plan import choose_labels
+    from ncm_kedro.particles.plan import choose_labels
     from ncm_kedro.plotting.particles.report import draw_particles, render_particle_report
 
     shown = ParticleTables(_select(attributes, table), attributes.rejections)

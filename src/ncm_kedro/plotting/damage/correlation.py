@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from ncm_kedro.damage.attribution.synchrony import QUANTITIES
+from ncm_kedro.damage.synchrony import QUANTITIES
 from ncm_kedro.plotting.axes import (
     MEDIUM,
     PAGE_WIDTH_IN,
@@ -209,7 +209,7 @@ def plot_synchrony(table: pd.DataFrame) -> Figure:
     Parameters
     ----------
     table
-        What `damage.attribution.synchrony.measure_synchrony` returned: ``sample_a, sample_b`` (null
+        What `damage.synchrony.measure_synchrony` returned: ``sample_a, sample_b`` (null
         for one sample's own value), ``quantity, value, low, high, expected`` (by chance; null
         where there is none), ``p_value, graph`` (which particles count as neighbours; null or
         empty where none do).

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ncm_kedro.damage.preparation.preparation import DamageData
+from ncm_kedro.damage.preparation import DamageData
 from ncm_kedro.errors import TableError
 from ncm_kedro.plotting.axes import annotate_empty, open_panels
 from ncm_kedro.plotting.damage.correlation import (

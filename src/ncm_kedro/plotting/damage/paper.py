@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from ncm_kedro.damage.forests.paper import take_differences
+from ncm_kedro.damage.paper import take_differences
 from ncm_kedro.plotting.axes import (
     MEDIUM,
     add_legend,
@@ -46,7 +46,7 @@ def plot_paper_robustness(paper_table: pd.DataFrame) -> Figure:
     Parameters
     ----------
     paper_table
-        What `ncm_kedro.damage.forests.paper.repeat_paper_forest` returned.
+        What `ncm_kedro.damage.paper.repeat_paper_forest` returned.
     """
     samples = list(paper_table["sample"].unique())
     pairs = list(pairwise(samples))

@@ -9,14 +9,14 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ncm_kedro.damage.attribution.synchrony import QUANTITIES, evaluate_synchrony
+from ncm_kedro.damage.grouping import label_group, list_leaks
 from ncm_kedro.damage.latent.correlation import INDEPENDENCE_CAVEAT
 from ncm_kedro.damage.latent.dimension_search import choose_dimensions
-from ncm_kedro.damage.latent.latent import DECODED_CAVEAT, LATENT_CAVEAT
-from ncm_kedro.damage.preparation.groups import label_group, list_leaks
-from ncm_kedro.damage.preparation.preparation import DamageData
+from ncm_kedro.damage.latent.links import DECODED_CAVEAT, LATENT_CAVEAT
+from ncm_kedro.damage.preparation import DamageData
+from ncm_kedro.damage.synchrony import QUANTITIES, evaluate_synchrony
 from ncm_kedro.params.damage_attribution import AttributionParams, DamageForestParams
-from ncm_kedro.particles.statistics.compare import REPLICATE_CAVEAT
+from ncm_kedro.particles.statistics import REPLICATE_CAVEAT
 from ncm_kedro.plotting.damage.figures import (
     explain_no_comparison,
     keep_explained,

@@ -21,17 +21,17 @@ class DamageTables:
     Attributes
     ----------
     importance, attributes, scores, differences, ranks, shap, leaks
-        As in `ncm_kedro.damage.attribution.attribution.Attribution`.
+        As in `ncm_kedro.damage.attribution.Attribution`.
     synchrony
-        What `ncm_kedro.damage.attribution.synchrony.measure_synchrony` returned.
+        What `ncm_kedro.damage.synchrony.measure_synchrony` returned.
     paper
-        What `ncm_kedro.damage.forests.paper.repeat_paper_forest` returned.
+        What `ncm_kedro.damage.paper.repeat_paper_forest` returned.
     autoencoder_errors
         As in `ncm_kedro.damage.latent.dimension_search.DimensionSearch`.
     latents, decoded
-        What `ncm_kedro.damage.latent.latent.rank_latents` and `rank_decoded` returned.
+        What `ncm_kedro.damage.latent.links.rank_latents` and `rank_decoded` returned.
     latent_links, attribute_links
-        What `ncm_kedro.damage.latent.latent.list_links` returned of latent values and of decoded
+        What `ncm_kedro.damage.latent.links.list_links` returned of latent values and of decoded
         attributes.
     correlations, correlation_differences
         As in `ncm_kedro.damage.latent.correlation.DamageCorrelations`.

@@ -14,8 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from ncm_kedro.particles.columns import ATTRIBUTE_NAMES
-from ncm_kedro.particles.measure.uncertainty import SUFFIX
+from ncm_kedro.particles.columns import ATTRIBUTE_NAMES, UNCERTAINTY
 from ncm_kedro.plotting.axes import (
     add_sample_legend,
     annotate_empty,
@@ -64,7 +63,7 @@ def plot_stages(attributes: Mapping[str, pd.DataFrame], comparison: pd.DataFrame
     attributes
         Attribute table by sample, in the order to show. Whole particles alone count.
     comparison
-        What `ncm_kedro.particles.statistics.compare.compare_samples` returned.
+        What `ncm_kedro.particles.statistics.compare_samples` returned.
     """  # noqa: D205
     samples = list(attributes)
     colours = colour_samples(samples)
@@ -132,9 +131,9 @@ def _draw_bars(
     axes: Axes, whole: pd.DataFrame, volume: NDArray[np.float64], damage: NDArray[np.float64]
 ) -> None:
     """Draw how far the segmentation could move the damage, where few enough are drawn."""
-    if f"damage{SUFFIX}" not in whole or not 0 < len(whole) <= _MAX_BARS:
+    if f"damage{UNCERTAINTY}" not in whole or not 0 < len(whole) <= _MAX_BARS:
         return
-    moved = whole[f"damage{SUFFIX}"].to_numpy(dtype=np.float64, na_value=np.nan)
+    moved = whole[f"damage{UNCERTAINTY}"].to_numpy(dtype=np.float64, na_value=np.nan)
     low, high = np.minimum(moved, damage), np.minimum(moved, 1.0 - damage)
     axes.errorbar(
         volume, damage, yerr=[low, high], fmt="none", ecolor=GREY, elinewidth=0.6, alpha=0.6,

@@ -84,7 +84,7 @@ def plot_truth_scatter(pairs: pd.DataFrame) -> Figure:
     Parameters
     ----------
     pairs
-        What `particles.statistics.compare.pair_with_truth` returned; those of several samples may
+        What `particles.statistics.pair_with_truth` returned; those of several samples may
         stand below each other.
     """
     figure = Figure(figsize=(11.5, 7.2), layout="constrained")

@@ -10,14 +10,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ncm_kedro.params.particle_features import AttributeParams, ParticleFigureParams
-from ncm_kedro.particles.columns import ATTRIBUTE_NAMES
-from ncm_kedro.particles.statistics.compare import (
-    REPLICATE_CAVEAT,
-    find_unit,
-    order_samples,
-    select_values,
-    weigh_uncertainty,
-)
+from ncm_kedro.particles.columns import ATTRIBUTE_NAMES, find_unit, order_samples, select_values
+from ncm_kedro.particles.statistics import REPLICATE_CAVEAT
+from ncm_kedro.particles.variants import compare_uncertainty
 from ncm_kedro.plotting.axes import write_unit
 from ncm_kedro.plotting.particles.distributions import (
     plot_crack_profiles,
@@ -53,7 +48,7 @@ def draw_particles(
     table
         Tomogram table; it gives the order.
     comparison
-        What `ncm_kedro.particles.statistics.compare.compare_samples` returned.
+        What `ncm_kedro.particles.statistics.compare_samples` returned.
     pairs
         Measured and known values of particles; may be empty.
     profiles
@@ -115,7 +110,7 @@ def render_particle_report(
     table
         Tomogram table.
     comparison
-        What `ncm_kedro.particles.statistics.compare.compare_samples` returned.
+        What `ncm_kedro.particles.statistics.compare_samples` returned.
     quantities
         What was measured of each electrode: ``sample, quantity, value, unit, basis``.
     figures
@@ -208,7 +203,7 @@ def _list_uncertainties(attributes: Mapping[str, pd.DataFrame]) -> list[dict[str
     """Return the samples whose uncertainty is known, and what it exceeds the spread of."""
     found = []
     for name, rows in attributes.items():
-        weighed = weigh_uncertainty(rows)
+        weighed = compare_uncertainty(rows)
         beyond = weighed.loc[weighed["uncertainty"] > weighed["spread"], "attribute"]
         units = [find_unit(of, {"": rows}) for of in weighed["attribute"]]
         if weighed["n"].any():

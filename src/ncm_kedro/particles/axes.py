@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 from scipy.spatial import cKDTree
 
-from ncm_kedro.particles.measure.measure import Cells
+from ncm_kedro.particles.measure import Cells
 from ncm_kedro.tomo.volumes.volume import Spacing, Triple
 
 FloatArray = NDArray[np.float64]

@@ -11,10 +11,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from ncm_kedro.damage.attribution.resampling import AttributionProblem, Repeated
-from ncm_kedro.damage.forests.explaining import Explained
+from ncm_kedro.damage.explaining import Explained
+from ncm_kedro.damage.resampling import AttributionProblem, Repeated
 from ncm_kedro.params.damage_attribution import AttributionParams
-from ncm_kedro.particles.statistics.ranks import adjust_discoveries
+from ncm_kedro.particles.statistics import adjust_discoveries
 
 FloatArray = NDArray[np.float64]
 

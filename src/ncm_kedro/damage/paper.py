@@ -28,9 +28,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.ensemble import RandomForestRegressor
 
-from ncm_kedro.damage.forests.explaining import run_tasks
-from ncm_kedro.damage.forests.forest import Forest
-from ncm_kedro.damage.forests.tree_shap import explain_forest
+from ncm_kedro.damage.explaining import run_tasks
+from ncm_kedro.damage.forest import Forest
+from ncm_kedro.damage.tree_shap import explain_forest
 from ncm_kedro.errors import TableError
 from ncm_kedro.params.damage_attribution import PaperForestParams
 

@@ -10,7 +10,7 @@ from typing import TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ncm_kedro.damage.forests.explaining import (
+from ncm_kedro.damage.explaining import (
     Explained,
     Players,
     explain_out_of_sample,
@@ -18,7 +18,7 @@ from ncm_kedro.damage.forests.explaining import (
     predict_linearly,
     run_tasks,
 )
-from ncm_kedro.damage.preparation.blocks import assign_folds, draw_blocks
+from ncm_kedro.damage.grouping import assign_folds, draw_blocks
 from ncm_kedro.params.damage_attribution import AttributionParams, DamageForestParams
 
 FloatArray = NDArray[np.float64]

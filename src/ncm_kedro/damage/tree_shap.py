@@ -20,7 +20,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from ncm_kedro.damage.forests.forest import Forest
+from ncm_kedro.damage.forest import Forest
 from ncm_kedro.errors import SettingsError
 
 MAX_PLAYERS = 30

@@ -15,10 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ncm_kedro.params.particle_features import AttributeParams
-from ncm_kedro.particles.columns import ATTRIBUTE_NAMES, IDENTITY_COLUMNS
-from ncm_kedro.particles.kernels.crofton import DIRECTIONS, CroftonWeights
-from ncm_kedro.particles.kernels.cutouts import COUNTS
-from ncm_kedro.particles.measure.axes import (
+from ncm_kedro.particles.axes import (
     PrincipalAxes,
     find_angles,
     find_axes,
@@ -28,7 +25,10 @@ from ncm_kedro.particles.measure.axes import (
     measure_roughness,
     spread_over,
 )
-from ncm_kedro.particles.measure.measure import Measurement
+from ncm_kedro.particles.block_sums import DIRECTIONS, CroftonWeights
+from ncm_kedro.particles.columns import ATTRIBUTE_NAMES, IDENTITY_COLUMNS
+from ncm_kedro.particles.kernels.cutouts import COUNTS
+from ncm_kedro.particles.measure import Measurement
 
 FloatArray = NDArray[np.float64]
 Columns = dict[str, NDArray[np.generic]]

@@ -18,10 +18,10 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from ncm_kedro.particles.block_sums import DIRECTIONS
 from ncm_kedro.particles.kernels.crack_width import measure_crack_width
-from ncm_kedro.particles.kernels.crofton import DIRECTIONS
 from ncm_kedro.particles.kernels.cutouts import COUNTS, ROUGHNESS, fill_one, list_bars, measure_all
-from ncm_kedro.particles.measure.specimen import Specimen, read_box
+from ncm_kedro.particles.specimen import Specimen, read_box
 from ncm_kedro.tomo.volumes.blocks import Block
 from ncm_kedro.tomo.volumes.volume import Spacing
 

@@ -16,12 +16,11 @@ from numpy.typing import NDArray
 from ncm_kedro.errors import TomogramError
 from ncm_kedro.params.particle_features import AttributeParams
 from ncm_kedro.params.tomo_segment import TomoComputeParams
+from ncm_kedro.particles import block_sums
+from ncm_kedro.particles.block_sums import CELL_VX, DIRECTIONS, CroftonWeights, SumsTask
+from ncm_kedro.particles.cutouts import CutoutSettings, CutoutTask
 from ncm_kedro.particles.kernels import cutouts as cutout_kernels
-from ncm_kedro.particles.kernels.crofton import DIRECTIONS, CroftonWeights
-from ncm_kedro.particles.measure import block_sums
-from ncm_kedro.particles.measure.block_sums import CELL_VX, SumsTask
-from ncm_kedro.particles.measure.cutouts import CutoutSettings, CutoutTask
-from ncm_kedro.particles.measure.specimen import Specimen, check_specimen
+from ncm_kedro.particles.specimen import Specimen, check_specimen
 from ncm_kedro.tomo.volumes.blocks import Block, list_blocks, run_blocks
 from ncm_kedro.tomo.volumes.volume import Spacing, Triple
 

@@ -12,13 +12,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ncm_kedro.damage.attribution.resampling import (
+from ncm_kedro.damage.explaining import make_rng
+from ncm_kedro.damage.grouping import EXACT_GROUPS, label_group
+from ncm_kedro.damage.preparation import DamageData
+from ncm_kedro.damage.resampling import (
     AttributionProblem,
     Repeated,
     repeat_cross_validation,
     repeat_explanations,
 )
-from ncm_kedro.damage.attribution.significance import (
+from ncm_kedro.damage.significance import (
     average_shap,
     compare_importance,
     tabulate_attributes_alone,
@@ -26,10 +29,8 @@ from ncm_kedro.damage.attribution.significance import (
     tabulate_ranks,
     tabulate_scores,
 )
-from ncm_kedro.damage.forests.explaining import make_rng
-from ncm_kedro.damage.preparation.groups import EXACT_GROUPS, label_group
-from ncm_kedro.damage.preparation.preparation import DamageData
 from ncm_kedro.params.damage_attribution import AttributionParams, DamageForestParams
+from ncm_kedro.particles.columns import UNCERTAINTY
 
 FloatArray = NDArray[np.float64]
 
@@ -112,9 +113,6 @@ def measure_weights(particles: pd.DataFrame) -> dict[str, float]:
         np.column_stack([np.ones(len(logit)), *scaled]), logit, rcond=None
     )[0][1:]
     return {driver: float(weight) for driver, weight in zip(drivers, weights, strict=True)}
-
-
-_UNCERTAINTY = "_uncertainty"
 
 
 @dataclass(frozen=True)
@@ -209,7 +207,7 @@ def build_problem(data: DamageData, sample: str) -> AttributionProblem:
 
 
 def _take_uncertainty(rows: pd.DataFrame, name: str) -> FloatArray:
-    column = f"{name}{_UNCERTAINTY}"
+    column = f"{name}{UNCERTAINTY}"
     if column not in rows:
         return np.zeros(len(rows))
     return rows[column].fillna(0.0).to_numpy(dtype=np.float64)

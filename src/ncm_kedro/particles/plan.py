@@ -19,7 +19,7 @@ from ncm_kedro.params.tomo_segment import TomoComputeParams
 from ncm_kedro.tomo.volumes.volume import Volume
 
 if TYPE_CHECKING:
-    from ncm_kedro.particles.measure.measure import Measurement
+    from ncm_kedro.particles.measure import Measurement
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def plan_measurement(
     compute
         Who works on the blocks; the result does not depend on it.
     """
-    from ncm_kedro.particles.measure.measure import METHOD_VERSION
+    from ncm_kedro.particles.measure import METHOD_VERSION
 
     told = (
         f"particles-{METHOD_VERSION}|{labels.fingerprint}|{volume.fingerprint}"
@@ -143,8 +143,8 @@ class _Measuring:
     compute: TomoComputeParams
 
     def __call__(self, work: Path) -> Measurement:
-        from ncm_kedro.particles.measure.specimen import take_specimen
-        from ncm_kedro.particles.measure.uncertainty import measure_with_uncertainty
+        from ncm_kedro.particles.specimen import take_specimen
+        from ncm_kedro.particles.variants import measure_with_uncertainty
 
         specimen = take_specimen(self.labels, self.volume)
         return measure_with_uncertainty(specimen, self.params, self.compute, work)

@@ -13,25 +13,32 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ncm_kedro.damage.preparation.blocks import assign_blocks
-from ncm_kedro.damage.preparation.groups import EXACT_GROUPS, TARGET, group_attributes, list_leaks
-from ncm_kedro.damage.preparation.selection import (
+from ncm_kedro.damage.grouping import (
+    EXACT_GROUPS,
+    TARGET,
+    assign_blocks,
+    group_attributes,
+    list_leaks,
+)
+from ncm_kedro.damage.selection import (
     COUNT_COLUMNS,
     EXPLAINING,
-    POSITIONS,
     Selection,
     count_particles,
     select_damage,
 )
 from ncm_kedro.errors import SettingsError
 from ncm_kedro.params.damage_attribution import DamageTableParams
-from ncm_kedro.particles.columns import ATTRIBUTE_NAMES, ATTRIBUTES
-from ncm_kedro.particles.measure.plan import ParticleTables
-from ncm_kedro.particles.statistics.compare import order_samples
+from ncm_kedro.particles.columns import (
+    ATTRIBUTE_NAMES,
+    ATTRIBUTES,
+    POSITIONS,
+    UNCERTAINTY,
+    order_samples,
+)
+from ncm_kedro.particles.plan import ParticleTables
 
 EXCLUDED_COLUMNS = ("attribute", "paper_name", "reason")
-
-_UNCERTAINTY = "_uncertainty"
 
 
 @dataclass(frozen=True)
@@ -232,10 +239,10 @@ def _stack_rows(chosen: Selection, kept: Sequence[str], blocks: int) -> pd.DataF
     """Put the samples' rows under each other and cut each sample into blocks."""
     names = [name for name in ATTRIBUTE_NAMES if name in kept and name not in POSITIONS]
     moved = [
-        f"{name}{_UNCERTAINTY}"
+        f"{name}{UNCERTAINTY}"
         for name in ATTRIBUTE_NAMES
         if name in (TARGET, *kept)
-        and all(_has_values(part, f"{name}{_UNCERTAINTY}") for part in chosen.used.values())
+        and all(_has_values(part, f"{name}{UNCERTAINTY}") for part in chosen.used.values())
     ]
     parts, first = [], 0
     for sample, part in chosen.used.items():

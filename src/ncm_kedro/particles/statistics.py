@@ -9,24 +9,24 @@ Whether what differs between particles is more than the segmentation could have 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy import special, stats
 from scipy.spatial import cKDTree
 
 from ncm_kedro.params.particle_features import ParticleFigureParams
-from ncm_kedro.particles.columns import ATTRIBUTE_NAMES, ATTRIBUTES
-from ncm_kedro.particles.measure.uncertainty import SUFFIX
-from ncm_kedro.particles.statistics.ranks import (
-    adjust_holm,
-    bootstrap_median,
-    compare_ranks,
-    estimate_cliffs_delta,
-    name_effect,
+from ncm_kedro.particles.columns import (
+    ANGLES,
+    ATTRIBUTES,
+    POSITIONS,
+    find_unit,
+    order_samples,
+    select_values,
 )
 
 FloatArray = NDArray[np.float64]
@@ -38,16 +38,15 @@ REPLICATE_CAVEAT = (
     "intervals are those of this volume's particles, not of another electrode."
 )
 
+_EFFECTS = ((0.147, "negligible"), (0.33, "small"), (0.474, "medium"))
+_EXACT_PAIRS = 400
+
 COMPARISON_COLUMNS = (
     "sample_a", "sample_b", "attribute", "unit", "n_a", "n_b", "median_a", "median_b",
     "difference", "difference_low", "difference_high", "p_value", "p_holm",
     "cliffs_delta", "delta_low", "delta_high", "effect", "note",
 )  # fmt: skip
 
-ANGLES = ("yaw_deg", "pitch_deg", "roll_deg")
-POSITIONS = ("x_um", "y_um", "z_um")
-
-_PAPER_UNITS = {"orientation_isotropy": "degree"}
 _NOTES = {
     **dict.fromkeys(ANGLES, "angles of axes wrap round and have no order: not tested"),
     **dict.fromkeys(POSITIONS, "depends on where the volume was cut out"),
@@ -61,56 +60,6 @@ _TRUTH_PAIRS = {
     "elongation": "elongation",
     "z_um": "z_um", "y_um": "y_um", "x_um": "x_um",
 }  # fmt: skip
-
-
-def order_samples(samples: Iterable[str], table: pd.DataFrame) -> list[str]:
-    """Order samples by their cycles, then by name; those of unknown cycles come last.
-
-    Parameters
-    ----------
-    samples
-        Names.
-    table
-        Tomogram table: ``sample, cycles``.
-    """
-    cycles = dict(zip(table["sample"], table["cycles"].astype(float), strict=True))
-
-    def place(sample: str) -> tuple[float, str]:
-        count = cycles.get(sample, np.nan)
-        return (np.inf if np.isnan(count) else count, sample)
-
-    return sorted(samples, key=place)
-
-
-def select_values(attributes: pd.DataFrame, name: str) -> FloatArray:
-    """Return the values of the whole particles that have one, (N,).
-
-    Parameters
-    ----------
-    attributes
-        Attribute table of a sample.
-    name
-        Attribute.
-    """
-    whole = ~attributes["touches_border"].to_numpy(dtype=bool)
-    values: FloatArray = attributes[name].to_numpy(dtype=np.float64, na_value=np.nan)[whole]
-    return values[np.isfinite(values)]
-
-
-def find_unit(name: str, attributes: Mapping[str, pd.DataFrame]) -> str:
-    """Return an attribute's unit, which for some goes by the preset that it was measured with.
-
-    Parameters
-    ----------
-    name
-        Attribute.
-    attributes
-        Attribute table by sample; ``attrs["preset"]`` of the first that has one decides.
-    """
-    presets = (table.attrs.get("preset") for table in attributes.values())
-    if next((preset for preset in presets if preset), None) == "paper" and name in _PAPER_UNITS:
-        return _PAPER_UNITS[name]
-    return next(attribute.unit for attribute in ATTRIBUTES if attribute.name == name)
 
 
 def compare_samples(
@@ -283,40 +232,141 @@ def _take_centres(table: pd.DataFrame) -> FloatArray:
     return table[["z_um", "y_um", "x_um"]].to_numpy(dtype=np.float64)
 
 
-def weigh_uncertainty(attributes: pd.DataFrame) -> pd.DataFrame:
-    """Set how far the segmentation could move each attribute beside how far particles differ.
+def compare_ranks(a: FloatArray, b: FloatArray) -> float:
+    """Return the two-sided p-value of the Mann-Whitney U test.
+
+    Exact for small samples without ties, by the normal approximation otherwise.
 
     Parameters
     ----------
-    attributes
-        Attribute table of a sample, as `particles.measure.uncertainty.add_uncertainty` made it.
-
-    Returns
-    -------
-    DataFrame
-        A row per attribute that has an uncertainty, over the whole particles with a value and an
-        uncertainty: ``attribute, n, uncertainty`` (median), ``spread`` (between the quartiles of
-        the particles; of angles, about their mean axis), ``ratio`` (null where nothing differs).
+    a, b
+        Values of the two samples, neither empty.
     """
-    rows = []
-    whole = attributes[~attributes["touches_border"].to_numpy(dtype=bool)]
-    for name in ATTRIBUTE_NAMES:
-        if f"{name}{SUFFIX}" not in whole:
-            continue
-        both = whole[[name, f"{name}{SUFFIX}"]].to_numpy(dtype=np.float64, na_value=np.nan)
-        values, moved = both[np.isfinite(both).all(axis=1)].T
-        if name in ANGLES:
-            values = _unwrap_axes(values)
-        known = len(values) > 0
-        middle = float(np.median(moved)) if known else np.nan
-        spread = float(np.subtract(*np.quantile(values, [0.75, 0.25]))) if known else np.nan
-        ratio = middle / spread if spread > 0 else np.nan
-        rows.append((name, len(values), middle, spread, ratio))
-    return pd.DataFrame(rows, columns=["attribute", "n", "uncertainty", "spread", "ratio"])
+    both = np.concatenate([a, b])
+    distinct = len(np.unique(both))
+    if distinct == 1:
+        return 1.0
+    exact = distinct == len(both) and len(a) * len(b) <= _EXACT_PAIRS
+    method = "exact" if exact else "asymptotic"
+    return float(stats.mannwhitneyu(a, b, method=method).pvalue)
 
 
-def _unwrap_axes(angles_deg: FloatArray) -> FloatArray:
-    """Return angles of axes, which turn by 180 degrees into themselves, from their mean axis."""
-    mean = np.rad2deg(np.angle(np.exp(2j * np.deg2rad(angles_deg)).sum())) / 2
-    unwrapped: FloatArray = (angles_deg - mean + 90.0) % 180.0 - 90.0
-    return unwrapped
+def bootstrap_median(
+    values: FloatArray, resamples: int, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Draw medians of resamples with replacement.
+
+    The middle order statistic of N draws from 0..N-1 is drawn directly: that of N uniform numbers
+    is beta distributed, and its follower is one more beta away. This is the bootstrap's own
+    distribution at a cost that does not grow with N.
+
+    Parameters
+    ----------
+    values
+        (N,), N at least 1.
+    resamples
+        How many medians.
+    rng
+        Source of the draws.
+    """
+    ordered, count = np.sort(values), len(values)
+    lower = (count + 1) // 2
+    first = rng.beta(lower, count - lower + 1, resamples)
+    index = np.minimum((first * count).astype(np.int64), count - 1)
+    if count % 2:
+        return ordered[index]
+    second = first + (1.0 - first) * rng.beta(1, count - lower, resamples)
+    follower = np.minimum((second * count).astype(np.int64), count - 1)
+    return 0.5 * (ordered[index] + ordered[follower])
+
+
+def estimate_cliffs_delta(
+    a: FloatArray, b: FloatArray, confidence: float
+) -> tuple[float, float, float]:
+    """Return Cliff's delta, P(b > a) - P(b < a), and its confidence interval.
+
+    The variance is the unbiased one of Cliff (1993), the interval the asymmetric one of Feng and
+    Cliff (2004), which stays within [-1, 1].
+
+    Parameters
+    ----------
+    a, b
+        Values of the two samples, (N,) and (M,), neither empty.
+    confidence
+        Level of the interval.
+    """
+    n, m = len(a), len(b)
+    below_a, above_a = _rank_among(np.sort(b), a)
+    below_b, above_b = _rank_among(np.sort(a), b)
+    rows, columns = (above_a - below_a) / m, (below_b - above_b) / n
+    delta = float(rows.mean())
+    if min(n, m) < 2:
+        return delta, np.nan, np.nan
+    z = float(special.ndtri(0.5 + confidence / 2))
+    if abs(delta) == 1.0:
+        bound = (min(n, m) - z**2) / (min(n, m) + z**2)
+        return (delta, bound, 1.0) if delta > 0 else (delta, -1.0, -bound)
+    untied = float((above_a + below_a).sum())
+    spread = m**2 * ((rows - delta) ** 2).sum() + n**2 * ((columns - delta) ** 2).sum()
+    variance = (spread - (untied - n * m * delta**2)) / (n * m * (n - 1.0) * (m - 1.0))
+    variance = max(variance, (1.0 - delta**2) / (n * m - 1.0))
+    root = z * np.sqrt(variance) * np.sqrt((1.0 - delta**2) ** 2 + z**2 * variance)
+    scale = 1.0 - delta**2 + z**2 * variance
+    return (
+        delta,
+        float((delta - delta**3 - root) / scale),
+        float((delta - delta**3 + root) / scale),
+    )
+
+
+def adjust_holm(p_values: FloatArray) -> FloatArray:
+    """Return p-values adjusted for their number after Holm (1979); NaN stays and does not count.
+
+    Parameters
+    ----------
+    p_values
+        (N,).
+    """
+    adjusted = np.full(len(p_values), np.nan)
+    known = np.flatnonzero(np.isfinite(p_values))
+    order = known[np.argsort(p_values[known], kind="stable")]
+    steps = p_values[order] * np.arange(len(order), 0, -1)
+    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0) if len(order) else steps
+    return adjusted
+
+
+def adjust_discoveries(p_values: FloatArray) -> FloatArray:
+    """Return p-values adjusted for the false discovery rate; NaN stays and does not count.
+
+    After Benjamini and Hochberg (1995), J. R. Stat. Soc. B 57, 289.
+
+    Parameters
+    ----------
+    p_values
+        (N,).
+    """
+    adjusted = np.full(len(p_values), np.nan)
+    known = np.isfinite(p_values)
+    if known.any():
+        adjusted[known] = stats.false_discovery_control(p_values[known], method="bh")
+    return adjusted
+
+
+def name_effect(delta: float) -> str:
+    """Return a word for the size of Cliff's delta after Romano et al. (2006); '' for NaN.
+
+    Parameters
+    ----------
+    delta
+        In [-1, 1].
+    """
+    if np.isnan(delta):
+        return ""
+    return next((word for limit, word in _EFFECTS if abs(delta) < limit), "large")
+
+
+def _rank_among(ordered: FloatArray, values: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """How many of `ordered` lie below and above each value."""
+    below = np.searchsorted(ordered, values, side="left")
+    above = len(ordered) - np.searchsorted(ordered, values, side="right")
+    return below.astype(np.float64), above.astype(np.float64)

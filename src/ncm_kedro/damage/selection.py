@@ -13,10 +13,10 @@ from itertools import compress
 import numpy as np
 import pandas as pd
 
-from ncm_kedro.damage.preparation.groups import LEAKS, TARGET
+from ncm_kedro.damage.grouping import LEAKS, TARGET
 from ncm_kedro.errors import TableError
 from ncm_kedro.params.damage_attribution import DamageTableParams
-from ncm_kedro.particles.columns import ATTRIBUTE_NAMES
+from ncm_kedro.particles.columns import ATTRIBUTE_NAMES, POSITIONS
 from ncm_kedro.particles.electrode.layer import read_axis
 
 AXES = ("z", "y", "x")
@@ -157,7 +157,6 @@ def _compare_voxels(known: pd.DataFrame) -> list[str]:
 EXPLAINING = tuple(name for name in ATTRIBUTE_NAMES if name != TARGET)
 """What could explain damage, in the order of Table S1."""
 
-POSITIONS = tuple(f"{axis}_um" for axis in AXES)
 COUNT_COLUMNS = ("sample", "reason", "particles")
 
 _LATERAL = "a position across the electrode: it says where the volume was cut out"

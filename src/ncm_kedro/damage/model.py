@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ncm_kedro.damage.forests.explaining import make_rng
-from ncm_kedro.damage.forests.forest import Forest, bin_values, grow_forest
-from ncm_kedro.damage.forests.tree_shap import explain_forest
-from ncm_kedro.damage.preparation.groups import TARGET
-from ncm_kedro.damage.preparation.preparation import DamageData
+from ncm_kedro.damage.explaining import make_rng
+from ncm_kedro.damage.forest import Forest, bin_values, grow_forest
+from ncm_kedro.damage.grouping import TARGET
+from ncm_kedro.damage.preparation import DamageData
+from ncm_kedro.damage.tree_shap import explain_forest
 from ncm_kedro.errors import ModelError
 from ncm_kedro.params.damage_attribution import AttributionParams, DamageForestParams
 

@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ncm_kedro.damage.grouping import take_values
 from ncm_kedro.damage.latent.autoencoder import Autoencoder, measure_significance
 from ncm_kedro.damage.latent.correlation import correlate_columns, find_p_values
-from ncm_kedro.damage.preparation.groups import take_values
 from ncm_kedro.params.damage_attribution import LinkParams
-from ncm_kedro.particles.statistics.ranks import adjust_discoveries
+from ncm_kedro.particles.statistics import adjust_discoveries
 
 FloatArray = NDArray[np.float64]
 

@@ -24,8 +24,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ncm_kedro.damage.forests.forest import bin_values, grow_forest
-from ncm_kedro.damage.forests.tree_shap import explain_forest
+from ncm_kedro.damage.forest import bin_values, grow_forest
+from ncm_kedro.damage.tree_shap import explain_forest
 from ncm_kedro.params.damage_attribution import DamageForestParams
 
 logger = logging.getLogger(__name__)

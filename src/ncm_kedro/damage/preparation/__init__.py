@@ -1,4 +1,0 @@
-"""From attribute tables to the matrix that is explained: columns, exclusions, spatial blocks.
-
-No model is fitted here.
-"""

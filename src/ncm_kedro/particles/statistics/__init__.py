@@ -1,4 +1,0 @@
-"""Comparison of samples, rank statistics, robustness.
-
-No voxel is read here.
-"""
