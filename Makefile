@@ -17,18 +17,18 @@ help:
 	@echo "make lock      resolve pyproject.toml into requirements.txt again"
 
 $(READY): requirements.txt
-	@echo "Setting up $(VENV): needs about 9 GB of disk (torch brings its CUDA libraries)"
+	@echo "Setting up $(VENV): needs about 11 GB of disk (torch brings its CUDA libraries)"
 	@echo "and 3 to 15 minutes, most of it downloading. It is done once."
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"python3 3.11 or newer is needed, this is {sys.version}")'
-	@$(PYTHON) -c 'import shutil, sys; free = shutil.disk_usage(".").free / 1e9; sys.exit(free < 10 and f"10 GB of free disk are needed, {free:.1f} GB are free")'
+	@$(PYTHON) -c 'import shutil, sys; free = shutil.disk_usage(".").free / 1e9; sys.exit(free < 14 and f"14 GB of free disk are needed, {free:.1f} GB are free")'
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements.txt
 	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
 demo: $(READY)
-	@echo "Running the demo on synthetic SEM frames and tomograms: up to half an hour on 2 cores, 400 MB of disk."
-	@$(BIN)/kedro run --env demo --pipelines demo
+	@echo "Running the demo on synthetic SEM frames and tomograms: a line a stage, 400 MB of disk."
+	@KEDRO_LOGGING_CONFIG=conf/demo/logging.yml MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR=false $(BIN)/kedro run --env demo --pipelines demo
 	@echo "Done. Open data/demo/08_reporting/sem/report.html (SEM frames) and"
 	@echo "data/demo/08_reporting/tomo/report.html (tomograms) and"
 	@echo "data/demo/08_reporting/particles/report.html (their particles) and"

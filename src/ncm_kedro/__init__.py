@@ -24,7 +24,6 @@ if not any(os.access(folder, os.W_OK) for folder in (*__path__, os.path.expandus
 
 # Said by dependencies about themselves while they start; nothing that a user can act on.
 for _message in (
-    ".*Add type hints to the `predict` method",
     r"register_new_resolver\(\) is deprecated",
     "Support for class-based `config` is deprecated",
 ):

@@ -156,6 +156,10 @@ class TrackingHook(MlflowHook):
         super().after_context_created(context)
 
     @hook_impl
+    def after_catalog_created(self) -> None:
+        """Make no data set before it is used: metrics name their prefix in the catalog."""
+
+    @hook_impl
     def before_node_run(
         self, node: Node, catalog: DataCatalog, inputs: dict[str, Any], is_async: bool
     ) -> None:

@@ -1,0 +1,66 @@
+"""What a long run is doing: one line a node, with the time that is left."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from kedro.config import MissingConfigException
+from kedro.framework.context import KedroContext
+from kedro.framework.hooks import hook_impl
+from kedro.pipeline import Pipeline
+from kedro.pipeline.node import Node
+
+logger = logging.getLogger(__name__)
+
+_SHORT_S = 1.0
+
+
+class ProgressHook:
+    """Reports each node before it runs, in environments that hold ``progress.yml``.
+
+    That file holds the seconds that the longer nodes took when they were measured; the pace of the
+    present machine corrects them.
+    """
+
+    def __init__(self) -> None:
+        self._measured_s: dict[str, float] = {}
+        self._left_s: dict[str, float] = {}
+        self._planned_s = 0.0
+        self._started = 0.0
+
+    @hook_impl
+    def after_context_created(self, context: KedroContext) -> None:
+        """Read how long nodes take."""
+        try:
+            self._measured_s = context.config_loader["progress"]
+        except MissingConfigException:
+            self._measured_s = {}
+
+    @hook_impl
+    def before_pipeline_run(self, pipeline: Pipeline) -> None:
+        """Add up what the run will take."""
+        self._left_s = {
+            node.name: self._measured_s.get(node.name, _SHORT_S) for node in pipeline.nodes
+        }
+        self._planned_s, self._started = sum(self._left_s.values()), time.monotonic()
+
+    @hook_impl
+    def before_node_run(self, node: Node) -> None:
+        """Report the node, and the time left at the pace so far."""
+        if not self._measured_s:
+            return
+        left_s = sum(self._left_s.values())
+        done_s = self._planned_s - left_s
+        pace = (time.monotonic() - self._started) / done_s if done_s else 1.0
+        logger.info(
+            "%d nodes to go, about %.0f min left: %s",
+            len(self._left_s),
+            left_s * pace / 60,
+            node.name.replace("_", " "),
+        )
+
+    @hook_impl
+    def after_node_run(self, node: Node) -> None:
+        """Strike the node off."""
+        self._left_s.pop(node.name, None)

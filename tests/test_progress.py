@@ -1,0 +1,40 @@
+import logging
+from types import SimpleNamespace
+
+from kedro.config import MissingConfigException
+from kedro.pipeline import node, pipeline
+
+from ncm_kedro.progress import ProgressHook, logger
+
+
+class NothingMeasured(dict):
+    def __missing__(self, key):
+        raise MissingConfigException(key)
+
+
+def run_through(measured, monkeypatch, caplog):
+    """Run nodes that take twice as long as measured; return what is reported before each."""
+    monkeypatch.setattr(logger, "disabled", False)
+    clock = iter([0.0, 1200.0])
+    monkeypatch.setattr("ncm_kedro.progress.time.monotonic", lambda: next(clock))
+    hook = ProgressHook()
+    nodes = pipeline([node(len, "a", "b", name="long_one"), node(abs, "b", "c", name="short_one")])
+    hook.after_context_created(SimpleNamespace(config_loader=measured))
+    hook.before_pipeline_run(nodes)
+    with caplog.at_level(logging.INFO, logger.name):
+        for each in nodes.nodes:
+            hook.before_node_run(each)
+            hook.after_node_run(each)
+    return caplog.messages
+
+
+def test_the_time_left_follows_the_pace_of_the_machine(monkeypatch, caplog):
+    first, second = run_through(
+        NothingMeasured(progress={"long_one": 600, "short_one": 60}), monkeypatch, caplog
+    )
+    assert first == "2 nodes to go, about 11 min left: long one"
+    assert second == "1 nodes to go, about 2 min left: short one"
+
+
+def test_nothing_is_reported_where_nothing_was_measured(monkeypatch, caplog):
+    assert run_through(NothingMeasured(), monkeypatch, caplog) == []
