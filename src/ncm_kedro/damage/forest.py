@@ -1,9 +1,9 @@
-"""The compiled growing and asking of regression trees on binned attributes.
+"""Random forests of small regression trees (Breiman 2001), for work that refits thousands of times.
 
-Random forests of small regression trees (Breiman 2001), for work that refits thousands of times.
-
-Attributes are binned by their quantiles once, splits are found in histograms: a forest costs a
-fraction of scikit-learn's (``benchmarks/damage_speed.py``), and its cost grows linearly.
+Own kernel, used for resampling and permutations alone: attributes are binned by their quantiles
+once and splits are found in histograms. Growing 12 trees on 1333 particles takes a tenth of
+scikit-learn's time, growing and explaining an eighth of scikit-learn's and shap's
+(``benchmarks/damage_speed.py --parts parts``).
 """
 
 from __future__ import annotations

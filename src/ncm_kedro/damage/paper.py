@@ -1,10 +1,10 @@
 """The paper's own attribution: SHAP of a random forest on the particles that it was grown on.
 
 Supplement of Li et al. (2022), "Random forest regression and identification of contribution
-scores". What it cannot tell:
+scores", with scikit-learn's forest and ``shap.TreeExplainer`` as they are. Limitations:
 
-- SHAP values are those of training rows. A deep forest knows these by heart, so attributes that
-  mean nothing get a share of what was learnt by heart; no share is ever 0.
+- SHAP values are those of training rows. A deep forest overfits these, so uninformative attributes
+  get a fraction of what was memorised; no fraction is ever 0.
 - Test particles are drawn at random, next to training particles. Whatever neighbours have in
   common (place, contrast, a bad slice) counts as predicted.
 - Attributes that hold the damage by their definition are among the inputs. They come out on top
@@ -29,8 +29,6 @@ from numpy.typing import NDArray
 from sklearn.ensemble import RandomForestRegressor
 
 from ncm_kedro.damage.explaining import run_tasks
-from ncm_kedro.damage.forest import Forest
-from ncm_kedro.damage.tree_shap import explain_forest
 from ncm_kedro.errors import TableError
 from ncm_kedro.params.damage_attribution import PaperForestParams
 
@@ -251,10 +249,10 @@ def _run_repeat(
 
 
 def _explain_rows(forest: RandomForestRegressor, values_np: FloatArray) -> FloatArray:
-    """SHAP values, path-dependent; the forest compares values as float32."""
-    alone = [[column] for column in range(values_np.shape[1])]
-    seen = values_np.astype(np.float32).astype(np.float64)
-    return explain_forest(Forest.from_scikit_learn(forest), seen, alone)[0]
+    """SHAP values, path-dependent, (N, P); shap is imported here, as importing it takes seconds."""
+    import shap
+
+    return np.asarray(shap.TreeExplainer(forest).shap_values(values_np), dtype=np.float64)
 
 
 def _summarise(table: pd.DataFrame, column: str) -> pd.DataFrame:

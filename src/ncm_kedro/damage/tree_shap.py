@@ -1,14 +1,16 @@
-"""The compiled part of exact SHAP values of trees: paths to leaves, and their Shapley values.
+"""Exact SHAP values of forests, for attributes or for groups of attributes.
 
-Exact SHAP values of forests, for attributes or for groups of attributes.
+Own kernel, used for resampling and permutations alone: the values are those of
+``shap.TreeExplainer`` (a test compares them) in an eighth of its time
+(``benchmarks/damage_speed.py --parts parts``), and shap has no groups.
 
-The values are the path-dependent ones of Lundberg et al. (2020): what the forest would answer
-without an attribute is taken along both ways of its splits, weighed by the particles that went
-there in training. No background sample is needed, and correlated attributes share their worth by
-how the trees use them. A group is a single player of the game: its value is that of knowing all of
-its attributes together (the quotient game of Owen 1977), and not the sum of theirs.
+The values are the path-dependent ones of Lundberg et al. (2020): what the forest would predict
+without an attribute is taken along both branches of its splits, weighted by the particles that went
+there in training. No background sample is needed, and correlated attributes share their SHAP values
+by how the trees use them. A group is a single player of the game: its value is that of knowing all
+of its attributes together (the quotient game of Owen 1977), and not the sum of theirs.
 
-All answers of a leaf are kept by which players go its way, after Yang (2021), arXiv:2109.09847.
+The values of a leaf are cached by which players take its path, after Yang (2021), arXiv:2109.09847.
 """
 
 from __future__ import annotations
