@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from ncm_kedro.learning.evaluation.conformal import (
+    AreaRanks,
     count_areas_needed,
     rank_areas,
     weigh_areas,
@@ -93,6 +94,13 @@ def test_a_flag_and_its_threshold_agree():
     np.testing.assert_array_equal(
         ranks.measure_p(new) <= 0.05 + 1e-9, new > ranks.find_threshold(0.05)
     )
+
+
+def test_ranks_survive_being_taken_apart():
+    ranks = rank_areas(np.array([2.0, 1.0]), ["a", "b"])
+    again = AreaRanks(ranks.scores, ranks.weights)
+    assert again.smallest_p == pytest.approx(1 / 3)
+    assert again.measure_p(np.array([1.5])) == ranks.measure_p(np.array([1.5]))
 
 
 def test_areas_are_drawn_within_their_stratum():

@@ -11,6 +11,7 @@ from ncm_kedro.learning.explain.gradcam import (
     correlate_ranks,
     explain_crops,
     iterate_shuffled,
+    shuffle_all,
 )
 from ncm_kedro.learning.explain.maps import TRAINED
 from ncm_kedro.learning.models.networks import TextureNet
@@ -42,6 +43,12 @@ def test_layers_are_shuffled_from_the_last_down_and_the_network_is_kept(network)
     assert "stem" in changed[-1]
     for key, value in network.state_dict().items():
         torch.testing.assert_close(value, before[key], rtol=0, atol=0)
+
+
+def test_the_same_seed_shuffles_alike(network):
+    one, other, third = (shuffle_all(network, seed=seed).state_dict() for seed in (3, 3, 4))
+    assert all(one[key].equal(other[key]) for key in one)
+    assert not all(one[key].equal(third[key]) for key in one)
 
 
 def test_maps_of_a_network_change_and_those_of_an_edge_detector_do_not(network, images):

@@ -145,6 +145,13 @@ def test_interval_does_not_depend_on_order_but_on_seed():
     assert wide["class"]["accuracy"]["low"] < first["class"]["accuracy"]["low"]
 
 
+def test_perfect_predictions():
+    labels = np.arange(8) % 4
+    report = evaluate(np.eye(4)[labels], labels, [str(i) for i in range(8)])
+    assert report["class"]["macro_f1"] == {"value": 1.0, "low": 1.0, "high": 1.0}
+    assert report["calibration"]["expected_error"] == 0.0
+
+
 def test_lengths_that_disagree_are_named():
     probabilities, labels, areas = make_predictions(10)
     with pytest.raises(TableError, match="10 labels, 9 areas"):

@@ -68,6 +68,15 @@ def test_checkpoint_with_same_classes_is_loaded_whole(tmp_path, name: str) -> No
     assert torch.equal(copy(image), source(image))
 
 
+def test_texture_net_checkpoint_with_other_classes_keeps_features(tmp_path) -> None:
+    source = build_model("ncm_texture_net", num_classes=4).eval()
+    torch.save(_state(source), tmp_path / "own.pth")
+    model = build_model("ncm_texture_net", num_classes=9, checkpoint_path=tmp_path / "own.pth")
+    image = torch.rand(2, 1, 64, 64)
+    assert torch.equal(model.eval().forward_features(image), source.forward_features(image))
+    assert model(image).shape == (2, 9)
+
+
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 @pytest.mark.parametrize("content", [None, b"", b"not weights at all"])
 def test_missing_or_unreadable_checkpoint(tmp_path, suffix: str, content: bytes | None) -> None:
@@ -106,6 +115,15 @@ def test_statistics_are_not_rounded_to_bfloat16() -> None:
     rounded = feature.bfloat16()
     expected = rounded.double().flatten(2).std(dim=2, correction=0).float()
     torch.testing.assert_close(pool_statistics(rounded)[:, 4:], expected, atol=1e-3, rtol=1e-3)
+
+
+def test_texture_net_sees_spread_where_the_mean_is_equal() -> None:
+    """Average pooling of a linear response cannot part these two; the second moment can."""
+    flat = torch.zeros(1, 1, 16, 16)
+    checker = 1.0 - 2.0 * (torch.arange(16)[:, None] + torch.arange(16)).remainder(2)
+    assert checker.mean() == flat.mean()
+    assert pool_statistics(checker[None, None])[0, 1] > 0.99
+    assert pool_statistics(flat)[0, 1] < 0.02
 
 
 def test_texture_net_in_bfloat16_agrees() -> None:

@@ -48,6 +48,13 @@ def test_flat_crop_has_finite_features() -> None:
     assert named["glcm_d4_energy"][0] == 1.0
 
 
+def test_threads_do_not_change_features() -> None:
+    crops = _noise(np.random.default_rng(1), 5, 2)
+    np.testing.assert_array_equal(
+        texture_features(crops, n_threads=1), texture_features(crops, n_threads=3)
+    )
+
+
 @pytest.mark.parametrize("turn", ["rot90", "flip"])
 def test_features_survive_turns_and_mirrors(turn: str) -> None:
     crops = _noise(np.random.default_rng(2), 2, 3)

@@ -24,6 +24,7 @@ from ncm_kedro.learning.training.fitting import build_network_for
 from ncm_kedro.params.sem_classify import SemAdditivesParams
 from ncm_kedro.params.sem_ingest import LabelParams, MosaicParams, QualityParams, ReadingParams
 from ncm_kedro.params.tune_train import TrainParams
+from ncm_kedro.pipelines.evaluate_additives import create_pipeline
 from ncm_kedro.pipelines.evaluate_additives.nodes import predict_additives, report_additives
 from ncm_kedro.pipelines.sem_ingest.nodes import (
     assess_sem_frames,
@@ -32,7 +33,7 @@ from ncm_kedro.pipelines.sem_ingest.nodes import (
     plan_sem_decoding,
 )
 from ncm_kedro.sem.crops.crop_set import REGION_COLUMNS, build_crop_set, hash_split, index_crops
-from ncm_kedro.sem.inference.additive_scores import report_conditions
+from ncm_kedro.sem.inference.additive_scores import pick_typical, report_conditions
 from ncm_kedro.sem.inference.additives import match_reference, name_conditions
 from ncm_kedro.sem.inference.classify import encode_png
 from ncm_kedro.sem.io.frames import FrameRecord, RawFrames
@@ -228,6 +229,14 @@ def test_a_model_of_larger_crops_than_the_frames_is_refused(electrodes, trained)
         predict_additives(**electrodes, classifier=larger, params=PARAMS)
 
 
+def test_the_pipeline_starts_from_a_folder_and_a_model():
+    free = {name for name in create_pipeline().inputs() if not name.startswith("params:")}
+    assert free == {
+        "raw_additive_frames", "sem_classifier", "reference_sem_frames", "reference_sem_crops",
+        "reference_sem_predictions",
+    }  # fmt: skip
+
+
 def test_the_condition_is_a_column_a_suffix_or_a_folder(tmp_path):
     records = [
         FrameRecord("a.png", "811__VC", tmp_path, settings={"condition": "second coin"}),
@@ -300,3 +309,14 @@ def test_what_the_model_has_no_class_for_is_scored_where_it_can_be():
     assert other["composition_accuracy"] is None
     assert other["state_accuracy"]["value"] == 1.0
     assert any("no class for 333_cycled + A, 622 + A" in note for note in found["notes"])
+
+
+def test_the_typical_crop_is_the_median_of_the_most_frequent_answer():
+    table = pd.DataFrame(
+        {
+            "crop_id": list("abcd"),
+            "predicted": ["x", "y", "y", "y"],
+            "probability": [0.99, 0.9, 0.5, 0.6],
+        }
+    )
+    assert pick_typical(table)["crop_id"] == "d"

@@ -28,3 +28,7 @@ def test_parse_class_name_splits_known_names(name, label):
 def test_unknown_names_say_what_is_known(name):
     with pytest.raises(NcmError, match="333, 523, 622, 811"):
         parse_class_name(name, COMPOSITIONS, STATES)
+
+
+def test_other_compositions_are_a_parameter():
+    assert parse_class_name("955_cycled", ("955",), STATES) == ClassLabel("955", "cycled")

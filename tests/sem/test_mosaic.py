@@ -18,6 +18,7 @@ from ncm_kedro.sem.mosaic.mosaic import (
     solve_positions,
 )
 from ncm_kedro.sem.mosaic.overlaps import find_overlaps, pairs_across, pairs_within
+from ncm_kedro.sem.mosaic.registration import build_spectrum_bank, correlate_pairs
 
 HEIGHT, WIDTH = 240, 320
 PARAMS = MosaicParams(workers=1)
@@ -226,6 +227,28 @@ def test_a_wrong_link_is_dropped_and_places_stay_true():
     assert placed.used.tolist() == [number != 3 for number in range(len(pairs))]
     np.testing.assert_allclose(placed.position_yx, true_yx, atol=1e-4)
     assert placed.residual_px[3] == pytest.approx(np.hypot(90, 70), abs=1e-3)
+
+
+def test_components_are_numbered_by_first_frame():
+    first, second = np.array([1, 0]), np.array([3, 2])
+    placed = solve_positions(
+        5, first, second, np.ones((2, 2)), score=np.ones(2), tolerance_px=np.ones(2)
+    )
+    assert placed.component.tolist() == [0, 1, 0, 1, 2]
+
+
+@pytest.mark.parametrize("true_yx", [(10.25, 0.25), (4.75, 12.5)])
+def test_shifts_are_found_to_a_fraction_of_a_pixel(true_yx):
+    fine = draw_canvas(np.random.default_rng(2), 4 * HEIGHT, 4 * WIDTH)
+    thumbnails = []
+    for y, x in ((0, 0), (int(4 * v) for v in true_yx)):
+        window = fine[y : y + 4 * 200, x : x + 4 * 280]
+        thumbnails.append(cv2.resize(window, (280, 200), interpolation=cv2.INTER_AREA))
+    bank = build_spectrum_bank(np.clip(thumbnails, 0, 255).astype(np.uint8), workers=1)
+    pair = np.array([0]), np.array([1])
+    score, shift_yx = correlate_pairs(bank, *pair, workers=1, title="pair")
+    np.testing.assert_allclose(shift_yx[0], true_yx, atol=0.1)
+    assert score[0] > 5
 
 
 def test_sessions_end_at_pauses_and_changed_settings():

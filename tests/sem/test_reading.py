@@ -57,7 +57,9 @@ def test_palette_and_bilevel_images_are_read(grey_yx):
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
-@pytest.mark.parametrize(("largest", "depth"), [(65535, 16), (40000, 16), (4095, 12), (255, 8)])
+@pytest.mark.parametrize(
+    ("largest", "depth"), [(65535, 16), (40000, 16), (4095, 12), (3000, 12), (255, 8)]
+)
 def test_sixteen_bit_is_scaled_by_the_depth_in_use(kind, largest, depth):
     deep_yx = np.linspace(0, largest, 128 * 96).reshape(96, 128).round().astype(np.uint16)
     decoded = decode_image(encode(deep_yx, kind), "a")

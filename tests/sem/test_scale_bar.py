@@ -11,9 +11,12 @@ from ncm_kedro.errors import FrameError
 from ncm_kedro.params.sem_ingest import PixelSizeParams, ReadingParams
 from ncm_kedro.sem.io.banner import (
     find_pixel_size,
+    is_round,
     measure_scale_bar,
     read_label_um,
+    read_metadata_um,
 )
+from ncm_kedro.sem.io.glyphs import read_words
 from ncm_kedro.sem.io.reading import read_micrograph
 from ncm_kedro.sem.io.sidecar import Sidecar, read_sidecar
 from ncm_kedro.synthetic.sem.acquisition import draw_banner, place_scale_bar
@@ -110,6 +113,26 @@ def test_labels_that_are_no_length_are_not_read(text):
 def test_words_far_from_the_bar_do_not_count():
     banner_yx = print_label(draw_bar(), "5mm", at=(10, 32))
     assert read_label_um(banner_yx, measure_scale_bar(banner_yx)) is None
+
+
+def test_blobs_that_are_no_characters_read_as_unknown():
+    ink_yx = np.zeros((40, 60), np.uint8)
+    cv2.drawMarker(ink_yx, (20, 20), 255, cv2.MARKER_STAR, 24, 1)
+    assert "?" in read_words(ink_yx)[0].text
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(100, True), (0.2, True), (5, True), (2.5, True), (137, False), (0, False)],
+)
+def test_round_numbers(value, expected):
+    assert is_round(value) is expected
+
+
+def test_sidecar_pixel_size_refers_to_the_scan():
+    assert read_metadata_um(scan_sidecar("0.7 um"), 1280) == pytest.approx(0.2625)
+    assert read_metadata_um(read_sidecar(b"[Active Scan]\nPixel Size : 0.7\n"), 1280) == 0.7
+    assert read_metadata_um(Sidecar(), 1280) is None
 
 
 def test_scale_bar_wins_over_metadata_that_agrees():

@@ -1,11 +1,14 @@
 """The baseline learns a simulated texture; another model is evaluated on the same centres."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from ncm_kedro.errors import ModelError
+from ncm_kedro.sem.crops.crop_set import build_crop_set
+from ncm_kedro.sem.inference import evaluation
 from ncm_kedro.sem.inference.evaluation import centre_crops, predict_by_texture, score_on_test
 
 
@@ -39,3 +42,19 @@ def test_a_constant_rival_scores_one_over_k(crop_set, classifier):
     weights = {name: np.zeros_like(array) for name, array in classifier.weights.items()}
     constant = replace(classifier, weights=weights)
     assert score_on_test(crop_set, constant, device="cpu") == pytest.approx(0.5)
+
+
+def test_a_rival_is_scored_by_mean_recall_and_foreign_names_are_wrong(
+    tables, classifier, monkeypatch
+):
+    frames, manifest, crops = tables
+    few = (crops["split"] == "test") & (crops["class"] == "811_cycled")
+    crop_set = build_crop_set(frames, crops.drop(crops.index[few][4:]), manifest)
+    labels = crop_set.indices["test"].label
+    other_model = replace(
+        classifier, settings=classifier.settings.model_copy(update={"classes": ("811", "622")})
+    )
+    told = SimpleNamespace(probabilities=np.eye(2)[labels])
+    monkeypatch.setattr(evaluation, "predict_crops", lambda *_, **__: told)
+    assert np.bincount(labels).tolist() == [12, 4]
+    assert score_on_test(crop_set, other_model, device="cpu") == 0.5
