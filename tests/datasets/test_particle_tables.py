@@ -182,7 +182,7 @@ def test_a_full_disk_is_reported_and_the_old_tables_stay(folder, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(particle_tables, "write_atomic", fail)
-        with pytest.raises(DatasetError, match=r"No space left on device.*stay whole"):
+        with pytest.raises(DatasetError, match=r"No space left on device.*stay complete"):
             folder.save({"cyc10": make_table(seed=1)})
     pd.testing.assert_frame_equal(folder.load()["cyc10"], make_table())
 

@@ -32,7 +32,7 @@ class CyclingCycles(pa.DataFrameModel):
 
 
 class CyclingCurves(pa.DataFrameModel):
-    """A row per record kept of a voltage curve."""
+    """A row per retained record of a voltage curve."""
 
     cell_id: Series[str]
     composition: Series[str] = pa.Field(nullable=True)
@@ -45,7 +45,7 @@ class CyclingCurves(pa.DataFrameModel):
 
 
 class CyclingBadRows(pa.DataFrameModel):
-    """A row per row or cycle left out."""
+    """A row per rejected row or cycle."""
 
     file: Series[str]
     row: Series[int] = pa.Field(ge=1)

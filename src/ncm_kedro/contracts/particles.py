@@ -19,7 +19,7 @@ ANGLES = ("yaw_deg", "pitch_deg", "roll_deg")
 WHOLE_ONLY = (
     *ANGLES, "elongation", "sphericity", "vs_ratio", "roughness_inner", "roughness_outer",
 )  # fmt: skip
-"""What a particle that the border cuts does not tell (preset ``corrected``)."""
+"""Attributes undefined for border-truncated particles (preset ``corrected``)."""
 
 _COLUMNS = (*IDENTITY_COLUMNS, *ATTRIBUTE_NAMES)
 _UNCERTAINTY = r"^.+_uncertainty$"
@@ -43,7 +43,7 @@ class _Finite(pa.DataFrameModel):
 
     @pa.dataframe_check(error=_FINITE)
     def check_finite(cls, table: DataFrame) -> Series[bool]:
-        """Refuse infinite values."""
+        """Reject infinite values."""
         return ~np.isinf(table.select_dtypes("floating")).any(axis=1)
 
 
@@ -85,7 +85,7 @@ class _Attributes(_Finite):
 
     @pa.dataframe_check(error=_ONE_SAMPLE)
     def check_sample(cls, table: DataFrame) -> Series[bool]:
-        """Refuse rows of another sample than the first row's."""
+        """Reject rows of another sample than the first row's."""
         return table["sample"] == next(iter(table["sample"]), "")
 
 
@@ -103,12 +103,12 @@ class ParticleAttributes(_Attributes):
 
     @pa.dataframe_check(error=_UNDEFINED)
     def check_orientation(cls, table: DataFrame) -> Series[bool]:
-        """Refuse angles of a particle without a direction."""
+        """Reject angles of a particle without a direction."""
         return table["orientation_defined"] | table[list(ANGLES)].isna().all(axis=1)
 
     @pa.dataframe_check(error=_CUT)
     def check_border(cls, table: DataFrame) -> Series[bool]:
-        """Refuse the shape of a particle that is not seen whole."""
+        """Reject the shape of a border-truncated particle."""
         return ~table["touches_border"] | table[list(WHOLE_ONLY)].isna().all(axis=1)
 
 
@@ -134,7 +134,7 @@ class ParticleContacts(_Finite):
 
     @pa.dataframe_check(error="neighbour_id: another particle")
     def check_pair(cls, table: DataFrame) -> Series[bool]:
-        """Refuse a particle in contact with itself."""
+        """Reject a particle in contact with itself."""
         return table["particle_id"] != table["neighbour_id"]
 
 
@@ -152,7 +152,7 @@ class ParticleDetails(_Finite):
 
     @pa.dataframe_check(error="crack_width_mean_um: at most crack_width_max_um")
     def check_widths(cls, table: DataFrame) -> Series[bool]:
-        """Refuse a mean width above the largest."""
+        """Reject a mean width above the largest."""
         return ~(table["crack_width_mean_um"] > table["crack_width_max_um"])
 
 
@@ -173,12 +173,12 @@ class ParticleProfiles(_Finite):
 
     @pa.dataframe_check(error="depth_low: less than depth_high")
     def check_depths(cls, table: DataFrame) -> Series[bool]:
-        """Refuse shells without thickness."""
+        """Reject shells without thickness."""
         return table["depth_low"] < table["depth_high"]
 
     @pa.dataframe_check(error="crack_voxels: at most voxel_count")
     def check_cracks(cls, table: DataFrame) -> Series[bool]:
-        """Refuse more cracks than shell."""
+        """Reject more crack than shell voxels."""
         return table["crack_voxels"] <= table["voxel_count"]
 
 

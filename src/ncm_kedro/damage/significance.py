@@ -274,7 +274,7 @@ def find_interval(
 
 
 def _count_share(marks_bg: NDArray[np.bool_]) -> FloatArray:
-    """Share of marks in each column, (G,), one more counted than there are."""
+    """Fraction of marks in each column, (G,), one more counted than there are."""
     shares: FloatArray = (1.0 + marks_bg.sum(axis=0)) / (1.0 + len(marks_bg))
     return shares
 

@@ -41,8 +41,8 @@ class Paths(NamedTuple):
     leaf_value
         (L,), value over the number of trees.
     slot_player, slot_share
-        A slot is a player on a leaf's path, with the share of the particles that go the leaf's way
-        at its splits.
+        A slot is a player on a leaf's path, with the fraction of the particles that go the leaf's
+        way at its splits.
     step_feature, step_slot, step_limits
         A step is a feature on the path: its column, its slot, the open lower and closed upper
         limit.

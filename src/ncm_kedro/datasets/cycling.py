@@ -59,7 +59,7 @@ class RawCyclingFolder(RawFolder):
 class SyntheticCyclingFolder(RawCyclingFolder):
     """Writes synthetic cells as a user would lay them down; reads like raw data.
 
-    A folder that holds anything but synthetic cells is refused. The truth lies beside it, in
+    A folder that holds anything but synthetic cells is rejected. The truth lies beside it, in
     ``<folder>_truth.parquet``.
     """
 

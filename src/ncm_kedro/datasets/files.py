@@ -54,7 +54,7 @@ class RawFolder(FolderDataset):
     holds = "raw data"
 
     def save(self, data: None) -> NoReturn:
-        """Refuse.
+        """Raise: raw data is never written.
 
         Raises
         ------
@@ -107,7 +107,7 @@ def lock_store(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def report_write_errors(folder: Path, kept: str) -> Iterator[None]:
-    """Turn what the operating system refuses into a located error.
+    """Turn an error of the operating system into a located one.
 
     Raises
     ------
@@ -147,7 +147,7 @@ def remove_unreferenced(folder: Path, keep: Collection[str]) -> int:
 
 
 def describe_space(folder: Path) -> str:
-    """Say how much room the disk of a folder has."""
+    """Describe the free space of a folder's disk."""
     existing = next((path for path in (folder, *folder.parents) if path.is_dir()), None)
     if existing is None or not os.access(existing, os.R_OK):
         return "free space unknown"

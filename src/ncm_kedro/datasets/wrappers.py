@@ -43,14 +43,14 @@ class OptionalDataset(AbstractDataset[Any, Any]):
         self.dataset: AbstractDataset[Any, Any] = AbstractDataset.from_config("optional", dataset)
         self.metadata = metadata
         if hasattr(self.dataset, "preview"):
-            self.preview = self.dataset.preview  # kedro-viz asks whether there is one
+            self.preview = self.dataset.preview  # kedro-viz looks for the attribute
 
     def load(self) -> Any:
         """Return what the other data set loads; None where there is nothing."""
         return self.dataset.load() if self.dataset.exists() else None
 
     def save(self, data: Any) -> None:
-        """Save by the other data set, which may refuse."""
+        """Save by the other data set, which may raise."""
         self.dataset.save(data)
 
     def _exists(self) -> bool:
@@ -69,7 +69,7 @@ class WorkFolderDataset(FolderDataset):
         return self._filepath.resolve()
 
     def save(self, data: None) -> NoReturn:
-        """Refuse: nothing is saved here by a node."""
+        """Raise: nothing is saved here by a node."""
         raise DatasetError(f"{self._filepath} is a work folder: nodes only load it")
 
 
@@ -108,7 +108,7 @@ class LineageFolder(AbstractDataset[Mapping[str, RunRecord], dict[str, RunRecord
         }
 
     def save(self, data: Mapping[str, RunRecord]) -> None:
-        """Write each record whole or not at all."""
+        """Write each record atomically."""
         for name, record in data.items():
             file = self._path / f"{name}{_SUFFIX}"
             write_atomic(file, record.model_dump_json(indent=1).encode())

@@ -71,7 +71,7 @@ def integrate_records(series: pd.DataFrame, params: CyclingParams) -> pd.DataFra
 def sum_cycles(
     records: pd.DataFrame, series: pd.DataFrame, params: CyclingParams
 ) -> tuple[pd.DataFrame, pd.Series[str]]:
-    """Return charge and discharge capacity per cycle, and why a cycle must be left out.
+    """Return charge and discharge capacity per cycle, and why a cycle is rejected.
 
     A cycle number that comes back after another one gives a second row.
 
@@ -173,7 +173,7 @@ def _count_unusable(series: pd.DataFrame, cycles: pd.DataFrame) -> NDArray[np.in
 def check_cycles(
     cycles: pd.DataFrame, cells: Mapping[str, Cell], params: CyclingParams
 ) -> pd.Series[str]:
-    """Return why each cycle is left out, empty where it is sound.
+    """Return why each cycle is rejected, empty where it is sound.
 
     Parameters
     ----------
@@ -203,7 +203,7 @@ def check_cycles(
 
 
 def list_bad_cycles(cycles: pd.DataFrame) -> list[BadRow]:
-    """Return the cycles with a reason as rows of the table of what was left out.
+    """Return the cycles with a reason as rows of the table of rejected rows.
 
     Parameters
     ----------

@@ -43,7 +43,7 @@ class Dialect:
     time, step_time
         Time since the start of the test, or of the step.
     current, voltage, cycle, state
-        What each record says; the first name that is there counts.
+        Columns of a record; the first name that is there counts.
     """
 
     name: str
@@ -180,7 +180,7 @@ def match_cycles(headers: Sequence[str]) -> dict[str, int] | None:
 
 
 def read_state(text: str) -> int | None:
-    """Say what a state does to the cell: 1 charge, -1 discharge, 0 rest, None not known.
+    """Return what a state does to the cell: 1 charge, -1 discharge, 0 rest, None not known.
 
     Parameters
     ----------

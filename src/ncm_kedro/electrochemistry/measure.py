@@ -1,4 +1,4 @@
-"""All files of a folder to one table of cycles, with what was left out and why.
+"""All files of a folder to one table of cycles, with the rejected rows and reasons.
 
 Cells beside the SEM frames of their electrodes.
 """
@@ -50,7 +50,7 @@ class CyclingTables:
         Voltage against capacity: ``cell_id, composition, class, cycle, half, capacity_mah,
         capacity_mah_g, voltage_v``.
     bad_rows
-        A row per row or cycle left out: ``file, row, cell_id, cycle, reason``.
+        A row per rejected row or cycle: ``file, row, cell_id, cycle, reason``.
     files
         A row per file: ``file, cell_id, source, cycles_from, n_cycles, n_excluded`` (its rows of
         ``bad_rows``), ``problem``.
@@ -224,7 +224,7 @@ def _nothing_left(raw: RawCycling, found: _Found) -> TableError:
         raw.root,
         found=f"no file that can be used, such as {first['file']}: {first['problem']}",
         expected="at least one cycler's export",
-        action="mend the files as their reasons say",
+        action="correct the files according to their reasons",
     )
 
 
@@ -232,7 +232,7 @@ _MATCHED, _NO_CELL, _NO_FRAME = "matched", "frames without a cell", "cell withou
 
 
 def join_frames(manifest: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
-    """Say which SEM frames show the electrode, or an electrode of the class, of which cell.
+    """Return which SEM frames show the electrode, or an electrode of the class, of which cell.
 
     Frames that name their cell (column ``cell_id`` of ``frames.csv``) are joined by it; all others
     by class. Excluded frames do not count.
@@ -276,7 +276,7 @@ def join_frames(manifest: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
 
 
 def _count_frames(manifest: pd.DataFrame) -> pd.DataFrame:
-    """Count kept frames by class and the cell that they name, null where they name none."""
+    """Count included frames by class and the cell that they name, null where they name none."""
     kept = manifest[~manifest["excluded"].astype(bool)]
     named = kept["cell_id"] if "cell_id" in kept else pd.Series(pd.NA, index=kept.index)
     keys = pd.DataFrame({"class": kept["class"].astype("str"), "cell_id": named.astype("str")})

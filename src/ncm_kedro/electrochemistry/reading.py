@@ -1,4 +1,4 @@
-"""Text of a cycler's export to numbers; what is not a number is told, never guessed.
+"""Text of a cycler's export to numbers; what is not a number is reported, never guessed.
 
 One file of a cycler to cycles, or to records over time with one meaning and unit.
 """
@@ -166,7 +166,7 @@ def _read_series(sheets: list[Sheet], file: CyclingFile) -> Export:
             file.file,
             found="headers of no known kind",
             expected="time, current and voltage",
-            action="name the columns as docs/cycling.md says",
+            action="name the columns as in docs/cycling.md",
         )
     parts = [_parse_records(sheet, columns) for sheet in sheets]
     series = pd.concat([part for part, _ in parts], ignore_index=True)

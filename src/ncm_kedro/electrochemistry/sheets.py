@@ -45,7 +45,7 @@ class Sheet:
     decimal_comma
         Whether numbers in text have a comma for a point.
     source
-        Name of the kind of file, where the headers do not tell.
+        Name of the kind of file, where the headers do not identify it.
     """
 
     headers: tuple[str, ...]
@@ -77,7 +77,7 @@ def open_sheets(path: Path) -> list[Sheet]:
         raise TableError(
             path.name,
             found=f"a file that cannot be read ({reason})",
-            expected=f"a whole {path.suffix} file",
+            expected=f"a complete {path.suffix} file",
             action="export it again, as CSV if that fails too",
         ) from error
     if not sheets:
@@ -85,7 +85,7 @@ def open_sheets(path: Path) -> list[Sheet]:
             path.name,
             found="no line with the headers of cycling data",
             expected="columns for time, current and voltage, or for cycle and discharge capacity",
-            action="name the columns as docs/cycling.md says",
+            action="name the columns as in docs/cycling.md",
         )
     return sheets
 

@@ -85,7 +85,7 @@ class RawCycling:
 
 
 class BadRow(NamedTuple):
-    """A row that is left out; ``row`` is the line of a text file (the header counts), or the
+    """A rejected row; ``row`` is the line of a text file (the header counts), or the
     number of the record in a binary file.
     """  # noqa: D205
 
@@ -110,8 +110,8 @@ class Export:
         discharge_capacity_mah``, NaN where a value is not given.
     series
         A row per record; none where the file is by cycle. Columns: ``row, time_s, current_ma,
-        voltage_v, cycle, sign, usable``; ``sign`` is what the state of the record says of the
-        current (1 charge, -1 discharge, 0 rest, NaN where it says nothing).
+        voltage_v, cycle, sign, usable``; ``sign`` is that of the current by the record's
+        state (1 charge, -1 discharge, 0 rest, NaN where it has none).
     bad_rows
         Rows that cannot be read.
     cycles_from

@@ -10,41 +10,41 @@ from ncm_kedro.params.base import FrozenParams
 
 
 class CyclingParams(FrozenParams):
-    """How cyclers' exports are read, which cycles are left out, and what is shown."""
+    """How cyclers' exports are read, which cycles are rejected, and what is shown."""
 
     positive_current: Literal["charge", "discharge"] = "charge"
     """What a current above 0 does to the cell, in files that name no state for each record. A file
-    whose voltage says the opposite is set aside."""
+    whose voltage contradicts it is rejected."""
 
     rest_current_ma: float = Field(default=1e-3, ge=0.0, le=100.0)
     """Largest current, in mA, that still counts as rest."""
 
     gap_max_s: float = Field(default=600.0, gt=0.0)
-    """Longest time, in s, between two records of a half cycle; a cycle with a longer gap is left
-    out, since nothing says what the current did."""
+    """Longest time, in s, between two records of a half cycle; a cycle with a longer gap is
+    rejected, since its current is unknown."""
 
     end_voltage_tolerance_v: float = Field(default=0.05, gt=0.0, le=5.0)
     """How far, in V, above the others' median the last discharge of a file may end; one that ends
-    higher was cut short and is left out."""
+    higher was cut short and is rejected."""
 
     reference_cycle: int = Field(default=1, ge=0)
     """Number of the cycle whose discharge capacity is 100 % retention."""
 
     efficiency_min_percent: float = Field(default=50.0, ge=0.0, lt=100.0)
-    """Coulombic efficiency in % below which a cycle is left out."""
+    """Coulombic efficiency in % below which a cycle is rejected."""
 
     efficiency_max_percent: float = Field(default=105.0, gt=100.0, le=200.0)
-    """Coulombic efficiency in % above which a cycle is left out."""
+    """Coulombic efficiency in % above which a cycle is rejected."""
 
     nominal_factor_max: float = Field(default=1.5, gt=1.0)
-    """Largest discharge capacity as a multiple of the cell's nominal one; more is taken for a slip
-    of units and left out."""
+    """Largest discharge capacity as a multiple of the cell's nominal one; more is taken for an
+    error of units and rejected."""
 
     curve_cycles: tuple[int, ...] = (1, 2, 10, 25, 50, 100)
-    """Cycles whose voltage is kept against capacity, where there is a record over time."""
+    """Cycles whose voltage is stored against capacity, where there is a record over time."""
 
     curve_points: int = Field(default=200, ge=10, le=10_000)
-    """Most records kept of one half cycle; records are picked, never interpolated."""
+    """Maximum number of records stored per half cycle; records are picked, never interpolated."""
 
     figure_by: Literal["composition", "class"] = "composition"
     """Which groups the figure compares."""
@@ -83,7 +83,7 @@ class SyntheticCyclingParams(FrozenParams):
 
     @model_validator(mode="after")
     def check_compositions(self) -> Self:
-        """Refuse a set without compositions or with one named twice."""
+        """Reject a set without compositions or with one named twice."""
         if not self.compositions or len(set(self.compositions)) < len(self.compositions):
             raise ValueError("compositions must be named, each once")
         return self

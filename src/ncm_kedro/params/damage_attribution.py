@@ -13,32 +13,32 @@ from ncm_kedro.params.base import FrozenParams
 
 
 class DamageTableParams(FrozenParams):
-    """Which particles and which attributes may speak."""
+    """Which particles and which attributes are eligible."""
 
     attributes: Literal["leakage_free", "all"] = "leakage_free"
-    """``leakage_free``: attributes that hold the damage by their definition are left out and
-    shown apart; ``all``: they are explained with, as in the paper."""
+    """``leakage_free``: attributes that contain the damage by their definition (target leakage) are
+    excluded and shown separately; ``all``: they are included, as in the paper."""
     lateral_positions: bool = False
-    """Whether positions across the electrode may explain: they say where the volume was cut out
-    (and the published code leaves them out). The axis to the collector decides which these are;
+    """Whether positions across the electrode may explain: they depend on where the volume was cut
+    out (and the published code excludes them). The axis to the collector decides which these are;
     where it is not known, x and y."""
     excluded_attributes: tuple[str, ...] = ()
-    """Further attributes that are left out, whatever they say."""
+    """Further attributes that are excluded in any case."""
     max_undefined: float = Field(default=0.1, ge=0, lt=1)
-    """An attribute that is null for more than this share of a sample's whole particles is left
-    out; of the others, particles without a value are left out (no unit)."""
+    """An attribute that is null for more than this fraction of a sample's complete particles is
+    excluded; of the others, particles without a value are excluded (no unit)."""
     min_sphericity: float = Field(default=0.5, ge=0, lt=1)
-    """What is less round than this is taken for a shell, a fragment, or particles run together,
-    and is not used: its "damage" is an error of the segmentation. Measured with preset ``paper``
-    sphericity holds the damage, and nothing is left out by it (no unit)."""
+    """What is less round than this is taken for a shell, a fragment, or merged particles,
+    and is excluded: its "damage" is an error of the segmentation. Measured with preset ``paper``
+    sphericity depends on the damage, and excludes nothing (no unit)."""
     min_particles: int = Field(default=50, ge=16)
-    """A sample with fewer usable particles is set aside."""
+    """A sample with fewer usable particles is rejected."""
     group_correlation: float = Field(default=0.8, gt=0, le=1)
-    """Attributes whose rank correlation is at least this in every pair, over all samples, are
-    explained with as one group (absolute value, no unit)."""
+    """Attributes whose rank correlation is at least this in every pair, over all samples, form
+    one group (absolute value, no unit)."""
     blocks: int = Field(default=16, ge=4, le=400)
     """Pieces of equal count that a sample is cut into, across the electrode and not through its
-    depth. Whole pieces are held out together."""
+    depth. A piece is held out as a whole."""
 
 
 class DamageForestParams(FrozenParams):
@@ -51,26 +51,26 @@ class DamageForestParams(FrozenParams):
     min_leaf: int = Field(default=5, ge=1)
     """Particles in a leaf at least."""
     feature_fraction: float = Field(default=1 / 3, gt=0, le=1)
-    """Share of the attributes that a split chooses among (no unit)."""
+    """Fraction of the attributes that a split chooses among (no unit)."""
     max_draws: int = Field(default=20_000, ge=10)
     """Particles that a tree is grown on at most, drawn with replacement."""
 
 
 class AttributionParams(FrozenParams):
-    """How often it is done again, and what counts as found."""
+    """Resampling, and levels of significance."""
 
     folds: int = Field(default=5, ge=2, le=50)
     """Parts of the blocked cross-validation."""
     repeats: int = Field(default=5, ge=1, le=100)
-    """Times that blocks are dealt out to the parts anew."""
+    """Repeats of the assignment of blocks to folds."""
     bootstraps: int = Field(default=500, ge=20, le=10_000)
-    """Block bootstraps, each with a forest of its own, that intervals are taken from. A difference
-    between samples that stands alone among G groups needs 2 G / `false_discovery` of them to become
+    """Block bootstraps, each with a forest of its own, that intervals are taken from. A single
+    difference between samples among G groups needs 2 G / `false_discovery` of them to become
     significant."""
     permutations: int = Field(default=250, ge=19, le=10_000)
-    """Times that damage is dealt out to the particles at random, each with a forest of its own:
-    what importance would be worth if nothing drove damage. A driver that stands alone among G
-    groups needs G / `false_discovery` of them, and as many bootstraps, to become significant."""
+    """Permutations of damage over the particles, each with a forest of its own: the importance if
+    nothing drove damage. A single driver among G groups
+    needs G / `false_discovery` of them, and as many bootstraps, to become significant."""
     resampled_trees: int = Field(default=12, ge=5, le=1000)
     """Trees of each forest of a bootstrap, a permutation or a perturbation."""
     resampled_folds: int = Field(default=3, ge=2, le=50)
@@ -82,7 +82,7 @@ class AttributionParams(FrozenParams):
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     """Level of the intervals (no unit)."""
     false_discovery: float = Field(default=0.05, gt=0, lt=0.5)
-    """Share of false findings that is put up with among the findings (no unit)."""
+    """Fraction of false findings accepted among the findings (no unit)."""
     workers: int = Field(default=2, ge=1, le=256)
     """Threads; they change nothing but the time."""
     seed: int = Field(default=0, ge=0)
@@ -121,7 +121,7 @@ class AutoencoderParams(FrozenParams):
     """Random splits on which each number of dimensions is evaluated, and starts of the final fit
     (count)."""
     validation_fraction: float = Field(default=0.05, gt=0, le=0.4)
-    """Share of rows on which errors are measured; as many others choose the step at which
+    """Fraction of rows on which errors are measured; as many others choose the step at which
     training stops (no unit)."""
     hidden: int = Field(default=32, ge=2, le=1024)
     """Units of the hidden layer on either side of the latent dimensions (count)."""
@@ -143,10 +143,10 @@ class AutoencoderParams(FrozenParams):
 
 
 class LinkParams(FrozenParams):
-    """Which latent dimensions are kept, and which correlations count as links."""
+    """Which latent dimensions are retained, and which correlations count as links."""
 
     retained_share: float = Field(default=0.95, gt=0, le=1)
-    """Share of the total significance that the kept latent dimensions hold at least (no unit)."""
+    """Minimum fraction of the total significance in the retained dimensions (no unit)."""
     top_attributes: int = Field(default=15, ge=2, le=100)
     """Best reconstructed attributes whose correlations are shown (count)."""
     min_correlation: float = Field(default=0.3, ge=0, le=1)
@@ -156,14 +156,14 @@ class LinkParams(FrozenParams):
 
 
 class DamageCorrelationParams(FrozenParams):
-    """How correlations with damage are drawn again and again."""
+    """How correlations with damage are resampled."""
 
     draws: int = Field(default=10, ge=2, le=10_000)
     """Subsamples per sample (count)."""
     draw_size: int = Field(default=500, ge=5, le=1_000_000)
     """Particles of a subsample (count)."""
     subsample_fraction: float = Field(default=0.8, gt=0, lt=1)
-    """Largest share of a sample's particles in a subsample (no unit)."""
+    """Largest fraction of a sample's particles in a subsample (no unit)."""
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     """Level of the intervals of differences (no unit)."""
     resamples: int = Field(default=1000, ge=100, le=100_000)

@@ -49,7 +49,7 @@ class AttributeParams(FrozenParams):
     with outlines one voxel wider and tighter and with the crack threshold raised and lowered,
     which takes five times as long."""
     threshold_shift: float = Field(default=0.1, gt=0, lt=0.5)
-    """How far the threshold between solid and crack is moved for the uncertainty, as a share of
+    """How far the threshold between solid and crack is moved for the uncertainty, as a fraction of
     the contrast between the two (no unit)."""
 
     @property
@@ -64,7 +64,7 @@ class ElectrodeParams(FrozenParams):
     """What a tomogram does not show but an electrode model needs."""
 
     inactive_solid_fraction: float | None = Field(default=None, ge=0, lt=1)
-    """Share of the electrode's volume that is carbon and binder without their pores (no unit).
+    """Fraction of the electrode's volume that is carbon and binder without their pores (no unit).
     X-rays hardly show them; null: no porosity is exported, only its upper bound is listed."""
     size_points: int = Field(default=100, ge=10, le=10_000)
     """Points of the exported particle-size distribution."""

@@ -75,7 +75,7 @@ class SurveyScoreParams(FrozenParams):
     """Which returned responses count, and the level of the intervals."""
 
     min_response_share: float = Field(default=0.5, ge=0.0, le=1.0)
-    """Fraction of the images that an expert must answer at least; a file with fewer responses
+    """Minimum fraction of the images with a response of the expert; a file with fewer responses
     is rejected (no unit)."""
 
     confidence: float = Field(default=0.95, gt=0.5, lt=1.0)

@@ -120,7 +120,7 @@ class MosaicParams(FrozenParams):
     neighbours in time and evenly spaced frames only."""
 
     neighbours: int = Field(default=8, ge=1)
-    """Frames before and after each, by time, that are compared whatever ``max_pairs`` says."""
+    """Frames before and after each, by time, that are compared regardless of ``max_pairs``."""
 
     refined_links: int = Field(default=5, ge=1, le=50)
     """Overlaps per frame whose offset is refined to a fraction of a pixel."""
@@ -136,20 +136,20 @@ class MosaicParams(FrozenParams):
 
 
 class AuditParams(FrozenParams):
-    """How a data set is searched for short cuts that a classifier could take."""
+    """How a data set is searched for shortcuts that a classifier could learn."""
 
     n_folds: int = Field(default=5, ge=2, le=20)
     """Folds of each cross-validation."""
 
     band_fraction: float = Field(default=0.4, gt=0.05, le=1.0)
-    """Width of the bands of ground that are kept together in a by-area fold (frame heights)."""
+    """Width of the bands of a region that stay together in a by-area fold (frame heights)."""
 
     histogram_bins: int = Field(default=64, ge=4, le=256)
     """Bins of the grey-level histogram."""
 
     confidence: float = Field(default=0.99, gt=0.5, lt=1.0)
-    """Level of the bound that chance must be beaten by to speak of a confound, over all rows of
-    the table together (no unit)."""
+    """Level of the bound of chance above which a confound is reported, over all rows of the table
+    together (no unit)."""
 
     strong_fraction: float = Field(default=0.5, gt=0, lt=1)
     """Fraction of the way from chance to perfect from which a confound counts as strong."""

@@ -1,6 +1,6 @@
 """Settings of the synthetic SEM data set.
 
-Settings of the table phantoms: attribute tables drawn from a packing with a simulated law.
+Settings of the table phantoms: attribute tables drawn from a packing with a damage model.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class AdditiveParams(FrozenParams):
     name: str = Field(default="", pattern=r"^([A-Za-z0-9][A-Za-z0-9.+-]*)?$")
     """Name, as the folder carries it behind `__`; empty for no additive."""
     ageing_signal: float = Field(default=1.0, ge=0.0, le=1.0)
-    """Share of the damage of its state that an electrode shows; 0: it looks pristine."""
+    """Fraction of the damage of its state that an electrode shows; 0: it looks pristine."""
     boundary_jitter: float = Field(default=0.0, ge=0.0, le=0.2)
     """Added to the standard deviation of a particle's boundary radius over its mean."""
 
@@ -55,11 +55,11 @@ class SynthesiseSemParams(FrozenParams):
     pixel_size_um: float = Field(default=100.0 / 371.0, ge=0.05, le=2.0)
     """Edge length of a pixel in um; the banner's scale bar is drawn to it."""
     overlap_range: tuple[float, float] = (0.60, 0.97)
-    """Smallest and largest share of its area that a frame has in common with the one before."""
+    """Smallest and largest fraction of its area that a frame has in common with the one before."""
     class_signal: float = Field(default=1.0, ge=0.0, le=1.0)
-    """Strength of the true class difference; 0: all classes follow one particle law."""
+    """Strength of the true class difference; 0: all classes share one particle distribution."""
     acquisition_confound: float = Field(default=0.0, ge=0.0, le=1.0)
-    """Share of series recorded with settings of their class's own session; 0: every session
+    """Fraction of series recorded with settings of their class's own session; 0: every session
     records all classes alike, 1: class and session are one, as in the published data."""
     noise: float = Field(default=1.0, ge=0.0, le=3.0)
     """Strength of shot noise, charging bands and scan-line jitter; 0: overlaps are identical."""
@@ -114,8 +114,8 @@ class TableSampleParams(TomoSampleParams):
     """One sample of a table phantom."""
 
     neighbour_noise: Share = 0.0
-    """Share of the variance of the law's unexplained part that a particle has in common with the
-    particles around it, by contact (0: every particle on its own)."""
+    """Fraction of the variance of the model's unexplained part that a particle has in common with
+    the particles around it, by contact (0: every particle on its own)."""
 
 
 class TableElectrodeParams(FrozenParams):
@@ -129,12 +129,12 @@ class TableElectrodeParams(FrozenParams):
     thickness_um: float = Field(default=40.0, gt=0, le=1000)
     """Thickness of the electrode along z (um)."""
     packing_fraction: float = Field(default=0.4, gt=0, lt=0.55)
-    """Share of the electrode's volume that particles fill on average (no unit)."""
+    """Fraction of the electrode's volume that particles fill on average (no unit)."""
     density_spread: float = Field(default=0.6, ge=0, le=1.5)
     """Standard deviation of the natural logarithm of the local number of particles before they
     are pushed apart: how unevenly the electrode is packed (no unit)."""
     max_overlap: float = Field(default=0.04, ge=0, le=0.2)
-    """How far touching particles are pressed into each other, as a share of their reach."""
+    """How far touching particles are pressed into each other, as a fraction of their reach."""
     elongation: Range = (1.0, 1.5)
     """Longest over shortest axis (no unit)."""
     irregularity: float = Field(default=0.06, ge=0, le=0.3)
@@ -158,9 +158,9 @@ class TableElectrodeParams(FrozenParams):
 
 
 class ParticleTableParams(FrozenParams):
-    """Attribute tables with a simulated damage law, without a tomogram.
+    """Attribute tables with a damage model, without a tomogram.
 
-    A null world has the law's weights ``depth``, ``contact`` and ``size`` at 0, and every sample's
+    A null model has the weights ``depth``, ``contact`` and ``size`` at 0, and every sample's
     ``drift``.
     """
 
@@ -180,13 +180,13 @@ class ParticleTableParams(FrozenParams):
     electrode: TableElectrodeParams = TableElectrodeParams()
     """Sizes, shapes and packing (see there)."""
     law: DamageLawParams = DamageLawParams()
-    """What drives damage (see there). Here ``contact`` weighs the share of the outer surface in
+    """What drives damage (see there). Here ``contact`` weighs the fraction of the outer surface in
     contact, not the number of touching particles, so that a column of the table is the driver."""
     threshold_driver: Driver | None = None
     """A driver that acts as a step, not in proportion: below its threshold all particles are
     alike, and above (null: none)."""
     threshold_quantile: float = Field(default=0.5, gt=0.05, lt=0.95)
-    """Where that threshold lies: share of the particles below it."""
+    """Where that threshold lies: fraction of the particles below it."""
     measurement_noise: float = Field(default=0.0, ge=0, le=0.3)
     """Relative standard error of volume, shape, damage, contact and roughness; above 0 these
     columns get a ``<name>_uncertainty`` (no unit)."""
@@ -194,7 +194,7 @@ class ParticleTableParams(FrozenParams):
     """Whether the paper's preset adds to damage what its closing in a tight box adds, more in small
     particles (``corrected``: never)."""
     voxel_size_um: float = Field(default=0.1, gt=0, le=1)
-    """Edge of the voxels that the tables are said to be measured on (um)."""
+    """Nominal voxel edge of the tables (um)."""
 
     @property
     def attributes(self) -> AttributeParams:

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from ncm_kedro.params.base import FrozenParams
 
 Share = Annotated[float, Field(ge=0, le=1)]
-"""A share or probability, 0-1."""
+"""A fraction or probability, 0-1."""
 
 Range = tuple[float, float]
 """Smallest and largest value that is drawn."""
@@ -27,9 +27,9 @@ class SectionShapeParams(FrozenParams):
     max_diameter_px: float = Field(default=150.0, ge=8)
     """Largest particle (px)."""
     area_fraction: Range = (0.15, 0.65)
-    """Share of the space between the bands that particles are to fill (no unit)."""
+    """Fraction of the space between the bands that particles are to fill (no unit)."""
     touching: Range = (0.0, 1.0)
-    """Share of the particles that are placed against another one (no unit)."""
+    """Fraction of the particles that are placed against another one (no unit)."""
     overlap: Range = (0.0, 0.1)
     """How far touching particles are pressed into each other, as a fraction of the sum of radii."""
     elongation: Range = (1.0, 1.65)
@@ -42,11 +42,11 @@ class SectionShapeParams(FrozenParams):
     """Standard deviation of the raggedness of edges in the image, as a fraction of the radius; the
     label follows the mean edge (no unit)."""
     facets: Share = 0.3
-    """Share of the particles with flattened or cut-off sides."""
+    """Fraction of the particles with flattened or cut-off sides."""
 
 
 class SectionDamageParams(FrozenParams):
-    """Shares of the particles in a training section that show each kind of damage."""
+    """Fractions of the particles in a training section that show each kind of damage."""
 
     void: Range = (0.0, 0.95)
     """Particles with a dark core (no unit)."""
@@ -67,7 +67,7 @@ class SectionDamageParams(FrozenParams):
 
 
 class SectionImagingParams(FrozenParams):
-    """How a training section is imaged; amplitudes are shares of particle minus matrix."""
+    """How a training section is imaged; amplitudes are fractions of particle minus matrix."""
 
     blur_px: Range = (0.4, 2.2)
     """Standard deviation of the point spread (px)."""
@@ -92,9 +92,9 @@ class SectionImagingParams(FrozenParams):
     matrix_texture: Range = (0.02, 0.22)
     """Standard deviation of the mottling of carbon, binder and pores (no unit)."""
     band: Share = 0.35
-    """Share of the sections with a current collector or separator at an edge."""
+    """Fraction of the sections with a current collector or separator at an edge."""
     field_of_view: Share = 0.2
-    """Share of the sections that a curved field of view cuts."""
+    """Fraction of the sections that a curved field of view cuts."""
 
 
 class TomoSectionParams(FrozenParams):
@@ -127,13 +127,13 @@ class TomoSampleParams(FrozenParams):
     damage_level: float = Field(default=0.08, gt=0, lt=0.5)
     """Damage of an average particle: crack and void volume over filled volume (no unit)."""
     asynchrony: float = Field(default=1.0, ge=0)
-    """Factor on the law's drivers and noise; below 1 particles differ less (no unit)."""
+    """Factor on the model's drivers and noise; below 1 particles differ less (no unit)."""
     drift: float = Field(default=0.0, ge=-2, le=2)
-    """Change of the depth's weight in the law against the other samples (no unit)."""
+    """Change of the depth's weight in the model against the other samples (no unit)."""
 
 
 class DamageLawParams(FrozenParams):
-    """Planted law: what drives the damage of a particle, on the logit scale of the damage.
+    """Damage model (logistic): drivers of a particle's damage, linear on the logit scale.
 
     Each weight is the change of the logit for one standard deviation of its driver.
     """
@@ -141,14 +141,14 @@ class DamageLawParams(FrozenParams):
     depth: float = -0.45
     """Weight of the distance from the current collector."""
     contact: float = 0.5
-    """Weight of the touching particles per surface of a particle, which go with Table S1's share
-    of the surface in contact (Li et al. 2022)."""
+    """Weight of the touching particles per surface of a particle, which correlate with Table S1's
+    fraction of the surface in contact (Li et al. 2022)."""
     size: float = 0.35
     """Weight of the diameter."""
     noise: float = Field(default=0.35, ge=0)
-    """Standard deviation of what nothing explains (logit)."""
+    """Standard deviation of the unexplained part (logit)."""
     noise_columns: int = Field(default=3, ge=0, le=50)
-    """Columns ``noise_1..k`` of pure noise in the truth, which later stages must not blame."""
+    """Columns ``noise_1..k`` of pure noise in the truth, which must not become significant."""
     max_damage: float = Field(default=0.4, gt=0, lt=0.6)
     """Largest damage (no unit)."""
 
@@ -163,7 +163,7 @@ class PackingParams(FrozenParams):
     diameter_range_um: Range = (4.5, 15.0)
     """Smallest and largest particle diameter (um)."""
     packing_fraction: float = Field(default=0.42, gt=0, lt=0.58)
-    """Share of the electrode's volume that particles are to fill (no unit)."""
+    """Fraction of the electrode's volume that particles are to fill (no unit)."""
     max_overlap: float = Field(default=0.05, ge=0, le=0.2)
     """How far touching particles are pressed into each other, as a fraction of their reach."""
     elongation: Range = (1.0, 1.5)
@@ -173,13 +173,13 @@ class PackingParams(FrozenParams):
     roughness: float = Field(default=0.022, ge=0, le=0.05)
     """Standard deviation of the fine radial waves, as a fraction of the radius (no unit)."""
     collector_fraction: float = Field(default=0.1, ge=0, lt=0.4)
-    """Share of the height, at low z, that the current collector takes (no unit)."""
+    """Fraction of the height, at low z, that the current collector takes (no unit)."""
     separator_fraction: float = Field(default=0.1, ge=0, lt=0.4)
-    """Share of the height, at high z, that the separator takes (no unit)."""
+    """Fraction of the height, at high z, that the separator takes (no unit)."""
 
 
 class VolumeImagingParams(FrozenParams):
-    """How a volume is imaged; amplitudes are shares of particle minus matrix."""
+    """How a volume is imaged; amplitudes are fractions of particle minus matrix."""
 
     matrix_grey: float = Field(default=88.0, ge=0, le=255)
     """Mean grey value of the matrix (0-255)."""

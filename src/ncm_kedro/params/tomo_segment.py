@@ -44,8 +44,8 @@ class TomoVolumeParams(FrozenParams):
     levels as such for 8-bit data of more than 32 levels)."""
 
     outside_margin: float = Field(default=0.25, gt=0, le=1)
-    """Largest share of a constant region that may lie within the convex hull of the rest (no
-    unit). What an image circle leaves out lies beyond it; a saturated particle or a pore not."""
+    """Largest fraction of a constant region that may lie within the convex hull of the rest (no
+    unit). The outside of an image circle lies beyond it; saturated particles and pores do not."""
 
     grey_samples: int = Field(default=4_000_000, ge=10_000, le=200_000_000)
     """Voxels, on a lattice through the volume, from which percentiles are taken."""
@@ -94,7 +94,7 @@ class RefineParams(FrozenParams):
     """
 
     enabled: bool = True
-    """False keeps the watershed outlines; then no cracks are marked."""
+    """False: watershed outlines are final; then no cracks are marked."""
     smoothing_vx: float = Field(default=0.7, ge=0, le=5)
     """Standard deviation of the Gaussian that calms the grey values (voxels; 0: none)."""
     trim_um: float = Field(default=0.25, ge=0, le=20)
@@ -137,23 +137,23 @@ class TomoInstanceParams(FrozenParams):
     """``watershed``: standard deviation of the Gaussian over the map of the watershed (voxels)."""
     outline_probability: float = Field(default=0.02, ge=0, lt=1)
     """``watershed``: fused probability that a voxel of a particle must exceed (0-1); it falls to
-    nothing at the outline, so that a higher value cuts a share of the radius off."""
+    nothing at the outline, so that a higher value cuts a fraction of the radius off."""
     outline_steps: int = Field(default=5, ge=0, le=40)
     """``watershed``: fused distance to the outline that a voxel of a particle must exceed, so that
     one direction alone adds no spur (steps of the stored map, quarters of a voxel of the network's
-    grid). The refinement gives the same distance back; without refinement it counts as 0."""
+    grid). The refinement restores the same distance; without refinement it counts as 0."""
     seed_probability: float = Field(default=0.5, gt=0, lt=1)
     """``watershed``: fused probability that a particle reaches somewhere, and that two parts of
     one particle have all the way between them (0-1)."""
     merge_saddle_fraction: float = Field(default=0.7, ge=0, le=1)
-    """``watershed``: two basins are one particle only if the probability between them falls to no
-    less than this share of the lower of the two peaks (no unit)."""
+    """``watershed``: two regions are one particle only if the probability between them falls to no
+    less than this fraction of the lower of the two seeds (no unit)."""
     absorb_fraction: float = Field(default=0.6, ge=0, le=1)
-    """``watershed``: a basin without a seed belongs to a neighbour if the probability between them
-    falls to no less than this share of its peak; else it is debris (no unit)."""
+    """``watershed``: a region without a seed belongs to a neighbour if the probability between them
+    falls to no less than this fraction of its peak; else it is debris (no unit)."""
     merge_neck_fraction: float = Field(default=0.5, ge=0, le=1)
-    """``watershed``: two basins are two particles if the neck between them is narrower than this
-    share of the smaller one's inner radius (no unit)."""
+    """``watershed``: two regions are two particles if the contact between them is narrower than
+    this fraction of the smaller one's inner radius (no unit)."""
     min_volume_um3: float = Field(default=1.0, ge=0)
     """Smaller particles are dropped (um3); 1 um3 is a ball of 1.24 um."""
     refine: RefineParams = RefineParams()
@@ -201,7 +201,7 @@ class SectionSegmentParams(FrozenParams):
     unit)."""
 
     agreement: float = Field(default=0.5, gt=0, lt=1)
-    """Share of a particle's candidates that must claim a pixel (no unit)."""
+    """Fraction of a particle's candidates that must claim a pixel (no unit)."""
 
     central: float = Field(default=0.6, gt=0, le=1)
     """Candidates within this fraction of the way from the centre to the outline vote (no unit)."""
@@ -218,7 +218,7 @@ class SectionSegmentParams(FrozenParams):
     smoothed section, for an outline to be moved to the edge (no unit)."""
 
     min_diameter_px: float = Field(default=6.0, ge=0)
-    """Smaller particles are left out (px of the section)."""
+    """Smaller particles are excluded (px of the section)."""
 
 
 class TomoReviewParams(FrozenParams):
@@ -235,7 +235,7 @@ class TomoReviewParams(FrozenParams):
     """Ambiguity of a merge or a split from which a particle is suspect (no unit, 0 to 1)."""
 
     max_size_factor: float = Field(default=2.5, gt=1)
-    """Factor between a whole particle's diameter and the sample's median beyond which it is
+    """Factor between a complete particle's diameter and the sample's median beyond which it is
     suspect (no unit)."""
 
     max_listed: int = Field(default=200, ge=1)

@@ -58,7 +58,7 @@ class TomoTrainParams(FrozenParams):
     """Randomisation while training (see there)."""
 
     phantom_sections: int = Field(default=6000, ge=0, le=1_000_000)
-    """Phantom sections that are rendered once and kept in the work folder (count); 0 for none."""
+    """Phantom sections that are rendered once and cached in the work folder (count); 0 for none."""
 
     section_px: int = Field(default=336, ge=64, le=2048)
     """Edge of a rendered phantom section (px)."""
@@ -103,7 +103,7 @@ class TomoTrainParams(FrozenParams):
     """Steps over which the step size rises from zero (count)."""
 
     average_decay: float = Field(default=0.998, ge=0, lt=1)
-    """Decay per step of the running mean of the weights that is validated and kept; 0: none."""
+    """Decay per step of the running mean of the weights that is validated and selected; 0: none."""
 
     dist_weight: float = Field(default=0.2, gt=0, le=10)
     """Weight of the distance loss beside the probability loss (no unit)."""

@@ -199,7 +199,7 @@ def _measure_contact(
     known: Mapping[str, NDArray[np.generic]],
     params: AttributeParams,
 ) -> Columns:
-    """Return the share of the outer surface in contact (ID 19)."""
+    """Return the fraction of the outer surface in contact (ID 19)."""
     raw = measurement.particles
     if params.preset == "paper":
         rim = raw["label_perimeter"].to_numpy(dtype=np.float64)

@@ -280,7 +280,7 @@ def measure_packing(
     *,
     clipped: bool,
 ) -> FloatArray:
-    """Return the share of a cube around each centre that is labelled, (n,).
+    """Return the fraction of a cube around each centre that is labelled, (n,).
 
     Parameters
     ----------

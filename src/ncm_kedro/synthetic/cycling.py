@@ -63,7 +63,7 @@ def record_cycles(truth: pd.DataFrame, interval_s: float) -> pd.DataFrame:
 
 
 def _find_voltage(state: str, done: FloatArray) -> FloatArray:
-    """Return the voltage from the share of the half cycle that is done."""
+    """Return the voltage from the fraction of the half cycle that is done."""
     if state == "charge":
         return 3.55 + 0.55 * done + 0.2 * done**6
     if state == "discharge":

@@ -1,8 +1,8 @@
-"""Planted damage of a table phantom: the law of the phantom volumes, with more to choose.
+"""Ground-truth damage of a table phantom: the model of the phantom volumes, with more options.
 
-Drivers may act as a step, and the unexplained part may be alike among particles in contact.
+Drivers may act as a step, and the unexplained part may be correlated among particles in contact.
 
-Table phantoms: attribute tables of samples whose damage follows a simulated law.
+Table phantoms: attribute tables of samples whose damage follows a known model.
 
 Geometry is real: contacts, packing and neighbours come from packed ellipsoids. What a tomogram
 would add (surfaces of cracks, grey values, roughness) is drawn from simple models, with the traces
@@ -43,22 +43,22 @@ def simulate_table_damage(
     sample: TableSampleParams,
     params: ParticleTableParams,
 ) -> pd.DataFrame:
-    """Draw each particle's damage from the simulated law.
+    """Draw each particle's damage from the damage model (logistic).
 
     Parameters
     ----------
     drivers
-        ``depth`` (um), ``contact`` (share of the surface) and ``size`` (um), (N,) each.
+        ``depth`` (um), ``contact`` (fraction of the surface) and ``size`` (um), (N,) each.
     pairs
         (M, 2), indices of particles in contact, both ways.
 
     Returns
     -------
     DataFrame
-        A row per particle: ``simulated_damage``; ``depth, contact, size`` as the law adds them up
-        (a step where it is one, standardised); ``noise``, unexplained, of the law's standard
-        deviation. The logit of ``simulated_damage / max_damage`` is ``base + asynchrony * (sum of
-        weight * driver + noise)``.
+        A row per particle: ``simulated_damage``; ``depth, contact, size`` as they enter the
+        model (a step where it is one, standardised); ``noise``, unexplained, of the model's
+        standard deviation. The logit of ``simulated_damage / max_damage`` is ``base +
+        asynchrony * (sum of weight * driver + noise)``.
     """
     law, shaped = params.law, {**drivers}
     if params.threshold_driver is not None:
@@ -82,14 +82,14 @@ def simulate_table_damage(
 def draw_neighbour_noise(
     rng: np.random.Generator, count: int, pairs: IntArray, share: float
 ) -> FloatArray:
-    """Draw standard normal numbers that are alike among particles in contact.
+    """Draw standard normal numbers that are correlated among particles in contact.
 
     Parameters
     ----------
     pairs
         (M, 2), indices of particles in contact, both ways.
     share
-        Share of the variance that comes from the sum over a particle, its neighbours and theirs;
+        Fraction of the variance that comes from the sum over a particle, its neighbours and theirs;
         the rest is each particle's own.
 
     Returns
@@ -143,11 +143,11 @@ class ParticleTablePhantom:
     table
         A row per sample, the columns of the tomogram table; its grey values are null.
     drivers
-        Weight in the law by the name of the attribute, those that drive nothing left out; a
+        Weight in the model by the name of the attribute, without those of weight 0; a
         sample's ``drift`` comes on top of the first one.
     truth
-        By sample: ``particle_id, simulated_damage, depth, contact, size`` (standardised, as the law
-        adds them up), ``noise``, and the law's ``noise_1...`` that nothing depends on.
+        By sample: ``particle_id, simulated_damage, depth, contact, size`` (standardised, as they
+        enter the model), ``noise``, and the columns ``noise_1...`` that nothing depends on.
     """
 
     attributes: dict[str, pd.DataFrame]
@@ -165,7 +165,7 @@ def draw_particle_tables(params: ParticleTableParams, seed: int) -> ParticleTabl
     ----------
     seed
         Of all samples. Particles depend on the seed, the sample's name and the packing alone, and
-        simulated damage on these and the law, so that presets are compared on the same particles.
+        simulated damage on these and the model, so that presets are compared on the same particles.
 
     Returns
     -------
@@ -220,7 +220,7 @@ def _draw_sample(
 def _identify(
     electrode: Electrode, bodies: Bodies, volume_um3: FloatArray, params: ParticleTableParams
 ) -> dict[str, NDArray[np.generic]]:
-    """Return number, place and what can be said of each particle."""
+    """Return number, position and details of each particle."""
     settings = params.attributes
     place = np.clip(electrode.centre_um, 0, electrode.extent_um)
     directed = find_directed(electrode, settings)

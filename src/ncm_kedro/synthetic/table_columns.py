@@ -1,6 +1,6 @@
 """Attributes of the particles of a table phantom, as a measurement would give them.
 
-``corrected`` measures what the names promise; in ``paper`` shape and grey values hold the cracks,
+``corrected`` measures the named quantities; in ``paper`` shape and grey values hold the cracks,
 and damage what a closing in a tight box adds. ``docs/attributes.md`` describes both.
 """
 
@@ -52,11 +52,11 @@ class Bodies:
     volume_um3, surface_um2
         (N,), filled volume and outer surface.
     contact
-        (N,), share of that surface that faces another particle.
+        (N,), fraction of that surface that faces another particle.
     pairs, area_um2
         (M, 2) and (M,), contacts as of `list_contacts`.
     whole
-        (N,), False where the border cuts.
+        (N,), False for border-truncated particles.
     """
 
     volume_um3: FloatArray
@@ -170,7 +170,7 @@ def measure_surroundings(
 
 
 def find_directed(electrode: Electrode, settings: AttributeParams) -> BoolArray:
-    """Tell which particles have a longest axis of their own, (N,)."""
+    """Return which particles have a distinct longest axis, (N,)."""
     half = electrode.half_um
     return np.asarray(half[:, 0] >= settings.min_axis_ratio * half[:, 1])
 

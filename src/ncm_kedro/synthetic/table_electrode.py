@@ -1,4 +1,4 @@
-"""Electrode of packed ellipsoids, and what its geometry says of each particle.
+"""Electrode of packed ellipsoids, and the geometry of each particle.
 
 Ellipsoids are thrown into a slab, more into some regions than into others, and pushed apart as in
 `tomo_packing`. A square view is cut out of the slab; what reaches out of it touches the border.
@@ -56,13 +56,13 @@ class Electrode:
 
     @property
     def diameter_um(self) -> FloatArray:
-        """Diameter of a ball of the whole particle's volume, (N,)."""
+        """Diameter of a ball of the complete particle's volume, (N,)."""
         diameter: FloatArray = 2 * np.cbrt(self.half_um.prod(axis=1))
         return diameter
 
     @property
     def surface_um2(self) -> FloatArray:
-        """Surface of the whole ellipsoid, (N,): 4 pi abc R_G(1/a2, 1/b2, 1/c2), DLMF 19.33.1."""
+        """Surface of the complete ellipsoid, (N,): 4 pi abc R_G(1/a2, 1/b2, 1/c2), DLMF 19.33.1."""
         inverse = self.half_um**-2
         form: FloatArray = elliprg(inverse[:, 0], inverse[:, 1], inverse[:, 2])
         area: FloatArray = 4 * np.pi * self.half_um.prod(axis=1) * form
@@ -101,7 +101,7 @@ def pack_electrode(
     Returns
     -------
     Electrode
-        Along z all particles are whole.
+        Along z all particles are complete.
     """
     mean_um3 = np.pi / 6 * params.median_diameter_um**3 * np.exp(4.5 * params.diameter_spread**2)
     per_um2 = params.packing_fraction * params.thickness_um / mean_um3
@@ -150,7 +150,7 @@ def list_contacts(electrode: Electrode, gap_um: float) -> tuple[IntArray, FloatA
 
 
 def measure_density(electrode: Electrode, window_um: float, *, clipped: bool) -> FloatArray:
-    """Return the share of a cube around each centre that particles fill, (N,).
+    """Return the fraction of a cube around each centre that particles fill, (N,).
 
     Parameters
     ----------

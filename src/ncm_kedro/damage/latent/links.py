@@ -115,7 +115,7 @@ def decode_attributes(
 
 
 def rank_decoded(rows: pd.DataFrame, decoded: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
-    """Rank attributes by the share of their variance that was reconstructed.
+    """Rank attributes by the fraction of their variance that was reconstructed.
 
     Parameters
     ----------

@@ -57,7 +57,7 @@ class RawFrameFolder(RawFolder):
         Returns
         -------
         RawFrames
-            Records sorted by file, and what was set aside.
+            Records sorted by file, and rejected files.
 
         Raises
         ------
@@ -81,7 +81,7 @@ class RawFrameFolder(RawFolder):
 
 
 def holds_frames(root: Path) -> bool:
-    """Say whether a folder has a frame table, or an image anywhere below it."""
+    """Return whether a folder has a frame table, or an image anywhere below it."""
     return (root / FRAME_TABLE).is_file() or any(
         path.suffix.lower() in IMAGE_SUFFIXES for path in root.rglob("*")
     )
@@ -223,7 +223,7 @@ def _nothing_there(folder: Path, found: str) -> NcmError:
 class SyntheticFrameFolder(RawFrameFolder):
     """Writes frames as a user would lay them down, with their truth beside; reads like raw data.
 
-    A folder that holds anything but synthetic frames is refused.
+    A folder that holds anything but synthetic frames is rejected.
     """
 
     @property

@@ -27,7 +27,7 @@ _KEPT = "what the store held before is intact, and frames already decoded are no
 
 
 class FrameStore(Mapping[str, NDArray[np.uint8]]):
-    """Decoded frames by identity, read from disk when asked for.
+    """Decoded frames by identity, read from disk on access.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The folder of answers that experts sent back."""
+"""The folder of responses that experts sent back."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DELIMITERS = (",", ";", "\t")
 
 
 class SurveyResponseFolder(RawFolder):
-    """Returned answers as ``<filepath>/*.csv``; read only.
+    """Responses as ``<filepath>/*.csv``; read only.
 
     Commas, semicolons and tabs may stand between columns, as spreadsheets write them.
     """
@@ -24,12 +24,12 @@ class SurveyResponseFolder(RawFolder):
     holds = "experts' responses"
 
     def load(self) -> ResponseFiles:
-        """Read every CSV; one that cannot be read is set aside and the others go on.
+        """Read every CSV; one that cannot be read is rejected and the others are read.
 
         Returns
         -------
         ResponseFiles
-            Tables of text, and what was set aside; nothing where there is no folder.
+            Tables of text, and rejected files; nothing where there is no folder.
         """
         files, aside = [], []
         for path in sorted(self._filepath.glob("*")):

@@ -5,7 +5,7 @@ Layout (Zarr v3)::
     <store>/zarr.json                    index: which array holds which frame; what was rejected
     <store>/frames/<frame_id>-<digest>/  one uint8 array (H, W) with the frame's attributes
 
-The index alone says what is in the store. It is replaced atomically when a save is complete;
+The index alone defines what is in the store. It is replaced atomically when a save is complete;
 arrays are only added before that, so a save that is killed or runs out of disk leaves the
 previous content readable, and the next save finds the frames that were already decoded.
 
@@ -97,7 +97,7 @@ def save_frames(folder: Path, data: DecodedFrames, workers: int) -> None:
     decoded = decode_ahead(pending, data.decode, workers)
     for (frame, array), result in _show_progress(decoded, len(pending)):
         if isinstance(result, FrameError):
-            logger.warning("set aside: %s", result)
+            logger.warning("rejected: %s", result)
             rejected.append(RejectedFile(frame.record.file, str(result)))
         else:
             write_frame(group, array, result)

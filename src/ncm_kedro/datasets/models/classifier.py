@@ -195,7 +195,7 @@ class RegisteredClassifierDataset(AbstractDataset[ClassifierRelease, "SemClassif
     Attributes
     ----------
     may_be_missing
-        A run may start without it: loading answers None, or says how to come by a model.
+        A run may start without it: loading returns None, or raises with how to obtain a model.
     """
 
     may_be_missing = True

@@ -56,7 +56,7 @@ _CELLS = "cells.npz"
 
 
 def write_measurement(folder: Path, measurement: Measurement, fingerprint: str) -> None:
-    """Write the files of a measurement; the record comes last and says that they are complete.
+    """Write the files of a measurement; the record comes last and marks them as complete.
 
     Parameters
     ----------
@@ -204,7 +204,7 @@ class MeasurementFolder(FolderDataset):
         Returns
         -------
         Measurements
-            By sample, sorted. A sample that the last save had to set aside is left out, even
+            By sample, sorted. A sample that the last save rejected is excluded, even
             where an older measurement of it lies there.
 
         Raises
@@ -227,7 +227,7 @@ class MeasurementFolder(FolderDataset):
     def save(self, data: Mapping[str, MeasurementPlan]) -> None:
         """Measure what is not measured yet; others stay as they are.
 
-        A sample whose data turns out to be unusable is set aside, and the others go on.
+        A sample whose data turns out to be unusable is rejected, and the others continue.
 
         Parameters
         ----------
@@ -253,7 +253,7 @@ class MeasurementFolder(FolderDataset):
                 except (TomogramError, StoreError) as error:
                     shutil.rmtree(self._beside(plan.name, _PARTIAL), ignore_errors=True)
                     refused[plan.name] = error
-                    _log.warning("set aside: %s", error)
+                    _log.warning("rejected: %s", error)
             reasons = {name: str(error) for name, error in refused.items()}
             write_rejections(self._filepath, reasons)
         if len(refused) == len(plans):
@@ -290,7 +290,7 @@ class MeasurementFolder(FolderDataset):
         folder, partial = self._filepath / plan.name, self._beside(plan.name, _PARTIAL)
         self._recover(plan.name)
         if read_fingerprint(folder / RECORD) == plan.fingerprint:
-            _log.info("%s is up to date: kept", folder)
+            _log.info("%s is up to date", folder)
             shutil.rmtree(partial, ignore_errors=True)
             return
         work, result = partial / "work", partial / "result"

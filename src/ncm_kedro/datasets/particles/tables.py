@@ -30,7 +30,7 @@ SUFFIX = ".parquet"
 Columns = Literal["attributes", "plain"]
 TablePreview = NewType("TablePreview", dict[str, Any])  # kedro-viz goes by this name
 
-_KEPT = "tables that are there stay whole"
+_KEPT = "existing tables stay complete"
 _ATTRS = b"PANDAS_ATTRS"  # where pandas itself looks for `DataFrame.attrs`
 _SAMPLE = b"sample"
 _VERSION = b"ncm_kedro_version"
@@ -75,7 +75,7 @@ class ParticleTableFolder(AbstractDataset[Mapping[str, pd.DataFrame], ParticleTa
         -------
         ParticleTables
             By sample, sorted, with the ``attrs`` that they were saved with. A sample that the
-            last save named as set aside is left out, even where an older table of it lies there.
+            last save rejected is excluded, even where an older table of it lies there.
 
         Raises
         ------
@@ -99,7 +99,7 @@ class ParticleTableFolder(AbstractDataset[Mapping[str, pd.DataFrame], ParticleTa
         Parameters
         ----------
         data
-            Tables by sample; the samples that `ParticleTables` sets aside are remembered.
+            Tables by sample; the samples that `ParticleTables` rejects are recorded.
 
         Raises
         ------

@@ -141,7 +141,7 @@ class VolumeFolder(AbstractDataset[Plans, Volumes]):
         recover_store(store)
         identity = read_identity(store)
         if identity and identity["finished"] and identity["fingerprint"] == plan.fingerprint:
-            _log.info("%s is up to date: kept", store)
+            _log.info("%s is up to date", store)
             discard_partial(store)
             return
         _log.info("%s: %.2f GB before compression, %s", store, plan.nbytes / 1e9,

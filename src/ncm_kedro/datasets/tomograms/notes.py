@@ -1,4 +1,4 @@
-"""What every reader of raw tomograms hands over, and the checks that all of them share.
+"""What every reader of raw tomograms returns, and the checks that all of them share.
 
 A user's notes on a sample in the ``<sample>.yml`` beside its tomogram.
 """
@@ -206,7 +206,7 @@ def read_notes(path: Path) -> TomogramNotes:
 
 
 def make_voxel_size_error(source: Path, notes: Path, said: str) -> TomogramError:
-    """Make the error for a tomogram whose voxel size nobody knows."""
+    """Make the error for a tomogram of unknown voxel size."""
     return TomogramError(
         source,
         found=f"no voxel size ({said})",

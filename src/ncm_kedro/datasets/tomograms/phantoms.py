@@ -75,7 +75,7 @@ class TomogramTruth(Mapping[str, NDArray[np.int32]]):
                 found=f"a file that cannot be read ({error})",
                 expected="a parquet table, a row per particle",
                 action="write it again (`synthesise` does), or move it away: the comparison with "
-                "the truth is then left out",
+                "the truth is then skipped",
             ) from error
 
     def __iter__(self) -> Iterator[str]:
@@ -90,7 +90,7 @@ class TomogramTruth(Mapping[str, NDArray[np.int32]]):
             path,
             found=found,
             expected="a TIFF stack (Z, Y, X) of whole-number labels, 0 = background",
-            action="write the labels again, or move the file away: scores are then left out",
+            action="write the labels again, or move the file away: scores are then skipped",
         ) from error
 
 
@@ -109,7 +109,7 @@ class TomogramTruthFolder(FolderDataset):
 class SyntheticTomogramFolder(AbstractDataset[Iterable[PhantomPlan], RawTomograms]):
     """Renders phantoms into a folder of raw tomograms, their truth into another one.
 
-    Samples that are there with the same settings are kept. Reads like the folder of a user.
+    Samples that are there with the same settings are reused. Reads like the folder of a user.
 
     Parameters
     ----------

@@ -172,7 +172,7 @@ def load_volume(store: Path) -> Volume:
 
 
 def _check_files(array: Path) -> None:
-    """Refuse files of no bytes, which Zarr would take for the fill value."""
+    """Reject files of no bytes, which Zarr would take for the fill value."""
     for file in (array / "c").rglob("*"):
         if not file.stat().st_size:
             raise _unreadable(file, "a file of 0 bytes")

@@ -105,7 +105,7 @@ def open_sections(folder: Path) -> OpenedVolume:
                 f"a section of {other[0]} {other[1]}, where the first ({files[0].name}) has "
                 f"{first[0]} {first[1]}",
                 "sections of one shape and type",
-                "export the reconstruction again, or move the odd files out of the folder",
+                "export the reconstruction again, or move the unrelated files out of the folder",
             )
     shape = check_volume(folder, (len(files), *first[0]), first[1])
     spacing, said = _find_section_size(files[0])
@@ -194,7 +194,7 @@ def _read_section(file: Path) -> NDArray[Any]:
 
 
 def _check_chain(path: Path, tiff: tifffile.TiffFile) -> None:
-    """Refuse a file whose last page names a next one that is not there."""
+    """Reject a file whose last page names a next one that is not there."""
     last, form, handle = tiff.pages[len(tiff.pages) - 1], tiff.tiff, tiff.filehandle
     handle.seek(last.offset)
     tags = struct.unpack(form.tagnoformat, handle.read(form.tagnosize))[0]

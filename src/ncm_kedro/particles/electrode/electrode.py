@@ -38,7 +38,7 @@ class SurfaceDensities:
     crack_per_outer
         Surface of cracks and voids over outer surface (no unit).
     contact_fraction
-        Share of the outer surface that is in contact with other particles (no unit).
+        Fraction of the outer surface that is in contact with other particles (no unit).
     damage
         Volume of cracks and voids over that of the filled particles (no unit).
     crack_width_um
@@ -96,7 +96,7 @@ class ElectrodeGeometry:
 
     @property
     def porosity(self) -> float | None:
-        """Share of pores and cracks; None unless the inactive solid is known."""
+        """Fraction of pores and cracks; None unless the inactive solid is known."""
         if self.inactive_fraction is None:
             return None
         return 1 - self.active_fraction - self.inactive_fraction
@@ -212,7 +212,7 @@ def _check_fractions(name: str, active: float, inactive: float | None) -> None:
             "inactive_solid_fraction",
             found=f"{inactive:g}, beside {active:.3f} of active material in sample {name}",
             expected=f"less than {1 - active:.3f}, so that pores are left",
-            action="give the share of the electrode's volume that is carbon and binder without "
+            action="give the fraction of the electrode's volume that is carbon and binder without "
             "their pores, or null",
         )
 

@@ -50,8 +50,8 @@ class Layer:
 def find_layer(measurement: Measurement) -> Layer | None:
     """Find the layer that holds the particles.
 
-    The labelled share of each slice of cells is compared with a tenth of its plateau, which is the
-    median over the slices that reach half of the highest share. The layer runs between the
+    The labelled fraction of each slice of cells is compared with a tenth of its plateau, which is
+    the median over the slices that reach half of the highest fraction. The layer runs between the
     outermost points at which the profile, taken as linear between the middles of slices, crosses
     that value; a profile that does not fall below it before the volume ends is cut there. Particles
     are round: equal balls of radius R evenly spread above a flat collector reach a tenth of the
@@ -109,7 +109,7 @@ def read_axis(axis_to_collector: str | None) -> int | None:
 def profile_share(
     measurement: Measurement, axis: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Take the labelled share of the field of view in slices of cells across an axis.
+    """Take the labelled fraction of the field of view in slices of cells across an axis.
 
     Returns
     -------
@@ -133,11 +133,11 @@ def profile_share(
 
 
 def measure_share(measurement: Measurement, layer: Layer | None) -> float:
-    """Return the share of the electrode's volume that is labelled.
+    """Return the fraction of the electrode's volume that is labelled.
 
     Within a layer this is what is labelled per area, over the layer's thickness: thickness times
     share is then the loading that was seen, wherever exactly the ends are put. Without one it is
-    the share of the field of view.
+    the fraction of the field of view.
 
     Returns
     -------

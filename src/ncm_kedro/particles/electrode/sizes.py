@@ -68,8 +68,8 @@ def weigh_whole_particles(
 ) -> NDArray[np.float64]:
     """Weigh whole particles against the bias that large ones are cut by the border more often.
 
-    A particle counts by the inverse of the share of positions at which its bounding box fits into
-    the volume without touching a face (associated-set sampling of Miles and Lantuéjoul; Serra,
+    A particle counts by the inverse of the fraction of positions at which its bounding box fits
+    into the volume without touching a face (associated-set sampling of Miles and Lantuéjoul; Serra,
     Image Analysis and Mathematical Morphology, 1982, chapter VIII). The volume is the bounding
     box of the field of view; in a round view the large ones still count for too little. Across
     the electrode the window is the layer; where the layer ends inside the volume on both sides no

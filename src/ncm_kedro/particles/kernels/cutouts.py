@@ -240,8 +240,8 @@ def _sum_heights(  # noqa: PLR0912  (one pass over voxels)
 ) -> NDArray[np.float64]:
     """Sum the local heights of the outer surface and of the solid along cracks.
 
-    The share of a ball around a surface voxel that lies inside tells how far the voxel lies below
-    a flat surface: 4/3 of the radius times (share - 1/2), for small heights. Nothing of the
+    The fraction of a ball around a surface voxel that lies inside gives how far the voxel lies
+    below a flat surface: 4/3 of the radius times (share - 1/2), for small heights. Nothing of the
     particle lies beyond its cut-out.
     """
     depth, rows, columns = filled.shape

@@ -92,7 +92,7 @@ def draw_banner(
     Parameters
     ----------
     width_px
-        Width of the frame; below 1200 px the fields that do not fit are left out.
+        Width of the frame; below 1200 px the fields that do not fit are omitted.
     pixel_size_um
         Edge of a pixel in um, which the scale bar is drawn to.
 

@@ -1,4 +1,4 @@
-"""Laying particles upon an electrode, and shading what has been laid.
+"""Depositing particles on an electrode, and shading the surface.
 
 A field of view larger than a frame: particles deposited on the electrode, then shaded.
 """
@@ -15,7 +15,7 @@ from ncm_kedro.synthetic.sem.particles import Float, ParticleLaw, Sprite, draw_f
 
 
 class Deposit:
-    """Height and brightness of an electrode that particles are laid upon, one by one.
+    """Height and brightness of an electrode on which particles are deposited one by one.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ class Deposit:
         self.shade_yx[:] = 0.42 + 0.05 * mottle + 0.10 * fine
 
     def open_voids(self, share: float, scale_px: float) -> None:
-        """Keep particles out of a share of the field, in patches of that size."""
+        """Keep particles out of a fraction of the field, in patches of that size."""
         patches = draw_smooth(self.voids_yx.shape, scale_px / 2, self.rng)
         patches += 0.6 * draw_smooth(self.voids_yx.shape, scale_px / 5, self.rng)
         self.voids_yx[:] = patches > np.quantile(patches, 1 - share)
@@ -70,14 +70,14 @@ class Deposit:
     def add_layer(
         self, sprites: list[Sprite], cover: float, level_px: float, spacing: float
     ) -> list[float]:
-        """Lay particles side by side until they cover a share of the field, or no more fit.
+        """Deposit particles side by side until they cover a fraction of the field, or no more fit.
 
         Parameters
         ----------
         sprites
             Library to draw from, each as likely as the other.
         cover
-            Share of the field to cover, 0-1.
+            Fraction of the field to cover, 0-1.
         level_px
             Height of the particles' equators, scattered by a quarter of their radius.
         spacing
@@ -86,7 +86,7 @@ class Deposit:
         Returns
         -------
         list of float
-            Diameters in um of the particles laid.
+            Diameters in um of the deposited particles.
         """
         rng, pad = self.rng, self.pad_px
         area = float(np.prod(self.height_yx.shape))
@@ -110,7 +110,7 @@ class Deposit:
         return laid
 
     def add_fines(self, sprites: list[Sprite], cover: float, level_px: float) -> None:
-        """Strew loose fines in drifts until they would cover a share of the field."""
+        """Scatter loose fines in drifts until they would cover a fraction of the field."""
         rng, pad = self.rng, self.pad_px
         rows, columns = self.height_yx.shape
         mean_area = float(np.mean([np.pi * s.radius_px**2 for s in sprites]))
@@ -120,9 +120,9 @@ class Deposit:
         at = drifts[rng.integers(0, len(drifts), count)] + rng.normal(0, spread, (count, 2))
         at = np.clip(at, pad // 2, np.array([rows, columns]) - pad // 2 - 1).astype(int)
         for (y, x), index in zip(at, rng.integers(0, len(sprites), count), strict=True):
-            ground = float(self.height_yx[y, x])
-            if ground < level_px:
-                self.lay(sprites[index], int(y), int(x), ground + 0.5)
+            height = float(self.height_yx[y, x])
+            if height < level_px:
+                self.lay(sprites[index], int(y), int(x), height + 0.5)
 
     def add_heaps(self, sprites: list[Sprite], count: int, radius_px: float) -> None:
         """Lay `count` heaps of fines, each the remains of a particle of that radius."""
@@ -141,7 +141,7 @@ class Deposit:
                 self.lay(sprites[int(rng.integers(len(sprites)))], y, x, lift)
 
     def shade(self, scale_px: float, film: float) -> Float:
-        """Return the detector signal of what has been laid, without the rim.
+        """Return the detector signal of the deposit, without the rim.
 
         Deep and enclosed places yield fewer electrons: the signal falls with the height below
         the surroundings at two scales (Reimer 1998, section 4.2.3: shadowing of the detector).
@@ -179,7 +179,7 @@ def draw_smooth(shape: tuple[int, ...], scale_px: float, rng: np.random.Generato
 
 
 def _is_taken(taken: NDArray[np.uint8], y: int, x: int, radius: float) -> bool:
-    """Tell whether a disc (px of the full field) meets one already taken (half resolution)."""
+    """Return whether a disc (px of the full field) overlaps a taken one (half resolution)."""
     if taken[y // 2, x // 2]:
         return True
     at = ((np.array((y, x)) + radius * _COMPASS) * 0.5).astype(np.intp)
@@ -196,10 +196,10 @@ def _orient(image_yx: Float, turn: int) -> Float:
 
 
 _LAYERS = ((0.75, -1.15, 0.72), (0.75, -0.7, 0.76), (0.62, -0.2, 0.80), (0.42, 0.3, 0.85))
-"""Layers of particles from the bottom: share of area tried, level over radius, spacing."""
+"""Layers of particles from the bottom: fraction of area tried, level over radius, spacing."""
 
 _VOIDS = (0.08, 0.12, 0.22, 0.30)
-"""Share of area that each layer leaves open in patches."""
+"""Fraction of area that each layer leaves open in patches."""
 
 LIBRARY_SIZE = 160
 """Different particles drawn per canvas; each is used in eight orientations."""
@@ -233,8 +233,8 @@ def render_canvas(
 ) -> Canvas:
     """Render an electrode of particles that follow `law`.
 
-    The grey levels are mapped onto one fixed law, so that brightness and contrast carry the
-    recording's settings alone and the class shows in shapes and texture.
+    The grey levels are mapped onto one fixed distribution, so that brightness and contrast carry
+    the recording's settings alone and the class shows in shapes and texture.
 
     Parameters
     ----------
@@ -288,12 +288,12 @@ def expose_foil(canvas: Canvas, corner_yx: tuple[int, int], rng: np.random.Gener
 
 
 def match_grey_law(signal_yx: Float) -> Float:
-    """Map a signal (H, W) rank by rank onto a fixed, slightly right-skewed law.
+    """Map a signal (H, W) rank by rank onto a fixed, slightly right-skewed distribution.
 
     Returns
     -------
     ndarray of float32, (H, W)
-        Mean 0, standard deviation 1: a standardised gamma law of shape 20, cut at +-3.
+        Mean 0, standard deviation 1: a standardised gamma distribution of shape 20, cut at +-3.
     """
     from scipy.special import gammaincinv
 

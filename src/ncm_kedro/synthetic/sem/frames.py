@@ -48,7 +48,7 @@ from ncm_kedro.synthetic.sem.plan import (
 logger = logging.getLogger(__name__)
 
 BARE_FRACTION = 0.1
-"""Share of bare foil from which a frame is called bare."""
+"""Fraction of bare foil from which a frame is called bare."""
 
 Truth = dict[str, str | int | float | bool]
 
@@ -243,7 +243,7 @@ def _use_one_thread() -> None:
 
 
 MARKER = ".ncm_synthetic"
-"""File that tells a folder of synthetic frames from a user's own data."""
+"""File that marks a folder of synthetic frames, as against a user's own data."""
 
 
 def write_sem_frames(frames: Iterable[SyntheticFrame], folder: Path) -> pd.DataFrame:
@@ -311,7 +311,7 @@ def _write_frame(frame: SyntheticFrame, root: Path) -> Truth:
 
 
 def _check_replaceable(folder: Path) -> None:
-    """Refuse a folder that holds a user's own data."""
+    """Reject a folder that holds a user's own data."""
     if not folder.exists():
         return
     if not folder.is_dir() or (any(folder.iterdir()) and not (folder / MARKER).is_file()):

@@ -1,4 +1,4 @@
-"""Secondary particles of NCM: their law by class, and pictures of single particles."""
+"""Secondary particles of NCM: their distributions by class, and images of single particles."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ OUTSIDE = np.float32(-1e6)
 """Height given to the pixels of a sprite that lie outside its particle."""
 
 GRAIN_TILE_PX = 512
-"""Edge of the periodic tile of primary grains that particles are papered with."""
+"""Edge of the periodic tile of primary grains that texture the particles."""
 
 
 @dataclass(frozen=True)
 class ParticleLaw:
-    """What the particles of a class look like.
+    """Distribution of size, damage and texture of the particles of a class.
 
     Attributes
     ----------
     median_diameter_um, log_spread
-        Median and standard deviation of ln(diameter) of the log-normal size law.
+        Median and standard deviation of ln(diameter) of the log-normal size distribution.
     grain_um
         Spacing of the primary grains in um.
     cracked_fraction
-        Share of particles with cracks, 0-1.
+        Fraction of particles with cracks, 0-1.
     crack_width_um
         Width of a crack in um.
     pulverised_fraction
-        Share of particles that have fallen into fines, 0-1.
+        Fraction of particles that have fallen into fines, 0-1.
     roughness
         Standard deviation of the boundary radius over its mean.
     fines_fraction
@@ -45,7 +45,7 @@ class ParticleLaw:
     flatness
         Power of the particle's profile: 2 for spheres, more for plates with rounded edges.
     patchiness
-        Factor on the share of the field that particles leave open in patches.
+        Factor on the fraction of the field that particles leave open in patches.
     """
 
     median_diameter_um: float
@@ -76,16 +76,16 @@ class Sprite:
 
 
 def measure_nickel_fraction(composition: str) -> float:
-    """Return the share of nickel among the metals, 0-1 (``811`` -> 0.8)."""
+    """Return the fraction of nickel among the metals, 0-1 (``811`` -> 0.8)."""
     parts: list[int] = [int(digit) for digit in composition]
     return parts[0] / sum(parts)
 
 
 def derive_law(nickel_fraction: float, damage: float) -> ParticleLaw:
-    """Return the law of particles with that share of nickel (0-1) and damage (0-1).
+    """Return the distribution of particles with that fraction of nickel (0-1) and damage (0-1).
 
     The median diameter falls by exp(-1.65) per unit of nickel from 9.6 um at one third, and the
-    size law is widest for the middle compositions, as seen in the published frames.
+    size distribution is widest for the middle compositions, as seen in the published frames.
     """
     return ParticleLaw(
         median_diameter_um=float(9.6 * np.exp(-1.65 * (nickel_fraction - 1 / 3))),
@@ -118,7 +118,7 @@ LCO_LAW = ParticleLaw(
 
 
 def mix_laws(laws: Sequence[ParticleLaw]) -> ParticleLaw:
-    """Return the law whose every number is the mean of those of `laws`."""
+    """Return the distribution whose every number is the mean of those of `laws`."""
     names = ParticleLaw.__dataclass_fields__
     return ParticleLaw(**{n: float(np.mean([getattr(law, n) for law in laws])) for n in names})
 
@@ -129,12 +129,12 @@ def choose_law(
     state: str,
     additive: AdditiveParams | None = None,
 ) -> ParticleLaw:
-    """Return the particle law of a class at the wanted strength of the class signal.
+    """Return the particle distribution of a class at the requested class signal.
 
     Parameters
     ----------
     params
-        Settings; `class_signal` blends from the mean law of all classes (0) to each its own (1).
+        Settings; `class_signal` blends from the mean of all classes (0) to each its own (1).
     composition, state
         The class; both must be among those of `params`.
     additive
@@ -234,7 +234,7 @@ def draw_sprite(
 def draw_sprites(
     law: ParticleLaw, count: int, pixel_size_um: float, rng: np.random.Generator
 ) -> list[Sprite]:
-    """Draw a library of `count` particles whose diameters follow the law, largest first."""
+    """Draw a library of `count` particles whose diameters follow `law`, largest first."""
     tile = draw_grain_tile(law.grain_um / pixel_size_um, rng)
     levels = (np.arange(count) + rng.random(count)) / count
     normal = _quantile_normal(levels)

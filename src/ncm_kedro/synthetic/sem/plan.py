@@ -92,7 +92,7 @@ def assign_own_sessions(
     Parameters
     ----------
     confound
-        Expected share of tied series, 0-1.
+        Expected fraction of tied series, 0-1.
 
     Returns
     -------
@@ -163,7 +163,7 @@ class SeriesPlan:
 
 
 def name_class(composition: str, state: str, states: tuple[str, ...], additive: str = "") -> str:
-    """Return the folder name of a class; the least damaged state is left out of it."""
+    """Return the folder name of a class; the least damaged state is omitted."""
     name = composition if state == states[0] else f"{composition}_{state}"
     return f"{name}__{additive}" if additive else name
 

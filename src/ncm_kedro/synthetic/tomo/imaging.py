@@ -191,9 +191,9 @@ class Rendering:
     Attributes
     ----------
     cover_zyx
-        float32, share of the voxel that particles cover, 0-1.
+        float32, fraction of the voxel that particles cover, 0-1.
     solid_zyx
-        float32, share of that which is solid, 0-1.
+        float32, fraction of that which is solid, 0-1.
     particle_label_zyx
         int32, number of the nearest particle, 0 where none is near.
     labels_zyx, cracks_zyx
@@ -218,7 +218,7 @@ def render_scene(
     Parameters
     ----------
     spacing_um
-        Between voxels. A share of a voxel is reckoned over the smallest of the three.
+        Between voxels. A fraction of a voxel is computed over the smallest of the three.
     shape_zyx
         Voxels along each axis; 1 along one of them gives a section.
 

@@ -37,7 +37,7 @@ def simulate_damage(
     diameter_um: FloatArray,
     law: tuple[TomoSampleParams, DamageLawParams],
 ) -> FloatArray:
-    """Draw each particle's damage from the simulated law.
+    """Draw each particle's damage from the damage model (logistic).
 
     ``damage = max * logistic(base + asynchrony * (sum of weight * driver + noise))`` with
     drivers standardised over the sample, and the base such that the average particle has the
@@ -188,7 +188,7 @@ def pack_ellipsoids(
         Low and high corner of the box, (3,) each. Along z ellipsoids stay within it;
         along y and x only their centres do, so that the box may be cut out of a wider electrode.
     max_overlap
-        Overlap of touching ellipsoids as a share of the sum of their reaches.
+        Overlap of touching ellipsoids as a fraction of the sum of their reaches.
 
     Returns
     -------
@@ -222,7 +222,7 @@ def pack_ellipsoids(
 _SMOOTH_WAVES, _ROUGH_WAVES = 8, 8
 _VOID_WAVES = 5
 _BOUND_DIRECTIONS = 600
-_CONTACT_REACH = 0.02  # gap between outlines, as a share of the reach, that still counts as touch
+_CONTACT_REACH = 0.02  # largest gap between touching outlines, as a fraction of the reach
 
 
 @dataclass(frozen=True)
@@ -242,7 +242,7 @@ class Scene:
     depth_um
         (N,), distance of the centre from the current collector along z.
     simulated_damage
-        (N,), what the law asks for: missing over filled volume.
+        (N,), damage by the model: missing over filled volume.
     collector_um, separator_um
         Where along z the collector ends and the separator starts.
     seed
@@ -268,7 +268,7 @@ class Scene:
 def build_scene(
     rng: np.random.Generator, sample: TomoSampleParams, params: TomoPhantomParams
 ) -> Scene:
-    """Pack an electrode and damage its particles by the simulated law.
+    """Pack an electrode and damage its particles by the damage model.
 
     Returns
     -------
@@ -336,7 +336,7 @@ def find_contacts(solids: Solids) -> IntArray:
 def _draw_diameters(
     rng: np.random.Generator, params: PackingParams, space_um3: float
 ) -> FloatArray:
-    """Diameters (N,) that fill the wanted share of a space, largest first."""
+    """Diameters (N,) that fill the wanted fraction of a space, largest first."""
     goal = params.packing_fraction * space_um3
     chosen: list[float] = []
     filled = 0.0

@@ -39,7 +39,7 @@ class DamageFields:
 
 @dataclass(frozen=True)
 class DamageShares:
-    """Shares of a section's particles that show each kind of damage, 0-1, and its depth."""
+    """Fractions of a section's particles that show each kind of damage, 0-1, and its depth."""
 
     void: float
     radial_cracks: float
@@ -118,7 +118,7 @@ def draw_damage(
     Returns
     -------
     (h, w) array
-        Share of the particle's contrast that is gone, 0 to about 1.15; above 1 a void is
+        Fraction of the particle's contrast that is gone, 0 to about 1.15; above 1 a void is
         darker than the matrix.
     """
     chance = rng.random(6)

@@ -34,7 +34,7 @@ LabelArray = NDArray[np.int32]
 
 _FAR_PX = np.float32(1e6)
 _VISIBLE = 0.27
-"""Least contrast of a particle that carries a label, as a share of the full contrast."""
+"""Least contrast of a particle that carries a label, as a fraction of the full contrast."""
 
 
 @dataclass(frozen=True)

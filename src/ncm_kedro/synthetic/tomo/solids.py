@@ -42,14 +42,15 @@ class Solids(NamedTuple):
     void_wave, void_phase
         (N, V, 3), (N, V), of the void.
     void
-        (N, 2), size of the void as a share of the radius, and how spiky it is.
+        (N, 2), size of the void as a fraction of the radius, and how spiky it is.
     crack_normal, crack_side
         (N, C, 3) unit vectors: of the crack's plane, and into the half that is cracked.
     crack
-        (N, C, 5): half-width and offset as shares of the radius, inner and outer end as shares
-        of the way from the centre to the outline, 1 if on one side alone. Half-width 0: none.
+        (N, C, 5): half-width and offset as fractions of the radius, inner and outer end as
+        fractions of the way from the centre to the outline, 1 if on one side
+        only. Half-width 0: none.
     rim
-        (N, 2), where the rim starts, share of the way outwards, and its gaps; 0 gaps: none.
+        (N, 2), where the rim starts, fraction of the way outwards, and its gaps; 0 gaps: none.
     severity
         (N,), scales the damage.
     tone
@@ -191,7 +192,7 @@ def measure_missing(  # noqa: PLR0917  (scalars: arrays cost numba time)
 def measure_damage(
     solids: Solids, n: int, unit: FloatArray, share: FloatArray, rim: FloatArray
 ) -> float:
-    """Missing share of a particle's volume, by sampling it.
+    """Missing fraction of a particle's volume, by sampling it.
 
     ``unit`` (M, 3) are even directions, ``share`` (M,) distances whose cubes are even in 0-1,
     ``rim`` (M,) the particle's radius in these directions.

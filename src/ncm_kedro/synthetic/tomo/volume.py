@@ -258,7 +258,7 @@ def write_phantom(plan: PhantomPlan, folder: Path, truth: Path) -> bool:
     Raises
     ------
     StoreError
-        If the sample's file was laid down by somebody else, or cannot be written.
+        If the sample's file was not written by this package, or cannot be written.
     """
     files = list_files(plan.name, folder, truth)
     record = truth / f"{plan.name}.json"
