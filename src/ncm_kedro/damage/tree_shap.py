@@ -1,8 +1,8 @@
 """Exact SHAP values of forests, for attributes or for groups of attributes.
 
 Own kernel, used for resampling and permutations alone: the values are those of
-``shap.TreeExplainer`` (a test compares them) in an eighth of its time
-(``benchmarks/damage_speed.py --parts parts``), and shap has no groups.
+``shap.TreeExplainer`` (a test compares them) in a twelfth of its time for the small trees that are
+resampled (``benchmarks/damage_speed.py --parts parts``), and shap has no groups.
 
 The values are the path-dependent ones of Lundberg et al. (2020): what the forest would predict
 without an attribute is taken along both branches of its splits, weighted by the particles that went
