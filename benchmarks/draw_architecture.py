@@ -1,4 +1,4 @@
-"""Draws the rooms of the house and who imports whom, from the code: docs/images/architecture.png."""
+"""Draws the rooms and who imports whom, from the code: docs/images/architecture.png."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def main() -> None:
         for place, room in enumerate(shown):
             x = (place + 0.5) * width
             boxes[room] = (x, y)
-            _draw_room(axes, graph, room, rooms, (x, y), min(width - 0.25, 5.2))
+            _draw_room(axes, graph, room, layer=rooms, centre=(x, y), width=min(width - 0.25, 5.2))
     imports = count_imports(graph)
     for (source, target), count in imports.items():
         if source in boxes and target in boxes and target not in {"params", "errors"}:
@@ -81,6 +81,7 @@ def _draw_room(
     axes: plt.Axes,
     graph: grimp.ImportGraph,
     room: str,
+    *,
     layer: list[str],
     centre: tuple[float, float],
     width: float,
@@ -100,7 +101,8 @@ def _draw_room(
     name = " · ".join([room, *(r for r in layer if r in SMALL_ROOMS)]) if room == "params" else room
     modules = [module for module in graph.modules if _name_room(module) == room]
     parts = list_parts(graph, room) if room != "pipelines" else []
-    below = _wrap(parts, width) if parts else (f"{len(modules)} modules" if len(modules) > 1 else "")
+    count = f"{len(modules)} modules" if len(modules) > 1 else ""
+    below = _wrap(parts, width) if parts else count
     axes.text(x, y + 0.13, name, ha="center", va="center", weight="bold", fontsize=10, zorder=3)
     axes.text(x, y - 0.12, below, ha="center", va="center", fontsize=7.5, color="#56606e", zorder=3)
 

@@ -22,7 +22,6 @@ from ncm_kedro.datasets.frames.store import FRAME_COLUMNS, FrameStore, FrameStor
 from ncm_kedro.datasets.frames.writing import write_frame
 from ncm_kedro.errors import StoreError
 from ncm_kedro.params.sem_ingest import LabelParams, PixelSizeParams, ReadingParams
-from ncm_kedro.sem.io.frames import FrameSource
 from ncm_kedro.sem.io.reading import plan_decoding
 from ncm_kedro.synthetic.sem.acquisition import draw_banner
 
@@ -86,7 +85,6 @@ def test_round_trip(raw_folder, dataset):
         np.testing.assert_array_equal(store.read(frame_id), draw_frame(index))
         assert store[frame_id].dtype == np.uint8
         assert store.shapes[frame_id] == (96, 128)
-    assert isinstance(store, FrameSource)
     assert len(store.rejected) == 0
 
 

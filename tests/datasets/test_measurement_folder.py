@@ -152,7 +152,7 @@ def test_a_killed_process_loses_nothing(tmp_path, folder, moment):
         import os, shutil, sys
         sys.path.insert(0, sys.argv[3])
         from pathlib import Path
-        from ncm_kedro.datasets import measurement_files, measurement_folder as module
+        from ncm_kedro.datasets.particles import measurements as module
         from test_measurement_folder import Meter, plan_of
 
         class Death(BaseException):
@@ -168,7 +168,7 @@ def test_a_killed_process_loses_nothing(tmp_path, folder, moment):
         if moment == "a block":
             meter.fail_at, meter.error = 7, Death
         if moment == "the second table":
-            measurement_files.write_atomic = die_at(2, module.write_atomic)
+            module.write_atomic = die_at(2, module.write_atomic)
         if moment == "the exchange":
             Path.rename = die_at(2, Path.rename)
         if moment == "clean-up":

@@ -2,7 +2,8 @@
 
 Own kernel, used for resampling and permutations alone: attributes are binned by their quantiles
 once and splits are found in histograms. On 1412 particles scikit-learn took 8.9 times as long to
-grow a forest, and shap 12 times as long to explain it (``benchmarks/damage_speed.py --parts parts``).
+grow a forest, and shap 12 times as long to explain it
+(``benchmarks/damage_speed.py --parts parts``).
 """
 
 from __future__ import annotations
