@@ -31,16 +31,16 @@ logger = logging.getLogger(__name__)
 logging.getLogger("kedro_mlflow").setLevel(logging.WARNING)
 
 LINEAGE = "lineage"
-"""Data set that keeps which run made each of the others."""
+"""Data set that records which run made each of the others."""
 RAW_DATA_PRODUCER = "synthesise"
-"""Raw data is the user's; data sets of that kind say themselves what they miss."""
+"""Raw data is the user's; data sets of that kind report themselves what is missing."""
 REFUSED_RUNNERS = ("ParallelRunner", "ThreadRunner")
 DEFAULT = "__default__"
 SEM, TOMO = ("sem_ingest", "crop_augment", "tune_train", "sem_report"), ("tomo",)
 WITHOUT_NEW_ELECTRODES = {"sem": SEM, DEFAULT: SEM + TOMO}
 NO_NEW_ELECTRODES = (
-    "No new electrodes in %s: evaluate_additives is left out. To test the classifier on electrodes "
-    "that it never saw, put frames into %s/<composition>_<state>__<additive>/ and run again"
+    "No new electrodes in %s: evaluate_additives is skipped. To test the classifier on unseen "
+    "electrodes, put frames into %s/<composition>_<state>__<additive>/ and run again"
 )
 _SHOWN = 5
 
@@ -81,7 +81,7 @@ class NcmSession(KedroSession):
 
 
 class PrerequisiteHook:
-    """Refuses a run that cannot end well, before anything is tracked."""
+    """Rejects a run that cannot succeed, before anything is tracked."""
 
     @hook_impl(tryfirst=True)
     def before_pipeline_run(
@@ -109,7 +109,7 @@ def _is_missing(dataset: AbstractDataset[Any, Any]) -> bool:
 
 
 def _find_other_runner(run_params: dict[str, Any]) -> NcmError | None:
-    """Refuse runners in several processes or threads, which lose tracking and lineage."""
+    """Reject runners in several processes or threads, which lose tracking and lineage."""
     runner = str(run_params.get("runner"))
     if not any(name in runner for name in REFUSED_RUNNERS):
         return None
@@ -211,7 +211,7 @@ class LineageHook:
 
     @hook_impl
     def after_dataset_saved(self, dataset_name: str, data: Any, node: Node) -> None:
-        """Keep which run made the data set, and name a page in the run that made it."""
+        """Record which run made the data set, and name a page in the run that made it."""
         if LINEAGE not in self._catalog or dataset_name not in self._catalog:
             return
         dataset = _unwrap(self._catalog.get(dataset_name))
@@ -233,7 +233,7 @@ class LineageHook:
 
     @hook_impl
     def on_pipeline_error(self, error: Exception) -> None:
-        """Say what is wrong in one line, before Kedro's own traceback."""
+        """Log the error in one line, before Kedro's own traceback."""
         cause: BaseException | None = error
         while cause is not None:
             if isinstance(cause, NcmError):
@@ -289,7 +289,7 @@ def _link_page(name: str, dataset: AbstractDataset[Any, Any]) -> None:
 
 
 def _hash_input(catalog: DataCatalog, name: str) -> str | None:
-    """Hash what lies on disk; volumes are too large to be read for it and answer themselves."""
+    """Hash what lies on disk; volumes are too large to be read for it and return their own hash."""
     if name.startswith("params:") or name == "parameters" or name not in catalog:
         return None
     dataset = _unwrap(catalog.get(name))

@@ -1,4 +1,4 @@
-"""Which run, code and input made a result, and how a page says so."""
+"""Which run, code and input made a result, and how a page cites it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class RunRecord(BaseModel):
     run_id: str | None
     """MLflow run; None where nothing was tracked."""
     run_name: str | None
-    """Name of that run, which is what was asked for."""
+    """Name of that run: the requested pipelines."""
     experiment: str | None
     """Experiment of that run."""
     git_commit: str
@@ -39,7 +39,7 @@ class RunRecord(BaseModel):
 
 
 def cite_run(record: RunRecord | None) -> str:
-    """Say in a few words which run it was.
+    """Cite a run in a few words.
 
     Parameters
     ----------

@@ -35,7 +35,7 @@ from ncm_kedro.particles.columns import UNCERTAINTY
 FloatArray = NDArray[np.float64]
 
 SIMULATED_ATTRIBUTES = {"depth": "z_um", "contact": "contact", "size": "volume_um3"}
-"""Attribute that measures each driver of the simulated law."""
+"""Attribute that measures each driver of the damage model."""
 
 TRUTH_COLUMNS = (
     "sample", "driver", "attribute", "simulated_weight", "group", "rank", "explained",
@@ -60,7 +60,7 @@ def evaluate_simulated(
         What `significance.tabulate_attributes_alone` returned of all samples.
     truth
         By sample the known particles: ``simulated_damage, depth_um, contact_neighbours,
-        diameter_um``; those of unknown ones are left out.
+        diameter_um``; those of unknown ones are omitted.
 
     Returns
     -------
@@ -136,7 +136,7 @@ class Attribution:
         A row per particle: ``sample, particle_id, damage, prediction, base`` and the out-of-sample
         SHAP value of every attribute, in units of damage, mean over the repeats.
     leaks
-        What would have been said with the attributes that hold the damage: ``sample, group,
+        The ranking with leaky attributes included: ``sample, group,
         members, leaking, explained, mean_abs_shap, r2``.
     """
 
@@ -259,7 +259,7 @@ def _explain_with_leaks(
 
 
 def _group_exactly(names: Sequence[str]) -> list[tuple[str, ...]]:
-    """Put names that say the same by definition into one group."""
+    """Put names that are equivalent by definition into one group."""
     together = [tuple(n for n in names if n in group) for group in EXACT_GROUPS]
     taken = {name for group in together for name in group}
     return [group for group in together if group] + [(n,) for n in names if n not in taken]

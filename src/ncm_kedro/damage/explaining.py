@@ -1,9 +1,9 @@
-"""Many small independent tasks on threads, with progress; the order of the answers is theirs.
+"""Many small independent tasks on threads, with progress; results in the order of the tasks.
 
-One pass of explaining damage: a blocked cross-validation whose every answer is shared out.
+One pass of explaining damage: a blocked cross-validation with SHAP values of every prediction.
 
-What the forest says of a particle, and what each attribute contributed to it, comes from forests
-that were grown on other blocks. The worth of an attribute is its part in the out-of-sample R2::
+Predictions and SHAP values of a particle come from forests that were grown on other blocks.
+The importance of an attribute is its part in the out-of-sample R2::
 
     part_j = sum_i phi_ij (2 (y_i - b_i) - sum_k phi_ik) / sum_i (y_i - b_i)^2
 
@@ -38,7 +38,7 @@ _TENTHS = 4
 def run_tasks(
     tasks: Sequence[Callable[[], Answer]], workers: int, what: str, every: int = _TENTHS
 ) -> list[Answer]:
-    """Run tasks and return their answers in order.
+    """Run tasks and return their results in order.
 
     Parameters
     ----------
@@ -89,16 +89,16 @@ _ROUNDING = 1e-24
 
 @dataclass(frozen=True)
 class Explained:
-    """What forests said of particles that they had not seen.
+    """Predictions of forests on held-out particles.
 
     Attributes
     ----------
     rows
         (M,), which particles.
     damage, base, prediction
-        (M,), damage, mean damage of the particles that the forest was grown on, its answer.
+        (M,), damage, mean damage of the particles that the forest was grown on, its prediction.
     shap
-        By set of players (M, players), SHAP values; base plus their sum is the answer.
+        By set of players (M, players), SHAP values; base plus their sum is the prediction.
     """
 
     rows: IntArray
@@ -146,7 +146,7 @@ def explain_out_of_sample(
     rng: np.random.Generator,
     max_explained: int | None = None,
 ) -> Explained:
-    """Grow a forest without each fold, and explain its answers there.
+    """Grow a forest without each fold, and explain its predictions there.
 
     Parameters
     ----------

@@ -101,7 +101,7 @@ def predict_trees(  # noqa: PLR0917  (numba takes positions)
     right: NDArray[Any],
     value: NDArray[Any],
 ) -> NDArray[np.float64]:
-    """Return the mean answer of the trees for each row, (N,)."""
+    """Return the mean prediction of the trees for each row, (N,)."""
     answer = np.zeros(len(values_np))
     for row in range(len(values_np)):
         for tree in range(len(feature)):
@@ -207,12 +207,12 @@ class Bins:
 
 @dataclass(frozen=True)
 class Forest:
-    """Trees as arrays of nodes, (T, M) each; the answer is the mean over the trees.
+    """Trees as arrays of nodes, (T, M) each; the prediction is the mean over the trees.
 
     Attributes
     ----------
     feature
-        Column that a node asks for; -1: the node is a leaf.
+        Column that a node splits on; -1: the node is a leaf.
     threshold
         A row goes left if its value is at most this.
     left, right
@@ -238,7 +238,7 @@ class Forest:
         )  # fmt: skip
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the arrays by name, to be kept in a file."""
+        """Return the arrays by name, to be stored in a file."""
         return dict(vars(self))
 
     @classmethod

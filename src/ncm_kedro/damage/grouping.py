@@ -202,7 +202,7 @@ def take_values(rows: pd.DataFrame, names: Sequence[str]) -> NDArray[np.float64]
             where,
             found=f"undefined values in {undefined}",
             expected="a finite number in every row",
-            action="leave out these attributes, or the particles without a value",
+            action="exclude these attributes, or the particles without a value",
         )
     constant = [n for n, fixed in zip(names, _find_constant(values), strict=True) if fixed]
     if constant:
@@ -210,7 +210,7 @@ def take_values(rows: pd.DataFrame, names: Sequence[str]) -> NDArray[np.float64]
             where,
             found=f"one value alone in {constant} ({len(rows)} rows)",
             expected="columns that vary",
-            action="leave out these attributes",
+            action="exclude these attributes",
         )
     return values
 
@@ -229,8 +229,8 @@ MIN_BLOCK = 4
 def assign_blocks(positions_nd: FloatArray, blocks: int) -> IntArray:
     """Cut particles into blocks of equal count by cuts across the longer side of each piece.
 
-    This is the k-d tree of Bentley (1975, Communications of the ACM 18, 509), with shares in place
-    of medians where the number of blocks is odd.
+    This is the k-d tree of Bentley (1975, Communications of the ACM 18, 509), with fractions in
+    place of medians where the number of blocks is odd.
 
     Parameters
     ----------
@@ -255,7 +255,7 @@ def assign_blocks(positions_nd: FloatArray, blocks: int) -> IntArray:
             "particles",
             found=f"{count} to cut into blocks",
             expected="at least two",
-            action="set `min_particles` higher, so that such a sample is set aside",
+            action="set `min_particles` higher, so that such a sample is rejected",
         )
     numbers = np.zeros(count, dtype=np.int64)
     _cut(positions_nd, np.arange(count), max(2, min(blocks, count // MIN_BLOCK)), 0, numbers)

@@ -1,4 +1,4 @@
-"""The fitted forests as a model that can be asked about other particles."""
+"""The fitted forests as a model that predicts other particles."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class AttributionModel:
     forests
         By sample, and under `EVERY_SAMPLE` that of all particles.
     inputs
-        Attributes that they ask for, in this order.
+        Input attributes, in this order.
     lowest, highest
         (P,), range of each attribute among the particles that they were grown on.
     preset
@@ -68,7 +68,7 @@ def fit_model(
     data
         Usable particles.
     scores
-        What `significance.tabulate_scores` said of the samples.
+        What `significance.tabulate_scores` returned of the samples.
     forest
         Size of the forests.
     params
@@ -95,22 +95,22 @@ def fit_model(
 
 
 def predict_particles(model: AttributionModel, particles: pd.DataFrame) -> pd.DataFrame:
-    """Predict the damage of particles, and share each prediction out between the attributes.
+    """Predict the damage of particles, with SHAP values of the attributes.
 
     Parameters
     ----------
     model
-        What to ask.
+        Fitted forests.
     particles
         The attributes ``model.inputs``; ``sample`` may name the forest, else that of all samples
-        is asked.
+        is used.
 
     Returns
     -------
     DataFrame
-        A row per particle: ``damage_predicted``; ``base``, what is said knowing nothing;
+        A row per particle: ``damage_predicted``; ``base``, the expected prediction;
         ``shap_<attribute>``, which with the base sum to the prediction; ``outside``, attributes
-        beyond the range of the training particles; ``problem``, why there is no answer.
+        beyond the range of the training particles; ``problem``, why there is no prediction.
 
     Raises
     ------

@@ -7,9 +7,9 @@ scores", with scikit-learn's forest and ``shap.TreeExplainer`` as they are. Limi
   get a fraction of what was memorised; no fraction is ever 0.
 - Test particles are drawn at random, next to training particles. Whatever neighbours have in
   common (place, contrast, a bad slice) counts as predicted.
-- Attributes that hold the damage by their definition are among the inputs. They come out on top
-  whatever broke the particles.
-- The repeats share particles: their spread says how much the forest wavers, not how much another
+- Attributes that contain the damage by their definition are among the inputs (target leakage).
+  They rank first whatever broke the particles.
+- The repeats share particles: their spread is the variance of the forest, not how much another
   piece of the electrode would differ.
 """
 

@@ -1,6 +1,6 @@
 """From tables of measured particles to what may be explained, and by what.
 
-Nothing is left out without a word: every particle that is not used is counted, every attribute and
+Every exclusion is reported: every particle that is not used is counted, every attribute and
 every sample that is not used is named with its reason.
 """
 
@@ -57,9 +57,9 @@ class DamageData:
     inputs
         Attributes that may explain damage, in the order of Table S1.
     leaking
-        Attributes that are kept apart because they hold the damage.
+        Ineligible attributes: they contain the damage (target leakage).
     groups
-        `inputs`, those that say nearly the same in one group.
+        `inputs`, strongly correlated ones in one group.
     counts
         `COUNT_COLUMNS`: by sample all particles (``all``), those that are not used by reason, and
         ``used``; ``all`` is the sum of the others.
@@ -104,7 +104,7 @@ def prepare_damage(
 ) -> DamageData:
     """Choose the particles, and the attributes that may explain their damage.
 
-    Left out are particles that touch the border, are no whole particle by their shape, or have no
+    Excluded are particles that touch the border, are incomplete by their shape, or have no
     damage; attributes that are mostly null or constant in any sample; then particles that lack one
     of the other attributes; then samples with too few particles.
 
@@ -115,7 +115,7 @@ def prepare_damage(
     table
         Tomogram table: ``sample, cycles, voxel_z_um, voxel_y_um, voxel_x_um, axis_to_collector``.
     params
-        Which particles and attributes may speak.
+        Which particles and attributes are eligible.
 
     Raises
     ------
@@ -170,7 +170,7 @@ def describe_data(data: DamageData) -> dict[str, Any]:
 
 
 def restore_data(rows: pd.DataFrame, described: Mapping[str, Any]) -> DamageData:
-    """Put rows and what `describe_data` said of them together again.
+    """Combine rows and what `describe_data` returned of them again.
 
     Parameters
     ----------
@@ -222,7 +222,7 @@ def _check_names(names: Sequence[str]) -> None:
 
 
 def _list_leaking(chosen: Selection, preset: str, params: DamageTableParams) -> tuple[str, ...]:
-    """List what is kept apart: it leaks, has values enough, and nothing else speaks against it."""
+    """List leaky attributes that have enough values and are not excluded otherwise."""
     if params.attributes == "all":
         return ()
     refused = {*chosen.uninformative, *params.excluded_attributes}

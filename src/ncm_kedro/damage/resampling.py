@@ -37,7 +37,7 @@ class AttributionProblem:
     values_np
         (N, P), attributes.
     uncertainty_np
-        (N, P), how far segmentation could move them; zero where nobody knows.
+        (N, P), how far segmentation could move them; zero where not known.
     damage, damage_uncertainty, blocks
         (N,).
     groups
@@ -67,7 +67,7 @@ class Repeated:
     repeats
         Explanations of all particles, by deal of the blocks; SHAP values by group and by attribute.
     linear_rn
-        (R, N), what a linear model says of each particle.
+        (R, N), predictions of a linear model.
     bootstrap_bg, permuted_pg, perturbed_ug
         Parts of R2 by group of each bootstrap, permutation and perturbation.
     permuted_r2
@@ -146,7 +146,7 @@ def repeat_cross_validation(
     Returns
     -------
     list
-        By sample and repeat: the explanation, and what a linear model says, (N,).
+        By sample and repeat: the explanation, and predictions of a linear model, (N,).
     """
     return _run(
         problems, _explain_cross_validated, params.repeats, "repeats", forest=forest, params=params
@@ -167,7 +167,7 @@ def _run(
     forest: DamageForestParams,
     params: AttributionParams,
 ) -> list[list[Answer]]:
-    """Answers by sample."""
+    """Results by sample."""
     tasks = [
         partial(work, each, forest, params, make_rng(params.seed, each.sample, purpose, number))
         for each in problems

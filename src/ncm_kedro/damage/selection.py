@@ -26,7 +26,7 @@ _SAME_VOXEL = 0.01
 
 @dataclass(frozen=True)
 class Scans:
-    """What the tomogram table says of the samples.
+    """Metadata of the samples from the tomogram table.
 
     Attributes
     ----------
@@ -116,7 +116,7 @@ def read_scans(samples: Sequence[str], table: pd.DataFrame) -> Scans:
 
 
 def _read_axes(told: pd.Series) -> tuple[dict[str, str], frozenset[str], list[str]]:
-    """Return the axes by sample, the samples to turn, and what there is to say of it."""
+    """Return the axes by sample, the samples to turn, and notes on it."""
     signed = {str(sample): str(axis) for sample, axis in told.dropna().items()}
     letters = {sample: AXES[read_axis(axis) or 0] for sample, axis in signed.items()}
     usual = next(iter(letters.values()), "z")
@@ -140,7 +140,7 @@ def _read_axes(told: pd.Series) -> tuple[dict[str, str], frozenset[str], list[st
 
 
 def _compare_voxels(known: pd.DataFrame) -> list[str]:
-    """Say whether voxel sizes differ or are not known."""
+    """Report whether voxel sizes differ or are not known."""
     sizes = known[[f"voxel_{axis}_um" for axis in AXES]].astype(np.float64)
     fate = "samples are explained each for itself, not compared"
     if unknown := sizes.index[sizes.isna().any(axis=1)].tolist():
@@ -172,7 +172,7 @@ class Selection:
     Attributes
     ----------
     whole
-        By sample the particles that are seen whole, are round enough, and have a damage.
+        By sample the complete particles that are round enough and have a damage.
     used
         Those of them that have a value of every attribute in `inputs`.
     inputs
@@ -206,7 +206,7 @@ def select_damage(
     preset: str,
     params: DamageTableParams,
 ) -> Selection:
-    """Select particles and attributes; a sample set aside has no say in which attributes are used.
+    """Select particles and attributes; rejected samples do not affect the choice of attributes.
 
     Parameters
     ----------
@@ -219,7 +219,7 @@ def select_damage(
     preset
         What the attributes were measured with.
     params
-        Which particles and attributes may speak.
+        Which particles and attributes are eligible.
 
     Raises
     ------

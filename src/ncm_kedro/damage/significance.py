@@ -1,4 +1,4 @@
-"""What the repeats say: importance with intervals, ranks, p-values; differences; scores."""
+"""Summary of the repeats: importance with intervals, ranks, p-values; differences; scores."""
 
 from __future__ import annotations
 
@@ -55,9 +55,9 @@ def tabulate_importance(
         its interval is that of the block bootstrap, moved onto that mean (forests on drawn blocks
         see fewer particles). ``mean_abs_shap``: mean absolute SHAP value in units of damage.
         ``rank_low, rank_high``: interval of the rank among the groups. ``p_value``: the larger
-        of two shares, this one counted: of permutations of damage whose part is at least as large,
-        and of bootstraps (as moved) whose part is not above 0. Permutations alone would mistake
-        noise for a finding where other groups explain damage, as forests then leave noise alone
+        of two fractions, this one counted: of permutations of damage whose part is at least as
+        large, and of bootstraps (as moved) whose part is not above 0. Permutations alone would
+        mistake noise for a finding where other groups explain damage, as forests then leave noise alone
         and its part is nearer to 0 than in forests that have nothing else. ``q_value``: after
         Benjamini and Hochberg (1995). ``direction``: rank correlation of the SHAP values of
         the group's first attribute with its values. The row of kind ``noise`` is a column of pure
@@ -267,7 +267,7 @@ def centre_draws(draws_bg: FloatArray, worth: FloatArray) -> FloatArray:
 def find_interval(
     draws_bg: FloatArray, confidence: float, method: Any = "linear"
 ) -> tuple[FloatArray, FloatArray]:
-    """Return the limits that hold the middle share of the draws, (G,) each."""
+    """Return the limits that hold the central fraction of the draws, (G,) each."""
     tail = (1.0 - confidence) / 2
     low, high = np.quantile(draws_bg, [tail, 1.0 - tail], axis=0, method=method)
     return low, high

@@ -1,9 +1,9 @@
-"""Whether neighbours share their damage, and whether that changes with cycling.
+"""Spatial autocorrelation of damage, and whether it changes with cycling.
 
 Moran's I of damage on the graph of particles in contact (Moran 1950, Biometrika 37, 17), with
 binary symmetric weights (Cliff and Ord 1981, Spatial Processes, chapter 1): every contact counts
 once, a particle without contact does not count among the neighbours. Permuting damage over the
-particles tells what chance does; leaving out one block of space at a time how sure the number is
+particles gives the null distribution; the delete-one-block jackknife gives the intervals
 (Shao and Wu 1989, Annals of Statistics 17, 1176).
 
 Moran's I is diluted by what blurs single values of damage, such as errors of the segmentation. The
@@ -96,7 +96,7 @@ def measure_synchrony(
     *,
     comparable: bool = True,
 ) -> pd.DataFrame:
-    """Measure how far neighbours share their damage, in each sample and between samples.
+    """Measure the spatial autocorrelation of damage, in each sample and between samples.
 
     Where in any sample fewer than half of the particles are in contact with another, the six
     nearest are the neighbours in all samples: a particle's six, and those whose six it is among.
@@ -108,7 +108,7 @@ def measure_synchrony(
     contacts
         By sample ``particle_id, neighbour_id``.
     residuals
-        (N,), damage less what a model says of particles that it was not grown on.
+        (N,), damage less out-of-sample predictions.
     params
         Level of the intervals and seed.
     comparable
@@ -156,7 +156,7 @@ def measure_synchrony(
 
 
 def evaluate_synchrony(table: pd.DataFrame) -> str:
-    """Say whether damage went from asynchronous to synchronous, a sentence per two samples.
+    """State whether damage went from asynchronous to synchronous, a sentence per two samples.
 
     It is supported if the interval of the difference in Moran's I of damage lies above 0, and the
     opposite is if it lies below.
@@ -216,7 +216,7 @@ def _estimate(field: _Field, rng: np.random.Generator) -> dict[str, _Estimate]:
 
 
 def _describe_rest(field: _Field, kept_n: NDArray[np.bool_]) -> dict[str, float]:
-    """Compute every quantity on the particles that are kept."""
+    """Compute every quantity on the retained particles."""
     numbers_n = np.cumsum(kept_n) - 1
     pairs_e2 = numbers_n[field.pairs_e2[kept_n[field.pairs_e2].all(axis=1)]]
     return describe_field({name: v[kept_n] for name, v in field.values.items()}, pairs_e2)
@@ -249,7 +249,7 @@ def _count(*fields: _Field) -> dict[str, int]:
 
 
 def _expect(name: str, count: int) -> float:
-    """Return what values at random give on average; NaN where chance has no say."""
+    """Return the expectation under permutation; NaN where it is not defined."""
     if name.startswith("morans_i"):
         return -1.0 / (count - 1)
     return 1.0 if name == "pair_difference" else np.nan
@@ -420,7 +420,7 @@ def permute_field(
     Returns
     -------
     dict
-        Two-sided p-value by quantity of `describe_field` that chance has a say in: twice the
+        Two-sided p-value by quantity of `describe_field` that has a null distribution: twice the
         smaller tail, the value itself counted in (Phipson and Smyth 2010, Statistical Applications
         in Genetics and Molecular Biology 9, 39). NaN without pairs or without differences.
     """

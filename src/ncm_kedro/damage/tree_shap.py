@@ -26,9 +26,9 @@ from ncm_kedro.damage.forest import Forest
 from ncm_kedro.errors import SettingsError
 
 MAX_PLAYERS = 30
-"""More do not fit the bits that say who goes a leaf's way."""
+"""More do not fit the bit mask of the players on a leaf's path."""
 
-_MEMO = 10  # players of a leaf up to which all answers are kept: 2**10 rows of 10 numbers
+_MEMO = 10  # players of a leaf up to which all results are cached: 2**10 rows of 10 numbers
 
 
 class Paths(NamedTuple):
@@ -223,12 +223,12 @@ _CHUNK = 2048  # rows at a time, so that their columns stay in the processor's c
 def explain_forest(
     forest: Forest, values_np: FloatArray, players: Sequence[Sequence[int]]
 ) -> tuple[FloatArray, float]:
-    """Share each answer of a forest out between the players.
+    """Compute the SHAP values of the players for each prediction of a forest.
 
     Parameters
     ----------
     forest
-        What answered.
+        Fitted forest.
     values_np
         (N, P), rows of attributes.
     players
@@ -237,8 +237,8 @@ def explain_forest(
     Returns
     -------
     (N, players) array, float
-        SHAP values in the unit of the answers, and what the forest answers knowing nothing. Both
-        together sum to the answer.
+        SHAP values in the unit of the predictions, and the expected prediction. Both
+        together sum to the prediction.
 
     Raises
     ------
@@ -250,7 +250,7 @@ def explain_forest(
             "explain_forest",
             found=f"{len(players)} attributes or groups",
             expected=f"at most {MAX_PLAYERS}",
-            action="leave attributes out, or explain them in groups",
+            action="exclude attributes, or explain them in groups",
         )
     player_of = np.zeros(values_np.shape[1], dtype=np.int32)
     for number, columns in enumerate(players):

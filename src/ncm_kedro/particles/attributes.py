@@ -1,9 +1,9 @@
 """The attribute table: Table S1 of Li et al. (2022) from what was measured.
 
-``corrected`` estimates what the names promise; ``paper`` keeps the text's definitions, and the
+``corrected`` estimates the named quantities; ``paper`` keeps the text's definitions, and the
 published code's where the text is silent. ``docs/attributes.md`` describes both.
 
-What is known of a particle beyond Table S1, and what to beware of.
+Details of a particle beyond Table S1, and caveats.
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ class PrincipalAxes:
         return np.asarray(np.sqrt(ratio))
 
     def distinct(self, first: int, second: int, min_ratio: float) -> NDArray[np.bool_]:
-        """Tell whether two axes differ in length by at least a factor."""
+        """Return whether two axes differ in length by at least a factor."""
         one, two = self.spread_um2[:, first], self.spread_um2[:, second]
         has_length = one > _FLAT * np.maximum(self.spread_um2[:, 0], np.finfo(np.float64).tiny)
         return np.asarray(has_length & (one >= min_ratio**2 * two))
@@ -79,7 +79,7 @@ def find_axes(sums: NDArray[np.int64], voxel_size_um: Spacing) -> PrincipalAxes:
     edges = np.asarray(voxel_size_um, dtype=np.float64)
     number = np.maximum(sums[:, :1], 1)
     mean = sums[:, 1:4] / number
-    # n * sum(ab) - sum(a) * sum(b) may pass 2**63: take whole voxels off first
+    # n * sum(ab) - sum(a) * sum(b) may pass 2**63: subtract whole voxels first
     near = np.rint(mean).astype(np.int64)
     rest = sums[:, 1:4] - near * number
     covariance = np.empty((len(sums), 3, 3))
@@ -118,7 +118,7 @@ def find_angles(direction: FloatArray) -> tuple[FloatArray, FloatArray, FloatArr
     -------
     yaw, pitch, roll
         Degrees, (n,): (-90, 90], [-90, 90] and (-90, 90]. Where the longest axis runs along z yaw
-        and roll cannot be told apart: roll is 0 there.
+        and roll are not separable: roll is 0 there.
     """
     long, middle, short = direction[:, 0], direction[:, 1], direction[:, 2]
     level = np.sqrt(long[:, 0] ** 2 + long[:, 1] ** 2)

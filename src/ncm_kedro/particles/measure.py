@@ -79,7 +79,7 @@ class Measurement:
         Counts of voxels in cells.
     variants
         Attributes with outlines and thresholds moved, tables one below the other with a column
-        ``change``; empty unless they were asked for.
+        ``change``; empty unless requested.
     """
 
     name: str
@@ -112,8 +112,8 @@ def measure_specimen(
     compute
         Who works on the blocks; the result does not depend on it, nor on the blocks.
     work
-        Folder for what finished blocks returned: a run that was killed goes on from there. It
-        belongs to this specimen and these settings alone. None: nothing is kept.
+        Folder for what finished blocks returned: an interrupted run resumes from there. It
+        belongs to this specimen and these settings alone. None: nothing is cached.
 
     Raises
     ------
@@ -180,7 +180,7 @@ def _join_sums(parts: Sequence[Part]) -> dict[str, NDArray[np.generic]]:
 
 
 def _check_instances(specimen: Specimen, table: Mapping[str, NDArray[np.generic]]) -> None:
-    """Refuse masks and phase maps: labels that span the volume, hold most of it, and are no bodies.
+    """Reject masks and phase maps: labels that span the volume, hold most of it, and are no bodies.
 
     A single particle in a tight volume spans it, too; but a network has far more surface.
     """

@@ -32,7 +32,7 @@ class MeasurementPlan:
         The sample.
     fingerprint
         Changes whenever an input, a setting or the method changes; a finished measurement of the
-        same fingerprint is kept, an unfinished one is gone on with.
+        same fingerprint is reused, an unfinished one is resumed.
     compute
         Called with a folder for scratch and for the record of finished blocks, which survives a
         kill; called again with it, it redoes no finished block.
@@ -92,7 +92,7 @@ def choose_labels(labels: Volume, reviewed: Volume | None) -> Volume:
     labels
         What the segmentation found.
     reviewed
-        What came back from a review, or None. An older segmentation's review is left aside.
+        What came back from a review, or None. An older segmentation's review is ignored.
     """
     if reviewed is None:
         return labels

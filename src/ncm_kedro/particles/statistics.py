@@ -33,8 +33,8 @@ FloatArray = NDArray[np.float64]
 
 REPLICATE_CAVEAT = (
     "Particles of one electrode are no replicates: they share its making, its cell and its scan, "
-    "and neighbours resemble each other. A small p-value says that these two volumes differ, not "
-    "that cycling made them differ; with one electrode per stage no statistic can say that. The "
+    "and neighbours resemble each other. A small p-value shows that these two volumes differ, not "
+    "that cycling made them differ; with one electrode per stage no statistic can show that. The "
     "intervals are those of this volume's particles, not of another electrode."
 )
 
@@ -67,7 +67,7 @@ def compare_samples(
 ) -> pd.DataFrame:
     """Compare every attribute between every two samples.
 
-    Particles that touch the border are left out of every row, positions included.
+    Particles that touch the border are excluded from every row, positions included.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ def compare_samples(
     Returns
     -------
     DataFrame
-        `COMPARISON_COLUMNS`, a row per pair and attribute: ``n`` particles that are whole and have
+        `COMPARISON_COLUMNS`, a row per pair and attribute: ``n`` complete particles with
         a value; medians; ``difference`` of the medians (b minus a) with its bootstrap interval;
         Mann-Whitney U, two-sided, as it is and after Holm (1979) over the attributes of the pair;
         Cliff's delta (positive: larger in b) with its interval, and a word for its size after

@@ -2,7 +2,7 @@
 
 Everything is measured again with outlines one voxel wider and one voxel tighter, and with the
 threshold between solid and crack raised and lowered. Half the span of what comes out is the
-attribute's uncertainty. It says nothing of noise, of the choice of definition, or of particles
+attribute's uncertainty. It does not cover noise, the choice of definition, or particles
 that were not found.
 
 The moved outlines are computed where they are read. What a voxel becomes depends on itself and its
@@ -220,7 +220,7 @@ class VariedCracks:
     grey
         Grey values, (Z, Y, X).
     thresholds
-        By label. Labels that are not listed, or whose threshold is not a number, keep their cracks.
+        By label. Labels that are not listed, or whose threshold is not a number, keep cracks.
     """
 
     cracks: VoxelArray

@@ -160,7 +160,7 @@ def split_rows(
             "particle table",
             found=f"{count} usable particles",
             expected=f"at least {_MIN_ROWS}",
-            action="give more particles, or leave out attributes that few particles have",
+            action="give more particles, or exclude attributes that few particles have",
         )
     held = max(round(params.validation_fraction * count), _MIN_VALIDATION_ROWS)
     order = np.random.default_rng([params.seed, number, count]).permutation(count)
@@ -184,8 +184,8 @@ def fit_autoencoder(
 ) -> Autoencoder:
     """Train the regularised network on all rows but those that it is stopped on.
 
-    The best of ``params.repeats`` starts on the stopping rows is kept. Its latent dimensions are
-    put in order of significance.
+    The best of ``params.repeats`` starts on the stopping rows is selected. Its latent dimensions
+    are put in order of significance.
 
     Parameters
     ----------

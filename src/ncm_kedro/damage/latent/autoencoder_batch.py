@@ -107,7 +107,7 @@ def decode_rows(weights: Weights, z_mnd: Tensor) -> Tensor:
 
 
 def sum_squared_weights(weights: Weights) -> Tensor:
-    """Return half the sum of a network's squared weights, biases left out, (M,).
+    """Return half the sum of a network's squared weights, biases excluded, (M,).
 
     The regulariser of MATLAB's ``trainAutoencoder``, which defines the three terms of the loss
     of Li et al. (2022). The sum is not divided by the number of weights.
@@ -153,7 +153,7 @@ def mask_dimensions(plans: Sequence[NetworkPlan], device: str) -> Tensor:
     plans
         The M networks.
     device
-        Where the mask is kept.
+        Where the mask is stored.
     """
     counts = torch.tensor([plan.dimensions for plan in plans], device=device)
     places = torch.arange(int(counts.max()), device=device)
@@ -205,7 +205,7 @@ def train_networks(
 
     The loss is that of Li et al. (2022): squared error of a row, summed over the attributes and
     averaged over the rows, plus the L2 and the sparsity term with their weights. The best step is
-    that of the smallest error of the rows put aside for stopping, looked up every 20 steps. One
+    that of the smallest error of the rows held out for stopping, checked every 20 steps. One
     processor core computes: threads would wait for each other more than they help, and their
     number would change the rounding.
 

@@ -130,7 +130,7 @@ def correlate_damage(
             "names",
             found=f"the target {target!r} among the attributes",
             expected="other attributes alone",
-            action="leave it out",
+            action="remove it",
         )
     values = take_values(rows, [target, *names])
     values = (values - values.mean(axis=0)) / values.std(axis=0)

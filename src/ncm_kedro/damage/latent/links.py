@@ -41,10 +41,10 @@ _IDENTITY = ["sample", "particle_id"]
 
 
 def rank_latents(autoencoder: Autoencoder, rows: pd.DataFrame, params: LinkParams) -> pd.DataFrame:
-    """Rank the latent dimensions by their significance and mark those to keep.
+    """Rank the latent dimensions by their significance and mark those to retain.
 
     A dimension's significance is the rise of the reconstruction error when it is held at its
-    mean. The first ones that together hold ``retained_share`` of all rises are kept.
+    mean. The first ones that together hold ``retained_share`` of all rises are retained.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def rank_latents(autoencoder: Autoencoder, rows: pd.DataFrame, params: LinkParam
     rows
         A row per particle, all samples together.
     params
-        Share that is kept.
+        Fraction that is retained.
 
     Returns
     -------
@@ -93,7 +93,7 @@ def encode_latents(autoencoder: Autoencoder, rows: pd.DataFrame) -> pd.DataFrame
 def decode_attributes(
     autoencoder: Autoencoder, rows: pd.DataFrame, ranking: pd.DataFrame
 ) -> pd.DataFrame:
-    """Return ``sample, particle_id`` and the attributes decoded from the kept latent dimensions.
+    """Return ``sample, particle_id`` and the attributes decoded from the retained dimensions.
 
     The others are held at their mean over all rows.
 
@@ -170,7 +170,7 @@ def list_links(
         `LINK_COLUMNS`, a row per sample and pair: Pearson's ``r``, and ``r_raw`` of the attributes
         as measured; p-value and false-discovery rate over the pairs of the sample; ``shown`` where
         ``|r| >= min_correlation`` and the rate is ``max_q`` at most; ``common`` where shown with
-        the same sign in all of two or more samples. ``attrs["caveat"]`` says what to beware of.
+        the same sign in all of two or more samples. ``attrs["caveat"]`` holds the caveat.
     """
     samples = values["sample"].to_numpy()
     measured = None if raw is None else take_values(raw, names)

@@ -1,4 +1,4 @@
-"""What an electrode model needs to know of a sample: fractions, sizes, surfaces, cracks."""
+"""Parameters of a sample for an electrode model: fractions, sizes, surfaces, cracks."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class ElectrodeGeometry:
     whole_particles
         Those that do not touch its border, which sizes are taken from.
     radius
-        Radii of equivalent balls, corrected for the cut at the border; None: no whole particle.
+        Radii of equivalent balls, corrected for the cut at the border; None: no complete particle.
     sizes
         Their distribution.
     coordination

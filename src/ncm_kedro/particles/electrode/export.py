@@ -66,7 +66,7 @@ def to_table(geometries: Mapping[str, ElectrodeGeometry]) -> pd.DataFrame:
     -------
     pandas.DataFrame
         ``sample, quantity, value, unit, basis``; what is not known has no value, and ``basis``
-        says why.
+        gives the reason.
     """
     rows = [
         (sample, *row)

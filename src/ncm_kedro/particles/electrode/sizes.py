@@ -1,4 +1,4 @@
-"""Particle sizes of an electrode, from the particles that a volume shows whole."""
+"""Particle sizes of an electrode, from the complete particles of a volume."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class SizeDistribution:
 def weigh_whole_particles(
     measurement: Measurement, extents_vx: NDArray[np.float64], layer: Layer | None
 ) -> NDArray[np.float64]:
-    """Weigh whole particles against the bias that large ones are cut by the border more often.
+    """Weigh complete particles against the bias that large ones are cut by the border more often.
 
     A particle counts by the inverse of the fraction of positions at which its bounding box fits
     into the volume without touching a face (associated-set sampling of Miles and Lantuéjoul; Serra,
@@ -80,14 +80,14 @@ def weigh_whole_particles(
     measurement
         What was measured in the sample.
     extents_vx
-        Bounding boxes of the whole particles along z, y, x, (n, 3).
+        Bounding boxes of the complete particles along z, y, x, (n, 3).
     layer
         The electrode, if it was found.
 
     Returns
     -------
     numpy.ndarray
-        (n,), 1 or more: particles that one which is seen whole stands for.
+        (n,), 1 or more: particles that a complete one stands for.
     """
     weights = np.ones(len(extents_vx))
     for axis, window_vx in enumerate(_measure_window_vx(measurement)):
@@ -142,7 +142,7 @@ def estimate_sizes(
 
     The bandwidth is Silverman's (eq. 3.31): 0.9 times the smaller of standard deviation and
     interquartile range over 1.34, of the logarithm, times n to the power of -1/5, with n the
-    effective number of particles (one over the sum of squared shares); never less than 0.02. The
+    effective number of particles (one over the sum of squared fractions); never less than 0.02. The
     table reaches three bandwidths beyond the smallest and the largest particle.
 
     Parameters
@@ -220,7 +220,7 @@ def _choose_bandwidth(values: NDArray[np.float64], share: NDArray[np.float64]) -
 def _draw_together(
     log_radius: NDArray[np.float64], share: NDArray[np.float64], width: float
 ) -> NDArray[np.float64]:
-    """Return centres of kernels that keep the mean radius and the spread of its logarithm."""
+    """Return centres of kernels that preserve the mean radius and the spread of its logarithm."""
     mean = share @ log_radius
     variance = float(share @ (log_radius - mean) ** 2)
     kept = np.sqrt(max(1 - width**2 / variance, 0)) if variance > 0 else 0.0

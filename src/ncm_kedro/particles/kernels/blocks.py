@@ -86,7 +86,7 @@ def add_up(  # noqa: PLR0917  (numba takes positions)
     Returns
     -------
     counts, greys, crossings, solid_crossings, box
-        A row per id, as `block_sums.SumsTask` says.
+        A row per id, as in `block_sums.SumsTask`.
     records
         One number per crossing that faces another particle: (particle * ids + other) * 13 + line.
     """

@@ -1,4 +1,4 @@
-"""Width of cracks: local thickness, painted with the few balls that no other ball contains.
+"""Width of cracks: local thickness, rendered with the few balls that no other ball contains.
 
 The local thickness of a voxel is the diameter of the largest ball that fits inside the crack and
 contains the voxel (Hildebrand & Rueegsegger 1997, J. Microsc. 185:67). Both the balls' centres
@@ -255,7 +255,7 @@ def _list_centres(
 ) -> NDArray[np.int32]:
     """List the centres whose balls no neighbouring ball contains, in half voxels, (n, 3).
 
-    Wider balls than ``reach_um`` are left out, but contain others.
+    Wider balls than ``reach_um`` are omitted, but contain others.
     """
     place = np.empty((4096, 3), np.int32)
     found = 0
@@ -282,7 +282,7 @@ def _is_contained(
     step_um: NDArray[Any],
     blunt_um: float,
 ) -> bool:
-    """Say whether the ball around a point lies inside the ball around one of its neighbours."""
+    """Return whether the ball around a point lies inside the ball around one of its neighbours."""
     z, y, x = at
     own = depth_um[z, y, x]
     for dz in range(-1, 2):
@@ -309,7 +309,7 @@ def _paint(  # noqa: PLR0917  (numba takes positions)
     """Write each ball's width, widest first, into the voxels that no ball before it has.
 
     ``onward`` leads from a voxel to the next one in memory that may still be bare, so that what
-    is painted is passed over in one step.
+    has a width is passed over in one step.
     """
     flat = painted.reshape(-1)
     onward = np.arange(painted.size + 1).astype(np.int32)

@@ -8,7 +8,7 @@ damage). Distances are exact within the radius and are not computed beyond it.
 
 Connected parts of a small array, by runs: rows of equal voxels joined with their neighbours.
 
-A run is one step where a voxel-wise flood takes as many as the run is long.
+A run is one step where a voxel-wise flood fill takes as many as the run is long.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ def report_cycling(
 
 
 def join_cycling_to_frames(manifest: pd.DataFrame, cells: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-    """Say which SEM frames belong to which cells, and write a page on it."""
+    """Join SEM frames to cells, and write a page on it."""
     from ncm_kedro.electrochemistry.measure import join_frames
     from ncm_kedro.plotting.cycling import render_join_report
 

@@ -31,7 +31,7 @@ def prepare_damage_table(
     table: pd.DataFrame,
     params: DamageTableParams,
 ) -> tuple[pd.DataFrame, Described]:
-    """Choose particles, attributes and groups; say what was left out and why."""
+    """Choose particles, attributes and groups; report what was excluded and why."""
     from ncm_kedro.damage.preparation import describe_data, prepare_damage
 
     chosen = prepare_damage(_select(attributes, table), _select(details, table), table, params)
@@ -44,7 +44,7 @@ def attribute_particle_damage(
     forest: DamageForestParams,
     params: AttributionParams,
 ) -> dict[str, pd.DataFrame | Metrics]:
-    """Explain damage out of sample, with intervals, p-values and what leaking would have told."""
+    """Explain damage out of sample, with intervals and p-values; rank leaky attributes beside."""
     from ncm_kedro.damage.attribution import attribute_damage
     from ncm_kedro.damage.preparation import restore_data
 
@@ -67,7 +67,7 @@ def measure_damage_synchrony(
     shap: pd.DataFrame,
     params: AttributionParams,
 ) -> pd.DataFrame:
-    """Measure whether neighbours share their damage, and what the forest leaves of it."""
+    """Measure the spatial autocorrelation of damage and of the forest's residuals."""
     from ncm_kedro.damage.preparation import restore_data
     from ncm_kedro.damage.synchrony import measure_synchrony
 
@@ -136,7 +136,7 @@ def correlate_attributes(
 def repeat_paper_analysis(
     rows: pd.DataFrame, described: Described, params: PaperForestParams
 ) -> pd.DataFrame:
-    """Grow and explain the paper's forest, X and Y left out as in the published code."""
+    """Grow and explain the paper's forest, X and Y excluded as in the published code."""
     from ncm_kedro.damage.paper import repeat_paper_forest
     from ncm_kedro.damage.preparation import restore_data
 

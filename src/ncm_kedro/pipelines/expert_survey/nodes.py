@@ -1,4 +1,4 @@
-"""Drawing the quiz, asking the model, scoring what came back."""
+"""Drawing the survey, predicting its images, scoring the responses."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ncm_kedro.sem.experiments.survey import ResponseFiles
 def draw_expert_survey(
     frames: FrameStore, manifest: pd.DataFrame, crops: pd.DataFrame, params: SurveyDrawParams
 ) -> tuple[pd.DataFrame, pd.DataFrame, str]:
-    """Draw the pictures; return the key, the classes and the page."""
+    """Draw the images; return the key, the classes and the page."""
     from ncm_kedro.plotting.sem.survey import render_quiz
     from ncm_kedro.sem.experiments.survey import draw_survey
 
@@ -32,7 +32,7 @@ def predict_survey(
     classifier: SemClassifier | None,
     params: ClassifyParams,
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Let the model answer, and say which it is; without a model there are no answers."""
+    """Predict the images, and name the model; without a model there are no predictions."""
     from ncm_kedro.sem.experiments.survey import Survey, join_responses, predict_responses
 
     if classifier is None:

@@ -12,7 +12,7 @@ from ncm_kedro.pipelines.expert_survey.nodes import (
 
 
 def create_pipeline() -> Pipeline:
-    """Make a quiz and its key, and score the answers that have come back."""
+    """Make a survey and its key, and score the responses that have come back."""
     return pipeline(
         [
             node(

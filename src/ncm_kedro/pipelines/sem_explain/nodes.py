@@ -1,4 +1,4 @@
-"""Choosing test crops, mapping what speaks for their classes, checking the maps."""
+"""Choosing test crops, mapping the evidence for their classes, checking the maps."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from ncm_kedro.sem.io.frames import DecodedFrames, RawFrames
 
 
 def plan_sem_decoding(raw: RawFrames, labels: LabelParams, reading: ReadingParams) -> DecodedFrames:
-    """Say which frames there are and how they are decoded; the store decodes them."""
+    """List the frames and how they are decoded; the store decodes them."""
     from ncm_kedro.sem.io.reading import plan_decoding
 
     return plan_decoding(raw, labels, reading)
@@ -28,7 +28,7 @@ def plan_sem_decoding(raw: RawFrames, labels: LabelParams, reading: ReadingParam
 def assess_sem_frames(
     frames: FrameStore, quality: QualityParams, workers: int
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Measure the quality of every frame, and decide which are left out."""
+    """Measure the quality of every frame, and decide which are excluded."""
     from ncm_kedro.sem.audit.exclusion import decide_exclusions
     from ncm_kedro.sem.audit.quality import assess_frames
 
@@ -40,7 +40,7 @@ def assess_sem_frames(
 def find_sem_overlaps(
     frames: FrameStore, assessed: pd.DataFrame, mosaic: MosaicParams
 ) -> pd.DataFrame:
-    """Find frames that show common ground."""
+    """Find frames that show a common region."""
     from ncm_kedro.sem.mosaic.overlaps import find_overlaps
 
     return find_overlaps(frames, assessed, mosaic)

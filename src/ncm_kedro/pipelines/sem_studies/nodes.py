@@ -1,4 +1,4 @@
-"""Frames to the studies that were asked for."""
+"""Frames to the requested studies."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Study = tuple[dict[str, pd.DataFrame], Reports, dict[str, Figure]]
 
 
 def make_study(name: StudyName) -> Callable[..., Study]:
-    """Return the node function of one study; its results are none where it is not asked for."""
+    """Return the node function of one study; its results are none where it is not requested."""
 
     def run(
         *,

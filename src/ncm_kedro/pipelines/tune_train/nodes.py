@@ -134,7 +134,7 @@ def predict_sem_test(
 def classify_ood_material(
     frames: FrameStore, manifest: pd.DataFrame, classifier: SemClassifier, device: DeviceName
 ) -> pd.DataFrame:
-    """Classify the frames that ingest set aside as another material."""
+    """Classify the frames excluded as out-of-distribution material."""
     from ncm_kedro.sem.inference.evaluation import classify_ood
 
     return classify_ood(frames, manifest, classifier, ClassifyParams(device=device))
@@ -301,7 +301,7 @@ def _score_metrics(scores: dict[str, Any]) -> dict[str, Any]:
 
 
 def _uncertainty_metrics(report: dict[str, Any]) -> dict[str, Any]:
-    """Headline numbers of sets and flag; what could not be measured is left out."""
+    """Headline numbers of sets and flag; what could not be measured is omitted."""
     named = {f"sets.{key}": report["sets"][key] for key in ("coverage", "mean_size", "singletons")}
     named["flag.false_alarms"] = report["flag"]["false_alarms"]
     for measure, value in (report["flag"]["auroc"] or {}).items():
