@@ -58,8 +58,8 @@ def tabulate_importance(
         of two fractions, this one counted: of permutations of damage whose part is at least as
         large, and of bootstraps (as moved) whose part is not above 0. Permutations alone would
         mistake noise for a finding where other groups explain damage, as forests then leave
-        noise alone and its part is nearer to 0 than in forests that have nothing else. ``q_value``: after
-        Benjamini and Hochberg (1995). ``direction``: rank correlation of the SHAP values of
+        noise alone and its part is nearer to 0 than in forests that have nothing else. ``q_value``:
+        after Benjamini and Hochberg (1995). ``direction``: rank correlation of the SHAP values of
         the group's first attribute with its values. The row of kind ``noise`` is a column of pure
         noise that every forest was given.
     """
