@@ -74,7 +74,7 @@ class Browser:
         self._open_things.close()
 
     def send(self, method: str, **params: Any) -> dict[str, Any]:
-        """Send a command and wait for its answer; events that come meanwhile are kept."""
+        """Send a command and wait for its response; events that come meanwhile are queued."""
         self._number += 1
         command = {"id": self._number, "method": method, "params": params}
         self._socket.send(json.dumps(command))
@@ -151,7 +151,7 @@ class Browser:
             time.sleep(0.05)
 
     def list_requests(self) -> list[str]:
-        """Addresses that the page asked for, other than files and embedded data."""
+        """Addresses that the page requested, other than files and embedded data."""
         self.evaluate("0")
         asked = [
             message["params"]["request"]["url"]

@@ -1,4 +1,4 @@
-"""Discs with a known outline, networks that look at known things, and tables of a small test."""
+"""Discs with a known outline, networks that attend to known regions, and tables of a small test."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""Drift series whose ground, grey levels and classes are simulated."""
+"""Drift series whose regions, grey levels and classes are simulated."""
 
 import numpy as np
 import pandas as pd
@@ -22,9 +22,9 @@ def make_frames(
     *, seed=0, brightness=(100.0, 140.0), noise_std=(20.0, 20.0), frames=FRAMES, patches=False,
     **columns,
 ):  # fmt: skip
-    """A long strip of ground per class, seen by frames that overlap their neighbours.
+    """A long strip per class, imaged by frames that overlap their neighbours.
 
-    With patches the classes look alike, and every patch of ground has a brightness of its own: what
+    With patches the classes look alike, and every patch has a brightness of its own: what
     is learnt there is worth nothing elsewhere.
     """
     rng = np.random.default_rng(seed)

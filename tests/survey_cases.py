@@ -1,4 +1,4 @@
-"""Surveys with a known key, and answers with a known number of right ones."""
+"""Surveys with a known key, and responses with a known number of correct ones."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WIDTH_PX, HEIGHT_PX, CUT_PX = 120, 100, 70
 
 
 def make_tables(frames_per_class=4, *, labels=LABELS, step_px=200):
-    """Frames, manifest and crops; the left 70 px of every frame are test ground."""
+    """Frames, manifest and crops; the left 70 px of every frame are the test region."""
     rng = np.random.default_rng(1)
     frames, manifest, crops = {}, [], []
     for label in labels:
@@ -43,7 +43,7 @@ def make_tables(frames_per_class=4, *, labels=LABELS, step_px=200):
 
 
 def make_survey(pictures=19, survey_id="abc123"):
-    """A survey whose pictures go through the classes in turn."""
+    """A survey whose images go through the classes in turn."""
     labels = [LABELS[number % len(LABELS)] for number in range(pictures)]
     key = pd.DataFrame(
         {
@@ -75,7 +75,7 @@ def make_survey(pictures=19, survey_id="abc123"):
 
 
 def fill_survey(survey, right, *, expert="", file="a.csv", saved_at="2026-01-01"):
-    """A returned file with the first `right` pictures right, the rest wrong in both parts."""
+    """A returned file with the first `right` images correct, the rest wrong in both parts."""
     rows = survey.key[["question", "composition", "state"]].copy()
     wrong = rows["question"] > right
     next_one = dict(zip(COMPOSITIONS, (*COMPOSITIONS[1:], COMPOSITIONS[0]), strict=True))

@@ -1,4 +1,4 @@
-"""What surrounds a run: prerequisites, what is left out, hashes, commits, lineage."""
+"""What surrounds a run: prerequisites, what is omitted, hashes, commits, lineage."""
 
 import logging
 import subprocess

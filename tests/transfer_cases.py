@@ -19,7 +19,7 @@ CROPS_PER_AREA = 2
 
 
 def draw_crop_frame(rng, composition, state, *, other_sign=None):
-    """Grains with a composition's size, and a state's share of dark pits.
+    """Grains with a composition's size, and a state's fraction of dark pits.
 
     With another sign of composition, here the bright spots, grains of either size take turns.
     """

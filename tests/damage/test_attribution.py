@@ -1,4 +1,4 @@
-"""The whole attribution on phantoms of a known law: drivers, leaks, what changes nothing."""
+"""Attribution end to end on phantoms of a known model: drivers, leakage, invariances."""
 
 from dataclasses import fields, replace
 

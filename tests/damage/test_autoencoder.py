@@ -1,4 +1,4 @@
-"""The auto-encoder's loss, masks and batches have known answers; so have simulated dimensions."""
+"""The auto-encoder's loss, masks and batches have known values; so have simulated dimensions."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def draw_linear(count=600, rank=3, columns=10, noise=0.1, seed=0):
 
 
 def draw_manifold(count=1200, noise=0.05, seed=0):
-    """Rows on a curved surface of 3 dimensions in 18, and the share of noise in their variance."""
+    """Rows on a curved 3D surface in 18 dimensions, and the noise fraction of their variance."""
     rng = np.random.default_rng(seed)
     place = rng.uniform(-1, 1, (count, 3))
     clean = np.tanh(place @ rng.normal(size=(3, 18))) + np.sin(place @ rng.normal(size=(3, 18)))
@@ -159,7 +159,7 @@ def test_components_of_linear_data_end_at_the_noise_and_the_network_comes_near()
     assert tuple(search.errors.columns) == ERROR_COLUMNS
     assert len(search.errors) == 4 * 2 * 3
     mean = search.errors.groupby(["method", "d"])["validation_error"].mean()
-    noise = 0.1**2 / (1 + 0.1**2) * 7 / 10  # what is left when 3 of 10 directions are kept
+    noise = 0.1**2 / (1 + 0.1**2) * 7 / 10  # what is left when 3 of 10 directions are retained
     assert mean["pca", 3] == pytest.approx(noise, rel=0.4)
     assert mean["regularised", 3] < 6 * noise
     assert mean["regularised", 3] < 0.15 * mean["regularised", 2]

@@ -1,4 +1,4 @@
-"""Correlations with damage against analytic answers and oracles."""
+"""Correlations with damage against analytic values and oracles."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Blocks of equal count that keep neighbours together, dealt out and drawn as a whole."""
+"""Blocks of equal count that keep neighbours together, held out and resampled as units."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""One cross-validated explanation: its parts, simulated laws, and what it must not have seen."""
+"""One cross-validated explanation: its parts, simulated models, and held-out particles."""
 
 import numpy as np
 import pytest

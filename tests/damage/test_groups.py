@@ -1,4 +1,4 @@
-"""Attributes that say nearly the same stand in one group."""
+"""Strongly correlated attributes form one group."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""What leaks is what the documentation says leaks."""
+"""Leaky attributes are those that the documentation lists."""
 
 from pathlib import Path
 

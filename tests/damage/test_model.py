@@ -1,4 +1,4 @@
-"""Forests that are asked about other particles: answers, limits, and the way through a folder."""
+"""Forests on other particles: predictions, limits, and the way through a folder."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""The paper's forest finds simulated drivers, and shows what it cannot tell."""
+"""The paper's forest finds simulated drivers, and its limits are shown."""
 
 from __future__ import annotations
 

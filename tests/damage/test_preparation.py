@@ -1,4 +1,4 @@
-"""Which particles and attributes may speak, what is left out, and that it is said."""
+"""Which particles and attributes are eligible, which are excluded, and how it is reported."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What is said of the repeats: intervals, ranks, p-values and scores with known answers."""
+"""Statistics of the repeats: intervals, ranks, p-values and scores with known values."""
 
 from dataclasses import replace
 

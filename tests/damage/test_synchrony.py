@@ -1,4 +1,4 @@
-"""Whether neighbours share their damage: simulated fields, analytic graphs, brute force, chance."""
+"""Similarity of neighbours' damage: simulated fields, analytic graphs, brute force, chance."""
 
 from itertools import permutations
 

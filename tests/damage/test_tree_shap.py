@@ -35,7 +35,7 @@ def test_values_are_those_of_the_shap_library(settings):
 
 
 def predict_conditional(forest, tree, node, row, known):
-    """What a tree says of a row of which some columns are known (Lundberg 2020, algorithm 1)."""
+    """Prediction for a row of which some columns are known (Lundberg 2020, algorithm 1)."""
     feature = forest.feature[tree, node]
     if feature < 0:
         return forest.value[tree, node]

@@ -1,4 +1,4 @@
-"""A figure comes back as the picture that was saved."""
+"""A figure comes back as the image that was saved."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""Records of runs are kept file by file and read back by the name of their data set."""
+"""Records of runs are stored file by file and read back by the name of their data set."""
 
 import pytest
 from kedro.io import DatasetError

@@ -1,4 +1,4 @@
-"""Measurements on disk: round trips, kills, full disks, damage, samples that are set aside."""
+"""Measurements on disk: round trips, kills, full disks, damage, rejected samples."""
 
 import dataclasses
 import errno
@@ -26,7 +26,7 @@ from ncm_kedro.particles.measure import Cells, Measurement
 from ncm_kedro.particles.plan import MeasurementPlan
 from ncm_kedro.tomo.volumes.blocks import list_blocks, run_blocks
 
-LAST_WRITE = 8  # plan, four tables, cells, record; then the list of what was set aside
+LAST_WRITE = 8  # plan, four tables, cells, record; then the list of rejections
 BLOCKS = list_blocks((64, 48, 48), (16, 16, 16))
 COMPUTE = TomoComputeParams(workers=1)
 

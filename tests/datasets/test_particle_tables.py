@@ -1,4 +1,4 @@
-"""Tables of particles on disk: units in the file, nulls, damage, full disks, set-aside samples."""
+"""Tables of particles on disk: units in the file, nulls, damage, full disks, rejected samples."""
 
 import errno
 import json

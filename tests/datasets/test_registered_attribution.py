@@ -1,4 +1,4 @@
-"""Damage attribution on a real registry: versions, aliases, a served answer, a missing model."""
+"""Damage attribution on a real registry: versions, aliases, a prediction, a missing model."""
 
 import mlflow
 import numpy as np
@@ -45,7 +45,7 @@ def draw_particles():
 
 
 def make_model(weight=0.5):
-    """Forests of all particles and of cyc10; damage is a share of the depth."""
+    """Forests of all particles and of cyc10; damage is a fraction of the depth."""
     values = draw_particles().to_numpy()
     forests = {
         name: grow_forest(

@@ -1,4 +1,4 @@
-"""The registry on a real SQLite store: versions, aliases, a served answer."""
+"""The registry on a real SQLite store: versions, aliases, a served prediction."""
 
 import json
 

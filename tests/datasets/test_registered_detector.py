@@ -1,4 +1,4 @@
-"""The detector on a real registry: versions, aliases, a served answer, and where it comes from."""
+"""The detector on a real registry: versions, aliases, a served prediction, provenance."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The folder of returned answers: whatever lies in it, the good files are read."""
+"""The folder of returned responses: whatever lies in it, the good files are read."""
 
 import pytest
 from kedro.io import DatasetError

@@ -25,7 +25,7 @@ PARAMS = CyclingParams()
 
 
 def lay_down(root, files, cells=(), cell_of_file=None):
-    """A folder with these files; each is the cell of its name unless told otherwise."""
+    """A folder with these files; each is the cell of its name unless given otherwise."""
     listed = []
     for name, content in sorted(files.items()):
         path = root / name

@@ -204,7 +204,7 @@ def test_headers():
     assert split_header("current_µA") == ("current", "ua")
     assert split_header("Amps") == ("amps", "a")
     assert match_series(["time_s", "current_ma"]) is None
-    # Without a state, a current without sign cannot be told from one with.
+    # Without a state, a current without sign is indistinguishable from one with.
     assert match_series(["TestTime", "Amps", "Volts", "Cyc#"]) is None
 
 

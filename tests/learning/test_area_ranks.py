@@ -1,4 +1,4 @@
-"""What is promised for new areas holds, however alike the crops of one area are."""
+"""Guarantees for unseen areas hold, however alike the crops of one area are."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Attribution on boundaries: maps with a known answer, and maps that know nothing."""
+"""Attribution on boundaries: maps of known attribution, and uninformative maps."""
 
 import numpy as np
 import pytest

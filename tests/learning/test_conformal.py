@@ -1,4 +1,4 @@
-"""Prediction sets hold the true class as often as promised, on areas never seen."""
+"""Prediction sets contain the true class at the guaranteed rate on unseen areas."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Maps of networks whose answer can be written down."""
+"""Maps of networks with a closed form."""
 
 import numpy as np
 import pytest
@@ -71,7 +71,7 @@ def test_attention_lies_on_the_planted_square():
     maps = explain_crops(network, np.repeat(square_image(), 2, 0), [0, 1], device="cpu")
     on_square = maps.grad_cam_nyx[0, 5:13, 13:21].sum() / maps.grad_cam_nyx[0].sum()
     assert on_square == pytest.approx(1.0)
-    assert maps.grad_cam_nyx[1].max() == 0.0  # the square speaks against the other class
+    assert maps.grad_cam_nyx[1].max() == 0.0  # the square is evidence against the other class
     guided = maps.guided_nyx[0]
     assert np.abs(guided[5:13, 13:21]).sum() == pytest.approx(np.abs(guided).sum())
     assert (guided[7:11, 15:19] > 0).all()

@@ -161,7 +161,7 @@ def test_lengths_that_disagree_are_named():
 
 
 def test_no_resample_loses_a_class():
-    """A classifier that always answers class 0 has a balanced accuracy of 1/K in every draw."""
+    """A classifier that always predicts class 0 has a balanced accuracy of 1/K in every draw."""
     labels = np.repeat(np.arange(4), 6)
     areas = [f"{label}/{crop % 3}" for crop, label in enumerate(labels)]
     scores = score_with_intervals(

@@ -1,4 +1,4 @@
-"""Strange crops are told from known ones; each part against a known answer."""
+"""Out-of-distribution crops are detected; each part against a known value."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Promotion is earned on the test split, and a refusal says why."""
+"""Promotion is earned on the test split, and a rejection gives its reasons."""
 
 import pytest
 

@@ -95,7 +95,7 @@ def build_crashing(params: TrainParams) -> nn.Module:
 
 
 def build_slow(params: TrainParams) -> nn.Module:
-    """Slow enough to be killed half-way; logs its starts."""
+    """Slow enough to be interrupted half-way; logs its starts."""
 
     class Slow(nn.Module):
         def __init__(self) -> None:
@@ -244,7 +244,7 @@ def test_half_finished_trial_goes_on_and_reports_the_whole_curve(tmp_path, monke
 
 @pytest.mark.slow
 def test_search_ends_well_with_a_crashing_trial_and_is_not_repeated(tmp_path):
-    """One start of Ray for the whole story: it takes seconds."""
+    """One start of Ray for all assertions: it takes seconds."""
     import ray
 
     seen = []
@@ -290,7 +290,7 @@ def build_crashing_always(params: TrainParams) -> nn.Module:
 
 @pytest.mark.slow
 def test_search_ended_by_sigkill_goes_on_where_it_was(tmp_path):
-    """A killed and resumed search gives the scores of an unbroken one."""
+    """An interrupted and resumed search gives the scores of an unbroken one."""
     code = (
         f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r});"
         "import test_search as t; from pathlib import Path;"

@@ -1,4 +1,4 @@
-"""Training: bit-exact resume, the best epoch, and each part of the recipe by known answers."""
+"""Training: bit-exact resume, the best epoch, and each part of the recipe by known values."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ FULL = SMALL.model_copy(
 
 
 def make_bank() -> FrameBank:
-    """Three classes by stripe width; easy to tell apart."""
+    """Three classes by stripe width; easy to separate."""
     rng = np.random.default_rng(0)
     frames = {}
     for label, period in enumerate((4, 8, 16)):

@@ -1,4 +1,4 @@
-"""Coverage, false alarms and AUROC against answers by hand and by scikit-learn."""
+"""Coverage, false alarms and AUROC against values by hand and by scikit-learn."""
 
 import json
 

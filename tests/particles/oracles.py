@@ -86,7 +86,7 @@ def measure_with_skimage(labels, voxel_um):
 def split_phase(mask, smallest_vx=500):
     """Cut a phase into particles by a watershed on the distance to its surface.
 
-    Enclosed voids are filled and small particles left out, so that a label is the filled particle.
+    Enclosed voids are filled and small particles excluded, so that a label is the filled particle.
     """
     from skimage.feature import peak_local_max
     from skimage.segmentation import watershed

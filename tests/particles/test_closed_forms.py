@@ -133,7 +133,7 @@ def test_an_intact_ball_cut_by_the_volume_has_hardly_any_damage(cut_vx):
 @pytest.mark.parametrize("voxel_um", VOXELS)
 @pytest.mark.parametrize("name", LONG)
 def test_elongation_and_orientation(name, voxel_um):
-    # a box along the grid has whole numbers of voxels as its edges, whatever was asked for
+    # a box along the grid has whole numbers of voxels as its edges, whatever was requested
     turned = digitise_rotated(LONG[name], voxel_um, turns=TILTED if name == "box" else TURNS)
     table = measure_solids(turned)
     exact = turned[0].exact.elongation

@@ -1,4 +1,4 @@
-"""Samples are compared by statistics with known answers, and paired with what is known."""
+"""Samples are compared by statistics with known values, and paired with the ground truth."""
 
 from __future__ import annotations
 

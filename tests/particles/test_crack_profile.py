@@ -1,4 +1,4 @@
-"""Damage by shell in balls whose shares are known."""
+"""Damage by shell in balls of known fractions."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_rim_is_at_the_surface(ball):
 
 
 def test_radial_slab(ball):
-    """Inside a sheet of width w through the centre lies the share w / 2r of a shell at r."""
+    """Inside a sheet of width w through the centre lies the fraction w / 2r of a shell at r."""
     (z, _, _), filled, depth = ball
     sheet = filled & (np.abs(z) <= 3)
     voxels, cracks = count_shells(depth, filled, sheet, BINS)

@@ -110,7 +110,7 @@ def test_voids_that_a_face_of_the_volume_cuts_are_filled():
 
 @pytest.mark.parametrize("gap", [2, 4])
 def test_background_all_around_a_particle_in_a_small_volume_is_no_void(gap):
-    """The cut-out, with its margin, is the whole volume here: no side of it is open."""
+    """The cut-out, with its margin, is the full volume here: no side of it is open."""
     labels = np.zeros((40, 40, 40), np.uint32)
     labels[gap:-gap, gap:-gap, gap:-gap] = 1
     row = measure_arrays(labels).iloc[0]

@@ -1,4 +1,4 @@
-"""Depth, touching particles, crack widths and flags of a scene whose answers are plain."""
+"""Depth, touching particles, crack widths and flags of a scene with known values."""
 
 import numpy as np
 import pandas as pd

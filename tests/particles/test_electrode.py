@@ -21,7 +21,7 @@ STEP_UM = 0.1
 
 
 def fill_cells(share, across=8, last=EDGE):
-    """Cells of which each slice along z holds a share of labelled voxels, here of 1/1000 voxel."""
+    """Cells of which each slice along z is labelled to a fraction, here of 1/1000 voxel."""
     share = np.asarray(share, dtype=float)
     valid = np.full((len(share), across, across), 1000 * EDGE**3, dtype=np.int64)
     valid[-1] = 1000 * EDGE**2 * last
@@ -173,7 +173,7 @@ class TestSizes:
 
 
 def cut_balls(rng, window, layer_um=None, count=60_000):
-    """Scatter balls around a window; return the radii of all, and those and the boxes of whole."""
+    """Scatter balls around a window; return the radii of all, complete ones and their boxes."""
     radius = np.exp(rng.normal(np.log(5), 0.25, count))
     low, high = -20.0, np.asarray(window) + 20
     centre = rng.uniform(low, high, (count, 3))

@@ -1,4 +1,4 @@
-"""The exported parameters mean in PyBaMM what they say, and PyBaMM runs on them."""
+"""The exported parameters mean the same in PyBaMM, and PyBaMM runs on them."""
 
 import importlib
 import json

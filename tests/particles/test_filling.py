@@ -58,7 +58,7 @@ def test_no_radius_closes_nothing():
 
 
 def test_marked_cracks_belong_to_the_particle_but_do_not_widen_it():
-    """The label stays whole; the closing goes by the solid."""
+    """The label stays complete; the closing goes by the solid."""
     label = np.zeros((20, 40, 40), np.uint8)
     label[5:15, 10:30, 10:30] = 1
     solid = label.copy()

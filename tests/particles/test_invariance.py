@@ -197,7 +197,7 @@ def test_two_halves_of_a_box_are_in_contact_across_their_face():
         np.testing.assert_allclose(area, edges[1] * edges[2], rtol=0.08)
         half = solids.box(edges[0] / 2, *edges[1:]).exact
         share = edges[1] * edges[2] / half.outer
-        # the outer surface of a box is seen too small, and so the share too large
+        # the outer surface of a box is seen too small, and so the fraction too large
         np.testing.assert_allclose(table["contact"], share, rtol=0.12)
 
 
@@ -286,7 +286,7 @@ def test_fewer_than_six_others_leave_neighbour_statistics_undefined():
 
 
 def count_window(labels, row, window_um, voxel_um, view=None):
-    """Labelled share of a cube around a particle, clipped, with voxels cut at its faces."""
+    """Labelled fraction of a cube around a particle, clipped, with voxels cut at its faces."""
     share = np.ones(())
     for n, edge, name in zip(labels.shape, voxel_um, ("z_um", "y_um", "x_um"), strict=True):
         low, high = row[name] - window_um / 2, row[name] + window_um / 2

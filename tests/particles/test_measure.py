@@ -1,4 +1,4 @@
-"""Measuring as a whole: killed and resumed, cut in any way, and input that is not what it seems."""
+"""Measuring end to end: interrupted and resumed, any block size, and inconsistent input."""
 
 import logging
 import os

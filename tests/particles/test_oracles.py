@@ -4,7 +4,7 @@ Closing is off and enclosed voids are filled beforehand, so that the filled part
 Voxel counts, volumes and centroids have one definition and agree to rounding. The rest does not:
 
 - Surface, SimpleITK: the same formula, other weights where the edges of a voxel differ, and without
-  the share of lines that pass between voxels.
+  the fraction of lines that pass between voxels.
 - Surface, DIPlib: an estimator of its own, from the kinds of neighbourhoods on the surface.
 - Surface, scikit-image: a mesh of a binary mask is some 8 % too high; ours has to lie below it.
 - Elongation: all take voxels as points, and agree to rounding.
@@ -27,7 +27,7 @@ ELONGATION = 1e-3
 
 
 def compare(labels, voxel_um):
-    """Return our table, whole particles of some size, and the oracles' tables."""
+    """Return our table, complete particles of some size, and the oracles' tables."""
     table = measure_arrays(labels, voxel_um=voxel_um, closing_um=0.0)
     found = {"skimage": oracles.measure_with_skimage(labels, voxel_um)}
     if voxel_um == CUBIC:
@@ -76,7 +76,7 @@ def test_particles_of_a_real_map_of_phases():
     if not path.is_file():
         pytest.skip("the real tomograms are not at hand (set NCM_REAL_DATA)")
     phases = tifffile.imread(path, key=range(60, 160))[:, 60:180, 60:180]
-    # The file says no voxel size; ratios do not depend on it.
+    # The file gives no voxel size; ratios do not depend on it.
     table, large, found = compare(oracles.split_phase(phases == 1), CUBIC)
     assert len(large) > 20
     assert_agree(table, large, found)

@@ -99,7 +99,7 @@ def test_elongation(whole):
 
 
 def test_damage(phantom, whole):
-    """The share of marked cracks, and a little that the closing finds at the outline."""
+    """The fraction of marked cracks, and a little that the closing finds at the outline."""
     scene, specimen, _, _ = phantom
     table = whole[0]
     voxels, cracks = (

@@ -1,4 +1,4 @@
-"""Uncertainties are set beside what whole particles differ by."""
+"""Uncertainties against the spread between complete particles."""
 
 from __future__ import annotations
 

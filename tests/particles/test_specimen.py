@@ -1,4 +1,4 @@
-"""What is refused before a voxel is read, and how labels and grey values come together."""
+"""Input that is rejected before a voxel is read, and the join of labels and grey values."""
 
 from pathlib import Path
 

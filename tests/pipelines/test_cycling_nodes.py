@@ -18,7 +18,7 @@ CONF = Path(__file__).parents[2] / "conf" / "base" / "cycling"
 
 @pytest.fixture
 def catalog(tmp_path):
-    """The catalog of conf/base with a folder as root, artefacts kept off MLflow."""
+    """The catalog of conf/base with a folder as root, artifacts not logged to MLflow."""
     text = (CONF / "catalog.yml").read_text(encoding="utf-8")
     text = text.replace("${globals:data_root}", str(tmp_path))
     text = text.replace("${globals:cycling_root}", str(tmp_path / "raw"))

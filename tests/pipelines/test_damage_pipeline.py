@@ -41,7 +41,7 @@ PARAMS = {
 
 
 def make_catalog(root, phantom, truth):
-    """Make the catalog of conf/base with a folder as root, artefacts kept off MLflow."""
+    """Make the catalog of conf/base with a folder as root, artifacts not logged to MLflow."""
     entries = yaml.safe_load(CONF.read_text().replace("${globals:data_root}", str(root)))
     made_in_memory = ("nmc_damage_attribution", "damage_metrics")
     for unwanted in made_in_memory:

@@ -23,13 +23,13 @@ STATES = ("pristine", "cycled")
 
 @pytest.fixture(scope="module")
 def drawn():
-    """Key, classes and page of a survey of 19 pictures."""
+    """Key, classes and page of a survey of 19 images."""
     return draw_expert_survey(*make_tables(), SurveyDrawParams(seed=2))
 
 
 @pytest.fixture
 def page(drawn, tmp_path):
-    """A browser that shows the quiz."""
+    """A browser that shows the survey."""
     quiz = tmp_path / "quiz.html"
     quiz.write_text(drawn[2], encoding="utf-8")
     with Browser(tmp_path) as browser:
@@ -64,12 +64,12 @@ def test_an_expert_answers_by_clicks_and_gets_the_planted_score(drawn, page):
         right = row["question"] <= N_RIGHT
         state = row["state"] if right else STATES[STATES[0] == row["state"]]
         assert page.evaluate("document.querySelector('#number').textContent") == (
-            f"Picture {row['question']} of 19"
+            f"Image {row['question']} of 19"
         )
         assert page.evaluate("document.querySelector('#picture').naturalWidth") == 70
         choose(page, row["composition"], state)
         page.click("#next")
-    assert "All 19 pictures are answered" in page.evaluate("document.body.innerText")
+    assert "All 19 images are answered" in page.evaluate("document.body.innerText")
     page.click("#save")
     saved = page.wait_for_download()
     assert list(pd.read_csv(saved, encoding="utf-8-sig").columns) == list(CSV_COLUMNS)
@@ -93,14 +93,14 @@ def test_keys_do_what_the_mouse_does_and_a_reload_loses_nothing(drawn, page):
     for key in ("2", "b", "Enter", "3"):
         page.press(key)
     page.reload()
-    assert page.evaluate("document.querySelector('#number').textContent") == "Picture 2 of 19"
+    assert page.evaluate("document.querySelector('#number').textContent") == "Image 2 of 19"
     assert page.evaluate("document.querySelector('input[name=composition]:checked').value") == "811"
     page.press("Backspace")
     checked = "[...document.querySelectorAll('input:checked')].map(one => one.value)"
     assert page.evaluate(checked) == ["622", "cycled"]
     places = "[...document.querySelectorAll('#places button')].map(one => one.ariaLabel)"
     assert page.evaluate(places)[:3] == [
-        "Picture 1: answered", "Picture 2: half answered", "Picture 3: not answered",
+        "Image 1: answered", "Image 2: half answered", "Image 3: not answered",
     ]  # fmt: skip
     assert page.list_errors() == []
 
@@ -112,7 +112,7 @@ def test_the_next_person_at_the_same_computer_starts_anew(page):
     first = page.evaluate("state.respondent")
     page.click("#places button:nth-child(19)")
     page.click("#next")
-    assert "picture 2, 3" in page.evaluate("document.body.innerText")
+    assert "image 2, 3" in page.evaluate("document.body.innerText")
     page.click("#reset")
     page.wait_for("!document.querySelector('#start').hidden")
     assert page.evaluate("document.querySelector('#expert').value") == ""

@@ -1,4 +1,4 @@
-"""The whole pipeline, as a user runs it: data, registry, lineage, serving, resuming."""
+"""The pipeline end to end, as a user runs it: data, registry, lineage, serving, resuming."""
 
 import base64
 import json

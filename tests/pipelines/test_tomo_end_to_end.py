@@ -141,7 +141,7 @@ def test_a_detector_is_trained_judged_and_registered(finished):
 
 
 def test_killed_at_random_moments_the_labels_are_those_of_an_unbroken_run(finished):
-    """Each run is killed after a random time; the last one is let through."""
+    """Each run is interrupted after a random time; the last one is let through."""
     unbroken = np.asarray(load_labels(finished).array[:])
     data = finished / "data" / "test"
     for name in ("02_intermediate", "07_model_output"):

@@ -5,7 +5,7 @@ import re
 
 
 def read_text(page):
-    """Visible text in one line, images left out."""
+    """Visible text in one line, images omitted."""
     text = re.sub(r"<style.*?</style>|<script.*?</script>|<[^>]*>", " ", page, flags=re.DOTALL)
     return re.sub(r"\s+", " ", html.unescape(text))
 

@@ -226,7 +226,7 @@ def test_what_explains_nothing_is_not_ranked():
     figure = plot_importance(table, scores)
     ranked, dull, unknown = figure.axes[:3]
     assert len(ranked.get_yticklabels()) == len(GROUPS)
-    for axes, words in ((dull, "explain nothing"), (unknown, "not known")):
+    for axes, words in ((dull, "explain nothing"), (unknown, "not evaluated")):
         assert not axes.patches
         assert words in axes.texts[0].get_text().replace("\n", " ")
     assert "-0.02" in dull.texts[0].get_text()
@@ -302,4 +302,4 @@ def test_chance_is_drawn_beside_likeness():
     texts = texts_of(figure)
     assert "p = 0.003" in texts
     assert "b minus a (contact)" in texts
-    assert "Not known." in texts
+    assert "Not measured." in texts

@@ -262,7 +262,7 @@ def test_what_limits_the_conclusions_is_warned_of(data, tables, numbers):
     ("name", "enough", "needed"), [("permutations", 259, 260), ("bootstraps", 519, 520)]
 )
 def test_too_few_repeats_are_warned_of(name, enough, needed):
-    """13 groups: with n repeats the least p is 1 / (n + 1), twice that where it is two-sided."""
+    """13 groups: with n repeats the smallest p is 1 / (n + 1), twice that where it is two-sided."""
 
     def list_found(count):
         params = PARAMS.model_copy(update={name: count})

@@ -60,7 +60,7 @@ def test_training_curves_mark_the_kept_epoch():
     figure = plot_training_curves(history)
     left = figure.axes[0]
     assert left.lines[0].get_ydata().tolist() == [2.0, 1.0, pytest.approx(2 / 3)]
-    assert "kept: epoch 2" in [text.get_text() for text in left.get_legend().get_texts()]
+    assert "selected: epoch 2" in [text.get_text() for text in left.get_legend().get_texts()]
     assert render(figure)
 
 
@@ -92,7 +92,7 @@ def test_scores_put_models_beside_each_other(report):
     figure = plot_scores({"network": report, "texture baseline": report}, chance=1 / 12)
     assert [axes.get_title() for axes in figure.axes] == ["class", "composition", "state"]
     labels = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
-    assert {"network", "texture baseline", "guessing"} == set(labels)
+    assert {"network", "texture baseline", "chance"} == set(labels)
     assert render(figure)
 
 

@@ -93,7 +93,7 @@ def test_distributions_have_a_panel_per_attribute_and_its_median(tmp_path):
     tables["a"]["roll_deg"] = 7.0
     figure = draw(plot_distributions(tables), tmp_path)
     assert len(figure.axes) == 24
-    assert "a: 40 whole" in texts_of(figure)
+    assert "a: 40 complete" in texts_of(figure)
     panel = next(axes for axes in figure.axes if axes.get_title() == "damage")
     medians = [line.get_ydata()[0] for line in panel.lines if line.get_gid() == "median"]
     whole = [table.loc[~table["touches_border"], "damage"].median() for table in tables.values()]
@@ -116,7 +116,7 @@ def test_stages_print_their_statistics(count, tmp_path):
         assert state_p(found["p_holm"]) in titles[3]
     if count == 5:
         assert titles[3].count("→") == 4
-        assert "5 s4: 40 whole" in texts_of(figure)
+        assert "5 s4: 40 complete" in texts_of(figure)
 
 
 def list_bars(figure):
@@ -188,9 +188,9 @@ def test_profiles_are_drawn_by_sample(tmp_path):
     (line,) = [line for line in axes.lines if line.get_gid() == "pooled"]
     found = summarise_profiles(profiles["a"], tables["a"])
     np.testing.assert_allclose(line.get_xydata(), found[["depth", "damage"]])
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["a: 6 whole"]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["a: 6 complete"]
     empty = draw(plot_crack_profiles({"a": profiles["a"][:0]}, tables), tmp_path)
-    assert "no whole particle with a profile" in texts_of(empty)
+    assert "no complete particle with a\nprofile" in texts_of(empty)
 
 
 def test_samples_without_particles_leave_their_place_empty(tmp_path):
@@ -199,10 +199,10 @@ def test_samples_without_particles_leave_their_place_empty(tmp_path):
         tables, list_tomograms("a", "b"), ParticleFigureParams(resamples=100)
     )
     figure = draw(plot_stages(tables, comparison), tmp_path)
-    assert "a: 0 whole" in texts_of(figure)
+    assert "a: 0 complete" in texts_of(figure)
     none = {"a": tables["a"]}
     assert texts_of(draw(plot_distributions(none), tmp_path)).count("no value") == 24
-    assert "no whole particle" in texts_of(draw(plot_stages(none, comparison), tmp_path))
+    assert "no complete particle" in texts_of(draw(plot_stages(none, comparison), tmp_path))
     draw(plot_pairs(none, ("damage", "volume_um3")), tmp_path)
 
 
@@ -257,9 +257,9 @@ def test_truth_states_number_bias_and_correlation(tmp_path):
     assert titles[2].startswith("n = 29, bias +0.1")
     assert sum(line.get_gid() == "identity" for line in figure.axes[0].lines) == 1
     empty = draw(plot_truth_scatter(pd.DataFrame()), tmp_path)
-    assert texts_of(empty).count("no particle of known truth") == 6
+    assert texts_of(empty).count("no particle with a ground truth") == 6
     border = draw(plot_truth_scatter(pairs[pairs["touches_border"]]), tmp_path)
-    assert "no whole particle" in texts_of(border)
+    assert "no complete particle" in texts_of(border)
 
 
 def measure_balls(labels, cracks, voxel_um):
@@ -342,4 +342,4 @@ def test_labels_without_cracks_and_an_empty_sheet(packing, write_sample, tmp_pat
     cuts = cut_particles(table[:2], labels, None)
     assert not any(cut.cracks_yx.any() for cut in cuts)
     draw(plot_contact_sheet(cuts, [], title="bare"), tmp_path)
-    assert "no whole particle" in texts_of(draw(plot_contact_sheet([], [], title="e"), tmp_path))
+    assert "no complete particle" in texts_of(draw(plot_contact_sheet([], [], title="e"), tmp_path))

@@ -95,7 +95,7 @@ def test_page_of_two_samples(sample):
         assert words in text, words
     assert "third &lt;b&gt;" in page
     assert any(line.endswith("of early, cut in the xy plane through the centre; number and damage "
-                             "of the whole particle. Yellow: outline of the label; red: marked "
+                             "of the complete particle. Yellow: outline of the label; red: marked "
                              "cracks and voids. A section may miss what the volume holds")
                for line in list_captions(page))  # fmt: skip
     assert page.count("data:image/png;base64,") == 6
@@ -147,7 +147,7 @@ def test_an_empty_sample_beside_another():
         ({}, "pieces", {}, ["100% of the particles consist of"] * 2),
         ({}, "", {"voxel_z_um": [0.1, 0.3]}, ["(0.1 to 0.144 um)"]),
         ({}, "", {"c_rate": [0.1, 5.0]}, ["(0.1, 5)"]),
-        ({}, "", {"cycles": [1.0, np.nan]}, ["not known of b"]),
+        ({}, "", {"cycles": [1.0, np.nan]}, ["not given for b"]),
     ],
 )
 def test_what_limits_the_conclusions_is_warned_of(columns, flags, table, parts):

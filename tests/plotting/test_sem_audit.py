@@ -1,4 +1,4 @@
-"""Figures of the audit hold what the tables say."""
+"""Figures of the audit agree with the tables."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_flagged_frames_are_shown_with_their_reason(manifest, tmp_path):
     frames = dict.fromkeys(manifest["frame_id"], np.full((120, 160), 90, np.uint8))
     figure = plot_flagged_frames(manifest, frames)
     titles = [axis.get_title() for axis in figure.axes]
-    assert titles == ["333/3\nbare", "333/5\nkept: duplicate"]
+    assert titles == ["333/3\nbare", "333/5\nincluded: duplicate"]
     assert save(figure, tmp_path) > 0
     clean = manifest.assign(excluded=False, flags="")
     assert save(plot_flagged_frames(clean, frames), tmp_path) > 0

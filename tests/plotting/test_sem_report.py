@@ -1,4 +1,4 @@
-"""The SEM page says what is known, what is not and how to know it, and which run it is from."""
+"""The SEM page reports results, missing pipelines with their command, and source runs."""
 
 import re
 
@@ -39,7 +39,7 @@ def test_a_page_with_everything_holds_the_numbers_and_no_command(everything, rec
     page = render_sem_report(everything, records)
     for number in ("0.777 (0.677 to 0.877)", "0.555", "0.876", "0.081", "0.891", "0.4321"[:4]):
         assert number in page
-    assert "refused: does not beat the baseline" in page
+    assert "not promoted: does not beat the baseline" in page
     assert "kedro run" not in page
     assert UNKNOWN not in page
 
@@ -59,7 +59,7 @@ def test_every_table_and_figure_ends_with_the_run_that_made_it(everything, recor
     [
         ("Confusion matrix", "sem_test_figure_confusion"),
         ("Errors: crop, Grad-CAM", "sem_explain_figure_errors"),
-        ("What was held out, beside", "sem_transfer_figure_scores"),
+        ("Scores on held-out data, beside", "sem_transfer_figure_scores"),
         ("Accuracy over all conditions", "additive_report"),
         ("Split ", "sem_study_figures"),
     ],
@@ -92,7 +92,7 @@ def test_no_search_and_no_frames_of_other_material_are_stated():
     page = render_sem_report(results, {})
     assert "The search was off" in page
     assert "Trials of the search" not in page
-    assert "not known how well the flag detects one" in read_text(page)
+    assert "detection by the flag was not evaluated" in read_text(page)
     assert "not measured; false alarms" in page
 
 

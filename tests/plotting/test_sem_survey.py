@@ -1,4 +1,4 @@
-"""The quiz tells nothing away and needs nothing; the figure shows what was scored."""
+"""The survey page reveals no class and is self-contained; the figure shows the scores."""
 
 import base64
 import re
@@ -129,7 +129,7 @@ def test_the_figure_shows_experts_by_score_and_the_published_survey():
     texts = read_texts(figure)
     assert "best, other survey: 68%" in texts
     assert "14 experts of Oh et al. 2024: other frames" in texts
-    assert "model, same pictures: 100%" in texts
+    assert "model, same images: 100%" in texts
     assert len(by_class.patches) == 2 * 4
 
 
@@ -137,4 +137,4 @@ def test_the_figure_shows_experts_by_score_and_the_published_survey():
 def test_without_answers_the_figure_says_what_to_do(model):
     texts = read_texts(draw(score_table({}, model)))
     assert "send quiz.html to experts" in texts
-    assert ("model, same pictures" in texts) == (model is not None)
+    assert ("model, same images" in texts) == (model is not None)

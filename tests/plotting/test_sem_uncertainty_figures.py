@@ -1,4 +1,4 @@
-"""Figures of prediction sets and of the unknown-sample flag say what was measured."""
+"""Figures of prediction sets and of the OOD flag show the scores."""
 
 import io
 
@@ -68,7 +68,10 @@ def test_the_threshold_stands_between_known_and_foreign():
     figure = plot_ood_scores(flag)
     axes = figure.axes[0]
     labels = [text.get_text() for text in axes.get_legend().get_texts()]
-    assert labels == ["validation (known)", "test (known)", "another material", "flagged above"]
+    assert labels == [
+        "validation (in-distribution)", "test (in-distribution)", "out-of-distribution material",
+        "flagged above",
+    ]  # fmt: skip
     assert axes.lines[0].get_xdata()[0] == flag["histogram"]["threshold"]
     assert f"{flag['auroc']['score']['value']:.3f}" in axes.get_title()
     assert render(figure)
@@ -76,4 +79,4 @@ def test_the_threshold_stands_between_known_and_foreign():
 
 def test_without_foreign_frames_the_title_says_so():
     figure = plot_ood_scores(report_flag(0))
-    assert "no frames of another material" in figure.axes[0].get_title()
+    assert "no out-of-distribution frames" in figure.axes[0].get_title()

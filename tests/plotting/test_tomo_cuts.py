@@ -1,4 +1,4 @@
-"""Sections and coarse labels show the place that they say."""
+"""Sections and coarse labels show the requested place."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_a_store_without_pyramid_is_thinned(packing, write_sample, tmp_path):
     assert max(cut.image_yx.shape) <= 40
     assert cut.labels_yx is None
     assert cut.cracks_yx is None
-    # Rows and columns still span the whole plane.
+    # Rows and columns still span the full plane.
     assert cut.image_yx.shape[1] * cut.pixel_um[1] == pytest.approx(9.6)
 
 

@@ -112,9 +112,9 @@ def test_sizes_keep_border_particles_apart(tmp_path):
         }
     )
     figure = draw(plot_sizes({"cyc10": table, "none": table.iloc[:0]}), tmp_path)
-    assert titles_of(figure)[0] == "cyc10: 3 whole, 1 cut"
+    assert titles_of(figure)[0] == "cyc10: 3 complete, 1 truncated"
     labels = figure.axes[0].get_legend_handles_labels()[1]
-    assert "median 2 µm (whole)" in labels
+    assert "median 2 µm (complete)" in labels
     heights = [patch.get_height() for patch in figure.axes[0].patches]
     assert sum(heights) == 4
     draw(plot_sizes({}), tmp_path)

@@ -1,4 +1,4 @@
-"""The 3D picture against what is known of a ball and a box."""
+"""The 3D image against analytic silhouettes of a ball and a box."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_the_frame_holds_the_whole_box():
     assert (places >= -0.5).all()
     assert (places[:, 0] < frame.width_px).all()
     assert (places[:, 1] < frame.height_px).all()
-    # Higher z stands higher in the picture; x runs to the right, y into the depth.
+    # Higher z stands higher in the image; x runs to the right, y into the depth.
     assert frame.project(np.array([[10.0, 0, 0]]))[0, 1] < frame.project(np.zeros((1, 3)))[0, 1]
     assert frame.project(np.array([[0.0, 0, 30]]))[0, 0] > frame.project(np.zeros((1, 3)))[0, 0]
 

@@ -1,4 +1,4 @@
-"""Small crop sets with a known truth, and an untrained classifier."""
+"""Small crop sets with a ground truth, and an untrained classifier."""
 
 import numpy as np
 import pandas as pd

@@ -46,7 +46,7 @@ CLASSES = {"333": (1, 0.0), "333_cycled": (1, 1.0), "811": (5, 0.0), "811_cycled
 
 
 def draw_frame(rng, grain_px, damage):
-    """Grains with a composition's size; damage blackens up to a tenth of the ground in pits."""
+    """Grains with a composition's size; damage blackens up to a tenth of the area in pits."""
     cells = rng.integers(60, 196, (SIDE // grain_px,) * 2)
     grey = np.kron(cells, np.ones((grain_px, grain_px)))
     pits = rng.random((SIDE // 4, SIDE // 4)) < 0.1 * damage

@@ -1,4 +1,4 @@
-"""Unique ground: known answers and a brute-force raster."""
+"""Unique imaged area: known values and a brute-force raster."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ def own_settings(index, _):
 
 
 def unrelated_settings(index, series):
-    """Every series differently, in no order: settings tell the series, not the class."""
+    """Every series differently, in no order: settings identify the series, not the class."""
     place = (7 * (3 * index + series)) % 12
     return 1000 + 100 * place, 60 + 9 * place
 

@@ -1,4 +1,4 @@
-"""The crop table becomes arrays that cut the same pixels; what cannot be trained on is refused."""
+"""The crop table becomes arrays that cut the same pixels; what cannot be trained on is rejected."""
 
 import numpy as np
 import pytest

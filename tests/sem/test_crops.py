@@ -1,4 +1,4 @@
-"""The crop table: disjoint ground proven on coordinates, whatever the mosaics look like."""
+"""The crop table: disjoint regions proven on coordinates, whatever the mosaics look like."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def make_manifest(series, seed=0, height=HEIGHT, width=WIDTH):
 
 
 def count_shared(crops, manifest):
-    """Brute force: pairs of crops of different splits that share ground."""
+    """Brute force: pairs of crops of different splits that overlap."""
     boxes = crop_boxes(crops, manifest)
     x0, y0, x1, y1 = boxes.T
     shared = (x0[:, None] < x1) & (x1[:, None] > x0) & (y0[:, None] < y1) & (y1[:, None] > y0)

@@ -1,4 +1,4 @@
-"""Networks that look at boundaries, or away from them, are found out."""
+"""Networks that attend to boundaries, or away from them, are distinguished."""
 
 from dataclasses import replace
 

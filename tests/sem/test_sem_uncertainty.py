@@ -1,4 +1,4 @@
-"""A network trained here and now says which frames are like nothing that it was trained on."""
+"""A network trained here and now flags out-of-distribution frames."""
 
 import json
 
@@ -55,7 +55,7 @@ def draw_grains(rng, grain_px):
 
 
 def draw_stripes(rng):
-    """A material that neither class looks like."""
+    """An out-of-distribution material."""
     wave = np.sin(np.arange(FRAME_PX) / 6.0 + rng.uniform(0, 6))
     return np.tile((128 + 120 * wave).astype(np.uint8), (FRAME_PX, 1))
 
@@ -201,8 +201,8 @@ def test_the_frame_table_flags_the_foreign_frame_and_shows_it_first(folder, cali
     assert rows.loc["broken.png", list(UNCERTAINTY_COLUMNS)].isna().all()
     assert shown[0].file == "811_x0.png"
     titles = [axes.get_title() for axes in plot_overlay_sheet(shown, CLASSES).axes]
-    assert titles[0].startswith("UNKNOWN")
-    assert not titles[1].startswith("UNKNOWN")
+    assert titles[0].startswith("OOD")
+    assert not titles[1].startswith("OOD")
 
 
 def test_the_served_model_answers_as_the_batch_does(folder, calibrated, tmp_path):

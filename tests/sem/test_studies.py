@@ -1,4 +1,4 @@
-"""Studies vary one thing, resume, find what is simulated, and say what they could not run."""
+"""Studies vary one thing, resume, find what is simulated, and report what they could not run."""
 
 import json
 
@@ -84,7 +84,7 @@ def average_blocks(crop_set, _):
 
 
 def test_a_split_by_frame_scores_ground_that_was_seen(tmp_path, monkeypatch):
-    """Classes look alike, patches of ground do not: only ground that was seen is known."""
+    """Classes look alike, patches do not: only regions of training are recognised."""
     monkeypatch.setattr(fits, "cache_textures", average_blocks)
     monkeypatch.setattr(
         fits,

@@ -1,4 +1,4 @@
-"""Which pictures are drawn."""
+"""Which images are drawn."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""Which returned files count, and what the model answers."""
+"""Which returned files count, and the model's predictions."""
 
 import numpy as np
 import pytest

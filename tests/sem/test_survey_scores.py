@@ -1,4 +1,4 @@
-"""Scores, intervals and tests against known answers."""
+"""Scores, intervals and tests against known values."""
 
 from itertools import product
 
@@ -28,7 +28,7 @@ SURVEY, PARAMS = make_survey(), SurveyScoreParams()
 
 
 def mark(right_counts, model_right=None, survey=SURVEY):
-    """Marked answers of experts with the given numbers of right pictures, and of a model."""
+    """Marked responses of experts with the given numbers of correct images, and of a model."""
     files = [
         fill_survey(survey, right, expert=f"e{number}", file=f"{number}.csv")
         for number, right in enumerate(right_counts)

@@ -1,4 +1,4 @@
-"""Leaving a state, a composition or a session out tells what transfers from what does not."""
+"""Holding out a state, composition or session separates what transfers from what does not."""
 
 import json
 
@@ -92,7 +92,7 @@ def test_what_cannot_be_run_is_said(specific):
 
 
 def test_intervals_count_areas_not_crops(specific, general):
-    """Where whole areas are right or wrong, more crops of them make no interval narrower."""
+    """Where entire areas are right or wrong, more crops of them make no interval narrower."""
     for work, table, _ in (specific, general):
         row = table.iloc[0]
         assert row["n_test_areas"] == 2 * sum(AREAS.values())

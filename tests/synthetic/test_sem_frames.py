@@ -1,4 +1,4 @@
-"""Synthetic frames against their own truth, and the folder that they are written to."""
+"""Synthetic frames against their ground truth, and the folder that they are written to."""
 
 from __future__ import annotations
 

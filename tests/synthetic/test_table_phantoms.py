@@ -1,4 +1,4 @@
-"""Table phantoms: contract, real geometry, a law that is really there, and what leaks it."""
+"""Table phantoms: contract, real geometry, a simulated damage model, and its leaky attributes."""
 
 from __future__ import annotations
 
@@ -395,7 +395,7 @@ def test_density_agrees_with_random_points() -> None:
         point = rng.uniform(low, high, (3000, 3))
         local = np.einsum("nij,pnj->pni", electrode.axes, point[:, None] - electrode.centre_um)
         inside = ((local / electrode.half_um) ** 2).sum(axis=2) < 1
-        # Pressed particles share a little, which counts twice in one and once in the other.
+        # Pressed particles overlap a little, which counts twice in one and once in the other.
         assert density[number] == pytest.approx(inside.any(axis=1).mean(), abs=0.05)
 
 

@@ -1,4 +1,4 @@
-"""Sections in three directions, fused: against balls, the whole volume, and after a kill."""
+"""Sections in three directions, fused: against balls, the full volume, after an interruption."""
 
 import pickle
 from dataclasses import dataclass, replace

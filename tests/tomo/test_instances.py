@@ -1,4 +1,4 @@
-"""Labels of particles: exactly blockwise, touching balls parted, damage kept."""
+"""Labels of particles: exactly blockwise, touching balls separated, damage retained."""
 
 import logging
 
@@ -32,7 +32,7 @@ def image(labels, solid, rng, noise=8.0):
 
 @pytest.fixture(scope="module")
 def noisy_case(tmp_path_factory):
-    """A few touching and lone balls; maps with smooth noise, so that there are many basins."""
+    """A few touching and lone balls; smooth noise, for many watershed regions."""
     rng = np.random.default_rng(3)
     centres = [(14, 15, 16), (14, 15, 35), (30, 24, 24), (36, 44, 20), (20, 40, 50), (2, 30, 60)]
     labels = draw_balls((45, 57, 71), centres, [9, 10, 8, 11, 9, 8])
@@ -142,7 +142,7 @@ def test_voids_and_cracks_stay_inside_the_hull(tmp_path):
 
 
 def test_outlines_follow_the_grey_values(tmp_path):
-    """A flooded outline that is two voxels too wide or too narrow is moved to the edge."""
+    """A watershed outline that is two voxels too wide or too narrow is moved to the edge."""
     truth = draw_balls((48, 48, 48), [(24, 24, 24)], [14])
     grey = image(truth, np.ones(truth.shape, bool), np.random.default_rng(1))
     for radius in (12.2, 15.8):

@@ -1,4 +1,4 @@
-"""The user's pairs in every layout, and what is said of broken ones."""
+"""The user's pairs in every layout, and the errors of broken ones."""
 
 from __future__ import annotations
 

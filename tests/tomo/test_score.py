@@ -1,4 +1,4 @@
-"""Scores against known answers."""
+"""Scores against known values."""
 
 import numpy as np
 import pytest

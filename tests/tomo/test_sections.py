@@ -24,7 +24,7 @@ from ncm_kedro.tomo.training.crops import compute_targets
 
 
 class PerfectDetector:
-    """Reads the truth off a section whose grey values are its labels."""
+    """Reads the ground truth off a section whose grey values are its labels."""
 
     grid, n_rays, particle_px, prob_threshold, nms_threshold = 2, 32, 48.0, 0.5, 0.3
 

@@ -1,4 +1,4 @@
-"""Training: a small network learns, a killed run goes on, the folder that comes out segments."""
+"""Training: a small network learns, an interrupted run resumes, the saved detector segments."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ def write_unit(name: str, unit: str) -> str:
 
 
 def colour_samples(samples: Sequence[str]) -> dict[str, str]:
-    """Return a colour per sample, in order of the stages and told apart by the colour-blind.
+    """Return a colour per sample, in order of the stages and safe for colour-blind readers.
 
     Parameters
     ----------
@@ -127,7 +127,7 @@ def draw_violins(
     axes
         Where to draw.
     attributes
-        Attribute table by sample; whole particles with a value are shown.
+        Attribute table by sample; complete particles with a value are shown.
     name
         Attribute.
     colours
@@ -233,7 +233,7 @@ def draw_intervals(
 def add_sample_legend(
     figure: Figure, colours: Mapping[str, str], attributes: Mapping[str, pd.DataFrame]
 ) -> None:
-    """Name the samples below a figure, with how many whole particles each has.
+    """Name the samples below a figure, with how many complete particles each has.
 
     Parameters
     ----------
@@ -249,7 +249,7 @@ def add_sample_legend(
     for number, (sample, colour) in zip(numbers, colours.items(), strict=True):
         whole = int((~attributes[sample]["touches_border"].to_numpy(dtype=bool)).sum())
         handles.append(
-            Patch(color=colour, label=f"{number} {shorten(sample)}: {whole} whole".strip())
+            Patch(color=colour, label=f"{number} {shorten(sample)}: {whole} complete".strip())
         )
     figure.legend(
         handles=handles, loc="outside lower center", ncols=min(4, len(handles)), frameon=False,
@@ -290,7 +290,7 @@ def open_panels(
     count
         Panels; one at least is opened.
     columns
-        Panels beside each other at most.
+        Maximum number of panels in a row.
     height_in
         Height of a row of panels in inches.
     share_y
@@ -337,7 +337,7 @@ def add_legend(figure: Figure, handles: Sequence[Artist], columns: int = 4) -> N
     handles
         Marks with their labels.
     columns
-        Marks beside each other at most.
+        Maximum number of marks in a row.
     """
     figure.legend(
         handles=list(handles), loc="outside lower center", ncols=min(columns, len(handles)),
@@ -384,7 +384,7 @@ def estimate_density(values: FloatArray) -> tuple[FloatArray, FloatArray]:
 
 
 def _number_samples(colours: Mapping[str, str]) -> tuple[list[int], list[str]]:
-    """Places and numbers of the samples; two are told apart by colour alone."""
+    """Places and numbers of the samples; two are distinguished by colour alone."""
     places = list(range(len(colours))) if len(colours) > 2 else []
     return places, [str(place + 1) for place in places]
 

@@ -41,7 +41,7 @@ def plot_cycling(
     summary
         From `ncm_kedro.electrochemistry.summary.summarise_groups`.
     curves
-        Voltage against capacity; without any, the lower row is left out.
+        Voltage against capacity; without any, the lower row is omitted.
     by
         ``composition`` or ``class``.
     reference_cycle
@@ -68,7 +68,7 @@ def render_cycling_report(
     by: str,
     reference_cycle: int,
 ) -> str:
-    """Render the page: the figure, the cells, what was left out and which files had problems.
+    """Render the page: the figure, the cells, what was excluded and which files had problems.
 
     Parameters
     ----------

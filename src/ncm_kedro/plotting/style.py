@@ -133,14 +133,14 @@ def draw_outlines(
 
 
 def tint_cracks(axes: Axes, cracks_yx: FloatArray, strength: float = 0.75) -> None:
-    """Lay a red tint over cracks and voids.
+    """Overlay a red tint on cracks and voids.
 
     Parameters
     ----------
     axes
         Axes that show the section.
     cracks_yx
-        Share of a pixel that is crack, (H, W), in [0, 1].
+        Fraction of a pixel that is crack, (H, W), in [0, 1].
     strength
         Opacity of a pixel that is all crack.
     """

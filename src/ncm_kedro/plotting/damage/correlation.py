@@ -2,7 +2,7 @@
 
 How well auto-encoder and principal components reconstruct (Fig. S8B-D of Li et al. 2022).
 
-Figure of whether particles crack together: like neighbours, and the spread of damage.
+Figure of synchronous cracking: similarity of neighbours, and the spread of damage.
 """
 
 from __future__ import annotations
@@ -119,9 +119,9 @@ _STYLES = {"regularised": (BLUE, "o"), "plain": (ORANGE, "s"), "pca": (GREEN, "^
 def plot_autoencoder_errors(errors: pd.DataFrame, chosen: int) -> Figure:
     """Show errors against the number of latent dimensions, mean and standard error of repeats.
 
-    Left: the network's errors of whole validation rows, and of values hidden from it; the chosen
+    Left: the network's errors of complete validation rows, and of masked values; the chosen
     number is marked. Middle: with and without regularisation. Right: against principal
-    components. Solid: hidden values; dashed: whole rows.
+    components. Solid: masked values; dashed: complete rows.
 
     Parameters
     ----------
@@ -154,8 +154,8 @@ def plot_autoencoder_errors(errors: pd.DataFrame, chosen: int) -> Figure:
 
 def _draw_choice(axes: Axes, errors: pd.DataFrame, chosen: int) -> None:
     for column, colour, marker, words in (
-        ("masked_error", BLUE, "o", "hidden values"),
-        ("validation_error", GREY, "D", "whole validation rows"),
+        ("masked_error", BLUE, "o", "masked values"),
+        ("validation_error", GREY, "D", "complete validation rows"),
         ("train_error", GREY, "", "training rows"),
     ):
         line = "--" if column != "train_error" else ":"
@@ -172,7 +172,7 @@ def _draw_methods(axes: Axes, errors: pd.DataFrame, methods: tuple[str, ...]) ->
     for column, line in (("masked_error", "-"), ("validation_error", "--")):
         for method in methods:
             colour, marker = _STYLES[method]
-            kind = "hidden" if column == "masked_error" else "whole rows"
+            kind = "masked" if column == "masked_error" else "complete rows"
             _draw_curve(
                 axes, errors, (method, column), colour=colour, marker=marker,
                 label=f"{_WORDS[method]}, {kind}", line=line,
@@ -227,13 +227,13 @@ def plot_synchrony(table: pd.DataFrame) -> Figure:
     tallest = max((measure_rows(_label(part)) for _, part in parts), default=0.0)
     figure, panels = open_panels(len(parts), columns, max(1.3 * tallest, 0.5) + 0.8)
     if not parts:
-        annotate_empty(panels[0], "No sample has damage to look at neighbours with.")
+        annotate_empty(panels[0], "No sample has damage to compare neighbours by.")
         return figure
     for axes, (quantity, part) in zip(panels, parts, strict=True):
         title = QUANTITIES.get(quantity, quantity.replace("_", " "))
         axes.set_title(textwrap.fill(title, _TITLE_WIDTH), fontsize=MEDIUM)
         if part.empty:
-            annotate_empty(axes, "Not known.")
+            annotate_empty(axes, "Not measured.")
             continue
         _draw_rows(axes, part, colours)
     handles = [

@@ -1,4 +1,4 @@
-"""Figures of what explains damage, of how well it is explained, and of how sure the ranks are."""
+"""Figures of what explains damage, of the explained variance, and of the uncertainty of ranks."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _FRAME_IN = 0.75
 
 
 def plot_importance(importance: pd.DataFrame, scores: pd.DataFrame) -> Figure:
-    """Show the share of the variance of damage that each group explains out of sample.
+    """Show the fraction of the variance of damage that each group explains out of sample.
 
     A sample whose damage the forest does not explain gets a sentence instead of a ranking.
 
@@ -42,7 +42,7 @@ def plot_importance(importance: pd.DataFrame, scores: pd.DataFrame) -> Figure:
     ----------
     importance
         A row per sample and group: ``sample, group, kind`` (group or noise), ``explained,
-        explained_low, explained_high`` (shares), ``rank, rank_low, rank_high, direction`` (-1 to
+        explained_low, explained_high`` (fractions), ``rank, rank_low, rank_high, direction`` (-1 to
         1), ``significant``.
     scores
         A row per sample and model: ``sample, model, r2, r2_low, r2_high, p_value, explains``.
@@ -83,7 +83,7 @@ def plot_importance_differences(differences: pd.DataFrame, false_discovery: floa
     ----------
     differences
         A row per pair and group: ``sample_a, sample_b, group, difference`` (``sample_b`` minus
-        ``sample_a``, share of the variance), ``low, high, q_value``.
+        ``sample_a``, fraction of the variance), ``low, high, q_value``.
     false_discovery
         Differences with at most this q-value are drawn filled (no unit).
     """
@@ -95,7 +95,7 @@ def plot_importance_differences(differences: pd.DataFrame, false_discovery: floa
     tallest = max((measure_rows(_label(part)) for part in parts), default=1.0)
     figure, panels = open_panels(len(pairs), 2, tallest + _FRAME_IN)
     if not pairs:
-        annotate_empty(panels[0], "There are no two samples to set beside each other.")
+        annotate_empty(panels[0], "There are no two samples to compare.")
         return figure
     for axes, (first, second), part in zip(panels, pairs, parts, strict=True):
         order = part["difference"].abs().sort_values(ascending=False).index
@@ -173,7 +173,7 @@ def plot_uncertain_ranks(ranks: pd.DataFrame, importance: pd.DataFrame) -> Figur
                   default=1.0)  # fmt: skip
     figure, panels = open_panels(len(samples), 2, tallest + _FRAME_IN)
     if not samples:
-        annotate_empty(panels[0], "Attributes were not moved: their uncertainty is not known.")
+        annotate_empty(panels[0], "Attributes were not varied: they have no uncertainty estimate.")
         return figure
     for axes, sample, part in zip(panels, samples, parts, strict=True):
         own = importance[(importance["sample"] == sample) & (importance["kind"] == "group")]
@@ -198,10 +198,10 @@ def _name_groups(groups: Sequence[str] | pd.Series) -> list[str]:
 
 
 def _find_reason(scores: pd.DataFrame, sample: str) -> str:
-    """Say why a sample has no ranking; nothing where it has one."""
+    """Return why a sample has no ranking; empty where it has one."""
     row = scores[(scores["sample"] == sample) & (scores["model"] == "forest")]
     if row.empty:
-        return "How well damage is predicted is not known: no ranking."
+        return "Prediction of damage was not evaluated: no ranking."
     score = row.iloc[0]
     if score["explains"]:
         return ""

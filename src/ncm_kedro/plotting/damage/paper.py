@@ -1,4 +1,4 @@
-"""Figures of the paper's own attribution, and of what leaking attributes would have told."""
+"""Figures of the paper's own attribution, and of a ranking with leaky attributes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from ncm_kedro.plotting.numbers import get_paper_name
 from ncm_kedro.plotting.style import GREY, INK, RED
 
 SHOWN_GROUPS = 8
-"""Bars of a panel of leaks at most."""
+"""Maximum number of bars of a panel of leaky attributes."""
 
 _STRATEGIES = {
     "draws": ("^", -0.16, "parts of the particles"),
@@ -39,9 +39,9 @@ _FAINT = 0.32
 
 
 def plot_paper_robustness(paper_table: pd.DataFrame) -> Figure:
-    """Show each forest's share of each attribute, and its difference between samples (Fig. 4).
+    """Show the SHAP fraction of attributes in each forest, and sample differences (Fig. 4).
 
-    Attributes stand in the order of their mean share over all samples.
+    Attributes stand in the order of their mean fraction over all samples.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def plot_paper_robustness(paper_table: pd.DataFrame) -> Figure:
         rows = paper_table[paper_table["sample"] == sample]
         _scatter(axes, rows, "share", order, colours[sample])
         axes.set_title(shorten(sample), fontsize=MEDIUM, fontweight="bold")
-        axes.set_xlabel("share of SHAP / %", fontsize=MEDIUM)
+        axes.set_xlabel("fraction of |SHAP| / %", fontsize=MEDIUM)
         axes.set_xlim(left=0.0)
     for axes, (first, second) in zip(panels[len(samples) :], pairs, strict=True):
         rows = differences[(differences["sample_a"] == first) & (differences["sample_b"] == second)]
@@ -89,7 +89,7 @@ def plot_paper_robustness(paper_table: pd.DataFrame) -> Figure:
 
 
 def plot_leaks(importance_free: pd.DataFrame, importance_leaking: pd.DataFrame) -> Figure:
-    """Show what explains most when attributes that hold the damage may speak, and without them.
+    """Show what explains most with leaky attributes included, and without them.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ def plot_leaks(importance_free: pd.DataFrame, importance_leaking: pd.DataFrame) 
     """
     samples = list(importance_leaking["sample"].unique())
     sides = {
-        "leaking attributes in": importance_leaking,
+        "leaky attributes included": importance_leaking,
         "without them": importance_free,
     }
     chosen = [
@@ -111,7 +111,7 @@ def plot_leaks(importance_free: pd.DataFrame, importance_leaking: pd.DataFrame) 
     tallest = max((measure_rows(_label(part)) for _, part in chosen), default=0.0)
     figure, panels = open_panels(len(chosen), 2, max(tallest, 0.8) + 0.7)
     if not chosen:
-        annotate_empty(panels[0], "No leaking attributes were explained with.")
+        annotate_empty(panels[0], "No ranking with leaky attributes was computed.")
         return figure
     clean = {name for members in importance_free["members"] for name in _split(members)}
     colours = colour_samples(list(importance_free["sample"].unique()))

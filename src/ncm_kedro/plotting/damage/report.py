@@ -235,7 +235,7 @@ def _describe_autoencoder(tables: DamageTables) -> Record:
 
 
 def _tabulate_paper(paper: pd.DataFrame) -> Record:
-    """Return mean shares of the leading attributes, and mean errors of the paper's forests."""
+    """Return mean fractions of the leading attributes, and mean errors of the paper's forests."""
     shares = paper.groupby(["attribute", "sample"], sort=False)["share"].agg(["mean", "std"])
     mean, spread = (100 * shares[name].unstack(sort=False) for name in ("mean", "std"))
     order = mean.mean(axis=1).sort_values(ascending=False, kind="stable").index[:_SHOWN_ROWS]
@@ -244,7 +244,7 @@ def _tabulate_paper(paper: pd.DataFrame) -> Record:
     columns = ["n_train", "n_test", "mae_train", "mae_test", "mae_mean", "r2_test"]
     errors = forests.groupby(["sample", "strategy"], sort=False)[columns].mean().reset_index()
     return {
-        "heads": [f"{sample}: share / % ± sd over forests" for sample in mean],
+        "heads": [f"{sample}: fraction / % ± sd over forests" for sample in mean],
         "shares": text.reset_index().to_numpy().tolist(),
         "errors": list_rows(errors),
     }

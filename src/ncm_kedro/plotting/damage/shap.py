@@ -38,9 +38,9 @@ from ncm_kedro.plotting.style import GREY
 FloatArray = NDArray[np.float64]
 
 SHOWN_ATTRIBUTES = 15
-"""Attributes of a beeswarm at most."""
+"""Maximum number of attributes of a beeswarm."""
 SHOWN_DEPENDENCES = 6
-"""Attributes of the figure of dependence at most."""
+"""Maximum number of attributes of the dependence plot."""
 
 _SHOWN_POINTS = 1500
 _FEW = 5

@@ -1,4 +1,4 @@
-"""What was found of damage, and the names of its figures; light to import, for pipelines."""
+"""Results of damage attribution and names of its figures; light to import, for pipelines."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FIGURES = (
 
 @dataclass(frozen=True)
 class DamageTables:
-    """What was found of the damage of particles.
+    """Results of the attribution of damage.
 
     Attributes
     ----------
@@ -37,7 +37,7 @@ class DamageTables:
         As in `ncm_kedro.damage.latent.correlation.DamageCorrelations`.
     truth
         Simulated drivers: ``sample, driver, attribute, simulated_weight, group, rank, explained,
-        significant, direction, direction_agrees``; empty where nothing is known.
+        significant, direction, direction_agrees``; empty where there is no ground truth.
     """
 
     importance: pd.DataFrame

@@ -41,7 +41,7 @@ def plot_distributions(attributes: Mapping[str, pd.DataFrame]) -> Figure:
     Parameters
     ----------
     attributes
-        Attribute table by sample, in the order to show. Whole particles alone count.
+        Attribute table by sample, in the order to show. Complete particles alone count.
     """
     colours = colour_samples(list(attributes))
     rows = -(-len(ATTRIBUTE_NAMES) // _COLUMNS)
@@ -61,7 +61,7 @@ def plot_stages(attributes: Mapping[str, pd.DataFrame], comparison: pd.DataFrame
     Parameters
     ----------
     attributes
-        Attribute table by sample, in the order to show. Whole particles alone count.
+        Attribute table by sample, in the order to show. Complete particles alone count.
     comparison
         What `ncm_kedro.particles.statistics.compare_samples` returned.
     """  # noqa: D205
@@ -169,7 +169,7 @@ def _draw_damage(
     else:
         axes.set_xticks([])
         axes.set_yticks([])
-        annotate_empty(axes, "no whole particle")
+        annotate_empty(axes, "no complete particle")
     axes.set_xlabel(name_attribute("volume_um3", attributes))
     axes.set_ylabel("damage")
     axes.set_title("damage against volume; line: running median, band: quartiles", fontsize=9)
@@ -177,7 +177,7 @@ def _draw_damage(
 
 
 def summarise_profiles(profiles: pd.DataFrame, attributes: pd.DataFrame) -> pd.DataFrame:
-    """Return the damage of a sample's whole particles in shells from surface to core.
+    """Return the damage of a sample's complete particles in shells from surface to core.
 
     Parameters
     ----------
@@ -191,7 +191,7 @@ def summarise_profiles(profiles: pd.DataFrame, attributes: pd.DataFrame) -> pd.D
     -------
     DataFrame
         A row per shell: ``depth`` (its middle, 0 surface to 1 core), ``particles`` with voxels in
-        it, ``damage`` of all their voxels together, and ``low, middle, high``: quartiles of the
+        it, ``damage`` of all their voxels pooled, and ``low, middle, high``: quartiles of the
         particles' own damage there.
     """
     columns = ["depth", "particles", "damage", "low", "middle", "high"]
@@ -218,7 +218,7 @@ def plot_crack_profiles(
     profiles
         Crack profiles by sample; a sample may be missing.
     attributes
-        Attribute table by sample, in the order to show. Whole particles alone count.
+        Attribute table by sample, in the order to show. Complete particles alone count.
     """
     colours = colour_samples(list(attributes))
     figure = Figure(figsize=(8.5, 4.4), layout="constrained")
@@ -232,10 +232,10 @@ def plot_crack_profiles(
         axes.legend(frameon=False, fontsize=9)
     else:
         axes.set_yticks([])
-        annotate_empty(axes, "no whole particle with a profile")
+        annotate_empty(axes, "no complete particle with a profile")
     axes.set_xlim(0, 1)
     axes.set_xlabel("normalised depth: 0 surface, 1 core")
-    axes.set_ylabel("damage: share of voxels in cracks and voids")
+    axes.set_ylabel("damage: fraction of voxels in cracks and voids")
     axes.spines[["top", "right"]].set_visible(False)
     return figure
 
@@ -250,5 +250,5 @@ def _draw_profile(axes: Axes, shells: pd.DataFrame, sample: str, colour: str) ->
     axes.plot(shells["depth"], shells["middle"], color=colour, linewidth=1.0, linestyle=":")
     axes.plot(
         shells["depth"], shells["damage"], "o-", color=colour, linewidth=2.0, markersize=4,
-        label=f"{shorten(sample)}: {most} whole", gid="pooled",
+        label=f"{shorten(sample)}: {most} complete", gid="pooled",
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Figures of pairs: attributes against each other, and measured against known values."""
+"""Figures of pairs: attributes against each other, and measured against true values."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def plot_pairs(attributes: Mapping[str, pd.DataFrame], names: Sequence[str]) -> 
     Parameters
     ----------
     attributes
-        Attribute table by sample, in the order to show. Whole particles alone count.
+        Attribute table by sample, in the order to show. Complete particles alone count.
     names
         Attributes.
     """
@@ -77,7 +77,7 @@ def plot_pairs(attributes: Mapping[str, pd.DataFrame], names: Sequence[str]) -> 
 
 
 def plot_truth_scatter(pairs: pd.DataFrame) -> Figure:
-    """Show what was measured against what is known, with bias and correlation.
+    """Show measured against true values, with bias and correlation.
 
     Particles at the border are drawn hollow and count in no number.
 
@@ -94,7 +94,7 @@ def plot_truth_scatter(pairs: pd.DataFrame) -> Figure:
     )
     for axes, (name, label) in zip(panels, _TRUTH_PANELS.items(), strict=False):
         if not len(pairs):
-            annotate_empty(axes, "no particle of known truth")
+            annotate_empty(axes, "no particle with a ground truth")
             continue
         _draw_truth(axes, pairs, name, border)
         axes.set_xlabel(f"true {label}", fontsize=9)
@@ -102,7 +102,7 @@ def plot_truth_scatter(pairs: pd.DataFrame) -> Figure:
     if len(pairs):
         _draw_offsets(panels[-1], pairs[~border])
     else:
-        annotate_empty(panels[-1], "no particle of known truth")
+        annotate_empty(panels[-1], "no particle with a ground truth")
     for axes in panels:
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize=8)
@@ -222,7 +222,7 @@ def _draw_truth(axes: Axes, pairs: pd.DataFrame, name: str, border: NDArray[np.b
 
 def _evaluate(true: FloatArray, measured: FloatArray, *, relative: bool) -> str:
     if not len(true):
-        return "no whole particle"
+        return "no complete particle"
     error = measured / true - 1.0 if relative else measured - true
     bias = f"{error.mean():+.1%}" if relative else f"{error.mean():+.3g}"
     spread = f"{error.std():.1%}" if relative else f"{error.std():.2g}"
@@ -239,7 +239,7 @@ def _draw_offsets(axes: Axes, whole: pd.DataFrame) -> None:
     }
     everything = np.concatenate(list(offsets.values()))
     if not len(everything):
-        annotate_empty(axes, "no whole particle")
+        annotate_empty(axes, "no complete particle")
         return
     reach = max(float(np.abs(everything).max()), 1e-6)
     edges = np.linspace(-reach, reach, 32).tolist()

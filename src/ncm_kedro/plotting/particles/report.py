@@ -50,7 +50,7 @@ def draw_particles(
     comparison
         What `ncm_kedro.particles.statistics.compare_samples` returned.
     pairs
-        Measured and known values of particles; may be empty.
+        Measured and true values of particles; may be empty.
     profiles
         Crack profiles by sample; samples may be missing, tables may be empty.
     volumes
@@ -62,7 +62,7 @@ def draw_particles(
     -------
     dict
         ``distributions``, ``stages``, ``pairs``, ``profiles`` where cracks were counted by depth,
-        ``truth`` where something is known, and ``sheet_<sample>`` of each sample with volumes;
+        ``truth`` where there is a ground truth, and ``sheet_<sample>`` of each sample with volumes;
         nothing where there is no particle.
     """
     ordered = {name: attributes[name] for name in order_samples(attributes, table)}

@@ -35,7 +35,7 @@ class ParticleCut:
     particle_id
         Label.
     damage, volume_um3
-        Of the whole particle.
+        Of the complete particle.
     pixel_um
         Height and width of a pixel in um.
     image_yx
@@ -54,14 +54,14 @@ class ParticleCut:
 
 
 def choose_particles(attributes: pd.DataFrame, count: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the most and the least damaged whole particles, none of them twice.
+    """Return the most and the least damaged complete particles, none of them twice.
 
     Parameters
     ----------
     attributes
         Attribute table.
     count
-        How many of each at most.
+        Maximum number of each.
     """
     known = attributes["damage"].notna() & ~attributes["touches_border"].astype(bool)
     ranked = attributes[known].sort_values(
@@ -122,7 +122,7 @@ def plot_contact_sheet(
             fontsize=9,
         )  # fmt: skip
     if not rows:
-        panels[0][0].text(0.5, 0.5, "no whole particle", ha="center", va="center", fontsize=9)
+        panels[0][0].text(0.5, 0.5, "no complete particle", ha="center", va="center", fontsize=9)
     figure.suptitle(title, fontsize=11)
     return figure
 
@@ -186,7 +186,7 @@ def _place_window(
 
 
 def _runs_out(inside_yx: NDArray[np.bool_], windows: tuple[slice, slice], labels: Volume) -> bool:
-    """Say whether a particle may go on beyond an edge of the window within the volume."""
+    """Return whether a particle may extend beyond an edge of the window within the volume."""
     height, width = labels.shape_zyx[1:]
     return bool(
         (windows[0].start > 0 and inside_yx[0].any())

@@ -48,7 +48,7 @@ def plot_additive_accuracy(report: Mapping[str, Any]) -> Figure:
         axes.grid(axis="x", alpha=0.3)
         axes.tick_params(axis="x", labelsize=8)
     panels[1].set_xlabel(
-        f"accuracy (share of crops; dotted: guessing; bars: {report['confidence']:.0%} interval "
+        f"accuracy (fraction of crops; dotted: chance; bars: {report['confidence']:.0%} interval "
         "over areas, none with one area)",
         fontsize=8,
     )
@@ -104,7 +104,7 @@ def plot_additive_maps(pairs: Sequence[MapPair]) -> Figure:
     Parameters
     ----------
     pairs
-        Result of `map_pairs`, at least one.
+        Result of `map_pairs`, not empty.
     """
     figure = Figure(figsize=(8.4, 0.6 + 1.74 * len(pairs)), layout="constrained")
     panels = figure.subplots(len(pairs), 5, squeeze=False)
@@ -131,7 +131,7 @@ def plot_additive_maps(pairs: Sequence[MapPair]) -> Figure:
 
 
 def _list_rows(report: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
-    """Conditions by class, what is known of a class first."""
+    """Conditions by class, the test split (in-distribution reference) first."""
     rows = [(_KNOWN, entry) for entry in report["known"]]
     rows += [(_WITH if e["additive"] else _WITHOUT, e) for e in report["conditions"]]
     order = list(_STYLES)[::-1]
@@ -189,7 +189,7 @@ _SHIFT = 0.13
 
 
 def plot_transfer(report: Mapping[str, Any]) -> Figure:
-    """Balanced accuracy on what training never saw, beside that where it did.
+    """Balanced accuracy on what was held out, beside that where it was in training.
 
     Parameters
     ----------
@@ -205,7 +205,7 @@ def plot_transfer(report: Mapping[str, Any]) -> Figure:
     for axes, kind in zip(panels, kinds, strict=True):
         rows = [row for row in report["rows"] if row["kind"] == kind]
         _draw_kind(axes, rows, report["models"])
-        axes.set_title(f"{rows[0]['head']}, with a {kind} left out", fontsize=10, loc="left")
+        axes.set_title(f"{rows[0]['head']}, with a {kind} held out", fontsize=10, loc="left")
     panels[-1].set_xlim(-0.02, 1.02)
     panels[-1].set_xlabel(
         f"balanced accuracy ({report['confidence']:.0%} intervals over areas)", fontsize=9
@@ -227,17 +227,17 @@ def _draw_kind(axes: Axes, rows: Sequence[Mapping[str, Any]], models: Sequence[s
         colour, name = _COLOURS[row["model"]], _NAMES[row["model"]]
         seen = [row["in_session"], row["in_session_low"], row["in_session_high"]]
         if seen[0] is not None:
-            label = f"{name}, seen in training"
+            label = f"{name}, in training"
             _draw_score(axes, seen, at - _SHIFT / 2, colour=colour, label=label, face="white")
         unseen = [row["balanced_accuracy"], row["low"], row["high"]]
         _draw_score(
-            axes, unseen, at + _SHIFT / 2, colour=colour, label=f"{name}, left out", face=colour
+            axes, unseen, at + _SHIFT / 2, colour=colour, label=f"{name}, held out", face=colour
         )
     for place, name in enumerate(names):
         chance = next(row["chance"] for row in rows if row["held_out"] == name)
         axes.plot(
             [chance, chance], [place - 0.45, place + 0.45], color=GREY, linestyle=":",
-            label="guessing",
+            label="chance",
         )  # fmt: skip
     areas = {row["held_out"]: row["n_test_areas"] for row in rows}
     axes.set_yticks(range(len(names)), [f"{n} ({areas[n]} areas)" for n in names], fontsize=8)

@@ -58,7 +58,7 @@ def plot_boundaries(explained: ExplainedCrops) -> Figure:
     share = 100 * report["confidence"]
     figure.suptitle(
         f"{report['crops']} random test crops of {report['areas']} areas; band "
-        f"{report['band_um']:g} µm wide ({100 * report['boundary_fraction']:.0f} % of the ground); "
+        f"{report['band_um']:g} µm wide ({100 * report['boundary_fraction']:.0f} % of the area); "
         f"bars: {share:.0f} % intervals over areas",
         fontsize=9,
     )

@@ -1,4 +1,4 @@
-"""Figures of the audit: where frames lie, what they hold, and which short cuts they offer."""
+"""Figures of the audit: mosaics, imaged areas, confounding and excluded frames."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def plot_mosaic_splits(manifest: pd.DataFrame, crops: pd.DataFrame) -> Figure:
 
 
 def plot_class_areas(audit: Mapping[str, Any]) -> Figure:
-    """Draw frames, kept and excluded, and unique ground of each class as bars.
+    """Draw frames, included and excluded, and unique imaged area of each class as bars.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def plot_class_areas(audit: Mapping[str, Any]) -> Figure:
     figure = Figure(figsize=(10, 0.9 + 0.34 * len(names)), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     kept = [counts[name]["kept"] for name in names]
-    left.barh(places, kept, color="#4477aa", label="kept")
+    left.barh(places, kept, color="#4477aa", label="included")
     excluded = [counts[name]["excluded"] for name in names]
     left.barh(places, excluded, left=kept, color="#bbbbbb", label="excluded")
     left.set_yticks(places, names)
@@ -89,7 +89,7 @@ def plot_class_areas(audit: Mapping[str, Any]) -> Figure:
     views = [areas[name]["fields_of_view"] if name in areas else 0.0 for name in names]
     right.bar_label(bars, [f"{view:.1f} fields of view" for view in views], padding=3, fontsize=8)
     right.set_xlim(0, 1.35 * max([*ground, 1e-9]))
-    right.set_xlabel("unique ground / mm²")
+    right.set_xlabel("unique imaged area / mm²")
     for axis in (left, right):
         axis.spines[["top", "right"]].set_visible(False)
     return figure
@@ -105,10 +105,10 @@ def plot_confounding(rows: Sequence[Mapping[str, Any]]) -> Figure:
     """
     figure = Figure(figsize=(9.5, 1.2 + 0.33 * max(1, len(rows))), layout="constrained")
     axis = figure.subplots()
-    axis.set_title("Balanced accuracy without looking at particles", loc="left")
+    axis.set_title("Balanced accuracy without particle features", loc="left")
     if not rows:
         axis.set_axis_off()
-        axis.text(0.5, 0.5, "one class only: nothing to tell apart", ha="center")
+        axis.text(0.5, 0.5, "one class only: nothing to separate", ha="center")
         return figure
     scores = np.array([[np.nan if row[s] is None else row[s] for s in _SCHEMES] for row in rows])
     chance = np.array([row["chance"] for row in rows])[:, None]
@@ -136,7 +136,7 @@ def plot_confounding(rows: Sequence[Mapping[str, Any]]) -> Figure:
 
 
 def plot_flagged_frames(manifest: pd.DataFrame, frames: Frames, n_max: int = 24) -> Figure:
-    """Show excluded frames, then flagged ones, as small pictures.
+    """Show excluded frames, then flagged ones, as thumbnails.
 
     Parameters
     ----------
@@ -145,7 +145,7 @@ def plot_flagged_frames(manifest: pd.DataFrame, frames: Frames, n_max: int = 24)
     frames
         Grey frames ``(H, W)`` by `frame_id`.
     n_max
-        Most pictures; every class and reason is given its turn.
+        Maximum number of thumbnails, dealt out over classes and reasons.
     """
     shown = _choose_flagged(manifest, n_max)
     if shown.empty:
@@ -157,7 +157,7 @@ def plot_flagged_frames(manifest: pd.DataFrame, frames: Frames, n_max: int = 24)
         step = max(1, int(row["width_px"]) // 320)
         axis.imshow(frames[row["frame_id"]][::step, ::step], cmap="gray", vmin=0, vmax=255)
         axis.set_axis_off()
-        reason = str(row["exclusion_reason"]) if row["excluded"] else f"kept: {row['flags']}"
+        reason = str(row["exclusion_reason"]) if row["excluded"] else f"included: {row['flags']}"
         axis.set_title(
             f"{_shorten(str(row['frame_id']), 38, keep_end=True)}\n{_shorten(reason, 44)}",
             fontsize=6.5,

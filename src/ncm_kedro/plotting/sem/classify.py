@@ -1,7 +1,4 @@
-"""Classified frames, to look at.
-
-Figures of prediction sets and of the unknown-sample flag.
-"""
+"""Figures of classified frames, of prediction sets and of the out-of-distribution flag."""
 
 from __future__ import annotations
 
@@ -24,10 +21,10 @@ _PANEL_INCH = (3.6, 3.0)
 
 
 def plot_overlay_sheet(frames: Sequence[ShownFrame], classes: Sequence[str]) -> Figure:
-    """Draw frames with the most probable class of each tile, the least certain frames first.
+    """Draw frames with the most probable class of each tile, lowest confidence first.
 
-    The title of an unknown frame says so in place of its class; its tiles are hatched where they
-    are strange.
+    The title of an out-of-distribution frame gives its p-value in place of a class; tiles with an
+    OOD flag are hatched.
 
     Parameters
     ----------
@@ -93,11 +90,11 @@ def _draw_frame(axis: Axes, frame: ShownFrame, classes: Sequence[str], colours: 
 
 
 def _format_verdict(frame: ShownFrame, classes: Sequence[str]) -> str:
-    """Class and probability, the size of the set, or that the frame is like nothing known."""
+    """Class, probability and size of the prediction set, or the OOD flag of the frame."""
     best = int(frame.prediction.probabilities.argmax())
     probability = frame.prediction.probabilities[best]
     if frame.row["unknown"]:
-        return f"UNKNOWN (p = {frame.row['ood_p_value']:.3f}); nearest {classes[best]}"
+        return f"OOD (p = {frame.row['ood_p_value']:.3f}); nearest {classes[best]}"
     size = frame.row["set_size"]
     others = f"  or {size - 1} more" if size is not None and size > 1 else ""
     return f"{classes[best]}  p = {probability:.2f}{others}"
@@ -105,14 +102,14 @@ def _format_verdict(frame: ShownFrame, classes: Sequence[str]) -> str:
 
 _ALL = "all"
 _GROUPS = {
-    "validation": ("validation (known)", GREY, ":"),
-    "test": ("test (known)", BLUE, "-"),
-    "ood": ("another material", ORANGE, "-"),
+    "validation": ("validation (in-distribution)", GREY, ":"),
+    "test": ("test (in-distribution)", BLUE, "-"),
+    "ood": ("out-of-distribution material", ORANGE, "-"),
 }
 
 
 def plot_prediction_sets(sets: Mapping[str, Any]) -> Figure:
-    """Coverage and mean size of the sets per class, with intervals over areas.
+    """Coverage and mean size of the prediction sets per class, with intervals over areas.
 
     Parameters
     ----------
@@ -128,13 +125,13 @@ def plot_prediction_sets(sets: Mapping[str, Any]) -> Figure:
     left.axvline(sets["target"], color=GREY, linestyle=":")
     left.set_title(f"dotted: target {sets['target']:.0%}", fontsize=9)
     left.set_xlim(-0.02, 1.02)
-    left.set_xlabel("sets that hold the true class (share)")
+    left.set_xlabel("coverage (fraction of crops)")
     left.set_yticks(range(len(names)), names, fontsize=8)
     left.set_ylim(len(names) - 0.4, -0.6)
     scores = [row["mean_size"] for _, row in rows]
     draw_intervals(right, range(len(rows)), scores, color=BLUE, markersize=4)
     right.set_xlim(left=0.0, right=len(sets["per_class"]) + 0.1)
-    right.set_xlabel("classes in a set (mean)")
+    right.set_xlabel("mean size of a prediction set")
     for axes in (left, right):
         axes.axhline(0.5, color=GREY, linewidth=0.6)
         axes.grid(axis="x", alpha=0.3)
@@ -142,7 +139,7 @@ def plot_prediction_sets(sets: Mapping[str, Any]) -> Figure:
 
 
 def plot_ood_scores(flag: Mapping[str, Any]) -> Figure:
-    """OOD scores of validation, test and ood crops, with the threshold of the flag.
+    """OOD scores of validation, test and OOD crops, with the threshold of the flag.
 
     Parameters
     ----------
@@ -169,15 +166,15 @@ def plot_ood_scores(flag: Mapping[str, Any]) -> Figure:
     axes.axvline(histogram["threshold"], color="black", linewidth=1.0, label="flagged above")
     axes.set_xlim(edges[0], edges[-1])
     axes.set_xlabel("OOD score (robust z, validation median = 0; last bin: and more)")
-    axes.set_ylabel("share of crops, areas alike")
+    axes.set_ylabel("fraction of crops (areas weigh equally)")
     auroc = flag["auroc"]
-    told = (
-        "no frames of another material"
+    headline = (
+        "no out-of-distribution frames"
         if auroc is None
         else f"AUROC {write_interval(auroc['score'], digits=3)}"
     )
     axes.set_title(
-        f"{told}; false alarms {write_interval(flag['false_alarms'], digits=3)}", fontsize=10
+        f"{headline}; false alarms {write_interval(flag['false_alarms'], digits=3)}", fontsize=10
     )
     axes.legend(frameon=False, fontsize=8)
     return figure

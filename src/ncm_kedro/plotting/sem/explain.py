@@ -1,4 +1,4 @@
-"""Figures of where a classifier looks: maps of crops of each class, of each kind, of errors."""
+"""Figures of attribution maps of a classifier: crops of each class, of each kind, errors."""
 
 from __future__ import annotations
 

@@ -41,13 +41,15 @@ def plot_training_curves(history: Sequence[Mapping[str, float]]) -> Figure:
     right.set_ylim(0.0, 1.02)
     best = int(np.argmax([record["validation_score"] for record in history]))
     for axes in (left, right):
-        axes.axvline(epochs[best], color=GREY, linestyle=":", label=f"kept: epoch {epochs[best]:g}")
+        axes.axvline(
+            epochs[best], color=GREY, linestyle=":", label=f"selected: epoch {epochs[best]:g}"
+        )
         axes.legend(frameon=False, fontsize=8)
     return figure
 
 
 def plot_confusion(confusion: Sequence[Sequence[int]], names: Sequence[str], title: str) -> Figure:
-    """Confusion matrix: colour and first number are shares of the true class, below it crops.
+    """Confusion matrix: colour and first number are fractions of the true class, below it crops.
 
     Parameters
     ----------
@@ -80,7 +82,7 @@ def plot_confusion(confusion: Sequence[Sequence[int]], names: Sequence[str], tit
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     axes.set_title(title, fontsize=10)
-    figure.colorbar(picture, ax=axes, shrink=0.75, label="share of the true class")
+    figure.colorbar(picture, ax=axes, shrink=0.75, label="fraction of the true class")
     return figure
 
 
@@ -123,7 +125,7 @@ def plot_scores(reports: Mapping[str, Mapping[str, Any]], chance: float | None =
     reports
         Results of `evaluate_predictions` by model name.
     chance
-        Score of guessing the class, drawn as a line.
+        Chance level, drawn as a line.
     """
     figure = Figure(figsize=(9.0, 3.8), layout="constrained")
     panels = figure.subplots(1, 3, sharey=True)
@@ -141,7 +143,7 @@ def plot_scores(reports: Mapping[str, Mapping[str, Any]], chance: float | None =
         axes.set_title(role, fontsize=10)
         axes.grid(axis="y", alpha=0.3)
     if chance is not None:
-        panels[0].axhline(chance, color=GREY, linestyle=":", label="guessing")
+        panels[0].axhline(chance, color=GREY, linestyle=":", label="chance")
     panels[0].set_ylim(0.0, 1.02)
     panels[0].set_ylabel("score, interval over areas")
     panels[0].legend(frameon=False, fontsize=8, loc="lower left")

@@ -18,7 +18,7 @@ _MAX_ERROR_LENGTH = 80
 
 
 def render_sem_report(results: Mapping[str, Any], lineage: Mapping[str, RunRecord]) -> str:
-    """Render what is known from SEM frames as one self-contained HTML page.
+    """Render all results from SEM frames as one self-contained HTML page.
 
     Parameters
     ----------
@@ -61,14 +61,14 @@ def render_sem_report(results: Mapping[str, Any], lineage: Mapping[str, RunRecor
 
 
 def _is_older(record: RunRecord | None, other: RunRecord | None) -> bool:
-    """Tell whether a result was made before another one, in an earlier run."""
+    """Return whether a result was made before another one, in an earlier run."""
     if record is None or other is None or record.at >= other.at:
         return False
     return record.run_id is None or record.run_id != other.run_id
 
 
 def _shorten_errors(trials: pd.DataFrame) -> pd.DataFrame:
-    """Keep the beginning of what trials failed with; none failed, no column."""
+    """Truncate the errors of failed trials; no column where none failed."""
     if "error" not in trials or trials["error"].isna().all():
         return trials.drop(columns="error", errors="ignore")
     return trials.assign(error=trials["error"].str.slice(0, _MAX_ERROR_LENGTH))

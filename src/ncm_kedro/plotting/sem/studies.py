@@ -49,7 +49,7 @@ def plot_study(report: Mapping[str, Any]) -> Figure:
 
 
 def _plot_statement(report: Mapping[str, Any]) -> Figure:
-    """Say in words why nothing was run."""
+    """Write out why nothing was run."""
     reasons = dict.fromkeys(gap["reason"] for gap in report["skipped"])
     lines = [line for text in reasons for line in textwrap.wrap(text, _LINE_CHARACTERS)]
     figure = Figure(figsize=(_WIDTH_IN, 0.5 + 0.15 * len(lines)), layout="constrained")
@@ -121,7 +121,7 @@ def _plot_histograms(report: Mapping[str, Any]) -> Figure:
         "grey level of the frame (0-255; peaks of clipped pixels at both ends are cut off)",
         fontsize=8,
     )
-    figure.supylabel("share of pixels (% per 4 levels)", fontsize=8)
+    figure.supylabel("fraction of pixels (% per 4 levels)", fontsize=8)
     return figure
 
 
@@ -153,7 +153,7 @@ def _draw_scores_by_value(axes: Axes, report: Mapping[str, Any], scored: Sequenc
             axes, [row["value"] for row in rows], rows, "balanced_accuracy", vertical=True,
             fmt="o-", markersize=4, color=_COLOURS[model], label=_NAMES[model],
         )  # fmt: skip
-    axes.axhline(1.0 / report["classes"], color=GREY, linestyle=":", label="guessing")
+    axes.axhline(1.0 / report["classes"], color=GREY, linestyle=":", label="chance")
     axes.set_xlabel(report["varied"], fontsize=8)
     axes.set_ylabel(_name_score(report), fontsize=8)
     axes.set_ylim(0.0, 1.02)
@@ -189,7 +189,7 @@ def _draw_scores_by_name(
         )
     for gap in report["skipped"]:
         axes.text(0.2, names.index(gap["point"]), "not run", fontsize=7, va="center", color=GREY)
-    axes.axvline(1.0 / report["classes"], color=GREY, linestyle=":", label="guessing")
+    axes.axvline(1.0 / report["classes"], color=GREY, linestyle=":", label="chance")
     wrapped = [textwrap.fill(name, 18) for name in names]
     axes.set_yticks(range(len(names)), wrapped)
     axes.set_ylim(len(names) - 0.5, -0.5)

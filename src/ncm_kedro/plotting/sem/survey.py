@@ -1,4 +1,4 @@
-"""The quiz that experts answer, and the figure that sets them beside the model."""
+"""The survey page for experts, and the figure that compares them with the model."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ _BROWN = "#8f4a0c"
 def render_quiz(
     frames: Mapping[str, NDArray[np.uint8]], survey: Survey, params: SurveyDrawParams
 ) -> str:
-    """Render the quiz as one HTML page that needs no other file and no network.
+    """Render the survey as one HTML page that needs no other file and no network.
 
-    Nothing in it tells the class of a picture: no names, no order, no banner.
+    Nothing in it reveals the class of an image: no names, no order, no banner.
 
     Parameters
     ----------
     frames
         Grey frames by ``frame_id``, (H, W), banner cut.
     survey
-        What is asked.
+        Images and classes of the survey.
     params
-        Size and quality of the pictures, and who gets the answers.
+        Size and quality of the images, and who receives the responses.
     """
     return render_page(
         "survey.html.j2",
@@ -58,7 +58,7 @@ def render_quiz(
 
 
 def plot_survey(scores: pd.DataFrame, summary: Mapping[str, Any]) -> Figure:
-    """Draw experts, their mean, the model, guessing and the published survey (as Fig. 2c).
+    """Draw experts, their mean, the model, chance and the published survey (as Fig. 2c).
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ def _prepare_image(
     width_um, height_um = (side * pixel_size_um for side in view_yx.shape[::-1])
     return {
         "source": f"data:image/jpeg;base64,{base64.b64encode(content).decode('ascii')}",
-        "caption": f"The picture is {width_um:.3g} µm wide and {height_um:.3g} µm high.",
+        "caption": f"The image is {width_um:.3g} µm wide and {height_um:.3g} µm high.",
     }
 
 
@@ -134,7 +134,7 @@ def _order_states(states: set[str]) -> list[str]:
 
 
 def _draw_raters(axes: Axes, rows: pd.DataFrame, summary: Mapping[str, Any]) -> None:
-    """Draw a bar per expert, the best first, and what they are measured by as lines."""
+    """Draw a bar per expert, the best first, and the references as lines."""
     experts = rows[rows["kind"] == EXPERT].sort_values(["right", "rater"], ascending=False)
     places = np.arange(len(experts), dtype=np.float64)
     if experts.empty:
@@ -149,20 +149,20 @@ def _draw_raters(axes: Axes, rows: pd.DataFrame, summary: Mapping[str, Any]) -> 
         axes.bar(places, heights, width=0.62, color=ORANGE, alpha=0.75, label="experts")
     _draw_intervals(axes, places, experts, "#1c2430")
     _draw_level(axes, rows[rows["kind"] == _EXPERTS], _BROWN, "mean of experts")
-    _draw_level(axes, rows[rows["kind"] == MODEL], BLUE, "model, same pictures")
+    _draw_level(axes, rows[rows["kind"] == MODEL], BLUE, "model, same images")
     chance = summary["chance"]["class"]
-    axes.axhline(chance, color=GREY, linestyle=":", label=f"guessing: {100 * chance:.1f}%")
+    axes.axhline(chance, color=GREY, linestyle=":", label=f"chance: {100 * chance:.1f}%")
     _draw_published(axes, summary["published"])
     axes.set_xticks(places, [str(n) for n in range(1, len(experts) + 1)], fontsize=8)
     axes.set_xlim(-0.6, max(len(experts), 8) - 0.4)
     level = 100 * summary["confidence_level"]
     axes.set_xlabel(f"expert, by score (whiskers and bands: {level:.0f}% intervals)", fontsize=9)
-    size = f"{summary['pictures']} pictures of {summary['classes']} classes"
+    size = f"{summary['pictures']} images of {summary['classes']} classes"
     axes.set_title(f"Composition and state right, {size}", fontsize=10)
 
 
 def _draw_published(axes: Axes, published: Mapping[str, Any]) -> None:
-    """Draw the survey of the paper, which asked others about other frames, dashed."""
+    """Draw the survey of the paper, of other experts on other frames, dashed."""
     style: dict[str, Any] = {"color": GREEN, "linestyle": "--", "linewidth": 1.2}
     for score, name in (("best_accuracy", "best"), ("mean_accuracy", "mean")):
         axes.axhline(published[score], **style)
@@ -186,7 +186,7 @@ def _draw_level(axes: Axes, rows: pd.DataFrame, colour: str, label: str) -> None
 
 
 def _draw_aspects(axes: Axes, overall: pd.DataFrame) -> None:
-    """Draw dots of the experts beside their mean and the model, for each part of the answer."""
+    """Draw dots of the experts beside their mean and the model, for each part of the response."""
     for place, aspect in enumerate(ASPECTS):
         rows = overall[overall["aspect"] == aspect]
         experts = rows.loc[rows["kind"] == EXPERT, "accuracy"].to_numpy(np.float64)
@@ -203,7 +203,7 @@ def _draw_aspects(axes: Axes, overall: pd.DataFrame) -> None:
             axes.plot([place - 0.4, place + 0.4], [chance] * 2, color=GREY, linestyle=":")
     axes.set_xticks(range(len(ASPECTS)), ["both", *ASPECTS[1:]], fontsize=8)
     axes.set_xlim(-0.55, len(ASPECTS) - 0.45)
-    axes.set_title("By part of the answer", fontsize=10)
+    axes.set_title("By part of the response", fontsize=10)
 
 
 def _draw_classes(axes: Axes, rows: pd.DataFrame) -> None:
@@ -219,7 +219,7 @@ def _draw_classes(axes: Axes, rows: pd.DataFrame) -> None:
     labels = [f"{name} ({counts[name]})" for name in names]
     axes.set_xticks(range(len(names)), labels, rotation=40, ha="right", fontsize=8)
     axes.set_xlim(-0.6, max(len(names), 1) - 0.4)
-    axes.set_title("By true class (pictures)", fontsize=10)
+    axes.set_title("By true class (images)", fontsize=10)
 
 
 def _draw_intervals(

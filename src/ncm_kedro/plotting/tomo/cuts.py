@@ -1,4 +1,4 @@
-"""Small pieces of large volumes, for pictures: sections and a coarse solid.
+"""Small pieces of large volumes, for figures: sections and a coarse solid.
 
 Grey values, probabilities and labels come from the pyramid's coarser levels. Cracks and other
 extras have no pyramid: they are read at full resolution, a band at a time, and averaged.
@@ -25,7 +25,7 @@ _BAND_VX = 2**24
 
 @dataclass(frozen=True)
 class SectionCut:
-    """What a plane through a sample shows, at the resolution of a picture.
+    """What a plane through a sample shows, at the resolution of a figure.
 
     Attributes
     ----------
@@ -39,7 +39,7 @@ class SectionCut:
     image_yx
         Grey values, (H, W), float32.
     labels_yx, cracks_yx, probability_yx, disagreement_yx
-        (H, W) or None where there is none: labels; share of the pixel that is crack, 0 to 1;
+        (H, W) or None where there is none: labels; fraction of the pixel that is crack, 0 to 1;
         fused probability, 0 to 1; spread of the probability between directions, 0 to 1.
     """
 
@@ -55,7 +55,7 @@ class SectionCut:
 
 @dataclass(frozen=True)
 class LabelSolid:
-    """A coarse copy of the labels for a 3D picture.
+    """A coarse copy of the labels for a 3D image.
 
     Attributes
     ----------
@@ -93,7 +93,7 @@ def cut_section(
     labels, probability
         Volumes of the same sample, where they exist.
     at
-        Where to cut, as a share of the third axis, in [0, 1].
+        Where to cut, as a fraction of the third axis, in [0, 1].
     max_px
         Largest height and width of the section; a coarser level is read where it is exceeded.
     """
@@ -149,7 +149,7 @@ def cut_orthogonal(
 
 
 def coarsen_labels(labels: Volume, *, max_edge_vx: int = 180, cut: float = 0.5) -> LabelSolid:
-    """Read the labels at a resolution that a 3D picture needs.
+    """Read the labels at a resolution that a 3D image needs.
 
     Parameters
     ----------
@@ -158,7 +158,7 @@ def coarsen_labels(labels: Volume, *, max_edge_vx: int = 180, cut: float = 0.5) 
     max_edge_vx
         Longest edge of the copy in voxels.
     cut
-        Where the faces of the cut-away corner lie, as a share of each axis from its end.
+        Where the faces of the cut-away corner lie, as a fraction of each axis from its end.
     """
     level = _pick_level(labels.levels, max_edge_vx, axes=(0, 1, 2))
     step = max(1, -(-max(level.shape) // max_edge_vx))
@@ -215,7 +215,7 @@ def _read_level_plane(
 
 
 def _fit_plane(plane: NDArray[np.generic], shape: tuple[int, int]) -> NDArray[np.generic]:
-    """Return the nearest pixels of another grid over the same ground."""
+    """Return the nearest pixels of another grid over the same region."""
     if plane.shape == shape:
         return plane
     rows, columns = (

@@ -1,4 +1,4 @@
-"""A 3D picture of labelled particles by casting rays through the labels, without OpenGL.
+"""A 3D image of labelled particles by casting rays through the labels, without OpenGL.
 
 Rays are parallel. A ray ends at the first voxel of a particle that is neither crack nor in the
 corner that is cut away. The surface normal is the direction in which the particle's own label
@@ -28,16 +28,16 @@ _INNER_COLOUR = np.array([0.50, 0.10, 0.07])
 
 @dataclass(frozen=True)
 class Camera:
-    """Where the picture is taken from.
+    """Where the image is taken from.
 
     Attributes
     ----------
     azimuth_deg
-        Turn around z: 0 looks along +y with x to the right, 90 looks along -x.
+        Rotation around z: 0 looks along +y with x to the right, 90 looks along -x.
     elevation_deg
         Height above the xy plane.
     width_px
-        Columns of the picture.
+        Columns of the image.
     """
 
     azimuth_deg: float = 35.0
@@ -57,7 +57,7 @@ class Camera:
 
 @dataclass(frozen=True)
 class Frame:
-    """How points of the volume come onto the picture.
+    """How points of the volume are projected onto the image.
 
     Attributes
     ----------
@@ -66,7 +66,7 @@ class Frame:
     extent_um
         Edges of the volume along z, y, x.
     corner_um
-        Where the picture's lower left corner lies along right and up, from the volume's centre.
+        Where the image's lower left corner lies along right and up, from the volume's centre.
     pixel_um
         Edge of a pixel.
     width_px, height_px
@@ -82,7 +82,7 @@ class Frame:
 
     @classmethod
     def fit(cls, extent_um: Vectors, camera: Camera) -> Frame:
-        """Make the volume's box fill the picture, a small margin left.
+        """Make the volume's box fill the image, a small margin left.
 
         Parameters
         ----------
@@ -132,7 +132,7 @@ def render_labels(
     solid
         Labels, cracks and voxel size.
     cut
-        Edge of the corner that is taken away (high z, low y, high x), as a share of each axis;
+        Edge of the corner that is taken away (high z, low y, high x), as a fraction of each axis;
         0 takes nothing away.
     camera
         View.
@@ -142,7 +142,7 @@ def render_labels(
     picture : ndarray
         (H, W, 4), RGB and opacity in [0, 1].
     frame : Frame
-        How points of the volume come onto the picture.
+        How points of the volume are projected onto the image.
     """
     extent = np.array(solid.labels_zyx.shape) * solid.voxel_um
     frame = Frame.fit(extent, camera or Camera())
@@ -166,7 +166,7 @@ def find_corner(shape_zyx: tuple[int, ...], cut: float) -> tuple[slice, slice, s
     shape_zyx
         Voxels along z, y, x.
     cut
-        Share of each axis.
+        Fraction of each axis.
     """
     depth, height, width = shape_zyx
     return (

@@ -47,7 +47,7 @@ class SampleView:
     sample
         Name.
     facts
-        What is known about the sample and its run: ``shape_zyx``, ``voxel_size_um``, ``dtype``
+        Metadata of the sample and its run: ``shape_zyx``, ``voxel_size_um``, ``dtype``
         and the attributes of its volumes.
     cuts
         Sections through the centre.
@@ -109,15 +109,15 @@ def render_tomo_report(
     samples
         What `view_sample` returned for each sample.
     detector
-        What is known of the detector; shown as it is. ``name`` and ``fingerprint`` are expected;
+        Metadata of the detector; shown as it is. ``name`` and ``fingerprint`` are expected;
         ``trained_on`` (text), ``phantoms_only`` (bool), ``particle_px``, ``diameter_range_px``
         (smallest and largest diameter that it was trained on) add to the caveats.
     rejected
         ``file, reason`` of each input that was rejected; may be empty.
     scores
-        A row per sample and method against known labels, where there are any.
+        A row per sample and method against ground-truth labels, where there are any.
     comparisons
-        Sections of a sample with the labels of several methods; the method ``truth`` is laid
+        Sections of a sample with the labels of several methods; the method ``truth`` is overlaid
         over the others.
     review
         Limits of what is suspect.

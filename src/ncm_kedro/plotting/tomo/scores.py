@@ -1,6 +1,6 @@
-"""Figures of scores against truth, and of the detector's training.
+"""Figures of scores against the ground truth, and of the detector's training.
 
-Sections on which methods are set beside each other and the truth.
+Sections that compare methods with each other and the ground truth.
 """
 
 from __future__ import annotations
@@ -58,9 +58,9 @@ def plot_segmentation_scores(scores: pd.DataFrame) -> Figure:
         table = scores[scores["sample"] == sample].set_index("method").reindex(methods)
         _draw_bars(row[0], table, _SHARES, digits=2)
         row[0].set_ylim(0.0, 1.12)
-        row[0].set_title(f"{sample}: agreement with the truth", fontsize=10)
+        row[0].set_title(f"{sample}: agreement with the ground truth", fontsize=10)
         _draw_bars(row[1], table, _COUNTS, digits=0)
-        row[1].set_title("wrongly parted or joined", fontsize=10)
+        row[1].set_title("false splits and merges", fontsize=10)
         _draw_bars(row[2], table, _DISTANCES, digits=2)
         row[2].set_title("surface distance / µm", fontsize=10)
     handles, names = panels[0][0].get_legend_handles_labels()
@@ -80,7 +80,7 @@ def plot_detector_curves(history: pd.DataFrame) -> Figure:
     parts = [part for part in ("", "prob_", "dist_") if f"{part}loss" in history]
     figure = Figure(figsize=(3.7 * len(parts) + 3.2, 3.4), layout="constrained")
     panels = figure.subplots(1, len(parts) + 1)
-    names = {"": "whole loss", "prob_": "probability (BCE)", "dist_": "distance (MAE / px)"}
+    names = {"": "total loss", "prob_": "probability (BCE)", "dist_": "distance (MAE / px)"}
     epochs = history["epoch"].to_numpy()
     best = epochs[int(np.nanargmin(history["val_loss"].to_numpy(dtype=np.float64)))]
     for axes, part in zip(panels[:-1], parts, strict=True):
@@ -136,7 +136,7 @@ def plot_detector_examples(
         draw_outlines(panels[place], found, colour="#ff7f1e", width_pt=0.9)
         if place < len(titles):
             panels[place].set_title(titles[place], fontsize=9)
-    figure.suptitle("white: truth, orange: found", fontsize=9)
+    figure.suptitle("white: ground truth, orange: detected", fontsize=9)
     return figure
 
 
@@ -167,7 +167,7 @@ _NORMAL: dict[Plane, int] = {"xy": 0, "xz": 1}
 def compare_sections(
     image: Volume, methods: Mapping[str, Volume], truth_zyx: NDArray[np.integer]
 ) -> list[tuple[SectionCut, dict[str, LabelArray]]]:
-    """Cut two sections through the centre, with the truth and what each method found.
+    """Cut two sections through the centre, with the ground truth and the labels of each method.
 
     Parameters
     ----------
@@ -176,7 +176,7 @@ def compare_sections(
     methods
         Label volumes by method.
     truth_zyx
-        Known labels (Z, Y, X).
+        Ground-truth labels (Z, Y, X).
 
     Returns
     -------

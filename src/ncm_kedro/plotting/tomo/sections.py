@@ -78,7 +78,7 @@ def plot_methods(
         A row of panels each: the section, and the labels of each method on its pixels. All rows
         have the same methods.
     truth
-        Name of the method that is the truth; its outlines are laid white over the others'.
+        Name of the method that is the ground truth; its outlines overlay the others' in white.
     """  # noqa: D205
     names = list(sections[0][1])
     heights = [_height_ratio(cut) for cut, _ in sections]
@@ -109,7 +109,7 @@ def plot_phantom(
     pixel_um: float,
     real_yx: FloatArray | None = None,
 ) -> Figure:
-    """Show a phantom's section, its truth, and a real section beside.
+    """Show a phantom's section, its ground truth, and a real section beside.
 
     Parameters
     ----------
@@ -133,7 +133,7 @@ def plot_phantom(
     draw_scale_bar(panels[0], shape, pixel_um)
     panels[1].imshow(colour_labels(labels_yx), interpolation="nearest")
     tint_cracks(panels[1], np.asarray(cracks_yx, dtype=np.float32), strength=1.0)
-    panels[1].set_title("its truth: particles, cracks and voids (red)", fontsize=10)
+    panels[1].set_title("its ground truth: particles, cracks and voids (red)", fontsize=10)
     if real_yx is not None:
         panels[2].imshow(stretch_grey(real_yx), cmap="gray", vmin=0, vmax=1)
         panels[2].set_title("real section", fontsize=10)
@@ -208,7 +208,7 @@ def plot_solids(
     title
         What is shown.
     cut
-        Edge of the corner that is taken away, as a share of each axis; 0 takes nothing.
+        Edge of the corner that is taken away, as a fraction of each axis; 0 takes nothing.
     camera
         View; by default from the front right, above.
     """
@@ -251,8 +251,10 @@ def plot_sizes(particles: Mapping[str, pd.DataFrame], *, bins: int = 24) -> Figu
         _draw_histogram(row[0], size, np.ones_like(size), border, edges)
         _draw_histogram(row[1], size, volume / max(volume.sum(), 1e-12), border, edges)
         row[0].set_ylabel("particles")
-        row[1].set_ylabel("share of volume")
-        row[0].set_title(f"{sample}: {(~border).sum()} whole, {border.sum()} cut", fontsize=10)
+        row[1].set_ylabel("fraction of volume")
+        row[0].set_title(
+            f"{sample}: {(~border).sum()} complete, {border.sum()} truncated", fontsize=10
+        )
         row[1].set_title(f"{sample}: by volume", fontsize=10)
         if len(size):
             row[0].legend(frameon=False, fontsize=8)
@@ -267,7 +269,7 @@ def weighted_median(values: NDArray[np.float64], weights: NDArray[np.float64]) -
     Parameters
     ----------
     values, weights
-        (N,), weights not negative, N at least 1.
+        (N,), weights not negative, N >= 1.
     """
     order = np.argsort(values)
     reached = np.cumsum(weights[order])
@@ -284,14 +286,16 @@ def _draw_histogram(
     whole, _ = np.histogram(size[~border], edges, weights=weights[~border])
     cut, _ = np.histogram(size[border], edges, weights=weights[border])
     width = np.diff(edges)
-    axes.bar(edges[:-1], whole, width, align="edge", color=BLUE, label="whole particles")
+    axes.bar(edges[:-1], whole, width, align="edge", color=BLUE, label="complete particles")
     axes.bar(
         edges[:-1], cut, width, whole, align="edge", color="#d5dbe3", edgecolor=GREY, hatch="///",
-        linewidth=0.4, label="cut by the border",
+        linewidth=0.4, label="truncated by the border",
     )  # fmt: skip
     if (~border).any():
         median = weighted_median(size[~border], weights[~border])
-        axes.axvline(median, color=ORANGE, linewidth=1.4, label=f"median {median:.3g} µm (whole)")
+        axes.axvline(
+            median, color=ORANGE, linewidth=1.4, label=f"median {median:.3g} µm (complete)"
+        )
     axes.spines[["top", "right"]].set_visible(False)
 
 
