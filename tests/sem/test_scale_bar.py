@@ -9,15 +9,15 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ncm_kedro.errors import FrameError
 from ncm_kedro.params.sem_ingest import PixelSizeParams, ReadingParams
-from ncm_kedro.sem.io.banner import (
+from ncm_kedro.sem.io.glyphs import read_words
+from ncm_kedro.sem.io.reading import read_micrograph
+from ncm_kedro.sem.io.scale_bar import (
     find_pixel_size,
     is_round,
     measure_scale_bar,
     read_label_um,
     read_metadata_um,
 )
-from ncm_kedro.sem.io.glyphs import read_words
-from ncm_kedro.sem.io.reading import read_micrograph
 from ncm_kedro.sem.io.sidecar import Sidecar, read_sidecar
 from ncm_kedro.synthetic.sem.acquisition import draw_banner, place_scale_bar
 

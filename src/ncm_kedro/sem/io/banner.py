@@ -1,21 +1,9 @@
-"""The text band at the bottom of a frame: its height, its scale bar, the pixel size.
-
-The bar is measured between the centres of its end ticks to a fraction of a pixel (without ticks,
-between its outer edges at half height), and its printed length is read.
-"""
+"""The text band at the bottom of a frame: its height and its background."""
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
-
-from ncm_kedro.errors import FrameError
-from ncm_kedro.params.sem_ingest import PixelSizeParams
-from ncm_kedro.sem.io.glyphs import Word, read_words
-from ncm_kedro.sem.io.sidecar import Sidecar
 
 _INK_DISTANCE = 100  # grey levels between text and background
 _MAX_HEIGHT_FRACTION = 0.25  # of the frame
@@ -23,19 +11,8 @@ _MIN_HEIGHT_PX = 10
 _TOLERANCE = 24  # grey levels between the background and pure black or white
 _ROW_FRACTION = 0.4  # of background and full-contrast print in each row of a banner, at least
 _MARGIN_FRACTION = 0.97  # of background in its first and last row, at least
-_MIN_BAR_FRACTION = 0.04  # of the width
 _FULL_INK = 200  # a scale bar may fill most of a row
 _DARK, _BRIGHT = 0, 255
-SCALE_BAR, METADATA, PARAMETER = "scale_bar", "metadata", "parameter"
-UNREADABLE, CONFLICT = "scale_bar_unreadable", "scale_bar_conflict"
-_INK = 100.0  # grey levels from the background
-_FULL_WIDTH = 0.95  # a longer line is a rule between text fields
-_END_SLACK_PX = 4  # an end tick may stand off the end of the line by this much
-_TICK_ROWS = 2
-_LABEL = re.compile(r"(\d+(?:\.\d+)?)(nm|um|mm)$")
-_UNIT_UM = {"nm": 1e-3, "um": 1.0, "mm": 1e3}
-_ROUND_DIGITS = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 7.5, 8.0)
-_LABEL_REACH = (0.15, 0.4)  # of the bar's length, before its start and after its end
 
 
 def measure_banner(image_yx: NDArray[np.uint8]) -> int:
@@ -77,191 +54,6 @@ def _has_ink(band_yx: NDArray[np.uint8], background: int) -> bool:
     return bool((distance > _INK_DISTANCE).sum(axis=1).max() > 1)
 
 
-@dataclass(frozen=True)
-class ScaleBar:
-    """A scale bar found in a banner.
-
-    Parameters
-    ----------
-    length_px
-        Distance between the centres of the end ticks.
-    start_px, end_px
-        Columns of its ends.
-    first_row, last_row
-        Rows of its line, within the banner.
-    """
-
-    length_px: float
-    start_px: float
-    end_px: float
-    first_row: int
-    last_row: int
-
-
-@dataclass(frozen=True)
-class PixelSize:
-    """Edge length of a pixel and where it is known from."""
-
-    value_um: float
-    source: str
-    flags: tuple[str, ...] = ()
-
-
-def find_pixel_size(
-    banner_yx: NDArray[np.uint8],
-    sidecar: Sidecar,
-    table_um: float | None,
-    params: PixelSizeParams,
-    where: str,
-) -> PixelSize:
-    """Find the pixel size: scale bar, then frame table and sidecar, then the parameter.
-
-    Parameters
-    ----------
-    banner_yx
-        The banner, ``(H, W)``; no rows if there is none.
-    sidecar
-        The frame's sidecar.
-    table_um
-        Pixel size that the frame table gives (um).
-
-    Returns
-    -------
-    PixelSize
-        With a flag if a bar is there but cannot be read or contradicts the metadata.
-
-    Raises
-    ------
-    FrameError
-        If no source knows the pixel size.
-    """
-    metadata_um = table_um or read_metadata_um(sidecar, banner_yx.shape[1])
-    bar = measure_scale_bar(banner_yx) if len(banner_yx) else None
-    length_um = None if bar is None else read_label_um(banner_yx, bar)
-    flags: tuple[str, ...] = ()
-    if bar is not None and length_um is not None:
-        value_um = length_um / bar.length_px
-        ratio = 1.0 if metadata_um is None else value_um / metadata_um
-        if max(ratio, 1 / ratio) <= params.max_disagreement:
-            return PixelSize(value_um, SCALE_BAR)
-        flags = (CONFLICT,)
-    elif len(banner_yx):
-        flags = (UNREADABLE,)
-    if metadata_um is not None:
-        return PixelSize(metadata_um, METADATA, flags)
-    if params.fallback_um is not None:
-        return PixelSize(params.fallback_um, PARAMETER, flags)
-    raise FrameError(
-        where,
-        found="no readable scale bar and no pixel size in a sidecar or frames.csv",
-        expected="a pixel size",
-        action="set reading.pixel_size.fallback_um, or give pixel_size_um in frames.csv",
-    )
-
-
-def read_metadata_um(sidecar: Sidecar, width_px: int) -> float | None:
-    """Return the pixel size (um) of the sidecar, converted from the scanned to the saved width.
-
-    The vendor's ``Pixel Size`` counts pixels of the scan (``Frame Size : 480,480``), which is
-    then saved at another width.
-    """
-    scan_um, scan_width_px = sidecar.scan_pixel_um, sidecar.scan_width_px
-    if not scan_um or scan_um <= 0:
-        return None
-    return scan_um * (scan_width_px / width_px if scan_width_px else 1.0)
-
-
-def measure_scale_bar(banner_yx: NDArray[np.uint8]) -> ScaleBar | None:
-    """Find the scale bar of a banner ``(H, W)`` and measure its length; None without one."""
-    ink_yx = measure_ink(banner_yx)
-    width = ink_yx.shape[1]
-    runs = [_longest_run(row > _INK) for row in ink_yx]
-    lengths = np.array([stop - start for start, stop in runs])
-    lengths[lengths > _FULL_WIDTH * width] = 0
-    row = int(lengths.argmax())
-    if lengths[row] < _MIN_BAR_FRACTION * width:
-        return None
-    first, last = row, row
-    while last + 1 < len(lengths) and lengths[last + 1] >= 0.9 * lengths[row]:
-        last += 1
-    start, stop = runs[row]
-    for tick_rows in (ink_yx[last + 1 : last + 1 + _TICK_ROWS],
-                      ink_yx[max(first - _TICK_ROWS, 0) : first]):  # fmt: skip
-        if ends := _find_end_ticks(tick_rows, start, stop):
-            return ScaleBar(ends[1] - ends[0], *ends, first, last)
-    window_x = ink_yx[first : last + 1, max(start - 3, 0) : stop + 3].mean(axis=0)
-    length_px = float(window_x.sum() / np.median(window_x))
-    return ScaleBar(length_px, float(start), float(start + length_px), first, last)
-
-
-def read_label_um(banner_yx: NDArray[np.uint8], bar: ScaleBar) -> float | None:
-    """Read the length (um) that is printed beside the bar; None if it is no round length."""
-    ink_yx = measure_ink(banner_yx)
-    before, after = (share * bar.length_px for share in _LABEL_REACH)
-    first = max(0, int(bar.start_px - before))
-    last = int(bar.end_px + after) + 1
-    readings = []
-    for word in read_words(ink_yx[:, first:last]):
-        if (match := _LABEL.search(word.text)) and is_round(float(match[1])):
-            readings.append((_distance(word, bar), float(match[1]) * _UNIT_UM[match[2]]))
-    return min(readings)[1] if readings else None
-
-
-def is_round(value: float) -> bool:
-    """Whether a number is one that scale bars carry: 1, 2, 5, ... times a power of ten."""
-    if value <= 0:
-        return False
-    mantissa = value / 10 ** np.floor(np.log10(value) + 1e-9)
-    return bool(np.isclose(mantissa, _ROUND_DIGITS).any())
-
-
 def measure_ink(banner_yx: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Distance of each pixel from the banner's background, in grey levels."""
     return np.abs(banner_yx.astype(np.int16) - find_background(banner_yx)).astype(np.uint8)
-
-
-def _find_end_ticks(
-    rows_yx: NDArray[np.uint8], start: int, stop: int
-) -> tuple[float, float] | None:
-    """Centres of the ticks at both ends of a line, None unless both are there."""
-    if not len(rows_yx):
-        return None
-    offset = max(start - _END_SLACK_PX, 0)
-    profile_x = rows_yx[:, offset : stop + _END_SLACK_PX].mean(axis=0)
-    is_ink = np.concatenate([[False], profile_x > _INK, [False]])
-    edges = np.flatnonzero(np.diff(is_ink.astype(np.int8)))
-    firsts, lasts = edges[::2] + offset, edges[1::2] + offset
-    if len(firsts) < 2:
-        return None
-    widths = lasts - firsts
-    at_ends = firsts[0] - start <= _END_SLACK_PX and stop - lasts[-1] <= _END_SLACK_PX
-    if not at_ends or max(widths[0], widths[-1]) > 0.1 * (stop - start):
-        return None
-    left, right = (
-        _centre(profile_x, int(a - offset), int(b - offset)) + offset
-        for a, b in ((firsts[0], lasts[0]), (firsts[-1], lasts[-1]))
-    )
-    return left, right
-
-
-def _centre(profile_x: NDArray[np.float64], first: int, last: int) -> float:
-    """Ink-weighted centre of a tick, a pixel beyond it included on each side."""
-    columns = np.arange(max(first - 1, 0), min(last + 1, len(profile_x)))
-    return float((columns * profile_x[columns]).sum() / profile_x[columns].sum())
-
-
-def _longest_run(is_ink_x: NDArray[np.bool_]) -> tuple[int, int]:
-    padded = np.concatenate([[False], is_ink_x, [False]])
-    edges = np.flatnonzero(padded[1:] != padded[:-1])
-    if not edges.size:
-        return 0, 0
-    firsts, lasts = edges[::2], edges[1::2]
-    longest = int((lasts - firsts).argmax())
-    return int(firsts[longest]), int(lasts[longest])
-
-
-def _distance(word: Word, bar: ScaleBar) -> float:
-    """Vertical distance (px) between a word and the bar."""
-    above = bar.first_row - (word.y_px + word.height_px)
-    below = word.y_px - bar.last_row
-    return float(max(above, below, 0))

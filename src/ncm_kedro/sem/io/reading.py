@@ -15,7 +15,7 @@ from PIL import Image
 
 from ncm_kedro.errors import FrameError
 from ncm_kedro.params.sem_ingest import LabelParams, ReadingParams
-from ncm_kedro.sem.io.banner import PixelSize, find_pixel_size, measure_banner
+from ncm_kedro.sem.io.banner import measure_banner
 from ncm_kedro.sem.io.frames import (
     DecodedFrame,
     DecodedFrames,
@@ -24,6 +24,7 @@ from ncm_kedro.sem.io.frames import (
     RawFrames,
     label_frames,
 )
+from ncm_kedro.sem.io.scale_bar import PixelSize, find_pixel_size
 from ncm_kedro.sem.io.sidecar import Sidecar, describe_sidecar, parse_moment, read_sidecar
 
 BANNER_MISSING = "banner_missing"
