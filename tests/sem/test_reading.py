@@ -143,7 +143,7 @@ def test_frame_table_overrides_the_sidecar(tmp_path, grey_yx):
         acquired_at="2020-01-02 03:04:05",
     )
     attributes = decode_frame(frame, ReadingParams()).attributes
-    assert (attributes["pixel_size_um"], attributes["pixel_size_source"]) == (0.5, "metadata")
+    assert (attributes["pixel_size_um"], attributes["pixel_size_source"]) == (0.5, "frame_table")
     assert attributes["magnification"] == 800
     assert attributes["accelerating_voltage_kv"] == 15
     assert attributes["instrument"] == "Other"

@@ -7,22 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from ncm_kedro.errors import FrameError
-from ncm_kedro.params.sem_ingest import PixelSizeParams, ReadingParams
 from ncm_kedro.sem.io.glyphs import read_words
-from ncm_kedro.sem.io.reading import read_micrograph
 from ncm_kedro.sem.io.scale_bar import (
-    find_pixel_size,
     is_round,
     measure_scale_bar,
     read_label_um,
-    read_metadata_um,
 )
-from ncm_kedro.sem.io.sidecar import Sidecar, read_sidecar
 from ncm_kedro.synthetic.sem.acquisition import draw_banner, place_scale_bar
-
-PARAMS = PixelSizeParams()
-NOWHERE = np.zeros((0, 1280), np.uint8)
 
 
 def draw_bar(length_px=300, *, ticks=True, start=200, width=640):
@@ -39,11 +30,6 @@ def print_label(banner_yx, text, font="DejaVuSans.ttf", size=20, at=(420, 32)):
     path = Path(mpl.get_data_path()) / "fonts" / "ttf" / font
     ImageDraw.Draw(image).text(at, text, fill=255, font=ImageFont.truetype(path, size))
     return np.asarray(image).copy()
-
-
-def scan_sidecar(pixel_um, width_px=480):
-    text = f"[Active Scan]\nFrame Size : {width_px},{width_px}\nPixel Size : {pixel_um}\n"
-    return read_sidecar(text.encode())
 
 
 @pytest.mark.parametrize("width_px", [480, 640, 1280])
@@ -127,49 +113,3 @@ def test_blobs_that_are_no_characters_read_as_unknown():
 )
 def test_round_numbers(value, expected):
     assert is_round(value) is expected
-
-
-def test_sidecar_pixel_size_refers_to_the_scan():
-    assert read_metadata_um(scan_sidecar("0.7 um"), 1280) == pytest.approx(0.2625)
-    assert read_metadata_um(read_sidecar(b"[Active Scan]\nPixel Size : 0.7\n"), 1280) == 0.7
-    assert read_metadata_um(Sidecar(), 1280) is None
-
-
-def test_scale_bar_wins_over_metadata_that_agrees():
-    banner_yx = draw_banner(1280, 0.2695, datetime(2024, 5, 6))
-    found = find_pixel_size(banner_yx, scan_sidecar(0.7), None, PARAMS, "a")
-    assert (found.source, found.flags) == ("scale_bar", ())
-    assert found.value_um == pytest.approx(0.2695, rel=1e-3)
-
-
-def test_a_bar_that_contradicts_the_metadata_is_refused_and_flagged():
-    banner_yx = draw_banner(1280, 0.5, datetime(2024, 5, 6))
-    found = find_pixel_size(banner_yx, scan_sidecar(0.7), None, PARAMS, "a")
-    assert (found.source, found.flags) == ("metadata", ("scale_bar_conflict",))
-    assert found.value_um == pytest.approx(0.2625)
-
-
-def test_an_unreadable_bar_falls_back_and_is_flagged():
-    found = find_pixel_size(draw_bar(width=1280), scan_sidecar(0.7), None, PARAMS, "a")
-    assert (found.source, found.flags) == ("metadata", ("scale_bar_unreadable",))
-
-
-def test_frame_table_comes_before_the_sidecar():
-    assert find_pixel_size(NOWHERE, scan_sidecar(0.7), 0.3, PARAMS, "a").value_um == 0.3
-
-
-def test_parameter_is_the_last_resort():
-    found = find_pixel_size(NOWHERE, Sidecar(), None, PixelSizeParams(fallback_um=0.4), "a")
-    assert (found.value_um, found.source) == (0.4, "parameter")
-    with pytest.raises(FrameError, match="a pixel size"):
-        find_pixel_size(NOWHERE, Sidecar(), None, PARAMS, "a")
-
-
-@pytest.mark.real
-def test_real_frames_are_0267_um_within_one_percent(real_frames_folder):
-    files = sorted(real_frames_folder.glob("*/*.jpg"))[::20]
-    assert len(files) > 30
-    for file in files:
-        found = read_micrograph(file.read_bytes(), ReadingParams(), where=file.name).pixel_size
-        assert found.source == "scale_bar"
-        assert found.value_um == pytest.approx(0.267, rel=0.01)

@@ -3,7 +3,8 @@ from datetime import datetime
 
 import pytest
 
-from ncm_kedro.sem.io.sidecar import describe_sidecar, parse_moment, read_sidecar
+from ncm_kedro.sem.io.dates import parse_moment
+from ncm_kedro.sem.io.sidecar import Sidecar, describe_sidecar, read_sidecar
 
 TEXT = "\r\n".join(
     [
@@ -53,7 +54,7 @@ def test_typed_fields():
     assert sidecar.acquired_at == datetime(2019, 9, 2, 0, 9, 36, 569924)
     assert sidecar.path_parts[-2:] == ("190902_SuperP+PVdF_LCO+PCL", "frame __1.jpg")
     assert (sidecar.focus, sidecar.brightness, sidecar.contrast) == (1898, 89, -61)
-    assert (sidecar.scan_pixel_um, sidecar.scan_width_px) == (0.7, 480)
+    assert sidecar.find_pair("Frame Size") == (480, 480)
     assert sidecar.flags == ()
 
 
@@ -76,10 +77,21 @@ def test_encodings_and_line_ends_read_alike(encoding, line_end):
         ("2019-09-02 PM 3:09:36", 15),
         ("2019/09/02 3:09:36 PM", 15),
         ("2019-09-02T15:09:36", 15),
+        ("02.09.2019 15:09:36", 15),
+        ("2 Sep 2019 3:09:36 PM", 15),
+        ("2019年9月2日 午後 3:09:36", 15),
+        ("2/9/2019 15:09:36", None),
+        ("09/02/2019 15:09:36", None),
     ],
 )
-def test_half_days(text, hour):
-    assert parse_moment(text) == datetime(2019, 9, 2, hour, 9, 36)
+def test_dates_of_several_countries_and_none_that_could_be_two(text, hour):
+    expected = None if hour is None else datetime(2019, 9, 2, hour, 9, 36)
+    assert parse_moment(text) == expected
+
+
+@pytest.mark.parametrize("text", ["25/12/2020 10:11", "12/25/2020 10:11:00"])
+def test_a_day_above_twelve_tells_its_place(text):
+    assert parse_moment(text) == datetime(2020, 12, 25, 10, 11)
 
 
 @pytest.mark.parametrize("text", ["", "yesterday", "2019-13-02 10:00:00", "2019-09-02 25:00:00"])
@@ -115,6 +127,32 @@ def test_description_holds_json_types_and_every_field():
     assert json.loads(json.dumps(described)) == described
     assert described["acquired_at"] == "2019-09-02T00:09:36.569924"
     assert json.loads(described["sidecar_json"])["Focus"]["OL1 Val"] == ["1898", "1899"]
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("배율 : x5,000\n가속 전압 : 15.0 kV\n기기 : SNE-4500M\n", "cp949"),
+        ("倍率 : x5,000\n加速電圧 : 15.0 kV\n装置名 : SNE-4500M\n", "cp932"),
+        ("Vergrößerung : 5,00 K X\nGerät : SNE-4500M\nEHT : 15,0 kV\n", "cp1252"),
+        ("Mag : 5.00 K X\nHV : 15000\nDevice : SNE-4500M\nAperture : 30 µm\n", "cp1252"),
+    ],
+)  # fmt: skip
+def test_other_languages_and_their_encodings(text, encoding):
+    for data in (text.encode(encoding), text.encode(), text.encode("utf-16")):
+        sidecar = read_sidecar(data)
+        assert sidecar.magnification == 5000
+        assert sidecar.accelerating_voltage_kv == 15
+        assert sidecar.instrument == "SNE-4500M"
+
+
+def test_the_image_file_answers_where_the_sidecar_is_silent():
+    sidecar = Sidecar({"a": {"Magnification": "x500"}})
+    embedded = Sidecar({"b": {"Magnification": "x600", "HV": "5 kV", "Device": "MIRA3"}})
+    described = describe_sidecar(sidecar, embedded)
+    assert (described["magnification"], described["accelerating_voltage_kv"]) == (500, 5)
+    assert described["instrument"] == "MIRA3"
+    assert set(json.loads(described["sidecar_json"])) == {"a", "b"}
 
 
 @pytest.mark.real

@@ -13,7 +13,7 @@ from ncm_kedro.params.sem_studies import STUDIES
 from ncm_kedro.sem.crops.regions import SPLITS
 from ncm_kedro.sem.explain.crops import KINDS
 
-PIXEL_SIZE_SOURCES = ("scale_bar", "metadata", "parameter")
+PIXEL_SIZE_SOURCES = ("frame_table", "metadata", "scale_bar", "parameter")
 
 
 class SemManifest(pa.DataFrameModel):
@@ -44,6 +44,7 @@ class SemManifest(pa.DataFrameModel):
     flags: Series[str]
     excluded: Series[bool]
     exclusion_reason: Series[str] = pa.Field(nullable=True)
+    pixel_size_other_um: Series[float] = pa.Field(gt=0, nullable=True)
 
 
 class SemOverlaps(pa.DataFrameModel):

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field, PositiveFloat, field_validator
 
 from ncm_kedro.params.base import FrozenParams
+from ncm_kedro.units import parse_magnification
+
+_SAME_MAGNIFICATION = 0.01  # relative
 
 
 class LabelParams(FrozenParams):
@@ -17,14 +22,42 @@ class LabelParams(FrozenParams):
     """Ageing states that may follow the composition (no unit); without one a frame is pristine."""
 
 
+def _key_as_text(value: object) -> object:
+    """YAML reads the class 811 as a number."""
+    return {str(key): um for key, um in value.items()} if isinstance(value, dict) else value
+
+
 class PixelSizeParams(FrozenParams):
-    """Where the pixel size comes from: the scale bar, then metadata, then the fallback."""
+    """Pixel size of frames that do not say it; scale bar, metadata and frames.csv come first."""
 
-    fallback_um: float | None = Field(default=None, gt=0)
-    """Pixel size of frames that carry neither scale bar nor metadata (um per px)."""
+    fallback_um: Annotated[
+        PositiveFloat | dict[str, PositiveFloat] | None, BeforeValidator(_key_as_text)
+    ] = None
+    """Pixel size of frames that carry neither a readable scale bar nor metadata (um per px): one
+    number for all, or one by class (``{811: 0.27, 811_cycled: 0.027}``), or one by magnification
+    (``{x500: 0.27, x5000: 0.027}``, for frames whose sidecar or frames.csv says it). A frame that
+    no entry fits is rejected."""
 
-    max_disagreement: float = Field(default=1.3, gt=1)
-    """Factor by which scale bar and metadata may differ before the bar's reading is rejected."""
+    @field_validator("fallback_um")
+    @classmethod
+    def _check_keys(cls, value: float | dict[str, float] | None) -> float | dict[str, float] | None:
+        if isinstance(value, dict) and len({key[:1] in "xX" for key in value}) != 1:
+            raise ValueError(
+                "fallback_um by class or by magnification (x500), not a mixture and not empty"
+            )
+        return value
+
+    def find_fallback_um(self, class_name: str, magnification: float | None) -> float | None:
+        """Return the fallback (um per px) of a frame; None without one."""
+        if not isinstance(self.fallback_um, dict):
+            return self.fallback_um
+        for key, value_um in self.fallback_um.items():
+            known = parse_magnification(key) if key[:1] in "xX" else None
+            if key == class_name or (
+                known and magnification and abs(magnification / known - 1) <= _SAME_MAGNIFICATION
+            ):
+                return value_um
+        return None
 
 
 class ReadingParams(FrozenParams):

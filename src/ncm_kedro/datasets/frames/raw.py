@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 FRAME_TABLE = "frames.csv"
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff"})
-SIDECAR_SUFFIX = ".txt"
+TESCAN_SUFFIX = ".hdr"
+SIDECAR_SUFFIXES = (TESCAN_SUFFIX, ".txt")
 
 
 class RawFrameFolder(RawFolder):
@@ -104,7 +105,7 @@ def list_folders(root: Path, *, labelled: bool = True) -> RawFrames:
     for path in _list_files(root):
         file = path.relative_to(root).as_posix()
         folder = file.rpartition("/")[0]
-        if path.suffix.lower() == SIDECAR_SUFFIX:
+        if path.suffix.lower() in SIDECAR_SUFFIXES:
             if not _has_image(path):
                 aside.append(RejectedFile(file, "a text file without an image"))
         elif path.suffix.lower() not in IMAGE_SUFFIXES:
@@ -195,18 +196,25 @@ def _is_hidden(path: Path) -> bool:
 
 
 def _find_sidecar(image: Path) -> Path | None:
-    candidates = (
-        image.with_name(image.name + SIDECAR_SUFFIX),
-        image.with_suffix(SIDECAR_SUFFIX),
-    )
-    return next((path for path in candidates if path.is_file()), None)
+    """Return ``a.tif.txt``, ``a.txt``, or TESCAN's ``a-tif.hdr``, the instrument's first."""
+    kind = image.suffix[1:]
+    stems = (f"{image.stem}-{kind}", f"{image.stem}-{kind.lower()}", image.name, image.stem)
+    for suffix in SIDECAR_SUFFIXES:
+        for stem in stems if suffix == TESCAN_SUFFIX else stems[2:]:
+            for spelling in (suffix, suffix.upper()):
+                if (path := image.with_name(stem + spelling)).is_file():
+                    return path
+    return None
 
 
 def _has_image(sidecar: Path) -> bool:
-    bare = sidecar.with_suffix("")
-    if bare.suffix.lower() in IMAGE_SUFFIXES:
-        return bare.is_file()
-    return any(bare.with_name(bare.name + suffix).is_file() for suffix in IMAGE_SUFFIXES)
+    name = sidecar.stem
+    if (dash := name.rfind("-")) > 0 and f".{name[dash + 1 :].lower()}" in IMAGE_SUFFIXES:
+        name = f"{name[:dash]}.{name[dash + 1 :]}"
+    if f".{name.rpartition('.')[2].lower()}" in IMAGE_SUFFIXES:
+        name = name.rpartition(".")[0]
+    spellings = (spelling for kind in IMAGE_SUFFIXES for spelling in (kind, kind.upper()))
+    return any(sidecar.with_name(name + suffix).is_file() for suffix in spellings)
 
 
 def _nothing_there(folder: Path, found: str) -> NcmError:

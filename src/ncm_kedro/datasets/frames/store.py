@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 FRAME_COLUMNS = (
     "file", "class", "composition", "state", "additive", "magnification",
     "accelerating_voltage_kv", "instrument", "acquired_at", "height_px", "width_px", "banner_px",
-    "pixel_size_um", "pixel_size_source", "flags", "sidecar_json",
+    "pixel_size_um", "pixel_size_source", "pixel_size_other_um", "flags", "sidecar_json",
 )  # fmt: skip
 
 _KEPT = "what the store held before is intact, and frames already decoded are not decoded again"
@@ -115,7 +115,9 @@ class FrameStore(Mapping[str, NDArray[np.uint8]]):
             "pixel_size_source", "sidecar_json",
         ]  # fmt: skip
         whole = ["height_px", "width_px", "banner_px"]
-        numbers = ["magnification", "accelerating_voltage_kv", "pixel_size_um"]
+        numbers = [
+            "magnification", "accelerating_voltage_kv", "pixel_size_um", "pixel_size_other_um",
+        ]  # fmt: skip
         return table.assign(
             flags=table["flags"].str.join(";").astype("str"),
             acquired_at=pd.to_datetime(table["acquired_at"], format="ISO8601").astype(

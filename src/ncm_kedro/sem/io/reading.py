@@ -16,6 +16,7 @@ from PIL import Image
 from ncm_kedro.errors import FrameError
 from ncm_kedro.params.sem_ingest import LabelParams, ReadingParams
 from ncm_kedro.sem.io.banner import measure_banner
+from ncm_kedro.sem.io.dates import parse_moment
 from ncm_kedro.sem.io.frames import (
     DecodedFrame,
     DecodedFrames,
@@ -24,11 +25,12 @@ from ncm_kedro.sem.io.frames import (
     RawFrames,
     label_frames,
 )
-from ncm_kedro.sem.io.scale_bar import PixelSize, find_pixel_size
-from ncm_kedro.sem.io.sidecar import Sidecar, describe_sidecar, parse_moment, read_sidecar
+from ncm_kedro.sem.io.metadata import read_embedded
+from ncm_kedro.sem.io.pixel_size import KnownSizes, PixelSize, find_pixel_size
+from ncm_kedro.sem.io.sidecar import MISSING, Sidecar, describe_sidecar, read_sidecar
 
 BANNER_MISSING = "banner_missing"
-DECODER_VERSION = 1  # raise it when the same file and parameters would give another frame
+DECODER_VERSION = 2  # raise it when the same file and parameters would give another frame
 _BIT_DEPTHS = (8, 10, 12, 14, 16)
 _DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 _WHAT_TO_DO = "copy the file again from the microscope, or remove it"
@@ -46,8 +48,8 @@ class Micrograph:
         Rows that were cut.
     pixel_size
         Edge length of a pixel and where it is known from.
-    sidecar
-        The vendor's text file, empty without one.
+    sidecar, embedded
+        What the instrument wrote beside the image and into its file, empty without.
     flags
         What was noticed, sorted.
     """
@@ -56,6 +58,7 @@ class Micrograph:
     banner_px: int
     pixel_size: PixelSize
     sidecar: Sidecar
+    embedded: Sidecar
     flags: tuple[str, ...]
 
 
@@ -98,6 +101,8 @@ def decode_frame(frame: LabelledFrame, params: ReadingParams) -> DecodedFrame:
         where=record.file,
         sidecar_data=record.read_sidecar(),
         pixel_size_um=_number(record, "pixel_size_um"),
+        magnification=_number(record, "magnification"),
+        class_name=frame.label.name,
     )
     height_px, width_px = micrograph.image_yx.shape
     attributes = {
@@ -106,13 +111,14 @@ def decode_frame(frame: LabelledFrame, params: ReadingParams) -> DecodedFrame:
         "composition": frame.label.composition,
         "state": frame.label.state,
         "additive": frame.label.additive,
-        **describe_sidecar(micrograph.sidecar),
+        **describe_sidecar(micrograph.sidecar, micrograph.embedded),
         **_read_settings(record),
         "height_px": height_px,
         "width_px": width_px,
         "banner_px": micrograph.banner_px,
         "pixel_size_um": micrograph.pixel_size.value_um,
         "pixel_size_source": micrograph.pixel_size.source,
+        "pixel_size_other_um": micrograph.pixel_size.other_um,
         "flags": list(micrograph.flags),
     }
     return DecodedFrame(micrograph.image_yx, attributes)
@@ -125,6 +131,8 @@ def read_micrograph(
     where: str,
     sidecar_data: bytes | None = None,
     pixel_size_um: float | None = None,
+    magnification: float | None = None,
+    class_name: str = "",
 ) -> Micrograph:
     """Decode an image file, cut its banner and find its pixel size.
 
@@ -132,8 +140,10 @@ def read_micrograph(
     ----------
     sidecar_data
         Content of the sidecar, None without one.
-    pixel_size_um
-        Pixel size that a frame table gives (um), None without one.
+    pixel_size_um, magnification
+        Pixel size (um) and magnification that a frame table gives, None without.
+    class_name
+        Class, for a fallback of the pixel size by class.
 
     Raises
     ------
@@ -144,12 +154,15 @@ def read_micrograph(
     banner_px = measure_banner(whole_yx)
     cut = whole_yx.shape[0] - banner_px
     _check_size(whole_yx[:cut], params.min_size_px, where)
-    sidecar = read_sidecar(sidecar_data)
+    sidecar, embedded = read_sidecar(sidecar_data), read_embedded(data)
+    known = KnownSizes(sidecar, embedded, pixel_size_um, magnification, class_name)
     pixel_size = find_pixel_size(
-        whole_yx[cut:], sidecar, pixel_size_um, params.pixel_size, where=where
+        whole_yx, slice(cut, whole_yx.shape[0]), known, params.pixel_size, where
     )
     noticed = {*sidecar.flags, *pixel_size.flags, *(() if banner_px else (BANNER_MISSING,))}
-    return Micrograph(whole_yx[:cut], banner_px, pixel_size, sidecar, tuple(sorted(noticed)))
+    noticed -= {MISSING} if embedded.sections else set()
+    flags = tuple(sorted(noticed))
+    return Micrograph(whole_yx[:cut], banner_px, pixel_size, sidecar, embedded, flags)
 
 
 def _check_size(image_yx: NDArray[np.uint8], min_size_px: int, where: str) -> None:

@@ -7,19 +7,14 @@ between its outer edges at half height), and its printed length is read.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ncm_kedro.errors import FrameError
-from ncm_kedro.params.sem_ingest import PixelSizeParams
 from ncm_kedro.sem.io.banner import measure_ink
 from ncm_kedro.sem.io.glyphs import Word, read_words
-from ncm_kedro.sem.io.sidecar import Sidecar
 
-SCALE_BAR, METADATA, PARAMETER = "scale_bar", "metadata", "parameter"
-UNREADABLE, CONFLICT = "scale_bar_unreadable", "scale_bar_conflict"
 _MIN_BAR_FRACTION = 0.04  # of the width
 _INK = 100.0  # grey levels from the background
 _FULL_WIDTH = 0.95  # a longer line is a rule between text fields
@@ -43,6 +38,8 @@ class ScaleBar:
         Columns of its ends.
     first_row, last_row
         Rows of its line, within the banner.
+    length_um
+        Length that is printed.
     """
 
     length_px: float
@@ -50,79 +47,15 @@ class ScaleBar:
     end_px: float
     first_row: int
     last_row: int
+    length_um: float = 0.0
 
 
-@dataclass(frozen=True)
-class PixelSize:
-    """Edge length of a pixel and where it is known from."""
-
-    value_um: float
-    source: str
-    flags: tuple[str, ...] = ()
-
-
-def find_pixel_size(
-    banner_yx: NDArray[np.uint8],
-    sidecar: Sidecar,
-    table_um: float | None,
-    params: PixelSizeParams,
-    where: str,
-) -> PixelSize:
-    """Find the pixel size: scale bar, then frame table and sidecar, then the parameter.
-
-    Parameters
-    ----------
-    banner_yx
-        The banner, ``(H, W)``; no rows if there is none.
-    sidecar
-        The frame's sidecar.
-    table_um
-        Pixel size that the frame table gives (um).
-
-    Returns
-    -------
-    PixelSize
-        With a flag if a bar is there but cannot be read or contradicts the metadata.
-
-    Raises
-    ------
-    FrameError
-        If no source knows the pixel size.
-    """
-    metadata_um = table_um or read_metadata_um(sidecar, banner_yx.shape[1])
+def read_scale_bar(image_yx: NDArray[np.uint8], banner: slice) -> ScaleBar | None:
+    """Measure the scale bar of a frame ``(H, W)`` and read its length; None unless both succeed."""
+    banner_yx = image_yx[banner]
     bar = measure_scale_bar(banner_yx) if len(banner_yx) else None
     length_um = None if bar is None else read_label_um(banner_yx, bar)
-    flags: tuple[str, ...] = ()
-    if bar is not None and length_um is not None:
-        value_um = length_um / bar.length_px
-        ratio = 1.0 if metadata_um is None else value_um / metadata_um
-        if max(ratio, 1 / ratio) <= params.max_disagreement:
-            return PixelSize(value_um, SCALE_BAR)
-        flags = (CONFLICT,)
-    elif len(banner_yx):
-        flags = (UNREADABLE,)
-    if metadata_um is not None:
-        return PixelSize(metadata_um, METADATA, flags)
-    if params.fallback_um is not None:
-        return PixelSize(params.fallback_um, PARAMETER, flags)
-    raise FrameError(
-        where,
-        found="no readable scale bar and no pixel size in a sidecar or frames.csv",
-        expected="a pixel size",
-        action="set reading.pixel_size.fallback_um, or give pixel_size_um in frames.csv",
-    )
-
-
-def read_metadata_um(sidecar: Sidecar, width_px: int) -> float | None:
-    """Return the pixel size (um) of the sidecar, converted from the scanned to the saved width.
-
-    The vendor's ``Pixel Size`` counts pixels of the scan (``Frame Size : 480,480``), which is
-    then saved at another width.
-    """
-    scan_um, scan_width_px = sidecar.scan_pixel_um, sidecar.scan_width_px
-    if not scan_um or scan_um <= 0:
-        return None
-    return scan_um * (scan_width_px / width_px if scan_width_px else 1.0)
+    return None if bar is None or length_um is None else replace(bar, length_um=length_um)
 
 
 def measure_scale_bar(banner_yx: NDArray[np.uint8]) -> ScaleBar | None:

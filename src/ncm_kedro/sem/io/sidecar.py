@@ -1,47 +1,67 @@
-"""The text file that the microscope writes beside each frame.
+"""The text that the microscope writes beside a frame, or into its file.
 
 Real sidecars are UTF-8 with CRLF, made of ``[Section]`` and ``key : value`` lines. Keys repeat
 across sections (``Magnification``) and carry the vendor's typos (``Acceleated Voltage``,
 ``Discription``, ``Bipolra``), so every field stays under its section and in its own spelling.
+JEOL's ``$KEY value`` lines and Zeiss' pairs of lines (``AP_MAG``, ``Mag = 5.00 K X``) are fields
+of the same kind.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import PurePosixPath
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import pandas as pd
 
+from ncm_kedro.sem.io.dates import parse_moment
+from ncm_kedro.units import parse_magnification, parse_number, parse_voltage_kv, um_per_unit
+
 FieldValue: TypeAlias = str | list[str]
 Sections: TypeAlias = dict[str, dict[str, FieldValue]]
+_T = TypeVar("_T")
 
 MISSING = "sidecar_missing"
 MALFORMED = "sidecar_malformed"
 
+_MAGNIFICATION_KEYS = (
+    "AP_MAG", "CM_MAG", "Magnification", "Mag", "배율", "倍率", "Vergrößerung", "放大倍数",
+)  # fmt: skip
+_VOLTAGE_KEYS = (
+    "AP_ACTUALKV", "CM_ACCEL_VOLT", "Acceleated Voltage", "Accelerating Voltage",
+    "Acceleration Voltage", "HV", "EHT", "가속전압", "加速電圧", "加速电压",
+    "Beschleunigungsspannung",
+)  # fmt: skip
+_INSTRUMENT_KEYS = (
+    "Model", "SystemType", "InstructName", "CM_INSTRUMENT", "DP_SEM", "Instrument", "Device",
+    "기기", "장비", "装置名", "Gerät",
+)  # fmt: skip
+_DATE_KEYS = (
+    "TimeOfCreation", "CM_DATE", "AP_DATE", "Date", "Acquired", "DateTime", "날짜", "日付", "Datum",
+)  # fmt: skip
+_TIME_KEYS = ("CM_TIME", "AP_TIME", "Time", "시간", "時刻", "Uhrzeit")
 _SECTION = re.compile(r"^\[(.*)\]$")
-_FIELD = re.compile(r"^([^:=]{1,60}?)\s*[:=](.*)$")
-_NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
-_DATE = re.compile(
-    r"(?P<year>\d{4})[-./](?P<month>\d{1,2})[-./](?P<day>\d{1,2})[T\s]*"
-    r"(?P<half>오전|오후|AM|PM)?\s*"
-    r"(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2}))?(?:\.\d+)?\s*(?P<half_after>AM|PM)?",
-    re.IGNORECASE,
-)
+_FIELD = re.compile(r"^([^:=：＝\t]{1,60}?)\s*[:=：＝\t]\s*(.*)$")  # noqa: RUF001
+_JEOL_FIELD = re.compile(r"^\$+(\S+)\s*(.*)$")
+_ZEISS_NAME = re.compile(r"^[A-Z]{2}_[A-Z0-9_]+$")
+_FIRST_NUMBER = re.compile(r"[-+]?\d+(?:[.,]\d+)?(?:[eE][-+]?\d+)?")
+_TWO_NUMBERS = re.compile(r"(\d+)\s*[,;xX×*\s]\s*(\d+)")  # noqa: RUF001
 _CLOCK = re.compile(r"^(\d{1,2}):(\d{2}):(\d{2})\.(\d{1,7})$")
-_AFTERNOON = ("오후", "PM")
 _MIN_BYTES = 3  # shorter files are strays, not sidecars
 _MAX_UNPARSED = 0.5
+_OTHER_ENCODINGS = ("cp949", "cp932", "cp1252")
 
 
 @dataclass(frozen=True)
 class Sidecar:
-    """All fields of a sidecar.
+    """All fields of a sidecar, or of what an instrument wrote into an image file.
 
     Parameters
     ----------
@@ -62,25 +82,25 @@ class Sidecar:
     @property
     def magnification(self) -> float | None:
         """Magnification (no unit)."""
-        return self._number("Magnification", "Mag")
+        return self._first(parse_magnification, *_MAGNIFICATION_KEYS)
 
     @property
     def accelerating_voltage_kv(self) -> float | None:
-        """Accelerating voltage (kV); a value above 1000 is taken as V."""
-        value = self._number("Acceleated Voltage", "Accelerating Voltage", "HV", "EHT")
-        return value / 1000 if value is not None and value >= 1000 else value
+        """Accelerating voltage (kV); without a unit, a number above 100 is taken as V."""
+        return self._first(parse_voltage_kv, *_VOLTAGE_KEYS)
 
     @property
     def instrument(self) -> str | None:
         """Model of the microscope."""
-        return self._text("Model", "Instrument", "Device")
+        return self._first(str, *_INSTRUMENT_KEYS)
 
     @property
     def acquired_at(self) -> datetime | None:
         """Moment of acquisition, local time; the fraction of a second comes from ``Time``."""
-        text = self._text("Date", "Acquired", "DateTime")
-        moment = None if text is None else parse_moment(text)
-        clock = _CLOCK.match(self._text("Time") or "")
+        date = self._first(str, *_DATE_KEYS)
+        time = self._first(str, *_TIME_KEYS) or ""
+        moment = None if date is None else parse_moment(date) or parse_moment(f"{date} {time}")
+        clock = _CLOCK.match(time)
         if moment is None or clock is None:
             return moment
         hour, minute, second = (int(part) for part in clock.groups()[:3])
@@ -91,51 +111,47 @@ class Sidecar:
     @property
     def path_parts(self) -> tuple[str, ...]:
         """Parts of the path that the frame was first saved under, drive and file name included."""
-        text = self._text("File Name", "FileName", "ImageName") or ""
+        text = self._first(str, "File Name", "ImageName") or ""
         return PurePosixPath(text.replace("\\", "/")).parts
 
     @property
     def focus(self) -> float | None:
         """Focus setting (instrument's units)."""
-        return self._number("Focus")
+        return self._first(_read_number, "Focus")
 
     @property
     def brightness(self) -> float | None:
         """Brightness setting (instrument's units)."""
-        return self._number("Brightness")
+        return self._first(_read_number, "Brightness")
 
     @property
     def contrast(self) -> float | None:
         """Contrast setting (instrument's units)."""
-        return self._number("Contrast")
+        return self._first(_read_number, "Contrast")
 
-    @property
-    def scan_pixel_um(self) -> float | None:
-        """Pixel size of the scan (um); it refers to ``scan_width_px``, not to the saved image."""
-        return self._number("Pixel Size", "PixelSize")
+    def find(self, key: str, section: str | None = None) -> Iterator[str]:
+        """Yield every value of a key that is not empty, section by section.
 
-    @property
-    def scan_width_px(self) -> int | None:
-        """Width of the scanned frame (px)."""
-        value = self._number("Frame Size", "Image Size")
-        return None if value is None else int(value)
-
-    def find(self, key: str) -> Iterator[str]:
-        """Yield every value of a key, section by section, whatever its case."""
-        for fields in self.sections.values():
+        Case, blanks and punctuation of the key do not matter: ``Pixel Size`` is ``PixelSize``.
+        """
+        wanted = fold_key(key)
+        for title, fields in self.sections.items():
+            if section is not None and fold_key(title) != fold_key(section):
+                continue
             for name, value in fields.items():
-                if name.casefold() == key.casefold():
-                    yield from [value] if isinstance(value, str) else value
+                if fold_key(name) == wanted:
+                    yield from (part for part in _as_list(value) if part)
 
-    def _text(self, *keys: str) -> str | None:
-        return next((value for key in keys for value in self.find(key) if value), None)
-
-    def _number(self, *keys: str) -> float | None:
-        for key in keys:
-            for value in self.find(key):
-                if match := _NUMBER.search(value):
-                    return float(match[0])
+    def find_pair(self, key: str, section: str | None = None) -> tuple[int, int] | None:
+        """Return a width and height such as ``1280x960`` or ``480,480``."""
+        for value in self.find(key, section):
+            if match := _TWO_NUMBERS.search(value):
+                return int(match[1]), int(match[2])
         return None
+
+    def _first(self, read: Callable[[str], _T | None], *keys: str) -> _T | None:
+        values = (read(value) for key in keys for value in self.find(key))
+        return next((value for value in values if value is not None), None)
 
 
 def read_sidecar(data: bytes | None) -> Sidecar:
@@ -144,87 +160,118 @@ def read_sidecar(data: bytes | None) -> Sidecar:
     Parameters
     ----------
     data
-        Content of the file, None without one. UTF-8 (with or without mark), CP949 and UTF-16 are
-        understood. A file of one or two bytes is a stray and counts as missing.
+        Content of the file, None without one. UTF-8 (with or without mark), UTF-16, CP949,
+        Shift JIS and CP1252 are understood. A file of one or two bytes is a stray and counts as
+        missing.
     """
     if data is None or len(data.strip()) < _MIN_BYTES:
         return Sidecar(flags=(MISSING,))
     text = _decode_text(data)
     if text is None:
         return Sidecar(flags=(MALFORMED,))
-    sections, unparsed = _parse_sections(text)
+    sections, unparsed = parse_sections(text)
     parsed = sum(len(fields) for fields in sections.values())
     if not parsed or unparsed > _MAX_UNPARSED * (parsed + unparsed):
         return Sidecar(flags=(MALFORMED,))
     return Sidecar(sections)
 
 
-def parse_moment(text: str) -> datetime | None:
-    """Read a date and time, with AM/PM in English or Korean before or after the time.
+def parse_sections(text: str) -> tuple[Sections, int]:
+    """Split a text into fields by section, and count the lines that are neither.
 
-    Returns
-    -------
-    datetime or None
-        Local time without zone; None if the text is not a date.
+    A Zeiss line such as ``AP_MAG`` names the field of the next line in its place.
     """
-    match = _DATE.search(text)
-    if match is None:
-        return None
-    half = (match["half"] or match["half_after"] or "").upper()
-    hour = int(match["hour"])
-    if half:
-        hour = hour % 12 + (12 if half in _AFTERNOON else 0)
-    try:
-        return datetime(
-            int(match["year"]),
-            int(match["month"]),
-            int(match["day"]),
-            hour,
-            int(match["minute"]),
-            int(match["second"] or 0),
-        )
-    except ValueError:
-        return None
+    sections: Sections = {}
+    section, name, unparsed = "", "", 0
+    for line in (raw.strip() for raw in text.splitlines()):
+        if heading := _SECTION.match(line):
+            section = heading[1].strip().lstrip("-").strip()
+        elif _ZEISS_NAME.match(line):
+            name = line
+        elif match := _JEOL_FIELD.match(line) or _FIELD.match(line):
+            _add_field(sections.setdefault(section, {}), name or match[1].strip(), match[2].strip())
+            name = ""
+        elif line:
+            unparsed, name = unparsed + 1, ""
+    return sections, unparsed
 
 
-def describe_sidecar(sidecar: Sidecar) -> Mapping[str, object]:
-    """Return the fields that the manifest has columns for, as JSON types."""
-    moment = sidecar.acquired_at
+def fold_key(key: str) -> str:
+    """Reduce a key to its letters and digits, lower case."""
+    return "".join(filter(str.isalnum, unicodedata.normalize("NFKC", key).casefold()))
+
+
+def describe_sidecar(sidecar: Sidecar, embedded: Sidecar | None = None) -> Mapping[str, object]:
+    """Return the fields that the manifest has columns for, as JSON types.
+
+    Parameters
+    ----------
+    embedded
+        What the instrument wrote into the image file; it answers where the sidecar is silent.
+    """
+    records = (sidecar, embedded or Sidecar())
+    moment = sidecar.acquired_at or records[1].acquired_at
+    names = ("magnification", "accelerating_voltage_kv", "instrument")
     return {
-        "magnification": sidecar.magnification,
-        "accelerating_voltage_kv": sidecar.accelerating_voltage_kv,
-        "instrument": sidecar.instrument,
+        **{name: getattr(sidecar, name) or getattr(records[1], name) for name in names},
         "acquired_at": None if moment is None else moment.isoformat(),
-        "sidecar_json": sidecar.json,
+        "sidecar_json": Sidecar({**records[1].sections, **sidecar.sections}).json,
     }
+
+
+def _as_list(value: FieldValue) -> list[str]:
+    return [value] if isinstance(value, str) else value
+
+
+def _read_number(text: str) -> float | None:
+    match = _FIRST_NUMBER.search(text)
+    return parse_number(match[0], comma_groups=False) if match else None
 
 
 def _decode_text(data: bytes) -> str | None:
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        encodings = ["utf-16"]
+        encodings: tuple[str, ...] = ("utf-16",)
     elif b"\x00" in data:
-        encodings = ["utf-16-le" if data[1:2] == b"\x00" else "utf-16-be"]
+        encodings = ("utf-16-le" if data[1:2] == b"\x00" else "utf-16-be",)
     else:
-        encodings = ["utf-8-sig", "cp949"]
+        encodings = ("utf-8-sig",)
+    texts = list(_decode_as(data, encodings)) or list(_decode_as(data, _OTHER_ENCODINGS))
+    return max(texts, key=_count_known_words, default=None)
+
+
+def _decode_as(data: bytes, encodings: tuple[str, ...]) -> Iterator[str]:
     for encoding in encodings:
         try:
-            return data.decode(encoding)
+            yield data.decode(encoding)
         except UnicodeDecodeError:
             continue
-    return None
 
 
-def _parse_sections(text: str) -> tuple[Sections, int]:
-    sections: Sections = {}
-    section, unparsed = "", 0
-    for line in (raw.strip() for raw in text.splitlines()):
-        if heading := _SECTION.match(line):
-            section = heading[1].strip().lstrip("-").strip()
-        elif match := _FIELD.match(line):
-            _add_field(sections.setdefault(section, {}), match[1].strip(), match[2].strip())
-        elif line:
-            unparsed += 1
-    return sections, unparsed
+def _count_known_words(text: str) -> int:
+    """Count keys and units that are known, by which the right encoding is told from others."""
+    sections, _ = parse_sections(text)
+    known = 0
+    for fields in sections.values():
+        for key, value in fields.items():
+            known += fold_key(key) in _KNOWN_KEYS
+            known += any(
+                um_per_unit(word) is not None for part in _as_list(value) for word in part.split()
+            )
+    return known
+
+
+PIXEL_SIZE_KEYS = (
+    "Pixel Size", "Pixel Size X", "Image Pixel Size", "Pixel Width", "픽셀 크기", "화소 크기",
+    "Pixelgröße", "Pixelgrösse", "Bildpixelgröße", "Bildpunktgröße", "ピクセルサイズ",
+    "画素サイズ", "像素尺寸", "像素大小", "Taille de pixel",
+)  # fmt: skip
+"""Names of the pixel size in any format; the number needs a unit."""
+
+_KNOWN_KEYS = frozenset(
+    fold_key(key)
+    for key in (*PIXEL_SIZE_KEYS, *_MAGNIFICATION_KEYS, *_VOLTAGE_KEYS, *_INSTRUMENT_KEYS,
+                *_DATE_KEYS, *_TIME_KEYS)
+)  # fmt: skip
 
 
 def _add_field(fields: dict[str, FieldValue], key: str, value: str) -> None:
@@ -238,7 +285,8 @@ def _add_field(fields: dict[str, FieldValue], key: str, value: str) -> None:
 
 
 _SETTING_NUMBER = re.compile(
-    r"^[xX]?\s*(?P<value>[-+]?\d+(?:\.\d+)?)\s*(?:uA|µA|A|kV|V|mm|um|nm|°|%)?$"
+    r"^[xX]?\s*(?P<value>[-+]?\d+(?:[.,]\d+)?(?:[eE][-+]?\d+)?)\s*"
+    r"(?:[pnuµμm]?A|k?V|Volt|[pnuµμmc]?m|m?s|m?Pa|mbar|°C?|%)?$"
 )
 _NOT_A_SETTING = ("date", "time", "file name", "filament current")
 _FOCUS = "focus"
@@ -314,4 +362,4 @@ def _as_number(value: object) -> float | None:
     if isinstance(value, int | float):
         return float(value)
     found = _SETTING_NUMBER.match(value.strip()) if isinstance(value, str) else None
-    return float(found["value"]) if found else None
+    return float(found["value"].replace(",", ".")) if found else None
