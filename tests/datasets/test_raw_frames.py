@@ -46,6 +46,29 @@ def test_strays_are_set_aside_with_reasons_and_hidden_files_are_not_seen(tmp_pat
     }
 
 
+@pytest.mark.parametrize(
+    ("image", "sidecar"),
+    [
+        ("a.tif", "a-tif.hdr"), ("a.png", "a-png.hdr"), ("a.TIF", "a-TIF.hdr"), ("a.tif", "a.hdr"),
+        ("a.tif", "a.tif.hdr"), ("a.TIF", "a.TXT"), ("a-b.tif", "a-b-tif.hdr"),
+    ],
+)  # fmt: skip
+def test_sidecars_of_other_instruments_belong_to_their_image(tmp_path, image, sidecar):
+    touch(tmp_path / "811" / image)
+    touch(tmp_path / "811" / sidecar)
+    raw = load(tmp_path)
+    assert [record.sidecar_path.name for record in raw.records] == [sidecar]
+    assert raw.rejections == ()
+
+
+def test_a_header_comes_before_a_note(tmp_path):
+    for name in ("a.tif", "a-tif.hdr", "a.txt"):
+        touch(tmp_path / "811" / name)
+    raw = load(tmp_path)
+    assert raw.records[0].sidecar_path.name == "a-tif.hdr"
+    assert raw.rejections == ()
+
+
 def test_unlabelled_frames_may_lie_anywhere(tmp_path):
     for file in ("top.jpg", "any/deep/er.png"):
         touch(tmp_path / file)
