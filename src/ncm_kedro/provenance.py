@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -93,6 +94,8 @@ def describe_commit(project_path: Path) -> dict[str, str]:
 def hash_path(path: Path) -> str:
     """Return the SHA-256 of a file, or of all files below a folder with their relative names.
 
+    A file that cannot be read enters as such.
+
     Parameters
     ----------
     path
@@ -105,9 +108,12 @@ def hash_path(path: Path) -> str:
     """
     digest = hashlib.sha256()
     for file in _files_below(path):
-        digest.update(str(file.relative_to(path)).encode())
-        with file.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
+        digest.update(os.fsencode(file.relative_to(path)))
+        try:
+            with file.open("rb") as stream:
+                digest.update(hashlib.file_digest(stream, "sha256").digest())
+        except OSError as error:
+            digest.update(f"unreadable: {error.strerror}".encode())
     return digest.hexdigest()
 
 

@@ -130,6 +130,35 @@ def test_every_kind_of_bad_file_is_set_aside_and_the_rest_goes_on(raw_folder, da
     assert {"333/rgba", "333/deep", "333/good"} < set(store.frame_ids)
 
 
+def test_whatever_one_file_raises_the_rest_goes_on(raw_folder, dataset):
+    data = plan(raw_folder)
+
+    def decode(frame):
+        if frame.frame_id == "333/f_0":
+            raise RuntimeError("nobody thought of this")
+        return data.decode(frame)
+
+    dataset.save(replace(data, decode=decode))
+    store = dataset.load()
+    assert len(store) == 3
+    row = store.rejected.iloc[0]
+    assert (row["file"], row["class"], row["folder"]) == ("333/f 0.png", "333", "333")
+    assert "nobody thought of this" in row["reason"]
+
+
+def test_names_that_are_long_or_not_utf8_are_stored(raw_folder, dataset):
+    good = (raw_folder / "333" / "f 0.png").read_bytes()
+    folder = os.fsencode(raw_folder / "333")
+    for name in (b"n" * 251 + b".png", b"bad\xff.png"):
+        with open(os.path.join(folder, name), "wb") as file:
+            file.write(good)
+    dataset.save(plan(raw_folder))
+    table = dataset.load().describe()
+    assert len(table) == 6
+    table.to_parquet(raw_folder.parent / "table.parquet")
+    assert table["file"].str.contains(r"bad\\xff").sum() == 1
+
+
 def test_banner_is_cut_before_storing(tmp_path, dataset):
     image_yx = np.vstack([draw_frame(0, 480, 640), draw_banner(640, 0.25, datetime(2024, 1, 1))])
     write_image(tmp_path / "sem/333/a.png", image_yx)

@@ -51,7 +51,23 @@ def make_pipeline_results():
     png = draw_png()
     return {name: png for name in PIPELINE_RESULTS if "figure" in name} | {
         "sem_audit": {
-            "frames": {"total": 12, "excluded": 2, "kept": 10, "classes": dict.fromkeys(CLASSES)},
+            "frames": {
+                "found": 15, "total": 12, "excluded": 2, "kept": 10, "rejected": 3,
+                "classes": {
+                    name: {"found": 7, "kept": 5, "excluded": 1, "rejected": 1} for name in CLASSES
+                },
+            },
+            "folders": [{"folder": "NCM333", "class": "333", "frames": 6}],
+            "rejected": {
+                "reasons": [
+                    {
+                        "reason": "a name nobody knows", "files": 3, "frames": True,
+                        "folders": {"old stuff": 3},
+                        "example": {"file": "old stuff/a.png", "reason": "a name nobody knows"},
+                    }
+                ],
+                "files": [],
+            },
             "excluded": [{"reason": "bare: 8% of the frame is flat"}, {"reason": "bare: 9%"}],
             "areas": {"classes": [{"class": name, **AREAS} for name in CLASSES]},
             "verdict": {"meaning": "no confound of class and settings is detectable"},

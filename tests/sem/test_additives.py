@@ -37,6 +37,7 @@ from ncm_kedro.sem.inference.additive_scores import pick_typical, report_conditi
 from ncm_kedro.sem.inference.additives import match_reference, name_conditions
 from ncm_kedro.sem.inference.classify import encode_png
 from ncm_kedro.sem.io.frames import FrameRecord, RawFrames
+from ncm_kedro.sem.io.labels import label_frames
 
 SIDE, CROP_PX = 160, 64
 READING = ReadingParams.model_validate({"min_size_px": 32, "pixel_size": {"fallback_um": 0.25}})
@@ -237,16 +238,27 @@ def test_the_pipeline_starts_from_a_folder_and_a_model():
     }  # fmt: skip
 
 
-def test_the_condition_is_a_column_a_suffix_or_a_folder(tmp_path):
+def test_the_condition_is_a_column_or_else_the_additive(tmp_path):
     records = [
         FrameRecord("a.png", "811__VC", tmp_path, settings={"condition": "second coin"}),
         FrameRecord("811__VC/b.png", "811__VC", tmp_path),
-        FrameRecord("811/coin 3/c.png", "811", tmp_path),
-        FrameRecord("811/d.png", "811", tmp_path),
-        FrameRecord("e.png", "811", tmp_path),
     ]
     named = name_conditions(RawFrames(tmp_path, tuple(records)))
-    assert list(named.values()) == ["second coin", "VC", "coin 3", "", ""]
+    assert list(named.values()) == ["second coin", ""]
+
+
+def test_folders_below_a_class_are_conditions_of_new_electrodes(tmp_path):
+    for file in ("811__VC/b.png", "811/coin 3/c.png", "811/cycled/d.png", "811/e.png"):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).touch()
+    raw = RawFrameFolder(filepath=str(tmp_path), conditions=True).load()
+    frames, _ = label_frames(raw, LabelParams())
+    assert {f.record.file: (f.label.state, f.label.additive) for f in frames} == {
+        "811__VC/b.png": ("pristine", "VC"),
+        "811/coin 3/c.png": ("pristine", "coin-3"),
+        "811/cycled/d.png": ("cycled", ""),
+        "811/e.png": ("pristine", ""),
+    }
 
 
 def make_predictions(rows):

@@ -13,6 +13,7 @@ from ncm_kedro.sem.audit.audit import audit_frames, measure_grey, plan_bands
 from ncm_kedro.sem.io.sidecar import focus_columns, read_settings
 
 HEIGHT, WIDTH = 60, 80
+NONE_REJECTED = pd.DataFrame(columns=["file", "class", "folder", "kind", "reason"], dtype="str")
 PARAMS = AuditParams(workers=1, histogram_bins=16, n_folds=3)
 CLASSES = [f"{c}{s}" for c in ("333", "811") for s in ("", "_cycled")]
 
@@ -37,6 +38,7 @@ def make_data(settings_of, classes=CLASSES, n_series=3, n_frames=3):
                 rows.append(
                     {
                         "frame_id": frame_id,
+                        "file": f"{frame_id}.png",
                         "class": name,
                         "composition": composition,
                         "state": state or "pristine",
@@ -92,7 +94,7 @@ def reports():
     sources = {"shared": shared_settings, "own": own_settings, "unrelated": unrelated_settings}
     data = {name: make_data(source) for name, source in sources.items()}
     return {
-        name: audit_frames(manifest, frames, links, PARAMS)
+        name: audit_frames(manifest, frames, links, NONE_REJECTED, PARAMS)
         for name, (manifest, frames, links) in data.items()
     }
 
@@ -132,7 +134,8 @@ def test_report_is_json_and_counts_are_right(reports):
     report = json.loads(json.dumps(reports["own"], allow_nan=False))
     assert report["frames"]["total"] == report["frames"]["kept"] == 36
     assert report["frames"]["classes"]["333"] == {
-        "total": 9, "kept": 9, "excluded": 0, "sessions": 1, "mosaics": 3,
+        "found": 9, "total": 9, "kept": 9, "excluded": 0, "rejected": 0,
+        "sessions": 1, "mosaics": 3,
     }  # fmt: skip
     assert report["flagged"] == {"sidecar_missing": 12}
     area = next(row for row in report["areas"]["classes"] if row["class"] == "333")
@@ -147,7 +150,7 @@ def test_excluded_frames_and_label_conflicts_are_listed_and_not_measured():
     manifest.loc[0, ["excluded", "exclusion_reason"]] = [True, "bare: 68 % flat"]
     del frames["333/0_0"]
     links.loc[0, ["frame_b", "kind", "used"]] = ["811/0_0", "label_conflict", False]
-    report = audit_frames(manifest, frames, links, PARAMS)
+    report = audit_frames(manifest, frames, links, NONE_REJECTED, PARAMS)
     assert report["excluded"] == [
         {"frame_id": "333/0_0", "class": "333", "reason": "bare: 68 % flat"}
     ]
@@ -157,7 +160,7 @@ def test_excluded_frames_and_label_conflicts_are_listed_and_not_measured():
 
 
 def test_one_class_has_nothing_to_be_confounded_with():
-    report = audit_frames(*make_data(shared_settings, ["333"]), PARAMS)
+    report = audit_frames(*make_data(shared_settings, ["333"]), NONE_REJECTED, PARAMS)
     assert report["confounding"] == []
     assert report["verdict"]["acquisition"] == "not applicable"
 
@@ -217,7 +220,7 @@ def test_settings_are_numbers_without_dates_and_readings():
 def test_frames_without_sidecars_can_be_audited():
     manifest, frames, links = make_data(own_settings)
     manifest["sidecar_json"] = None
-    report = audit_frames(manifest, frames, links, PARAMS)
+    report = audit_frames(manifest, frames, links, NONE_REJECTED, PARAMS)
     assert {row["features"] for row in report["confounding"]} == {
         "histogram",
         "brightness_contrast",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import BeforeValidator, Field, PositiveFloat, field_validator
@@ -16,10 +17,13 @@ class LabelParams(FrozenParams):
     """Which class names are known."""
 
     compositions: tuple[str, ...] = Field(default=("333", "523", "622", "811"), min_length=1)
-    """Compositions that a class name may start with (Ni:Mn:Co ratio, no unit)."""
+    """Compositions that a class name may start with (Ni:Co:Mn ratio, no unit)."""
 
     states: tuple[str, ...] = Field(default=("pristine", "formation", "cycled"), min_length=1)
     """Ageing states that may follow the composition (no unit); without one a frame is pristine."""
+
+    folders: Mapping[str, str] = Field(default_factory=dict)
+    """Classes of folders whose own name does not say it, by their path below the raw folder."""
 
 
 def _key_as_text(value: object) -> object:

@@ -5,33 +5,52 @@ The folder that synthetic SEM frames are written to.
 
 from __future__ import annotations
 
+import os
+import posixpath
+import unicodedata
+from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 from ncm_kedro.atomic_write import write_atomic
 from ncm_kedro.datasets.files import RawFolder
-from ncm_kedro.errors import NcmError, TableError
-from ncm_kedro.sem.io.frames import FrameRecord, RawFrames, RejectedFile
+from ncm_kedro.datasets.frames.listing import (
+    IMAGE_SUFFIXES,
+    Listing,
+    is_image,
+    list_files,
+)
+from ncm_kedro.datasets.frames.table import FRAME_TABLE, TableRow, find_table, read_table
+from ncm_kedro.errors import NcmError
+from ncm_kedro.sem.io.frames import (
+    EMPTY_FOLDER,
+    NOT_AN_IMAGE,
+    TEXT_ALONE,
+    FrameRecord,
+    RawFrames,
+    RejectedFile,
+)
 
 if TYPE_CHECKING:
     from ncm_kedro.synthetic.sem.frames import SyntheticFrame
 
-FRAME_TABLE = "frames.csv"
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff"})
 TESCAN_SUFFIX = ".hdr"
 SIDECAR_SUFFIXES = (TESCAN_SUFFIX, ".txt")
+_OTHER_IMAGES = (
+    ".gif", ".webp", ".jp2", ".heic", ".psd", ".dm3", ".dm4", ".emd", ".ser", ".czi", ".nd2",
+)  # fmt: skip
+_ARCHIVES = (".zip", ".7z", ".rar", ".tar", ".gz", ".tgz", ".bz2", ".xz")
 
 
 class RawFrameFolder(RawFolder):
     """Frames in class folders, or in a ``frames.csv`` that stands in for them; read only.
 
-    ``<filepath>/<class>/*.{jpg,png,tif}`` with an optional sidecar ``<file>.txt`` (or
+    ``<filepath>/<class>/*.{jpg,png,tif,bmp}`` with an optional sidecar ``<file>.txt`` (or
     ``<stem>.txt``) beside each. A ``frames.csv`` in the folder has the columns ``file`` (relative
     to the folder) and ``class``, and may have ``magnification``, ``accelerating_voltage_kv``,
-    ``pixel_size_um``, ``instrument`` and ``acquired_at``; only the files that it names are used.
+    ``pixel_size_um``, ``instrument``, ``acquired_at`` and ``condition``; only the files that it
+    names are used.
 
     Parameters
     ----------
@@ -40,6 +59,8 @@ class RawFrameFolder(RawFolder):
     labelled
         Whether the frames have classes. Without, images may lie anywhere below the folder, and
         ``frames.csv`` needs no column ``class``; the records' class name is empty.
+    conditions
+        Whether a folder below a class names what was done to an electrode, as an additive does.
     metadata
         Anything; kedro ignores it (kedro-viz reads it).
     """
@@ -47,10 +68,16 @@ class RawFrameFolder(RawFolder):
     holds = "raw frames"
 
     def __init__(
-        self, *, filepath: str, labelled: bool = True, metadata: dict[str, Any] | None = None
+        self,
+        *,
+        filepath: str,
+        labelled: bool = True,
+        conditions: bool = False,
+        metadata: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(filepath=filepath, metadata=metadata)
         self._labelled = labelled
+        self._conditions = conditions
 
     def load(self) -> RawFrames:
         """List the folder; no file is opened except ``frames.csv``.
@@ -67,15 +94,21 @@ class RawFrameFolder(RawFolder):
         TableError
             If ``frames.csv`` cannot be used.
         """
-        if not self._filepath.is_dir():
-            raise _nothing_there(self._filepath, "no such folder")
-        table = self._filepath / FRAME_TABLE
-        list_frames = list_table if table.is_file() else list_folders
-        raw = list_frames(self._filepath, labelled=self._labelled)
-        if not raw.records:
-            others = f" ({len(raw.rejections)} other files)" if raw.rejections else ""
-            raise _nothing_there(self._filepath, f"no image that can be used{others}")
-        return raw
+        root = self._filepath
+        if not root.is_dir():
+            raise _nothing_there(root, "no such folder")
+        listing = list_files(root)
+        table = find_table(root, listing)
+        records, rejections = (
+            list_folders(listing, labelled=self._labelled)
+            if table is None
+            else list_table(root, table, listing, labelled=self._labelled)
+        )
+        if not records:
+            first = next((f", such as {r.file}: {r.reason}" for r in rejections), "")
+            others = f" ({len(rejections)} other files{first})" if rejections else ""
+            raise _nothing_there(root, f"no image that can be used{others}", table)
+        return RawFrames(root, tuple(records), tuple(rejections), self._conditions)
 
     def _describe(self) -> dict[str, Any]:
         return {**super()._describe(), "labelled": self._labelled}
@@ -83,12 +116,13 @@ class RawFrameFolder(RawFolder):
 
 def holds_frames(root: Path) -> bool:
     """Return whether a folder has a frame table, or an image anywhere below it."""
-    return (root / FRAME_TABLE).is_file() or any(
-        path.suffix.lower() in IMAGE_SUFFIXES for path in root.rglob("*")
-    )
+    names = list_files(root).files if root.is_dir() else {}
+    return any(is_image(name) or name.casefold() == FRAME_TABLE for name in names)
 
 
-def list_folders(root: Path, *, labelled: bool = True) -> RawFrames:
+def list_folders(
+    listing: Listing, *, labelled: bool = True
+) -> tuple[list[FrameRecord], list[RejectedFile]]:
     """List images in class folders.
 
     Parameters
@@ -98,101 +132,144 @@ def list_folders(root: Path, *, labelled: bool = True) -> RawFrames:
 
     Returns
     -------
-    RawFrames
-        A record per image; the class is the folder's name.
+    records, rejections
+        A record per image, its class the path of its folder; and what is no image.
     """
-    records, aside = [], []
-    for path in _list_files(root):
-        file = path.relative_to(root).as_posix()
-        folder = file.rpartition("/")[0]
-        if path.suffix.lower() in SIDECAR_SUFFIXES:
-            if not _has_image(path):
-                aside.append(RejectedFile(file, "a text file without an image"))
-        elif path.suffix.lower() not in IMAGE_SUFFIXES:
-            aside.append(RejectedFile(file, "not a JPEG, PNG or TIFF file"))
-        elif labelled and not folder:
-            aside.append(RejectedFile(file, "an image that lies in no class folder"))
+    records, rejections = [], _reject_problems(listing)
+    for file, path in listing.files.items():
+        folder = file.rpartition("/")[0] if labelled else ""
+        if path.suffix.lower() in SIDECAR_SUFFIXES and _has_image(path):
+            continue
+        kind = _find_kind(path)
+        if kind is None and labelled and not folder:
+            kind = "an image in no class folder"
+        if kind is not None:
+            rejections.append(RejectedFile(file, kind, kind, folder))
         else:
-            class_name = folder.partition("/")[0] if labelled else ""
-            records.append(FrameRecord(file, class_name, path, _find_sidecar(path)))
-    return RawFrames(root, tuple(records), tuple(aside))
+            records.append(FrameRecord(file, folder, path, _find_sidecar(path)))
+    return records, sorted(rejections, key=lambda entry: entry.file)
 
 
-def list_table(root: Path, *, labelled: bool = True) -> RawFrames:
+def list_table(
+    root: Path, table: Path, listing: Listing, *, labelled: bool = True
+) -> tuple[list[FrameRecord], list[RejectedFile]]:
     """List the images that a frame table names.
 
     Parameters
     ----------
     root
-        Folder that holds ``frames.csv``; its column ``file`` is relative to the folder.
+        Folder that the column ``file`` is relative to.
     labelled
         Whether the table must have a column ``class``.
 
     Returns
     -------
-    RawFrames
-        A record per row whose file exists.
+    records, rejections
+        A record per row that can be used; rows that cannot, and images that no row names.
 
     Raises
     ------
     TableError
-        If the table cannot be parsed, lacks a column, or names a file twice.
+        If the table cannot be parsed or lacks a column.
     """
-    rows = _read_table(root / FRAME_TABLE, {"file", "class"} if labelled else {"file"})
-    records, aside = [], []
-    for row in rows.sort_values("file").to_dict("records"):
-        settings = {str(key): str(value) for key, value in row.items() if value}
-        file, class_name = settings.pop("file", ""), settings.pop("class", "")
-        path = root / file
-        if not path.is_file():
-            aside.append(RejectedFile(file, f"named in {FRAME_TABLE}, but there is no such file"))
-        elif labelled and not class_name:
-            aside.append(RejectedFile(file, f"{FRAME_TABLE} gives no class"))
+    rows = read_table(table, ("file", "class") if labelled else ("file",), listing.files)
+    rejections = [entry for entry in _reject_problems(listing) if entry.kind != EMPTY_FOLDER]
+    by_file: dict[str, list[TableRow]] = defaultdict(list)
+    find = _FileFinder(root, listing)
+    for row in rows:
+        by_file[find.find(row.file) or row.file].append(row)
+    records = []
+    for file, named in sorted(by_file.items()):
+        row, kind, problem = named[0], "", ""
+        if not row.file:
+            kind = problem = f"a row of {FRAME_TABLE} without a file"
+        elif find.find(row.file) is None:
+            kind = f"named in {FRAME_TABLE}, but not there"
+            problem = f"{kind}{find.suggest(row.file)}"
+        elif any((r.class_name, r.settings) != (row.class_name, row.settings) for r in named[1:]):
+            kind = f"rows of {FRAME_TABLE} that contradict each other"
+            problem = f"{kind} (lines {', '.join(str(r.line) for r in named)})"
+        elif row.problem:
+            kind = f"a row of {FRAME_TABLE} that cannot be used"
+            problem = f"{FRAME_TABLE}, line {row.line}: {row.problem}"
+        elif labelled and not row.class_name:
+            kind = problem = f"{FRAME_TABLE} gives no class"
+        if kind:
+            rejections.append(
+                RejectedFile(file or f"line {row.line}", problem, kind, row.class_name)
+            )
         else:
-            records.append(FrameRecord(file, class_name, path, _find_sidecar(path), settings))
-    return RawFrames(root, tuple(records), tuple(aside))
+            path = listing.files.get(file, root / row.file)
+            records.append(
+                FrameRecord(file, row.class_name, path, _find_sidecar(path), row.settings)
+            )
+    unnamed = f"not named in {FRAME_TABLE}"
+    rejections += [
+        RejectedFile(file, unnamed, unnamed)
+        for file in listing.files
+        if is_image(file) and file not in by_file
+    ]
+    return records, sorted(rejections, key=lambda entry: entry.file)
 
 
-def _read_table(table: Path, required: set[str]) -> pd.DataFrame:
-    action = "save the table as UTF-8 CSV with a header line"
-    try:
-        rows = pd.read_csv(table, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (OSError, ValueError) as error:
-        raise TableError(
-            table, found=f"a table that cannot be read ({error})", expected="CSV", action=action
-        ) from error
-    rows.columns = rows.columns.str.strip()
-    missing = required - set(rows.columns)
-    if missing:
-        raise TableError(
-            table,
-            found=f"no column {' and '.join(sorted(missing))}",
-            expected=f"the columns {' and '.join(sorted(required))}",
-            action=action,
+class _FileFinder:
+    """Finds files as a table spells them: case and the form of accents may differ."""
+
+    def __init__(self, root: Path, listing: Listing) -> None:
+        self._root = root
+        self._files = listing.files
+        self._folded: dict[str, list[str]] = defaultdict(list)
+        self._by_name: dict[str, list[str]] = defaultdict(list)
+        for file in listing.files:
+            self._folded[_fold_name(file)].append(file)
+            self._by_name[_fold_name(file).rpartition("/")[2]].append(file)
+
+    def find(self, file: str) -> str | None:
+        """Return the name in the listing, or one outside of it; None if there is no such file."""
+        file = posixpath.normpath(file) if file else ""
+        if posixpath.isabs(file) and Path(file).is_relative_to(self._root.absolute()):
+            file = Path(file).relative_to(self._root.absolute()).as_posix()
+        if file in self._files:
+            return file
+        alike = self._folded[_fold_name(file)]
+        if len(alike) == 1:
+            return alike[0]
+        return file if file and os.path.isfile(self._root / file) else None
+
+    def suggest(self, file: str) -> str:
+        """Name the file that may be meant."""
+        same = self._by_name[_fold_name(file).rpartition("/")[2]]
+        return f"; there is {same[0]}" if same else ""
+
+
+def _fold_name(file: str) -> str:
+    return unicodedata.normalize("NFC", file).casefold()
+
+
+def _reject_problems(listing: Listing) -> list[RejectedFile]:
+    return [
+        RejectedFile(
+            name,
+            problem,
+            problem.partition(" (")[0],
+            name if problem == EMPTY_FOLDER else name.rpartition("/")[0],
         )
-    rows = pd.DataFrame({name: rows[name].str.strip() for name in rows.columns})
-    rows["file"] = rows["file"].str.replace("\\", "/", regex=False)
-    twice = rows.loc[rows["file"].duplicated(), "file"]
-    if len(twice):
-        raise TableError(
-            table,
-            found=f"{len(twice)} files named more than once, such as '{twice.iloc[0]}'",
-            expected="a row per file",
-            action="remove the repeated rows",
-        )
-    return rows
+        for name, problem in listing.problems.items()
+    ]
 
 
-def _list_files(root: Path) -> list[Path]:
-    files = (path for path in root.rglob("*") if path.is_file())
-    return sorted(
-        (path for path in files if not _is_hidden(path.relative_to(root))),
-        key=lambda path: path.relative_to(root).as_posix(),
-    )
-
-
-def _is_hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
+def _find_kind(path: Path) -> str | None:
+    """Say what a file is that is no image; None for an image."""
+    suffix = path.suffix.lower()
+    if suffix in IMAGE_SUFFIXES:
+        return None
+    if suffix in SIDECAR_SUFFIXES:
+        return TEXT_ALONE
+    if path.name.casefold() == FRAME_TABLE:
+        return f"a {FRAME_TABLE} that lies in a class folder, not in the raw folder itself"
+    if suffix in _OTHER_IMAGES:
+        return f"an image of a format that is not read ({suffix}; export it as TIFF)"
+    return "an archive that is not unpacked" if suffix in _ARCHIVES else NOT_AN_IMAGE
 
 
 def _find_sidecar(image: Path) -> Path | None:
@@ -202,7 +279,7 @@ def _find_sidecar(image: Path) -> Path | None:
     for suffix in SIDECAR_SUFFIXES:
         for stem in stems if suffix == TESCAN_SUFFIX else stems[2:]:
             for spelling in (suffix, suffix.upper()):
-                if (path := image.with_name(stem + spelling)).is_file():
+                if os.path.isfile(path := image.with_name(stem + spelling)):
                     return path
     return None
 
@@ -214,17 +291,23 @@ def _has_image(sidecar: Path) -> bool:
     if f".{name.rpartition('.')[2].lower()}" in IMAGE_SUFFIXES:
         name = name.rpartition(".")[0]
     spellings = (spelling for kind in IMAGE_SUFFIXES for spelling in (kind, kind.upper()))
-    return any(sidecar.with_name(name + suffix).is_file() for suffix in spellings)
+    return any(os.path.isfile(sidecar.with_name(name + suffix)) for suffix in spellings)
 
 
-def _nothing_there(folder: Path, found: str) -> NcmError:
+def _nothing_there(folder: Path, found: str, table: Path | None = None) -> NcmError:
+    action = (
+        f"put frames into class folders such as {folder.name}/811_cycled/ (sidecars <file>.txt "
+        f"beside them are optional), or write {folder.name}/{FRAME_TABLE} with the columns file "
+        "and class"
+        if table is None
+        else f"correct the rows of {table.name} (the column file is relative to {folder}), or "
+        "remove it and put frames into class folders such as 811_cycled/"
+    )
     return NcmError(
         folder,
         found=found,
-        expected="SEM frames as <class>/<file>.jpg, .png or .tif",
-        action=f"put frames into class folders such as {folder.name}/811_cycled/ (sidecars "
-        f"<file>.txt beside them are optional), or write {folder.name}/{FRAME_TABLE} with the "
-        "columns file and class",
+        expected="SEM frames as <class>/<file>.jpg, .png, .tif or .bmp",
+        action=action,
     )
 
 

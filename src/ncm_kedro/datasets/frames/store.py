@@ -81,9 +81,12 @@ class FrameStore(Mapping[str, NDArray[np.uint8]]):
 
     @property
     def rejected(self) -> pd.DataFrame:
-        """Files that are not in the store: ``file``, ``reason``."""
-        rows = self._group.attrs.get("rejected", [])
-        return pd.DataFrame(rows, columns=["file", "reason"], dtype="str")
+        """Files that are not in the store: ``file, class, folder, kind, reason``, all text."""
+        rows = pd.DataFrame(
+            self._group.attrs.get("rejected", []),
+            columns=["file", "class_name", "folder", "kind", "reason"],
+        )
+        return rows.rename(columns={"class_name": "class"}).fillna("").astype("str")
 
     def read(self, frame_id: str) -> NDArray[np.uint8]:
         """Read one frame.

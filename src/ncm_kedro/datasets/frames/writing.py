@@ -31,7 +31,13 @@ from tqdm import tqdm
 
 from ncm_kedro.datasets.files import remove_unreferenced
 from ncm_kedro.errors import FrameError, StoreError
-from ncm_kedro.sem.io.frames import DecodedFrame, DecodedFrames, LabelledFrame, RejectedFile
+from ncm_kedro.sem.io.frames import (
+    DecodedFrame,
+    DecodedFrames,
+    LabelledFrame,
+    RejectedFile,
+    summarise_problem,
+)
 
 FORMAT = "ncm-sem-frames"
 FORMAT_VERSION = 1
@@ -98,7 +104,7 @@ def save_frames(folder: Path, data: DecodedFrames, workers: int) -> None:
     for (frame, array), result in _show_progress(decoded, len(pending)):
         if isinstance(result, FrameError):
             logger.warning("rejected: %s", result)
-            rejected.append(RejectedFile(frame.record.file, str(result)))
+            rejected.append(_reject(frame, result))
         else:
             write_frame(group, array, result)
             index[frame.frame_id] = _index_entry(array, result.image_yx.shape)
@@ -155,7 +161,7 @@ def decode_ahead(
     pending
         Frames to decode, with the array that each goes to.
     decode
-        Decodes one frame or raises ``FrameError``.
+        Decodes one frame or raises; whatever else than ``FrameError`` it raises becomes one.
 
     Yields
     ------
@@ -168,6 +174,14 @@ def decode_ahead(
             return decode(frame)
         except FrameError as error:
             return error
+        except Exception as error:  # one file, whatever is in it, does not end the run
+            logger.debug("%s", frame.record.file, exc_info=True)
+            return FrameError(
+                frame.record.file,
+                found=f"a file that cannot be decoded ({type(error).__name__}: {error})",
+                expected="a JPEG, PNG, TIFF or BMP image",
+                action="export it again as 8- or 16-bit TIFF, or remove it",
+            )
 
     waiting: deque[tuple[_Pending, Future[DecodedFrame | FrameError]]] = deque()
     with ThreadPoolExecutor(max_workers=workers) as pool:
@@ -195,7 +209,7 @@ def _compare_with_store(
         try:
             fingerprint = frame.record.fingerprint(data.reading_digest)
         except FrameError as error:
-            rejected.append(RejectedFile(frame.record.file, str(error)))
+            rejected.append(_reject(frame, error))
             continue
         array = f"{frame.frame_id}-{fingerprint}"
         shape = _read_complete_shape(folder / FRAMES / array)
@@ -204,6 +218,16 @@ def _compare_with_store(
         else:
             index[frame.frame_id] = _index_entry(array, shape)
     return index, pending, rejected
+
+
+def _reject(frame: LabelledFrame, error: FrameError) -> RejectedFile:
+    return RejectedFile(
+        frame.record.file,
+        str(error),
+        summarise_problem(error),
+        frame.record.class_name,
+        frame.label.name,
+    )
 
 
 def _read_complete_shape(array: Path) -> tuple[int, ...] | None:

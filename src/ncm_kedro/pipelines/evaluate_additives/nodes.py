@@ -28,7 +28,8 @@ def predict_additives(
     predictions, aside = predict_new_electrodes(
         frames, manifest, name_conditions(raw), classifier, params
     )
-    return predictions, pd.concat([rejected, aside], ignore_index=True)
+    columns = ["file", "reason"]
+    return predictions, pd.concat([rejected[columns], aside[columns]], ignore_index=True)
 
 
 def report_additives(

@@ -40,9 +40,11 @@ def assess_sem_frames(
 def find_sem_overlaps(
     frames: FrameStore, assessed: pd.DataFrame, mosaic: MosaicParams
 ) -> pd.DataFrame:
-    """Find frames that show a common region."""
+    """Find frames that show a common region; a class that has lost all its frames ends the run."""
+    from ncm_kedro.sem.audit.usage import require_classes
     from ncm_kedro.sem.mosaic.overlaps import find_overlaps
 
+    require_classes(assessed, frames.rejected)
     return find_overlaps(frames, assessed, mosaic)
 
 
@@ -58,17 +60,19 @@ def build_sem_manifest(
 
 def audit_sem_frames(
     manifest: pd.DataFrame, frames: FrameStore, links: pd.DataFrame, audit: AuditParams
-) -> tuple[dict[str, Any], dict[str, Figure]]:
+) -> tuple[dict[str, Any], dict[str, Figure], str]:
     """Count, measure areas and look for short cuts that a classifier could take."""
     from ncm_kedro.plotting.sem.audit import plot_class_areas, plot_confounding, plot_flagged_frames
+    from ncm_kedro.plotting.sem.report import render_sem_audit
     from ncm_kedro.sem.audit.audit import audit_frames
 
-    report = audit_frames(manifest, frames, links, audit)
-    return report, {
+    report = audit_frames(manifest, frames, links, frames.rejected, audit)
+    figures = {
         "confounding.png": plot_confounding(report["confounding"]),
         "areas.png": plot_class_areas(report),
         "flagged.png": plot_flagged_frames(manifest, frames),
     }
+    return report, figures, render_sem_audit(report, figures)
 
 
 def order_columns(manifest: pd.DataFrame) -> pd.DataFrame:

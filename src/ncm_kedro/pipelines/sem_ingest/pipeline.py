@@ -12,7 +12,7 @@ def create_pipeline() -> Pipeline:
     audit = node(
         nodes.audit_sem_frames,
         inputs=["sem_manifest", "sem_frames", "sem_links", "params:sem_ingest.audit"],
-        outputs=["sem_audit", "sem_audit_figures"],
+        outputs=["sem_audit", "sem_audit_figures", "sem_audit_page"],
         name="audit_sem_frames",
         tags="sem",
     )

@@ -63,7 +63,7 @@ def plot_mosaic_splits(manifest: pd.DataFrame, crops: pd.DataFrame) -> Figure:
 
 
 def plot_class_areas(audit: Mapping[str, Any]) -> Figure:
-    """Draw frames, included and excluded, and unique imaged area of each class as bars.
+    """Draw frames, included, excluded and rejected, and unique imaged area of each class as bars.
 
     Parameters
     ----------
@@ -80,10 +80,12 @@ def plot_class_areas(audit: Mapping[str, Any]) -> Figure:
     left.barh(places, kept, color="#4477aa", label="included")
     excluded = [counts[name]["excluded"] for name in names]
     left.barh(places, excluded, left=kept, color="#bbbbbb", label="excluded")
+    rejected = [counts[name]["rejected"] for name in names]
+    left.barh(places, rejected, left=np.add(kept, excluded), color="#ee8866", label="rejected")
     left.set_yticks(places, names)
     left.invert_yaxis()
     left.set_xlabel("frames")
-    figure.legend(loc="outside upper left", ncols=2, frameon=False)
+    figure.legend(loc="outside upper left", ncols=3, frameon=False)
     ground = [areas[name]["area_mm2"] if name in areas else 0.0 for name in names]
     bars = right.barh(places, ground, color="#228833")
     views = [areas[name]["fields_of_view"] if name in areas else 0.0 for name in names]

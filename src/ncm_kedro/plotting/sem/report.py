@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from ncm_kedro.plotting.report import list_rows, render_page
 from ncm_kedro.plotting.sem.attention import MAP_NAMES
 from ncm_kedro.plotting.sem.page import OPTIONAL_RESULTS, STUDIES, STUDY_FIGURES
 from ncm_kedro.provenance import RunRecord, list_runs
+from ncm_kedro.sem.audit.usage import count_exclusions
 
 _ROLES = ("class", "composition", "state")
 _MAX_ERROR_LENGTH = 80
@@ -43,7 +44,7 @@ def render_sem_report(results: Mapping[str, Any], lineage: Mapping[str, RunRecor
         models=models,
         scored=[(name, role) for name in models for role in _ROLES],
         areas=pd.DataFrame(audit["areas"]["classes"]),
-        exclusions=Counter(row["reason"].split(":")[0] for row in audit["excluded"]),
+        exclusions=count_exclusions(audit["excluded"]),
         trials=_shorten_errors(known["sem_trials"]),
         errors=list_rows(wrong.sort_values("probability", ascending=False, kind="stable")),
         map_names=MAP_NAMES,
@@ -57,6 +58,25 @@ def render_sem_report(results: Mapping[str, Any], lineage: Mapping[str, RunRecor
             for name, study in (known[STUDIES] or {}).items()
         ],
         runs=list_runs({name: lineage.get(name) for name in _list_shown(known)}),
+    )
+
+
+def render_sem_audit(audit: Mapping[str, Any], figures: Mapping[str, Figure]) -> str:
+    """Render what was read, what was not and why as one self-contained HTML page.
+
+    Parameters
+    ----------
+    audit
+        What `ncm_kedro.sem.audit.audit.audit_frames` returned.
+    figures
+        ``areas.png``, ``confounding.png`` and ``flagged.png``.
+    """
+    return render_page(
+        "sem_audit.html.j2",
+        audit=audit,
+        figures=figures,
+        areas=pd.DataFrame(audit["areas"]["classes"]),
+        exclusions=count_exclusions(audit["excluded"]),
     )
 
 

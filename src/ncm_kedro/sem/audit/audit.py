@@ -20,6 +20,15 @@ from tqdm import tqdm
 
 from ncm_kedro.params.sem_ingest import AuditParams
 from ncm_kedro.sem.audit.confounding import summarise_confounding, tabulate_confounding
+from ncm_kedro.sem.audit.usage import (
+    count_flags,
+    count_frames,
+    describe_rejected,
+    list_excluded,
+    list_folders,
+    summarise_usage,
+    warn_unused,
+)
 from ncm_kedro.sem.crops.regions import frame_boxes, measure_areas
 from ncm_kedro.sem.io.frames import Frames
 
@@ -105,24 +114,36 @@ _LOG = logging.getLogger(__name__)
 
 
 def audit_frames(
-    manifest: pd.DataFrame, frames: Frames, links: pd.DataFrame, params: AuditParams
+    manifest: pd.DataFrame,
+    frames: Frames,
+    links: pd.DataFrame,
+    rejected: pd.DataFrame,
+    params: AuditParams,
 ) -> dict[str, Any]:
-    """Audit a data set.
+    """Audit a data set; what was not used is logged last.
+
+    Parameters
+    ----------
+    rejected
+        Files that could not be read: `file, class, folder, kind, reason`.
 
     Returns
     -------
     dict
-        `frames` (counts, per class too), `excluded` (frame, reason), `flagged`, `areas` (per
-        class and per mosaic), `overlaps`, `label_conflicts`, `confounding` (rows), `verdict` and
-        `warnings`; made of JSON types.
+        `frames` (counts, per class too), `folders` (class and frames of each), `excluded` (frame,
+        reason), `rejected` (files, and counts per reason), `flagged`, `areas` (per class and per
+        mosaic), `overlaps`, `label_conflicts`, `confounding` (rows), `verdict` and `warnings`; made
+        of JSON types.
     """
     bands = plan_bands(manifest, params)
     grey = measure_grey(frames, bands, params)
     rows = tabulate_confounding(manifest, bands, grey, params)
     areas = measure_areas(manifest)
     report: dict[str, Any] = {
-        "frames": count_frames(manifest),
+        "frames": count_frames(manifest, rejected),
+        "folders": list_folders(manifest),
         "excluded": list_excluded(manifest),
+        "rejected": describe_rejected(rejected),
         "flagged": count_flags(manifest),
         "areas": {
             "classes": _records(sum_areas(areas).reset_index()),
@@ -134,49 +155,11 @@ def audit_frames(
         "verdict": summarise_confounding(rows),
     }
     report["warnings"] = _warn(report)
+    for text in summarise_usage(report):
+        _LOG.info(text)
     for text in report["warnings"]:
         _LOG.warning(text)
     return report
-
-
-def count_frames(manifest: pd.DataFrame) -> dict[str, Any]:
-    """Count frames, kept and excluded, in all and per class.
-
-    Parameters
-    ----------
-    manifest
-        With `class`, `session`, `mosaic` and `excluded`.
-    """
-    excluded = manifest["excluded"].astype(bool)
-    classes = {}
-    for name, group in manifest.groupby("class", sort=True):
-        out = excluded[group.index]
-        classes[str(name)] = {
-            "total": len(group),
-            "kept": int((~out).sum()),
-            "excluded": int(out.sum()),
-            "sessions": int(group.loc[~out, "session"].nunique()),
-            "mosaics": int(group.loc[~out, "mosaic"].nunique()),
-        }
-    counts = {"total": len(manifest), "excluded": int(excluded.sum())}
-    return {**counts, "kept": counts["total"] - counts["excluded"], "classes": classes}
-
-
-def list_excluded(manifest: pd.DataFrame) -> list[dict[str, str]]:
-    """List excluded frames with their reasons, sorted by identity."""
-    out = manifest[manifest["excluded"].astype(bool)].sort_values("frame_id")
-    return [
-        {"frame_id": str(frame_id), "class": str(class_name), "reason": str(reason)}
-        for frame_id, class_name, reason in zip(
-            out["frame_id"], out["class"], out["exclusion_reason"], strict=True
-        )
-    ]
-
-
-def count_flags(manifest: pd.DataFrame) -> dict[str, int]:
-    """Count the frames that carry each flag."""
-    flags = manifest["flags"].fillna("").str.split(";").explode()
-    return {str(name): int(n) for name, n in flags[flags != ""].value_counts().sort_index().items()}
 
 
 def sum_areas(areas: pd.DataFrame) -> pd.DataFrame:
@@ -247,12 +230,9 @@ def _warn(report: dict[str, Any]) -> list[str]:
             f"{len(pairs)} pairs of frames show the same region under two classes, for instance "
             f"{pairs[0]['frame_a']} and {pairs[0]['frame_b']}; correct the folder of one of them"
         )
-    for name, counts in report["frames"]["classes"].items():
-        if counts["kept"] == 0:
-            texts.append(f"{name}: all {counts['total']} frames are excluded")
     if report["verdict"]["acquisition"] in ("partly confounded", "confounded"):
         texts.append(report["verdict"]["meaning"])
-    return texts
+    return texts + warn_unused(report)
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:

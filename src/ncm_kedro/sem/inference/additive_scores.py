@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,7 @@ from ncm_kedro.sem.inference.classify import resample_frame
 ROLES = ("overall", "composition", "state")
 """What may be right: composition and state together, or one of them."""
 CONDITION = ["composition", "state", "additive"]
+_NO_METRIC_NAME = re.compile(r"[^\w. :/-]", re.ASCII)  # MLflow takes no other characters
 _ONE_AREA = "one area only: no interval"
 _CAVEATS = (
     "An interval covers other regions of the same electrodes in the same session; it does not "
@@ -120,7 +122,7 @@ def list_additive_metrics(report: dict[str, Any]) -> dict[str, Any]:
     for additive, entry in report["pooled"].items():
         for key, score in entry.items():
             if isinstance(score, dict):
-                name = f"{additive or 'no_additive'}.{key}"
+                name = f"{_NO_METRIC_NAME.sub('_', additive) or 'no_additive'}.{key}"
                 metrics[name] = {"value": score["value"], "step": 0}
     return metrics
 

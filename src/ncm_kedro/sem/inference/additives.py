@@ -1,7 +1,7 @@
 """New electrodes: frames of conditions unseen by the classifier, crop by crop.
 
 A condition is what an electrode has that those of the training set had not: an additive, as the
-class name carries it behind ``__``, or any other text.
+class name carries it behind ``__``, a folder below that of the class, or any other text.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from ncm_kedro.sem.inference.classify import (
     build_frame_classifier,
     describe_tiles,
 )
-from ncm_kedro.sem.io.frames import ADDITIVE_SEPARATOR, ClassLabel, FrameRecord, RawFrames
+from ncm_kedro.sem.io.frames import ClassLabel, RawFrames
 
 _LOG = logging.getLogger(__name__)
 _CHECKED_CROPS = 8
@@ -38,12 +38,11 @@ _TOLERANCE = 0.02
 
 
 def name_conditions(raw: RawFrames) -> dict[str, str]:
-    """Name the condition of each file; empty for none.
+    """Name the condition of each file by the column ``condition`` of a frame table.
 
-    It is the column ``condition`` of a frame table, else the text behind ``__`` in the class name,
-    else the folder between class folder and file.
+    Without one, the condition is the additive of the frame's class.
     """
-    return {record.file: _name_condition(record) for record in raw.records}
+    return {record.file: record.settings.get("condition", "") for record in raw.records}
 
 
 def predict_new_electrodes(
@@ -87,7 +86,8 @@ def predict_new_electrodes(
             _LOG.warning("rejected: %s", error)
             rejections.append({"file": str(row["file"]), "reason": str(error)})
             continue
-        tables.append(table.assign(additive=conditions.get(str(row["file"]), "")))
+        condition = conditions.get(str(row["file"])) or str(row["additive"])
+        tables.append(table.assign(additive=condition))
     if not tables:
         raise FrameError(
             "raw_additive_frames",
@@ -109,15 +109,6 @@ def describe_reference(predictions: pd.DataFrame, settings: ClassifierSettings) 
         additive="",
         **_name_parts(probabilities, settings),
     )
-
-
-def _name_condition(record: FrameRecord) -> str:
-    if given := record.settings.get("condition"):
-        return given
-    if additive := record.class_name.partition(ADDITIVE_SEPARATOR)[2]:
-        return additive
-    folder, *between = record.file.split("/")[:-1] or [""]
-    return between[0] if between and folder == record.class_name else ""
 
 
 def _check_classes(manifest: pd.DataFrame, settings: ClassifierSettings) -> None:

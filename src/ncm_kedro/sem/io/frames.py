@@ -1,10 +1,10 @@
-"""Class names, records of raw files and decoded frames."""
+"""Classes, records of raw files and decoded frames."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
@@ -14,15 +14,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ncm_kedro.errors import FrameError, NcmError
-from ncm_kedro.params.sem_ingest import LabelParams
 
 PRISTINE = "pristine"
 ADDITIVE_SEPARATOR = "__"
-_ADDITIVE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]*")
+NOT_AN_IMAGE, TEXT_ALONE = "not an image file", "a text file without an image"
+EMPTY_FOLDER = "an empty folder"
+NO_FRAMES = (NOT_AN_IMAGE, TEXT_ALONE, EMPTY_FOLDER)
+"""Kinds of rejection by which no frame is lost."""
+
+_MAX_STEM = 100  # letters; file systems hold 255 bytes a name
+_NOT_IN_AN_ID = re.compile(r"[^A-Za-z0-9.-]+")
+_SPECIFIC = re.compile(r"\s*\(.*\)|b?'[^']*'")
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
+
 Frames: TypeAlias = Mapping[str, NDArray[np.uint8]]
 """Grey frames ``(H, W)``, banner cut, by ``frame_id``; a store decodes them on access."""
-
-_NOT_IN_AN_ID = re.compile(r"[^A-Za-z0-9.-]+")
 
 
 @dataclass(frozen=True, order=True)
@@ -32,7 +38,7 @@ class ClassLabel:
     Parameters
     ----------
     composition
-        Ni:Mn:Co ratio of the cathode, for instance ``811``.
+        Ni:Co:Mn ratio of the cathode, for instance ``811``.
     state
         Ageing state: ``pristine``, ``formation`` or ``cycled``.
     additive
@@ -50,39 +56,6 @@ class ClassLabel:
         return f"{name}{ADDITIVE_SEPARATOR}{self.additive}" if self.additive else name
 
 
-def parse_class_name(
-    name: str, compositions: Collection[str], states: Collection[str]
-) -> ClassLabel:
-    """Split a class name into composition, state and additive.
-
-    Parameters
-    ----------
-    compositions
-        Compositions that are known.
-    states
-        Ageing states that are known.
-
-    Raises
-    ------
-    NcmError
-        If the name is not made of known parts.
-    """
-    condition, separator, additive = name.strip().partition(ADDITIVE_SEPARATOR)
-    composition, underscore, state = condition.partition("_")
-    state = state if underscore else PRISTINE
-    known = composition in compositions and state in {PRISTINE, *states}
-    if not known or (separator and not _ADDITIVE.fullmatch(additive)):
-        raise NcmError(
-            f"class '{name}'",
-            found="a name that is not <composition>[_<state>][__<additive>]",
-            expected=f"a composition of {', '.join(sorted(compositions))} "
-            f"and a state of {', '.join(sorted({PRISTINE, *states}))}",
-            action="rename the folder (or the class in frames.csv), or add the composition "
-            "or state to the parameters",
-        )
-    return ClassLabel(composition, state, additive)
-
-
 @dataclass(frozen=True)
 class FrameRecord:
     """A raw file that is believed to be a frame; nothing of it is decoded yet.
@@ -92,7 +65,7 @@ class FrameRecord:
     file
         Path relative to the raw folder, with forward slashes.
     class_name
-        Class as the folder or the frame table gives it.
+        Class as the folders below the raw folder or the frame table give it.
     path
         Where the file lies.
     sidecar_path
@@ -152,10 +125,27 @@ class FrameRecord:
 
 @dataclass(frozen=True)
 class RejectedFile:
-    """A file that is not used, and why."""
+    """A file that is not used, and why.
+
+    Parameters
+    ----------
+    file
+        Path relative to the raw folder.
+    reason
+        In full.
+    kind
+        The reason in a few words, the same for all files that it holds for.
+    folder
+        Folder or class, as the folder or the frame table gives it.
+    class_name
+        Class, empty where it is not known.
+    """
 
     file: str
     reason: str
+    kind: str = ""
+    folder: str = ""
+    class_name: str = ""
 
 
 @dataclass(frozen=True)
@@ -170,11 +160,14 @@ class RawFrames:
         Files that may be frames, sorted by ``file``.
     rejections
         Files that cannot be, with the reason.
+    conditions
+        Whether folders below those of the classes name what was done to an electrode.
     """
 
     root: Path
     records: tuple[FrameRecord, ...]
     rejections: tuple[RejectedFile, ...] = ()
+    conditions: bool = False
 
     def __len__(self) -> int:
         return len(self.records)
@@ -227,61 +220,13 @@ class DecodedFrames:
     reading_digest: str
 
 
-def label_frames(
-    raw: RawFrames, params: LabelParams
-) -> tuple[tuple[LabelledFrame, ...], tuple[RejectedFile, ...]]:
-    """Assign class and identity to each record.
-
-    Returns
-    -------
-    frames, rejections
-        Frames sorted by identity, and every file that is not used with the reason.
-
-    Raises
-    ------
-    NcmError
-        If no file has a known class.
-    """
-    labels: dict[str, ClassLabel] = {}
-    reasons: dict[str, str] = {}
-    for name in sorted({record.class_name for record in raw.records}):
-        try:
-            labels[name] = parse_class_name(name, params.compositions, params.states)
-        except NcmError as error:
-            reasons[name] = str(error)
-    usable = [record for record in raw.records if record.class_name in labels]
-    aside = [
-        RejectedFile(record.file, reasons[record.class_name])
-        for record in raw.records
-        if record.class_name in reasons
-    ]
-    if not usable:
-        raise NcmError(
-            raw.root,
-            found=f"no frame of a known class ({len(raw.records)} images of unknown class, "
-            f"{len(raw.rejections)} other files)",
-            expected="images in folders named <composition>[_<state>][__<additive>]",
-            action="put frames into, for instance, "
-            f"{raw.root.name}/{params.compositions[0]}_cycled/, or write a frames.csv with the "
-            "columns file and class",
-        )
-    frame_ids = assign_frame_ids({record.file: labels[record.class_name].name for record in usable})
-    frames = (
-        LabelledFrame(frame_ids[record.file], labels[record.class_name], record)
-        for record in usable
-    )
-    return (
-        tuple(sorted(frames, key=lambda frame: frame.frame_id)),
-        (*raw.rejections, *aside),
-    )
-
-
 def assign_frame_ids(class_by_file: Mapping[str, str]) -> dict[str, str]:
     """Assign to each file the identity ``<class>/<stem>``.
 
-    Runs of characters other than letters, digits, dot and hyphen collapse to ``_``. Where two
-    files would share an identity, both get their extension appended, and a digest of their path
-    if that does not separate them. The result does not depend on the order of the files.
+    Runs of characters other than letters, digits, dot and hyphen collapse to ``_``; a stem of more
+    than 100 letters is cut and gets a digest. Where two files would share an identity, both get
+    their extension appended, and a digest of their path if that does not separate them. The result
+    does not depend on the order of the files.
 
     Parameters
     ----------
@@ -291,23 +236,30 @@ def assign_frame_ids(class_by_file: Mapping[str, str]) -> dict[str, str]:
     stems = {}
     for file, class_name in class_by_file.items():
         stem = file.rpartition("/")[2].rpartition(".")[0] or file
-        stems[file] = f"{class_name}/{_NOT_IN_AN_ID.sub('_', stem)}"
+        short = _NOT_IN_AN_ID.sub("_", stem)
+        if len(short) > _MAX_STEM:
+            short = f"{short[:_MAX_STEM]}-{_digest(stem)}"
+        stems[file] = f"{class_name}/{short}"
     with_suffix = {
-        file: f"{frame_id}.{file.rpartition('.')[2].lower()}" for file, frame_id in stems.items()
+        file: f"{frame_id}.{_NOT_IN_AN_ID.sub('_', file.rpartition('.')[2].lower())[:8]}"
+        for file, frame_id in stems.items()
     }
-    with_digest = {
-        file: f"{frame_id}.{blake2b(file.encode(), digest_size=4).hexdigest()}"
-        for file, frame_id in with_suffix.items()
-    }
+    with_digest = {file: f"{frame_id}.{_digest(file)}" for file, frame_id in with_suffix.items()}
     chosen = dict(stems)
     for longer in (with_suffix, with_digest):
-        shared = _shared_values(chosen)
-        chosen |= {file: longer[file] for file, frame_id in chosen.items() if frame_id in shared}
+        counts = Counter(chosen.values())
+        chosen |= {file: longer[file] for file in chosen if counts[chosen[file]] > 1}
     return chosen
 
 
-def _shared_values(ids: Mapping[str, str]) -> Collection[str]:
-    return {frame_id for frame_id, count in Counter(ids.values()).items() if count > 1}
+def summarise_problem(error: NcmError) -> str:
+    """Name the kind of an error: what was found, without what is particular to one file."""
+    text = _SPECIFIC.sub("", error.found.partition(":")[0])
+    return " ".join(_NUMBER.sub("N", text).split())
+
+
+def _digest(text: str) -> str:
+    return blake2b(text.encode(), digest_size=4).hexdigest()
 
 
 def _read_bytes(path: Path, file: str) -> bytes:

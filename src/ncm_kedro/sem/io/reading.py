@@ -23,8 +23,8 @@ from ncm_kedro.sem.io.frames import (
     FrameRecord,
     LabelledFrame,
     RawFrames,
-    label_frames,
 )
+from ncm_kedro.sem.io.labels import label_frames
 from ncm_kedro.sem.io.metadata import read_embedded
 from ncm_kedro.sem.io.pixel_size import KnownSizes, PixelSize, find_pixel_size
 from ncm_kedro.sem.io.sidecar import MISSING, Sidecar, describe_sidecar, read_sidecar

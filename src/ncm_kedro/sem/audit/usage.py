@@ -1,0 +1,206 @@
+"""Which frames were used, and which were not: counts per class and reason."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pandas as pd
+
+from ncm_kedro.errors import FrameError
+from ncm_kedro.sem.io.frames import NO_FRAMES
+from ncm_kedro.sem.io.labels import NOT_UNDERSTOOD, count_names
+
+
+def require_classes(manifest: pd.DataFrame, rejected: pd.DataFrame) -> None:
+    """Reject a data set in which a class has lost all its frames.
+
+    Parameters
+    ----------
+    manifest
+        `class`, `file`, `excluded`, `exclusion_reason` of the frames that could be read.
+    rejected
+        `file, class, folder, kind, reason` of those that could not.
+
+    Raises
+    ------
+    FrameError
+        Naming the classes, the folders found, and the reasons.
+    """
+    out = manifest["excluded"].astype(bool)
+    used = set(manifest.loc[~out, "class"])
+    unread = rejected[~rejected["kind"].isin(NO_FRAMES) & (rejected["class"] != "")]
+    frames = manifest.assign(
+        folder=name_folders(manifest), reason=manifest["exclusion_reason"].map(name_reason)
+    )
+    parts = (frames[out], unread.assign(reason=unread["kind"]))
+    lost = pd.concat([part[["class", "folder", "reason"]] for part in parts])
+    lost = lost[~lost["class"].isin(used)]
+    if lost.empty:
+        return
+    texts = [
+        f"{name}: all {len(rows)} frames (folders: {count_names(Counter(rows['folder']))}; "
+        f"reasons: {count_names(Counter(rows['reason']))})"
+        for name, rows in lost.groupby("class", sort=True)
+    ]
+    first = next(iter(unread.loc[unread["class"].isin(lost["class"]), "reason"]), None)
+    example = "" if first is None else f"; in full: {first}"
+    raise FrameError(
+        f"class {', '.join(sorted(set(lost['class'])))}",
+        found=f"no frame that can be used; {'; '.join(texts)}{example}",
+        expected="at least one frame that can be used of every class found",
+        action="mend what the reasons name (every file is listed with its reason in "
+        "02_intermediate/*_assessed.parquet and 03_primary/*_rejected_files.parquet), or move the "
+        "folders of that class out of the raw folder, then run again",
+    )
+
+
+def count_frames(manifest: pd.DataFrame, rejected: pd.DataFrame) -> dict[str, Any]:
+    """Count frames found, kept, excluded and rejected, in all and per class.
+
+    Parameters
+    ----------
+    manifest
+        With `class`, `session`, `mosaic` and `excluded`.
+    rejected
+        With `class` (empty where it is not known) and `kind`.
+    """
+    excluded = manifest["excluded"].astype(bool)
+    unread = rejected[~rejected["kind"].isin(NO_FRAMES)]
+    per_class = Counter(unread["class"])
+    classes = {}
+    for name in sorted({*manifest["class"], *per_class} - {""}):
+        group = manifest[manifest["class"] == name]
+        out = excluded[group.index]
+        classes[str(name)] = {
+            "found": len(group) + per_class[name],
+            "total": len(group),
+            "kept": int((~out).sum()),
+            "excluded": int(out.sum()),
+            "rejected": per_class[name],
+            "sessions": int(group.loc[~out, "session"].nunique()),
+            "mosaics": int(group.loc[~out, "mosaic"].nunique()),
+        }
+    return {
+        "found": len(manifest) + len(unread),
+        "total": len(manifest),
+        "kept": int((~excluded).sum()),
+        "excluded": int(excluded.sum()),
+        "rejected": len(unread),
+        "rejected_without_class": per_class[""],
+        "classes": classes,
+    }
+
+
+def list_folders(manifest: pd.DataFrame) -> list[dict[str, Any]]:
+    """List the folders that frames were read from, with the class that each was read as."""
+    counts = Counter(zip(name_folders(manifest), manifest["class"].astype(str), strict=True))
+    return [
+        {"folder": folder, "class": name, "frames": n}
+        for (folder, name), n in sorted(counts.items())
+    ]
+
+
+def list_excluded(manifest: pd.DataFrame) -> list[dict[str, str]]:
+    """List excluded frames with their reasons, sorted by identity."""
+    out = manifest[manifest["excluded"].astype(bool)].sort_values("frame_id")
+    return [
+        {"frame_id": str(frame_id), "class": str(class_name), "reason": str(reason)}
+        for frame_id, class_name, reason in zip(
+            out["frame_id"], out["class"], out["exclusion_reason"], strict=True
+        )
+    ]
+
+
+def describe_rejected(rejected: pd.DataFrame) -> dict[str, Any]:
+    """Describe rejected files.
+
+    Returns
+    -------
+    dict
+        `reasons`: per kind of reason the number of `files`, whether they are `frames`, the
+        `folders` that they lie in with their counts, and an `example` in full; `files`: each with
+        its reason.
+    """
+    reasons: list[dict[str, Any]] = []
+    for kind, rows in rejected.groupby("kind", sort=True):
+        first = rows.sort_values("file").iloc[0]
+        reasons.append(
+            {
+                "reason": str(kind),
+                "files": len(rows),
+                "frames": kind not in NO_FRAMES,
+                "folders": dict(sorted(Counter(rows["folder"]).items())),
+                "example": {"file": str(first["file"]), "reason": str(first["reason"])},
+            }
+        )
+    reasons.sort(key=lambda row: (not row["frames"], -row["files"], row["reason"]))
+    return {"reasons": reasons, "files": rejected.to_dict("records")}
+
+
+def count_flags(manifest: pd.DataFrame) -> dict[str, int]:
+    """Count the frames that carry each flag."""
+    flags = manifest["flags"].fillna("").str.split(";").explode()
+    return {str(name): int(n) for name, n in flags[flags != ""].value_counts().sort_index().items()}
+
+
+def count_exclusions(excluded: list[dict[str, str]]) -> dict[str, int]:
+    """Count excluded frames per reason in a few words, the most frequent first."""
+    return dict(Counter(name_reason(row["reason"]) for row in excluded).most_common())
+
+
+def name_folders(manifest: pd.DataFrame) -> pd.Series:
+    """Name the folder that each frame lies in."""
+    return manifest["file"].map(lambda file: str(file).rpartition("/")[0])
+
+
+def name_reason(reason: object) -> str:
+    """Shorten a reason of exclusion to what it has in common with others: `bare`, `clipped`."""
+    return str(reason).partition(":")[0].partition(" as ")[0]
+
+
+def summarise_usage(report: dict[str, Any]) -> list[str]:
+    """Write a line per class and one in all: found, used, excluded, rejected."""
+    frames = report["frames"]
+    lines = [
+        f"{name}: {n['found']} frames found, {n['kept']} used, {n['excluded']} excluded, "
+        f"{n['rejected']} rejected"
+        for name, n in frames["classes"].items()
+    ]
+    other = sum(row["files"] for row in report["rejected"]["reasons"] if not row["frames"])
+    tail = f"; {other} other files" if other else ""
+    return [
+        *lines,
+        f"in all: {frames['found']} frames found, {frames['kept']} used, {frames['excluded']} "
+        f"excluded, {frames['rejected']} rejected{tail}",
+    ]
+
+
+def warn_unused(report: dict[str, Any]) -> list[str]:
+    """Write a line per reason that frames were not used for, with the folders concerned."""
+    texts = []
+    if report["excluded"]:
+        reasons = count_names(count_exclusions(report["excluded"]))
+        texts.append(f"{len(report['excluded'])} frames excluded: {reasons}")
+    for row in report["rejected"]["reasons"]:
+        if not row["frames"]:
+            continue
+        example = row["example"]
+        texts.append(
+            f"{row['files']} frames rejected, {row['reason']}: {count_names(row['folders'])}; "
+            + (
+                example["reason"].partition("What to do: ")[2]
+                if row["reason"] == NOT_UNDERSTOOD
+                else f"for instance {example['file']}: {example['reason']}"
+            )
+        )
+    texts += [
+        f"{name}: a folder of this class holds no image" for name in _list_without_image(report)
+    ]
+    return texts
+
+
+def _list_without_image(report: dict[str, Any]) -> list[str]:
+    """Classes that have a folder, and no image in it."""
+    with_files = {row["class"] for row in report["rejected"]["files"]} - {""}
+    return sorted(with_files - {k for k, n in report["frames"]["classes"].items() if n["found"]})
