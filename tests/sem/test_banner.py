@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ncm_kedro.sem.io.banner import find_background, measure_banner
+from ncm_kedro.sem.io.banner import find_background, find_banner
 from ncm_kedro.synthetic.sem.acquisition import draw_banner
 
 

@@ -28,6 +28,7 @@ def make_table(n=12, class_name="811", path="C:\\data\\frame.jpg", density=0.72,
             "state": state or "pristine",
             "sidecar_json": path_json(path),
             "flags": "",
+            "pixel_size_um": 0.27,
             "flat_fraction": 0.0,
             "clipped_fraction": 0.01,
             "sharpness": 1.2,
@@ -217,7 +218,9 @@ def test_real_quarantine_and_bare_frames(real_frames_folder):
     table = pd.DataFrame(
         [{"frame_id": frame_id, **frame.attributes} for frame_id, frame in decoded.items()]
     ).assign(flags="")
-    quality = assess_frames({key: frame.image_yx for key, frame in decoded.items()}, PARAMS)
+    pixel_size_um = dict(zip(table["frame_id"], table["pixel_size_um"], strict=True))
+    frames = {key: frame.image_yx for key, frame in decoded.items()}
+    quality = assess_frames(frames, pixel_size_um, PARAMS)
     decided = decide_exclusions(table.merge(quality, on="frame_id"), PARAMS)
     number = decided["frame_id"].str.extract(r"_(\d+)$")[0].astype(int)
     lco = (decided["class"] == "811") & number.between(196, 395)

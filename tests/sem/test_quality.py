@@ -15,6 +15,7 @@ from ncm_kedro.sem.audit.quality import (
 )
 
 PARAMS = QualityParams()
+UM = 0.27
 
 
 def draw_texture(*, seed=0, height=256, width=320, sigma=1.5, contrast=40.0, level=120.0):
@@ -39,13 +40,13 @@ def test_flat_fraction_is_the_bare_share(share):
     bare = round(share * image_yx.shape[1])
     noise = np.random.default_rng(1).normal(80, 3, (image_yx.shape[0], bare))
     image_yx[:, :bare] = noise.astype(np.uint8)
-    assert measure_quality(image_yx, PARAMS).flat_fraction == pytest.approx(share, abs=0.05)
+    assert measure_quality(image_yx, UM, PARAMS).flat_fraction == pytest.approx(share, abs=0.05)
 
 
 def test_clipped_fraction_counts_both_ends():
     image_yx = np.full((64, 100), 128, np.uint8)
     image_yx[:, :10], image_yx[:, 10:30] = 0, 255
-    assert measure_quality(image_yx, PARAMS).clipped_fraction == pytest.approx(0.3)
+    assert measure_quality(image_yx, UM, PARAMS).clipped_fraction == pytest.approx(0.3)
 
 
 def test_sharpness_falls_with_blur_and_ignores_contrast_and_shading():
@@ -78,7 +79,7 @@ def test_texture_density_of_a_gaussian_field_is_pi_over_four():
 
 @pytest.mark.parametrize("level", [0, 90, 255])
 def test_a_uniform_frame_is_flat_and_has_no_nan(level):
-    quality = measure_quality(np.full((96, 128), level, np.uint8), PARAMS)
+    quality = measure_quality(np.full((96, 128), level, np.uint8), UM, PARAMS)
     assert quality.flat_fraction == 1.0
     assert (quality.sharpness, quality.texture_density) == (0.0, 0.0)
 
@@ -87,7 +88,7 @@ def test_content_hash_tells_frames_and_shapes_apart():
     image_yx = draw_texture()
     changed_yx = image_yx.copy()
     changed_yx[0, 0] ^= 1
-    hashes = [measure_quality(frame, PARAMS).content_hash for frame in
+    hashes = [measure_quality(frame, UM, PARAMS).content_hash for frame in
               (image_yx, image_yx.copy(), changed_yx, image_yx.reshape(320, 256))]  # fmt: skip
     assert hashes[0] == hashes[1]
     assert len(set(hashes)) == 3
@@ -102,18 +103,20 @@ def test_near_duplicates_are_found_and_drifted_neighbours_are_not():
         "333/c": np.ascontiguousarray(wide_yx[:, 40:360]),
         "333/d": draw_texture(seed=9, sigma=6.0),
     }
-    table = assess_frames(frames, PARAMS)
+    table = assess_frames(frames, dict.fromkeys(frames, UM), PARAMS)
     assert table["frame_id"].tolist() == sorted(frames)
     assert table["near_duplicate_of"].fillna("").tolist() == ["", "333/a", "", ""]
 
 
 def test_frames_without_structure_are_no_duplicates_of_each_other():
-    assert list(find_near_duplicates(np.zeros((3, 4), np.float32), 0.9)) == [-1, -1, -1]
+    assert list(find_near_duplicates(np.zeros((3, 4), np.float32), np.ones(3), 0.9)) == [-1, -1, -1]
 
 
 def test_assessment_does_not_depend_on_workers_or_order():
     frames = {f"333/{i}": draw_texture(seed=i) for i in range(6)}
-    first = assess_frames(frames, PARAMS, workers=1)
-    second = assess_frames(dict(reversed(frames.items())), PARAMS, workers=3)
+    first = assess_frames(frames, dict.fromkeys(frames, UM), PARAMS, workers=1)
+    second = assess_frames(
+        dict(reversed(frames.items())), dict.fromkeys(frames, UM), PARAMS, workers=3
+    )
     pd.testing.assert_frame_equal(first, second, check_exact=True)
     assert list(first.columns) == ["frame_id", *QUALITY_COLUMNS]

@@ -70,6 +70,13 @@ class ReadingParams(FrozenParams):
     min_size_px: int = Field(default=64, ge=8)
     """Smallest height and width of a usable frame, banner cut (px)."""
 
+    max_megapixels: float = Field(default=300.0, gt=0)
+    """Largest frame that is read (10^6 px); a frame takes up to 20 bytes of memory per pixel."""
+
+    bit_depth: int | None = Field(default=None, ge=8, le=16)
+    """Bits of the detector where files are deeper than 8 bits; None: the smallest of 8, 10, 12, 14
+    and 16 bits that holds all frames of an instrument."""
+
     pixel_size: PixelSizeParams = PixelSizeParams()
     """How the pixel size is found."""
 
@@ -77,8 +84,9 @@ class ReadingParams(FrozenParams):
 class QualityParams(FrozenParams):
     """Which frames are flagged and which are excluded."""
 
-    tile_px: int = Field(default=32, ge=8)
-    """Edge of the square tiles that are called flat or not (px)."""
+    tile_um: float = Field(default=8.6, gt=0)
+    """Edge of the square tiles that are called flat or not (um); at least 32 px, and at most an
+    eighth of the frame."""
 
     flat_contrast: float = Field(default=0.15, gt=0, lt=1)
     """A tile is flat below this fraction of the frame's 90th percentile of contrast (no unit)."""
@@ -99,7 +107,8 @@ class QualityParams(FrozenParams):
     """Fraction of pixels at 0 or 255 above which a frame is excluded (no unit)."""
 
     min_relative_sharpness: float = Field(default=0.5, ge=0, le=1)
-    """Fraction of its class's median sharpness below which a frame is excluded (no unit)."""
+    """Fraction of the median sharpness of its class at its magnification below which a frame is
+    excluded (no unit)."""
 
     near_duplicate_correlation: float = Field(default=0.98, gt=0, le=1)
     """Correlation of thumbnails from which two frames are flagged as near duplicates (no unit)."""

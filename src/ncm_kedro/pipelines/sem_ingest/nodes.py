@@ -32,9 +32,11 @@ def assess_sem_frames(
     from ncm_kedro.sem.audit.exclusion import decide_exclusions
     from ncm_kedro.sem.audit.quality import assess_frames
 
-    measured = assess_frames(frames, quality, workers=workers)
-    described = frames.describe().merge(measured, on="frame_id", validate="one_to_one")
-    return decide_exclusions(described, quality), frames.rejected
+    described = frames.describe()
+    pixel_size_um = dict(zip(described["frame_id"], described["pixel_size_um"], strict=True))
+    measured = assess_frames(frames, pixel_size_um, quality, workers=workers)
+    table = described.merge(measured, on="frame_id", validate="one_to_one")
+    return decide_exclusions(table, quality), frames.rejected
 
 
 def find_sem_overlaps(

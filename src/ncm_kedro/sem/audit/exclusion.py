@@ -12,12 +12,19 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ncm_kedro.params.sem_ingest import QualityParams
+from ncm_kedro.sem.audit.quality import group_scales
+from ncm_kedro.sem.io.banner import ANNOTATED_INSIDE
+from ncm_kedro.sem.io.decoding import COLOURED
 from ncm_kedro.sem.io.sidecar import Sidecar
 
 PARTLY_BARE, CLIPPED, BLURRED = "partly_bare", "clipped", "blurred"
 DUPLICATE, NEAR_DUPLICATE = "duplicate", "near_duplicate"
 PROVENANCE, QUARANTINED = "provenance_token", "quarantined"
 
+_DRAWN = {
+    ANNOTATED_INSIDE: "annotated: text or marks are drawn into the image",
+    COLOURED: "coloured: a drawing, an overlay or an element map",
+}
 _WORD = re.compile(r"[^A-Za-z0-9]+")
 _COMPOSITION_WORD = re.compile(r"(?:ncm|nmc)(\d{3})", re.IGNORECASE)
 _STATE_WORD = re.compile(r"(formation)|\d*(cycle[ds]?)", re.IGNORECASE)
@@ -43,16 +50,16 @@ class Split:
 def decide_exclusions(table: pd.DataFrame, params: QualityParams) -> pd.DataFrame:
     """Flag frames, and say which are excluded and why.
 
-    A frame is excluded if it is bare, clipped, out of focus, a copy of an earlier frame, a copy
-    of a frame of another class, or quarantined: the path in its sidecar names another material or
-    class, **and** its texture stands apart from the rest of its class (:func:`split_values`). The
-    path alone only flags, since good frames carry misleading paths too.
+    A frame is excluded if it is drawn on, bare, clipped, out of focus, a copy of an earlier frame,
+    a copy of a frame of another class, or quarantined: the path in its sidecar names another
+    material or class, **and** its texture stands apart from the rest of its class
+    (:func:`split_values`). The path alone only flags, since good frames carry misleading paths too.
 
     Parameters
     ----------
     table
         Manifest with the columns of ``assess_frames`` and ``class, composition, state, flags,
-        sidecar_json``.
+        pixel_size_um, sidecar_json``.
 
     Returns
     -------
@@ -74,6 +81,9 @@ def decide_exclusions(table: pd.DataFrame, params: QualityParams) -> pd.DataFram
     findings.flag(clipped > params.flag_clipped_fraction, CLIPPED)
     findings.flag(table["near_duplicate_of"].notna().to_numpy(), NEAR_DUPLICATE)
     findings.flag(tokens.notna().to_numpy(), PROVENANCE)
+    for flag, reason in _DRAWN.items():
+        is_drawn = table["flags"].str.split(";").map(lambda names, flag=flag: flag in names)
+        findings.exclude(flag, dict.fromkeys(_rows(is_drawn.to_numpy()), reason))
     findings.exclude(
         PARTLY_BARE,
         {
@@ -91,7 +101,8 @@ def decide_exclusions(table: pd.DataFrame, params: QualityParams) -> pd.DataFram
     findings.exclude(
         BLURRED,
         {
-            row: f"out of focus: {relative[row]:.2f} of its class's median sharpness"
+            row: f"out of focus: {relative[row]:.2f} of its class's median sharpness "
+            "at this magnification"
             for row in _rows(relative < params.min_relative_sharpness)
         },
     )
@@ -162,7 +173,8 @@ def find_ood_frames(
 ) -> dict[int, str]:
     """Find frames that contradict their class by path and by texture.
 
-    Within each class that has contradicting paths, the texture densities are split in two. If
+    Within each class, at each magnification, that has contradicting paths, the texture densities
+    are split in two. If
     the parts stand clearly apart, the one that is farther from the trusted frames (those of the
     same composition first) is another material, and its frames with a contradicting path
     are returned.
@@ -171,7 +183,7 @@ def find_ood_frames(
     Parameters
     ----------
     table
-        ``class, composition, texture_density, flat_fraction`` per frame.
+        ``class, composition, pixel_size_um, texture_density, flat_fraction`` per frame.
     tokens
         Contradicting word of each frame, null without one.
     """
@@ -179,8 +191,12 @@ def find_ood_frames(
     usable = (table["flat_fraction"] <= _usable_flat(params)).to_numpy() & (density > 0)
     suspected = tokens.notna().to_numpy()
     reasons: dict[int, str] = {}
-    for class_name in table["class"][suspected].unique():
-        member = (table["class"] == class_name).to_numpy()
+    scale = group_scales(table["pixel_size_um"].to_numpy())
+    for class_name, number in sorted(
+        set(zip(table.loc[suspected, "class"], scale[suspected].tolist(), strict=True))
+    ):
+        alike = scale == number
+        member = (table["class"] == class_name).to_numpy() & alike
         if (member & usable).sum() < 2:
             continue
         split = split_values(density[member & usable])
@@ -188,7 +204,7 @@ def find_ood_frames(
             continue
         composition = table.loc[member, "composition"].iloc[0]
         kin = (table["composition"] == composition).to_numpy()
-        reference = _pick_reference(density, usable & ~suspected, kin)
+        reference = _pick_reference(density, usable & alike & ~suspected, kin)
         low_is_ood = _is_low_ood(density[member & usable], split, reference)
         is_ood = (density < split.threshold) == low_is_ood
         for row in _rows(member & suspected & is_ood & (density > 0)):
@@ -271,8 +287,9 @@ def _is_low_ood(values: NDArray[np.float64], split: Split, reference: float | No
 
 
 def _relative_sharpness(table: pd.DataFrame, usable: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Sharpness over the median of its class; 1 where the class has no usable frame."""
-    median = table["sharpness"].where(usable).groupby(table["class"]).transform("median")
+    """Sharpness over the median of its class and magnification; 1 without usable frames."""
+    scale = group_scales(table["pixel_size_um"].to_numpy())
+    median = table["sharpness"].where(usable).groupby([table["class"], scale]).transform("median")
     return (table["sharpness"] / median).where(usable & (median > 0), 1.0).to_numpy()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
@@ -21,12 +21,16 @@ QUALITY_COLUMNS = (
 )  # fmt: skip
 
 _CLIPPED = (0, 255)
+_MIN_TILE_PX, _TILES_ACROSS = 32, 8  # of a frame, at least
+_TILE_SAMPLES = 16
+_SAME_SCALE = 1.1  # factor between pixel sizes
 _STRONG_PERCENTILE = 90
 _SHADING_SIGMA_PX = 8.0  # at half resolution
 _GRADIENT_SIGMA_PX = 1.0  # at half resolution
 _THUMBNAIL_YX = (24, 32)
 _THUMBNAIL_SIGMA_PX = 4.0
 _ROWS_AT_ONCE = 2048
+_FRAME_ROWS_AT_ONCE = 1024
 
 
 @dataclass(frozen=True)
@@ -56,8 +60,19 @@ class FrameQuality:
     content_hash: str
 
 
-def assess_frames(frames: Frames, params: QualityParams, *, workers: int = 1) -> pd.DataFrame:
+def assess_frames(
+    frames: Frames,
+    pixel_size_um: Mapping[str, float],
+    params: QualityParams,
+    *,
+    workers: int = 1,
+) -> pd.DataFrame:
     """Measure the quality of every frame.
+
+    Parameters
+    ----------
+    pixel_size_um
+        Edge length of a pixel (um) of each frame.
 
     Returns
     -------
@@ -67,32 +82,36 @@ def assess_frames(frames: Frames, params: QualityParams, *, workers: int = 1) ->
     """
     frame_ids = sorted(frames.keys())
 
-    def measure(frame_id: str) -> tuple[FrameQuality, NDArray[np.float32]]:
+    def measure(frame_id: str) -> tuple[FrameQuality, NDArray[np.float32], float]:
         image_yx = frames[frame_id]
-        return measure_quality(image_yx, params), make_signature(image_yx)
+        quality = measure_quality(image_yx, pixel_size_um[frame_id], params)
+        return quality, make_signature(image_yx), image_yx.shape[1] * pixel_size_um[frame_id]
 
     with ThreadPoolExecutor(max_workers=workers) as pool:
         measured = list(pool.map(measure, frame_ids))
-    table = pd.DataFrame([asdict(quality) for quality, _ in measured])
+    table = pd.DataFrame([asdict(quality) for quality, _, _ in measured])
     table.insert(0, "frame_id", pd.Series(frame_ids, dtype="str"))
-    signatures = np.stack([signature for _, signature in measured])
-    first = find_near_duplicates(signatures, params.near_duplicate_correlation)
+    signatures = np.stack([signature for _, signature, _ in measured])
+    field_um = np.array([field for _, _, field in measured])
+    first = find_near_duplicates(signatures, field_um, params.near_duplicate_correlation)
     names = [frame_ids[index] if index >= 0 else None for index in first]
     return table.assign(near_duplicate_of=pd.array(names, dtype="str"))
 
 
-def measure_quality(image_yx: NDArray[np.uint8], params: QualityParams) -> FrameQuality:
+def measure_quality(
+    image_yx: NDArray[np.uint8], pixel_size_um: float, params: QualityParams
+) -> FrameQuality:
     """Measure one frame.
 
     Parameters
     ----------
     image_yx
-        Grey values, ``(H, W)``.
+        Grey values, ``(H, W)``, banner cut.
     """
     half_yx = halve(image_yx)
     return FrameQuality(
-        flat_fraction=measure_flat_fraction(half_yx, params),
-        clipped_fraction=float(np.isin(image_yx, _CLIPPED).mean()),
+        flat_fraction=measure_flat_fraction(half_yx, 2 * pixel_size_um, params),
+        clipped_fraction=float(sum((image_yx == end).mean() for end in _CLIPPED)),
         sharpness=measure_sharpness(half_yx),
         texture_density=measure_texture_density(half_yx),
         content_hash=blake2b(
@@ -104,28 +123,45 @@ def measure_quality(image_yx: NDArray[np.uint8], params: QualityParams) -> Frame
 
 def halve(image_yx: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Average 2 x 2 pixels, which halves the noise."""
-    height, width = image_yx.shape
-    return np.asarray(
-        cv2.resize(
-            image_yx.astype(np.float32), (width // 2, height // 2), interpolation=cv2.INTER_AREA
-        )
-    )
+    height, width = (side // 2 for side in image_yx.shape)
+    half_yx = np.empty((height, width), np.float32)
+    for row in range(0, height, _FRAME_ROWS_AT_ONCE):  # a frame may take a gigabyte
+        part_yx = half_yx[row : row + _FRAME_ROWS_AT_ONCE]
+        full_yx = image_yx[2 * row : 2 * (row + len(part_yx)), : 2 * width].astype(np.float32)
+        cv2.resize(full_yx, (width, len(part_yx)), dst=part_yx, interpolation=cv2.INTER_AREA)
+    return half_yx
 
 
-def measure_flat_fraction(half_yx: NDArray[np.float32], params: QualityParams) -> float:
+def measure_flat_fraction(
+    half_yx: NDArray[np.float32], half_um: float, params: QualityParams
+) -> float:
     """Fraction of tiles whose contrast is far below the frame's own, or next to nothing.
+
+    A tile has the same size on the specimen and the same number of samples whatever the
+    magnification (at least ``32`` px, and at least ``8`` tiles across a frame), so that the faces
+    of large grains are not taken for foil and noise is averaged out before foil is taken for
+    texture. Contrast is the standard deviation within rows, which streaks of charging along the
+    scan direction do not change.
 
     Parameters
     ----------
     half_yx
         Frame at half resolution, ``(H/2, W/2)``.
+    half_um
+        Edge length of its pixels (um).
     params
-        Tile size (px of the full frame) and thresholds.
+        Tile size and thresholds.
     """
-    side = min(max(params.tile_px // 2, 2), *half_yx.shape)
-    rows, columns = half_yx.shape[0] // side, half_yx.shape[1] // side
-    tiles = half_yx[: rows * side, : columns * side].reshape(rows, side, columns, side)
-    contrast = tiles.std(axis=(1, 3))
+    shortest = min(half_yx.shape)
+    tile = min(round(params.tile_um / half_um), shortest // _TILES_ACROSS)
+    tile = max(tile, _MIN_TILE_PX // 2)
+    scale = min(_TILE_SAMPLES / tile, 1.0)
+    height, width = (max(int(side * scale), 1) for side in half_yx.shape)
+    small_yx = cv2.resize(half_yx, (width, height), interpolation=cv2.INTER_AREA)
+    side = min(_TILE_SAMPLES, height, width)
+    rows, columns = height // side, width // side
+    tiles = small_yx[: rows * side, : columns * side].reshape(rows, side, columns, side)
+    contrast = np.sqrt(tiles.var(axis=3).mean(axis=1))
     strong = float(np.percentile(contrast, _STRONG_PERCENTILE))
     return float((contrast < max(params.flat_contrast * strong, params.flat_level)).mean())
 
@@ -197,13 +233,29 @@ def make_signature(image_yx: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.asarray(detail / norm if norm > 1.0 else np.zeros_like(detail), dtype=np.float32)
 
 
-def find_near_duplicates(signatures: NDArray[np.float32], min_correlation: float) -> Sequence[int]:
-    """Find for each frame the first earlier one that looks the same.
+def group_scales(pixel_size_um: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Group frames, ``(N,)``, by magnification: a group ends where a gap of 10 % is.
+
+    Sharpness and texture in pixels can be compared within a group, not across.
+    """
+    order = np.argsort(pixel_size_um, kind="stable")
+    is_new = np.diff(np.log(pixel_size_um[order])) > np.log(_SAME_SCALE)
+    groups = np.empty(len(order), dtype=np.intp)
+    groups[order] = np.concatenate([[0], np.cumsum(is_new)])[: len(order)]
+    return groups
+
+
+def find_near_duplicates(
+    signatures: NDArray[np.float32], field_um: NDArray[np.float64], min_correlation: float
+) -> Sequence[int]:
+    """Find for each frame the first earlier one of the same field width that looks the same.
 
     Parameters
     ----------
     signatures
         Unit thumbnails, ``(N, D)``.
+    field_um
+        Width of each field of view (um).
     min_correlation
         Correlation from which two frames look the same.
 
@@ -215,7 +267,10 @@ def find_near_duplicates(signatures: NDArray[np.float32], min_correlation: float
     found: list[int] = []
     for start in range(0, len(signatures), _ROWS_AT_ONCE):
         block = signatures[start : start + _ROWS_AT_ONCE]
-        alike = block @ signatures[: start + len(block)].T >= min_correlation
+        stop = start + len(block)
+        alike = block @ signatures[:stop].T >= min_correlation
+        ratio = field_um[start:stop, np.newaxis] / field_um[:stop]
+        alike &= (ratio < _SAME_SCALE) & (ratio > 1 / _SAME_SCALE)
         for offset, row in enumerate(alike):
             earlier = np.flatnonzero(row[: start + offset])
             found.append(int(earlier[0]) if earlier.size else -1)

@@ -1,57 +1,220 @@
-"""The text band at the bottom of a frame: its height and its background."""
+"""The databar at the top or bottom of a frame: its rows and its background.
+
+A databar is drawn, not recorded: its rows are of one grey value and print, its first row is
+clean or a rule, and the grey value sets in from one row to the next.
+"""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-_INK_DISTANCE = 100  # grey levels between text and background
-_MAX_HEIGHT_FRACTION = 0.25  # of the frame
+from ncm_kedro.sem.io.annotations import find_annotations
+
+ANNOTATED, ANNOTATED_INSIDE = "annotated", "annotated_inside"
+Status = Literal["found", "none", "unsure"]
+
+_MAX_HEIGHT_FRACTION = 0.3  # of the frame
 _MIN_HEIGHT_PX = 10
-_TOLERANCE = 24  # grey levels between the background and pure black or white
-_ROW_FRACTION = 0.4  # of background and full-contrast print in each row of a banner, at least
-_MARGIN_FRACTION = 0.97  # of background in its first and last row, at least
-_FULL_INK = 200  # a scale bar may fill most of a row
-_DARK, _BRIGHT = 0, 255
+_TIGHT, _WIDE = 3, 24  # grey levels from the background: smoothed by JPEG; ringing beside print
+_INK_DISTANCE = 60  # grey levels between text and background
+_MIN_BACKGROUND = 0.25  # of each row of a databar: a scale bar or a logo may fill the rest
+_MIN_MEDIAN_BACKGROUND = 0.5  # of its rows in the middle
+_CLEAN = 0.9  # of background in its first row; of one other grey in a rule
+_RECORDED = 0.75  # of background in the last recorded row beside it, at most
+_MAX_RULE_PX = 4
+_ANNOTATED_FRACTION, _MARGIN_PX = 0.2, 3  # of the frame; rows beside what is drawn
+_FAR = 10**6  # a level that no row has
+_MAX_GAP_PX = 2  # rows inside without background
+_RINGING_PX = 8  # a block of JPEG
+_BESIDE_ROWS, _MIN_BLEND = 16, 4.0  # rows; grey levels between the means of two recorded rows
+_MIN_STEP = 2.0  # of the step into the image over those between mixed rows
+_EDGE_ROWS, _EDGE_FRACTION = 4, 0.01  # recorded rows that may lie beyond the frame line
 
 
-def measure_banner(image_yx: NDArray[np.uint8]) -> int:
-    """Return the height (px) of the banner of a frame ``(H, W)``, 0 without one.
+@dataclass(frozen=True)
+class Banner:
+    """The databar of a frame.
 
-    A banner is a run of rows at the bottom that consists mostly of one pure background (black or
-    white) and print, begins and ends with rows of next to nothing else, and carries text.
+    Parameters
+    ----------
+    first_row, stop_row
+        Its rows in the frame, the last one excluded; it reaches to the top or the bottom. Both 0
+        without one.
+    status
+        ``found``, ``none``, or ``unsure``: rows that are drawn, but whose extent, or whether they
+        are a databar, cannot be told.
+    """
+
+    first_row: int
+    stop_row: int
+    status: Status
+
+    @property
+    def height_px(self) -> int:
+        """Rows that it takes."""
+        return self.stop_row - self.first_row
+
+
+def find_banner(image_yx: NDArray[np.uint8]) -> Banner:
+    """Find the databar of a frame ``(H, W)``; the surer, then the larger one of two."""
+    bars = find_bars(image_yx)
+    return bars[0] if bars else Banner(0, 0, "none")
+
+
+def find_bars(image_yx: NDArray[np.uint8]) -> list[Banner]:
+    """Find what is drawn at the bottom and at the top of a frame ``(H, W)``, as `find_banner`."""
+    height = image_yx.shape[0]
+    (below, below_is), (above, above_is) = map(_measure_edge, (image_yx, image_yx[::-1]))
+    bars = [Banner(height - below, height, below_is), Banner(0, above, above_is)]
+    found = [bar for bar in bars if bar.height_px]
+    return sorted(found, key=lambda bar: (bar.status, -bar.height_px))
+
+
+def cut_annotations(image_yx: NDArray[np.uint8]) -> tuple[slice, tuple[str, ...]]:
+    """Rows of an image ``(H, W)``, databar cut, that are left without what is drawn at its edges.
+
+    Returns
+    -------
+    rows, flags
+        ``annotated`` if something was drawn into the image, ``annotated_inside`` if it is also in
+        the rows that are left.
     """
     height = image_yx.shape[0]
-    lowest = image_yx[height - max(1, round(height * _MAX_HEIGHT_FRACTION)) :]
-    for background in (_DARK, _BRIGHT):
-        rows = _measure_band(lowest, background)
-        if rows >= _MIN_HEIGHT_PX and _has_ink(lowest[-rows:], background):
-            return rows
-    return 0
+    reach_px = _ANNOTATED_FRACTION * height
+    first, stop, flags = 0, height, set[str]()
+    for box in find_annotations(image_yx):
+        flags.add(ANNOTATED)
+        if box.first_row >= height - reach_px:
+            stop = min(stop, box.first_row - _MARGIN_PX)
+        elif box.stop_row <= reach_px:
+            first = max(first, box.stop_row + _MARGIN_PX)
+        else:
+            flags.add(ANNOTATED_INSIDE)
+    return slice(first, stop), tuple(sorted(flags))
 
 
-def _measure_band(lowest_yx: NDArray[np.uint8], background: int) -> int:
-    """Count rows, from the bottom up, of a band of one background; 0 if it does not end in them."""
-    distance_yx = np.abs(lowest_yx.astype(np.int16) - background)
-    share_y = (distance_yx <= _TOLERANCE).mean(axis=1)
-    print_y = (distance_yx >= _FULL_INK).mean(axis=1)
-    below = np.flatnonzero(share_y + print_y < _ROW_FRACTION)
-    first = int(below[-1]) + 1 if below.size else 0
-    clean = np.flatnonzero(share_y[first:] >= _MARGIN_FRACTION)
-    if not clean.size or share_y[-1] < _MARGIN_FRACTION:
-        return 0
-    top = first + int(clean[0])
-    return lowest_yx.shape[0] - top if top > 0 else 0
+def _measure_edge(image_yx: NDArray[np.uint8]) -> tuple[int, Status]:
+    """Rows at the bottom that are a databar, and how sure that is."""
+    height = image_yx.shape[0]
+    lowest_yx = image_yx[height - max(1, round(height * _MAX_HEIGHT_FRACTION)) :]
+    near_yb, wide_yb = _count_levels(lowest_yx, (_TIGHT, _WIDE))
+    best: tuple[int, Status] = (0, "none")
+    levels = near_yb.argmax(axis=1)[near_yb.max(axis=1) >= _MIN_MEDIAN_BACKGROUND]
+    for level in _list_levels(levels):
+        others = abs(np.arange(256) - level) > 2 * _WIDE
+        is_rule = _find_rules(np.where(others, wide_yb, 0), lowest_yx.mean(axis=1))
+        top, is_sharp = _find_top(near_yb[:, level], is_rule, height)
+        rows = len(lowest_yx) - top
+        if rows < _MIN_HEIGHT_PX:
+            continue
+        top = _take_in_ringing(lowest_yx, top, level) if is_sharp else top
+        band_yx = lowest_yx[top:]
+        has_ink = (abs(band_yx.astype(np.int16) - level) > _INK_DISTANCE).sum(axis=1).max() > 1
+        if is_sharp and has_ink:
+            return len(band_yx), "found"
+        if is_sharp or (has_ink and find_annotations(band_yx)):
+            best = max(best, (len(band_yx), "unsure"))
+    return best
+
+
+def _count_levels(
+    rows_yx: NDArray[np.uint8], reaches: tuple[int, ...]
+) -> list[NDArray[np.floating]]:
+    """Fraction of each row, ``(rows, 256)``, that lies within each reach of each grey level."""
+    width = rows_yx.shape[1]
+    counts_yb = np.stack([np.bincount(row, minlength=256) for row in rows_yx]) / width
+    largest = max(reaches)
+    sums = np.pad(counts_yb, ((0, 0), (largest + 1, largest))).cumsum(axis=1)
+    return [
+        sums[:, largest + 1 + reach : largest + 257 + reach]
+        - sums[:, largest - reach : largest + 256 - reach]
+        for reach in reaches
+    ]
+
+
+def _list_levels(levels: NDArray[np.intp]) -> list[int]:
+    """Grey levels that many rows consist of, the most frequent first."""
+    found, counts = np.unique(levels, return_counts=True)
+    listed: list[int] = []
+    for level in found[np.argsort(-counts, kind="stable")]:
+        if all(abs(int(level) - other) > 2 * _TIGHT for other in listed):
+            listed.append(int(level))
+    return listed[:4]
+
+
+def _find_top(
+    share_y: NDArray[np.floating], is_rule: NDArray[np.bool_], height: int
+) -> tuple[int, bool]:
+    """First row of a databar of one background, and whether it sets in from one row to the next.
+
+    Parameters
+    ----------
+    share_y
+        Fraction of background in each row.
+    is_rule
+        Rows of one other grey.
+    height
+        Rows of the frame.
+    """
+    stop = len(share_y)
+    belongs = (share_y >= _MIN_BACKGROUND) | is_rule
+    last = stop - 1
+    beyond = max(_EDGE_ROWS, round(_EDGE_FRACTION * height))
+    while last > stop - 1 - beyond and not belongs[last]:
+        last -= 1
+    first, gap = last + 1, 0
+    for row in range(last, -1, -1):
+        gap = 0 if belongs[row] else gap + 1
+        if gap > _MAX_GAP_PX:
+            break
+        first = row if belongs[row] else first
+    clean = np.flatnonzero((share_y[first : last + 1] >= _CLEAN) | is_rule[first : last + 1])
+    first += int(clean[0]) if clean.size else 0
+    if not clean.size or np.median(share_y[first : last + 1]) < _MIN_MEDIAN_BACKGROUND:
+        return stop, False
+    if first == 0 or share_y[max(first - 3, 0) : first].min() > _RECORDED:
+        # the image beside it is of the same grey: a rule across the frame tells them apart
+        rules = np.flatnonzero(is_rule[: last - _MIN_HEIGHT_PX])
+        return (int(rules[0]), True) if rules.size else (first, False)
+    return first, True
+
+
+def _find_rules(share_yb: NDArray[np.floating], mean_y: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Lines across the frame: a few rows of one grey level that the row above does not have."""
+    level_y = np.where(share_yb.max(axis=1) >= _CLEAN, share_yb.argmax(axis=1), -_FAR)
+    starts = np.flatnonzero(np.abs(np.diff(level_y, prepend=_FAR)) > _WIDE)
+    lengths = np.diff(np.append(starts, len(level_y)))
+    above = np.concatenate([[_FAR], mean_y[:-1]])[starts]
+    is_line = (lengths <= _MAX_RULE_PX) & (abs(above - level_y[starts]) > 2 * _WIDE)
+    return np.asarray(np.repeat(is_line, lengths) & (level_y >= 0))
+
+
+def _take_in_ringing(lowest_yx: NDArray[np.uint8], top: int, level: int) -> int:
+    """Move the first row up over those that lossy compression has mixed with the image."""
+    start = max(top - _RINGING_PX, 1)
+    grey_yx = lowest_yx[start - 1 : top + 1].astype(np.int16)
+    is_near_y = (abs(grey_yx - level) <= _WIDE).mean(axis=1)[1:] >= _CLEAN  # rows start to top
+    step_y = abs(np.diff(grey_yx, axis=0)).mean(axis=1)  # above rows start to top
+    first = len(is_near_y) - 1
+    while first > 0 and is_near_y[first - 1]:
+        first -= 1
+    best = first + int(step_y[first:].argmax())
+    top = start + best if step_y[best] > _MIN_STEP * step_y[-1] else top
+    mean_y = lowest_yx[max(top - _BESIDE_ROWS, 0) : top].mean(axis=1)
+    usual = float(np.abs(np.diff(mean_y[:-2])).max(initial=_MIN_BLEND))
+    for _ in range(2):  # rows that resampling has blended
+        blended = len(mean_y) > 2 and abs(mean_y[-1] - mean_y[-2]) > _MIN_STEP * usual
+        top, mean_y = (top - 1, mean_y[:-1]) if blended else (top, mean_y)
+    return top
 
 
 def find_background(banner_yx: NDArray[np.uint8]) -> int:
-    """Grey value of the background: 0 (black) or 255 (white)."""
-    return _DARK if float(np.median(banner_yx)) < _BRIGHT / 2 else _BRIGHT
-
-
-def _has_ink(band_yx: NDArray[np.uint8], background: int) -> bool:
-    distance = np.abs(band_yx.astype(np.int16) - background)
-    return bool((distance > _INK_DISTANCE).sum(axis=1).max() > 1)
+    """Grey value of the background: the most frequent one."""
+    return int(np.bincount(banner_yx.ravel(), minlength=256).argmax())
 
 
 def measure_ink(banner_yx: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import io
-import struct
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from ncm_kedro.errors import FrameError
 from ncm_kedro.params.sem_ingest import LabelParams, ReadingParams
-from ncm_kedro.sem.io.banner import measure_banner
+from ncm_kedro.sem.io.banner import Banner, cut_annotations, find_bars
 from ncm_kedro.sem.io.dates import parse_moment
+from ncm_kedro.sem.io.decoding import COLOURED, decode_image, needs_range
 from ncm_kedro.sem.io.frames import (
     DecodedFrame,
     DecodedFrames,
@@ -24,16 +22,23 @@ from ncm_kedro.sem.io.frames import (
     LabelledFrame,
     RawFrames,
 )
+from ncm_kedro.sem.io.grey_range import (
+    GreyRange,
+    GreyStatistics,
+    decide_ranges,
+    map_grey,
+    summarise_grey,
+)
 from ncm_kedro.sem.io.labels import label_frames
 from ncm_kedro.sem.io.metadata import read_embedded
 from ncm_kedro.sem.io.pixel_size import KnownSizes, PixelSize, find_pixel_size
 from ncm_kedro.sem.io.sidecar import MISSING, Sidecar, describe_sidecar, read_sidecar
 
-BANNER_MISSING = "banner_missing"
-DECODER_VERSION = 2  # raise it when the same file and parameters would give another frame
-_BIT_DEPTHS = (8, 10, 12, 14, 16)
-_DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N")
-_WHAT_TO_DO = "copy the file again from the microscope, or remove it"
+BANNER_MISSING, BANNER_UNSURE = "banner_missing", "banner_unsure"
+DECODER_VERSION = 3  # raise it when the same file and parameters would give another frame
+_COLOUR, _MIN_COLOURED_PX = 40, 20  # levels from grey; a short line of a drawing
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -43,9 +48,9 @@ class Micrograph:
     Parameters
     ----------
     image_yx
-        Grey values, ``(H, W)`` uint8, banner cut.
+        Grey values, ``(H, W)`` uint8, banner and annotations at the edges cut.
     banner_px
-        Rows that were cut.
+        Rows of the banner.
     pixel_size
         Edge length of a pixel and where it is known from.
     sidecar, embedded
@@ -63,7 +68,10 @@ class Micrograph:
 
 
 def plan_decoding(raw: RawFrames, labels: LabelParams, reading: ReadingParams) -> DecodedFrames:
-    """Label raw files and say how they are to be decoded; decodes nothing yet.
+    """Label raw files and say how they are to be decoded.
+
+    Decodes nothing yet but frames whose files do not say what their white is: those decide
+    together (`sem.io.grey_range`), and the decision is part of the digest.
 
     Raises
     ------
@@ -71,17 +79,50 @@ def plan_decoding(raw: RawFrames, labels: LabelParams, reading: ReadingParams) -
         If no file has a known class.
     """
     frames, rejections = label_frames(raw, labels)
-    settings = f"{DECODER_VERSION}\n{reading.model_dump_json()}"
+    ranges = find_ranges((frame.record for frame in frames), reading)
+    settings = f"{DECODER_VERSION}\n{reading.model_dump_json()}\n{sorted(ranges.items())}"
     return DecodedFrames(
         frames,
         rejections,
-        decode=lambda frame: decode_frame(frame, reading),
+        decode=lambda frame: decode_frame(frame, reading, ranges),
         reading_digest=blake2b(settings.encode(), digest_size=16).hexdigest(),
     )
 
 
-def decode_frame(frame: LabelledFrame, params: ReadingParams) -> DecodedFrame:
+def find_ranges(records: Iterable[FrameRecord], params: ReadingParams) -> dict[str, GreyRange]:
+    """Decide which grey values become black and white, together for all frames of an instrument.
+
+    Only files deeper than 8 bits are read; one that cannot be is left to `decode_frame`.
+    """
+    statistics: list[GreyStatistics] = []
+    for record in records:
+        try:
+            data = record.read_image()
+            raster = decode_image(data, record.file, params) if needs_range(data) else None
+        except Exception:  # noqa: BLE001, S112
+            continue
+        if raster is not None and (entry := summarise_grey(raster)) is not None:
+            statistics.append(entry)
+    ranges = decide_ranges(statistics, params.bit_depth)
+    for group, span in sorted(ranges.items()):
+        count = sum(entry.group == group for entry in statistics)
+        guess = " (their extremes: no detector's range)" if span.is_guessed else ""
+        logger.info("grey values of %d deep frames (%s): %g is black, %g is white%s",
+                    count, group.strip(), span.black, span.white, guess)  # fmt: skip
+    return ranges
+
+
+def decode_frame(
+    frame: LabelledFrame,
+    params: ReadingParams,
+    ranges: Mapping[str, GreyRange] | None = None,
+) -> DecodedFrame:
     """Decode a frame, cut its banner and find its pixel size.
+
+    Parameters
+    ----------
+    ranges
+        What `find_ranges` decided for the run.
 
     Returns
     -------
@@ -103,6 +144,7 @@ def decode_frame(frame: LabelledFrame, params: ReadingParams) -> DecodedFrame:
         pixel_size_um=_number(record, "pixel_size_um"),
         magnification=_number(record, "magnification"),
         class_name=frame.label.name,
+        ranges=ranges,
     )
     height_px, width_px = micrograph.image_yx.shape
     attributes = {
@@ -133,8 +175,9 @@ def read_micrograph(
     pixel_size_um: float | None = None,
     magnification: float | None = None,
     class_name: str = "",
+    ranges: Mapping[str, GreyRange] | None = None,
 ) -> Micrograph:
-    """Decode an image file, cut its banner and find its pixel size.
+    """Decode an image file, cut its banner and what is drawn at its edges, find its pixel size.
 
     Parameters
     ----------
@@ -144,25 +187,42 @@ def read_micrograph(
         Pixel size (um) and magnification that a frame table gives, None without.
     class_name
         Class, for a fallback of the pixel size by class.
+    ranges
+        What `find_ranges` decided for the run; None for a frame that is read by itself.
 
     Raises
     ------
     FrameError
         If the file is no image, is damaged or too small, or has no pixel size.
     """
-    whole_yx = decode_image(data, where)
-    banner_px = measure_banner(whole_yx)
-    cut = whole_yx.shape[0] - banner_px
-    _check_size(whole_yx[:cut], params.min_size_px, where)
+    raster = decode_image(data, where, params)
+    whole_yx, noticed = map_grey(raster, ranges, params.bit_depth)
+    bars = find_bars(whole_yx)
+    rows = slice(
+        max((bar.stop_row for bar in bars if bar.first_row == 0), default=0),
+        min((bar.first_row for bar in bars if bar.first_row > 0), default=whole_yx.shape[0]),
+    )
+    banner = bars[0] if bars else Banner(0, 0, "none")
+    if banner.status != "found":
+        noticed.add(BANNER_UNSURE if banner.status == "unsure" else BANNER_MISSING)
+    if raster.chroma_yx is not None and _has_colour(raster.chroma_yx[rows]):
+        noticed.add(COLOURED)
+    banner_px = whole_yx.shape[0] - (rows.stop - rows.start)
+    part, flags = cut_annotations(whole_yx[rows])
+    image_yx = whole_yx[rows][part]
+    _check_size(image_yx, params.min_size_px, where)
     sidecar, embedded = read_sidecar(sidecar_data), read_embedded(data)
     known = KnownSizes(sidecar, embedded, pixel_size_um, magnification, class_name)
-    pixel_size = find_pixel_size(
-        whole_yx, slice(cut, whole_yx.shape[0]), known, params.pixel_size, where
-    )
-    noticed = {*sidecar.flags, *pixel_size.flags, *(() if banner_px else (BANNER_MISSING,))}
+    databar = slice(banner.first_row, banner.stop_row)
+    pixel_size = find_pixel_size(whole_yx, databar, known, params.pixel_size, where)
+    noticed |= {*sidecar.flags, *pixel_size.flags, *flags}
     noticed -= {MISSING} if embedded.sections else set()
-    flags = tuple(sorted(noticed))
-    return Micrograph(whole_yx[:cut], banner_px, pixel_size, sidecar, embedded, flags)
+    return Micrograph(image_yx, banner_px, pixel_size, sidecar, embedded, tuple(sorted(noticed)))
+
+
+def _has_colour(chroma_yx: NDArray[np.uint8]) -> bool:
+    """Whether something is drawn in colour, or the frame is coloured as a whole."""
+    return int((chroma_yx > _COLOUR).sum()) >= _MIN_COLOURED_PX
 
 
 def _check_size(image_yx: NDArray[np.uint8], min_size_px: int, where: str) -> None:
@@ -210,85 +270,4 @@ def _bad_setting(record: FrameRecord, key: str, text: str, expected: str) -> Fra
         found=f"'{text}' in column {key}",
         expected=expected,
         action="correct the cell, or leave it empty",
-    )
-
-
-def decode_image(data: bytes, where: str) -> NDArray[np.uint8]:
-    """Decode an image file to 8-bit grey.
-
-    JPEG is decoded straight to its luminance. Colour is weighted to luminance (ITU-R BT.601),
-    transparency is dropped. Deeper images are scaled by the bit depth that they use: the smallest
-    of 8, 10, 12, 14 and 16 bits that holds the largest value maps to 0-255, so that frames of one
-    detector keep their exposure relative to each other instead of being stretched one by one.
-
-    Raises
-    ------
-    FrameError
-        If the content is empty, no image, truncated, or of a kind that is not understood.
-    """
-    if not data:
-        raise FrameError(
-            where, found="an empty file (0 bytes)", expected="an image", action=_WHAT_TO_DO
-        )
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            if image.format == "JPEG":
-                image.draft("L", None)
-            image.load()
-            return _to_grey(image, where)
-    except Image.UnidentifiedImageError as error:
-        raise FrameError(
-            where,
-            found=f"{len(data)} bytes that are no image (they begin with {data[:12]!r})",
-            expected="a JPEG, PNG or TIFF image",
-            action=_WHAT_TO_DO,
-        ) from error
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error) as error:
-        raise FrameError(
-            where,
-            found=f"an image that is truncated or damaged ({error})",
-            expected="a complete image",
-            action=_WHAT_TO_DO,
-        ) from error
-    except Image.DecompressionBombError as error:
-        raise FrameError(
-            where,
-            found=f"an implausibly large image ({error})",
-            expected="a single SEM frame",
-            action=_WHAT_TO_DO,
-        ) from error
-
-
-def scale_depth(deep_yx: NDArray[np.integer[Any]]) -> NDArray[np.uint8]:
-    """Scale a deep grey image to 8 bit by the bit depth that it uses.
-
-    Parameters
-    ----------
-    deep_yx
-        Grey values, ``(H, W)``, 0 to 65535.
-
-    Returns
-    -------
-    ndarray of uint8, (H, W)
-        ``round(255 * value / (2**depth - 1))`` with the smallest fitting depth.
-    """
-    largest = int(deep_yx.max())
-    depth = next(bits for bits in _BIT_DEPTHS if largest < 2**bits)
-    scaled = deep_yx.astype(np.float32) * np.float32(255 / (2**depth - 1))
-    return np.asarray(np.rint(scaled), dtype=np.uint8)
-
-
-def _to_grey(image: Image.Image, where: str) -> NDArray[np.uint8]:
-    if image.mode in _DEEP_MODES:
-        deep_yx = np.asarray(image)
-        if deep_yx.min() >= 0 and deep_yx.max() < 2**16:
-            return scale_depth(deep_yx)
-    elif image.mode != "F":
-        grey_yx: NDArray[np.uint8] = np.array(image.convert("L"), dtype=np.uint8)
-        return grey_yx
-    raise FrameError(
-        where,
-        found=f"an image of mode '{image.mode}' with values that are not 8 or 16 bit",
-        expected="8- or 16-bit grey or colour",
-        action="export the frame as 8- or 16-bit TIFF or PNG",
     )

@@ -1,0 +1,133 @@
+"""Text and marks that a microscope draws into the image itself, in pure white or black.
+
+Drawn characters of one line share their height and both their edges to a pixel, are of one grey
+value inside, and stand out from what is around them within two pixels. Grains that are bright or
+clipped do one or the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+_DARK, _BRIGHT = 0, 255
+_LEVEL = 60  # grey levels from pure white or black that still count as drawn (smoothed edges)
+_PURE = 8  # grey levels within the body of a character
+_MIN_PURE_FRACTION = 0.4
+_MIN_CONTRAST = 60.0  # grey levels between a character and what is around it
+_MIN_HEIGHT_PX, _MAX_HEIGHT_FRACTION = 7, 0.08
+_MAX_WIDTH = 3.0  # heights
+_MIN_CHARACTERS = 4
+_EDGE_SLACK_PX = 1
+_MAX_GAP = 6.0  # heights between characters or ticks of one line
+_MIN_BAR_FRACTION = 0.04  # of the width
+_MIN_BAR_ASPECT, _MIN_BAR_FILL = 8, 0.95
+_STRIP_ROWS, _STRIP_OVERLAP = 2048, 256
+
+
+class Box(NamedTuple):
+    """Rows and columns of a drawing, the last ones excluded."""
+
+    first_row: int
+    stop_row: int
+    first_column: int
+    stop_column: int
+
+
+def find_annotations(image_yx: NDArray[np.uint8]) -> list[Box]:
+    """Find lines of drawn characters, rows of ticks and drawn bars in a frame ``(H, W)``.
+
+    Returns
+    -------
+    list of Box
+        Their bounding boxes, from top to bottom; those in the overlap of two strips may repeat.
+    """
+    height = image_yx.shape[0]
+    boxes: list[Box] = []
+    for start in range(0, max(height - _STRIP_OVERLAP, 1), _STRIP_ROWS - _STRIP_OVERLAP):
+        strip_yx = image_yx[start : start + _STRIP_ROWS]
+        for bright_yx in (strip_yx, _BRIGHT - strip_yx):
+            for x, y, width, rows in _find_drawn(bright_yx, _MAX_HEIGHT_FRACTION * height):
+                boxes.append(Box(start + y, start + y + rows, x, x + width))
+    return sorted(boxes)
+
+
+def _find_drawn(bright_yx: NDArray[np.uint8], max_height_px: float) -> Iterator[tuple[int, ...]]:
+    """Boxes (x, y, width, height) of lines of characters and of bars, bright on dark."""
+    drawn_yx = (bright_yx >= _BRIGHT - _LEVEL).astype(np.uint8)
+    _, labels_yx, stats, _ = cv2.connectedComponentsWithStats(drawn_yx, connectivity=8)
+
+    def keep_drawn(rows: NDArray[np.intp]) -> NDArray[np.intp]:
+        return rows[[_is_drawn(bright_yx, labels_yx, row, stats[row]) for row in rows]]
+
+    _, _, width, height, area = stats.T
+    sized = (height >= _MIN_HEIGHT_PX) & (height <= max_height_px) & (width <= _MAX_WIDTH * height)
+    sized[0] = False
+    for line in _find_lines(stats, np.flatnonzero(sized)):
+        # aligned by chance, most of them: only now is it worth looking at the pixels
+        for part in _find_lines(stats, keep_drawn(line)):
+            yield _bound(stats[part])
+    is_bar = (width >= _MIN_BAR_FRACTION * bright_yx.shape[1]) & (width >= _MIN_BAR_ASPECT * height)
+    is_bar &= (height > 1) & (area >= _MIN_BAR_FILL * width * height)
+    is_bar[0] = False
+    for row in keep_drawn(np.flatnonzero(is_bar)):
+        yield _bound(stats[row : row + 1])
+
+
+def _bound(stats: NDArray[np.int32]) -> tuple[int, int, int, int]:
+    x, y = int(stats[:, 0].min()), int(stats[:, 1].min())
+    right = int((stats[:, 0] + stats[:, 2]).max())
+    return x, y, right - x, int((stats[:, 1] + stats[:, 3]).max()) - y
+
+
+def _is_drawn(
+    bright_yx: NDArray[np.uint8],
+    labels_yx: NDArray[np.int32],
+    label: int,
+    box: NDArray[np.int32],
+) -> bool:
+    """Whether a component is of one grey value and stands out from what is around it."""
+    x, y, width, height = (int(value) for value in box[:4])
+    window = np.s_[max(y - 3, 0) : y + height + 3, max(x - 3, 0) : x + width + 3]
+    grey_yx, body_yx = bright_yx[window], (labels_yx[window] == label).astype(np.uint8)
+    values = grey_yx[body_yx > 0]
+    if (values >= int(values.max()) - _PURE).mean() < _MIN_PURE_FRACTION:
+        return False
+    near_yx = cv2.dilate(body_yx, np.ones((3, 3), np.uint8))
+    around = grey_yx[(cv2.dilate(near_yx, np.ones((3, 3), np.uint8)) > 0) & (near_yx == 0)]
+    contrast = float(values.max()) - float(np.percentile(around, 75)) if around.size else 0.0
+    return contrast >= _MIN_CONTRAST
+
+
+def _find_lines(stats: NDArray[np.int32], rows: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
+    """Group components that share both edges to a pixel and stand close; yields whole lines."""
+    tops, bottoms = stats[rows, 1], stats[rows, 1] + stats[rows, 3]
+    left = _count_alike(tops, bottoms) >= _MIN_CHARACTERS
+    for seed in np.flatnonzero(left):
+        if not left[seed]:
+            continue
+        same_top = abs(tops - tops[seed]) <= _EDGE_SLACK_PX
+        alike = rows[left & same_top & (abs(bottoms - bottoms[seed]) <= _EDGE_SLACK_PX)]
+        alike = alike[np.argsort(stats[alike, 0])]
+        gaps = stats[alike[1:], 0] - (stats[alike[:-1], 0] + stats[alike[:-1], 2])
+        for part in np.split(alike, np.flatnonzero(gaps > _MAX_GAP * stats[rows[seed], 3]) + 1):
+            if len(part) >= _MIN_CHARACTERS:
+                left &= ~np.isin(rows, part)
+                yield part
+
+
+def _count_alike(tops: NDArray[np.int32], bottoms: NDArray[np.int32]) -> NDArray[np.floating]:
+    """Count the components, ``(N,)``, that share both edges of each to a pixel."""
+    if not len(tops):
+        return np.zeros(0)
+    counts = np.zeros((int(tops.max()) + 1, int((bottoms - tops).max()) + 1), np.float32)
+    np.add.at(counts, (tops, bottoms - tops), 1)
+    reach = 2 * _EDGE_SLACK_PX + 1
+    near = cv2.boxFilter(  # a shift of one edge changes the height by as much
+        counts, -1, (2 * reach - 1, reach), normalize=False, borderType=cv2.BORDER_CONSTANT
+    )
+    return np.asarray(near[tops, bottoms - tops])
