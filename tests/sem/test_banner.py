@@ -1,10 +1,13 @@
+import io
 from datetime import datetime
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
-from ncm_kedro.sem.io.banner import find_background, find_banner
+from ncm_kedro.sem.io.annotations import find_annotations
+from ncm_kedro.sem.io.banner import cut_annotations, find_background, find_banner, find_bars
 from ncm_kedro.synthetic.sem.acquisition import draw_banner
 
 
@@ -18,21 +21,76 @@ def banner_yx():
     return draw_banner(640, 0.27, datetime(2024, 5, 6, 7, 8))
 
 
-def test_white_banner_is_found(image_yx, banner_yx):
-    white_yx = 255 - banner_yx
-    assert measure_banner(np.vstack([image_yx, white_yx])) == 64
-    assert (find_background(banner_yx), find_background(white_yx)) == (0, 255)
+def paint(banner_yx, background, ink):
+    """Print a black banner in other greys."""
+    return (background + (ink - background) * (banner_yx / 255)).round().astype(np.uint8)
+
+
+def frame_cells(banner_yx, line):
+    """Draw a frame and the rules of a grid of cells, as FEI does."""
+    framed_yx = banner_yx.copy()
+    framed_yx[[0, -1]] = framed_yx[:, [0, -1]] = line
+    framed_yx[:, ::160] = framed_yx[len(framed_yx) // 2] = line
+    return framed_yx
+
+
+def save_as_jpeg(image_yx, quality):
+    buffer = io.BytesIO()
+    Image.fromarray(image_yx).save(buffer, "JPEG", quality=quality)
+    return np.asarray(Image.open(buffer))
+
+
+def locate(image_yx):
+    banner = find_banner(image_yx)
+    return banner.first_row, banner.stop_row, banner.status
+
+
+@pytest.mark.parametrize(
+    ("background", "ink"), [(0, 255), (255, 0), (96, 255), (53, 250), (140, 20)]
+)
+@pytest.mark.parametrize("quality", [None, 95, 75])
+def test_a_banner_of_any_grey_is_found_at_either_edge(
+    image_yx, banner_yx, background, ink, quality
+):
+    painted_yx = paint(banner_yx, background, ink)
+    for parts, rows in (((image_yx, painted_yx), (480, 544)), ((painted_yx, image_yx), (0, 64))):
+        frame_yx = np.vstack(parts)
+        frame_yx = frame_yx if quality is None else save_as_jpeg(frame_yx, quality)
+        assert locate(frame_yx) == (*rows, "found")
+        assert find_background(frame_yx[slice(*rows)]) == pytest.approx(background, abs=1)
 
 
 @pytest.mark.parametrize(("darker", "below", "expected"), [
-    (0, "banner", 64), (100, "banner", 64), (0, "nothing", 0), (130, "nothing", 0), (0, "black", 0),
+    (0, "banner", (480, 544, "found")), (100, "banner", (480, 544, "found")),
+    (0, "nothing", (0, 0, "none")), (130, "nothing", (0, 0, "none")),
+    (0, "black", (480, 544, "unsure")),
 ])  # fmt: skip
 def test_a_banner_is_found_below_any_frame_and_nowhere_else(
     image_yx, banner_yx, darker, below, expected
 ):
     frame_yx = (image_yx.astype(int) - darker).clip(0).astype(np.uint8)
     parts = {"banner": [banner_yx], "nothing": [], "black": [np.zeros((64, 640), np.uint8)]}
-    assert measure_banner(np.vstack([frame_yx, *parts[below]])) == expected
+    assert locate(np.vstack([frame_yx, *parts[below]])) == expected
+
+
+@pytest.mark.parametrize("quality", [None, 85, 60])
+def test_a_framed_banner_is_found_below_a_black_image(banner_yx, quality):
+    frame_yx = np.vstack([np.zeros((480, 640), np.uint8), frame_cells(banner_yx, 252)])
+    frame_yx = frame_yx if quality is None else save_as_jpeg(frame_yx, quality)
+    assert locate(frame_yx) == (480, 544, "found")
+
+
+@pytest.mark.parametrize("beyond", [1, 3])
+@pytest.mark.parametrize("quality", [None, 75])
+def test_image_rows_beyond_the_frame_line_belong_to_the_banner(
+    image_yx, banner_yx, beyond, quality
+):
+    framed_yx = frame_cells(255 - banner_yx, 0)
+    frame_yx = np.vstack([image_yx[:475], framed_yx, image_yx[:beyond]])
+    frame_yx = frame_yx if quality is None else save_as_jpeg(frame_yx, quality)
+    first_row, stop_row, status = locate(frame_yx)
+    assert (stop_row, status) == (len(frame_yx), "found")
+    assert 473 <= first_row <= 475
 
 
 @pytest.mark.parametrize("height", [40, 50, 64, 100])
@@ -41,12 +99,89 @@ def test_other_heights_are_found(image_yx, banner_yx, height):
     rows = min(height, 54)
     resized_yx[:rows] = banner_yx[:rows]
     resized_yx[-3:] = 0
-    assert measure_banner(np.vstack([image_yx, resized_yx])) == height
+    assert find_banner(np.vstack([image_yx, resized_yx])).height_px == height
+
+
+@pytest.mark.parametrize("scale", [0.5, 0.7, 1.3])
+def test_nothing_of_a_resampled_banner_is_left(image_yx, banner_yx, scale):
+    whole_yx = np.vstack([image_yx, frame_cells(255 - banner_yx, 0)])
+    frame_yx = cv2.resize(whole_yx, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR)
+    banner = find_banner(frame_yx)
+    assert banner.status == "found"
+    assert -2 <= banner.first_row - 480 * scale <= 1
+
+
+def test_bars_at_both_edges_are_found(image_yx, banner_yx):
+    header_yx = paint(banner_yx[:30], 96, 255)
+    bars = find_bars(np.vstack([header_yx, image_yx, banner_yx]))
+    assert [(bar.first_row, bar.stop_row) for bar in bars] == [(510, 574), (0, 30)]
 
 
 @pytest.mark.parametrize("level", [0, 1, 60, 254, 255])
 def test_flat_frames_have_no_banner(level):
-    assert measure_banner(np.full((480, 640), level, np.uint8)) == 0
+    assert locate(np.full((480, 640), level, np.uint8)) == (0, 0, "none")
+
+
+def test_a_dark_rim_around_the_field_is_no_banner():
+    """The pole piece shadows the corners and the lower edge: smooth, dark, and recorded."""
+    y, x = np.mgrid[:480, :640]
+    noise = np.random.default_rng(0).normal(0, 1, (480, 640))
+    glow_yx = 180 * np.exp(-(((y - 220) / 140) ** 4) - ((x - 320) / 200) ** 4)
+    assert locate((glow_yx + noise).clip(0, 255).astype(np.uint8)) == (0, 0, "none")
+
+
+def draw_overlay(image_yx, y, *, colour=255, text="10.0kV 14.4mm x1.00k SE(M)"):
+    drawn_yx = image_yx.copy()
+    cv2.putText(drawn_yx, text, (14, y), cv2.FONT_HERSHEY_SIMPLEX, 0.7, colour, 2)
+    for x in np.linspace(330, 620, 11).astype(int):
+        drawn_yx[y - 52 : y - 38, x : x + 3] = colour
+    return drawn_yx
+
+
+@pytest.fixture
+def smooth_yx():
+    """An image whose lower edge is dark and smooth, as a pore is."""
+    shade = np.interp(np.arange(480), [0, 360, 420, 480], [140, 140, 88, 88])
+    noise = np.random.default_rng(1).normal(0, 3, (480, 640))
+    return (shade[:, None] + noise).clip(0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("quality", [None, 75])
+def test_text_over_the_image_is_no_banner_and_is_cut(smooth_yx, quality):
+    frame_yx = draw_overlay(smooth_yx, 465)
+    frame_yx = frame_yx if quality is None else save_as_jpeg(frame_yx, quality)
+    assert find_banner(frame_yx).height_px == 0
+    rows, flags = cut_annotations(frame_yx)
+    assert flags == ("annotated",)
+    assert rows.start == 0
+    assert 400 <= rows.stop <= 465 - 52
+    assert not find_annotations(frame_yx[rows])
+
+
+@pytest.mark.parametrize("colour", [0, 255])
+def test_text_in_the_middle_of_an_image_is_flagged_as_such(smooth_yx, colour):
+    rows, flags = cut_annotations(draw_overlay(smooth_yx, 240, colour=colour))
+    assert flags == ("annotated", "annotated_inside")
+    assert rows == slice(0, 480)
+
+
+def test_a_burnt_in_bar_with_its_label_is_cut(image_yx):
+    frame_yx = image_yx // 2
+    frame_yx[450:456, 480:600] = 255
+    cv2.putText(frame_yx, "10 um", (500, 442), cv2.FONT_HERSHEY_SIMPLEX, 0.7, 255, 2)
+    rows, flags = cut_annotations(frame_yx)
+    assert flags == ("annotated",)
+    assert rows.stop <= 428
+
+
+def test_bright_and_clipped_grains_are_no_text():
+    rng = np.random.default_rng(3)
+    for seed_px in (2, 4, 8):
+        grain_yx = cv2.GaussianBlur(rng.normal(size=(960, 1280)), (0, 0), seed_px)
+        frame_yx = (128 + 120 * grain_yx / grain_yx.std() + rng.normal(0, 8, grain_yx.shape)).clip(
+            0, 255
+        )
+        assert not find_annotations(frame_yx.astype(np.uint8))
 
 
 @pytest.mark.real
@@ -55,4 +190,4 @@ def test_real_banners_are_64_px(real_frames_folder):
     assert len(files) > 30
     for file in files:
         with Image.open(file) as image:
-            assert measure_banner(np.asarray(image.convert("L"))) == 64, file
+            assert locate(np.asarray(image.convert("L"))) == (896, 960, "found"), file

@@ -25,6 +25,7 @@ _MIN_CHARACTERS = 4
 _EDGE_SLACK_PX = 1
 _MAX_GAP = 6.0  # heights between characters or ticks of one line
 _MIN_BAR_FRACTION = 0.04  # of the width
+_LABEL_REACH = 1.5  # heights of a character between a bar and its label
 _MIN_BAR_ASPECT, _MIN_BAR_FILL = 8, 0.95
 _STRIP_ROWS, _STRIP_OVERLAP = 2048, 256
 
@@ -64,18 +65,21 @@ def _find_drawn(bright_yx: NDArray[np.uint8], max_height_px: float) -> Iterator[
     def keep_drawn(rows: NDArray[np.intp]) -> NDArray[np.intp]:
         return rows[[_is_drawn(bright_yx, labels_yx, row, stats[row]) for row in rows]]
 
-    _, _, width, height, area = stats.T
+    x, y, width, height, area = stats.T
+    inside = (x > 0) & (y > 0) & (x + width < bright_yx.shape[1]) & (y + height < len(bright_yx))
     sized = (height >= _MIN_HEIGHT_PX) & (height <= max_height_px) & (width <= _MAX_WIDTH * height)
-    sized[0] = False
+    sized &= inside
     for line in _find_lines(stats, np.flatnonzero(sized)):
         # aligned by chance, most of them: only now is it worth looking at the pixels
         for part in _find_lines(stats, keep_drawn(line)):
             yield _bound(stats[part])
     is_bar = (width >= _MIN_BAR_FRACTION * bright_yx.shape[1]) & (width >= _MIN_BAR_ASPECT * height)
-    is_bar &= (height > 1) & (area >= _MIN_BAR_FILL * width * height)
-    is_bar[0] = False
-    for row in keep_drawn(np.flatnonzero(is_bar)):
-        yield _bound(stats[row : row + 1])
+    is_bar &= inside & (height > 1) & (area >= _MIN_BAR_FILL * width * height)
+    for bar in keep_drawn(np.flatnonzero(is_bar)):
+        apart = np.maximum(y - (y[bar] + height[bar]), y[bar] - (y + height))
+        beside = abs(x + width / 2 - (x[bar] + width[bar] / 2)) <= width[bar]
+        label = keep_drawn(np.flatnonzero(sized & beside & (apart <= _LABEL_REACH * height)))
+        yield _bound(stats[[bar, *label]])
 
 
 def _bound(stats: NDArray[np.int32]) -> tuple[int, int, int, int]:

@@ -21,7 +21,8 @@ _MAX_HEIGHT_FRACTION = 0.3  # of the frame
 _MIN_HEIGHT_PX = 10
 _TIGHT, _WIDE = 3, 24  # grey levels from the background: smoothed by JPEG; ringing beside print
 _INK_DISTANCE = 60  # grey levels between text and background
-_MIN_BACKGROUND = 0.25  # of each row of a databar: a scale bar or a logo may fill the rest
+_MIN_BACKGROUND = 0.25  # of each row of a databar: print and logos may fill the rest
+_MIN_BESIDE_INK = 0.1  # of rows with next to nothing but background and one other grey
 _MIN_MEDIAN_BACKGROUND = 0.5  # of its rows in the middle
 _CLEAN = 0.9  # of background in its first row; of one other grey in a rule
 _RECORDED = 0.75  # of background in the last recorded row beside it, at most
@@ -29,6 +30,7 @@ _MAX_RULE_PX = 4
 _ANNOTATED_FRACTION, _MARGIN_PX = 0.2, 3  # of the frame; rows beside what is drawn
 _FAR = 10**6  # a level that no row has
 _MAX_GAP_PX = 2  # rows inside without background
+_STEP_PX = 3  # rows from the image to the background, at most
 _RINGING_PX = 8  # a block of JPEG
 _BESIDE_ROWS, _MIN_BLEND = 16, 4.0  # rows; grey levels between the means of two recorded rows
 _MIN_STEP = 2.0  # of the step into the image over those between mixed rows
@@ -105,9 +107,13 @@ def _measure_edge(image_yx: NDArray[np.uint8]) -> tuple[int, Status]:
     best: tuple[int, Status] = (0, "none")
     levels = near_yb.argmax(axis=1)[near_yb.max(axis=1) >= _MIN_MEDIAN_BACKGROUND]
     for level in _list_levels(levels):
-        others = abs(np.arange(256) - level) > 2 * _WIDE
-        is_rule = _find_rules(np.where(others, wide_yb, 0), lowest_yx.mean(axis=1))
-        top, is_sharp = _find_top(near_yb[:, level], is_rule, height)
+        share_y, wide_y = near_yb[:, level], wide_yb[:, level]
+        others_yb = np.where(abs(np.arange(256) - level) > 2 * _WIDE, wide_yb, 0)
+        is_rule = _find_rules(others_yb, lowest_yx.mean(axis=1))
+        # a scale bar may fill most of a row
+        is_drawn = (wide_y >= _MIN_BESIDE_INK) & (wide_y + others_yb.max(axis=1) >= _RECORDED)
+        belongs = (share_y >= _MIN_BACKGROUND) | is_rule | is_drawn
+        top, is_sharp = _find_top(share_y, wide_y, is_rule, belongs, height)
         rows = len(lowest_yx) - top
         if rows < _MIN_HEIGHT_PX:
             continue
@@ -147,21 +153,24 @@ def _list_levels(levels: NDArray[np.intp]) -> list[int]:
 
 
 def _find_top(
-    share_y: NDArray[np.floating], is_rule: NDArray[np.bool_], height: int
+    share_y: NDArray[np.floating],
+    wide_y: NDArray[np.floating],
+    is_rule: NDArray[np.bool_],
+    belongs: NDArray[np.bool_],
+    height: int,
 ) -> tuple[int, bool]:
     """First row of a databar of one background, and whether it sets in from one row to the next.
 
     Parameters
     ----------
-    share_y
-        Fraction of background in each row.
-    is_rule
-        Rows of one other grey.
+    share_y, wide_y
+        Fraction of background in each row, and of what is near it.
+    is_rule, belongs
+        Rows of one other grey, and rows that may be of a databar.
     height
         Rows of the frame.
     """
     stop = len(share_y)
-    belongs = (share_y >= _MIN_BACKGROUND) | is_rule
     last = stop - 1
     beyond = max(_EDGE_ROWS, round(_EDGE_FRACTION * height))
     while last > stop - 1 - beyond and not belongs[last]:
@@ -176,7 +185,11 @@ def _find_top(
     first += int(clean[0]) if clean.size else 0
     if not clean.size or np.median(share_y[first : last + 1]) < _MIN_MEDIAN_BACKGROUND:
         return stop, False
-    if first == 0 or share_y[max(first - 3, 0) : first].min() > _RECORDED:
+    beside = (
+        share_y[max(first - _STEP_PX, 0) : first],
+        wide_y[max(first - _RINGING_PX, 0) : first],
+    )
+    if first == 0 or max(part.min() for part in beside) > _RECORDED:
         # the image beside it is of the same grey: a rule across the frame tells them apart
         rules = np.flatnonzero(is_rule[: last - _MIN_HEIGHT_PX])
         return (int(rules[0]), True) if rules.size else (first, False)

@@ -23,6 +23,7 @@ RANGE_GUESSED, RANGE_UNDERUSED = "grey_range_guessed", "grey_range_underused"
 _WHITE = 255
 _BIT_DEPTHS = (8, 10, 12, 14, 16)
 _PERCENTILES = (0.1, 99.9)  # hot and dead pixels lie beyond
+_ROUGH_PERCENTILES = (0.1, 95.0)  # text of a databar may be brighter than any image
 _SLACK = 0.01  # of the range: noise and interpolation may leave it
 _UNDERUSED = 1 / 8  # of the range
 _SAMPLE_COLUMNS = 1024
@@ -65,7 +66,7 @@ def summarise_grey(raster: Raster) -> GreyStatistics | None:
     if raster.white is not None:
         return None
     sample_yx = raster.grey_yx[:, :: -(-raster.grey_yx.shape[1] // _SAMPLE_COLUMNS)]
-    low, high = np.percentile(sample_yx, _PERCENTILES)
+    low, high = np.percentile(sample_yx, _ROUGH_PERCENTILES)
     rough_yx = _scale(sample_yx, GreyRange(float(low), float(high)))
     banner = find_banner(rough_yx)
     low, high = np.percentile(
