@@ -54,7 +54,8 @@ def test_other_volumes_are_named(check, volume, message):
 def test_tables_are_checked():
     row = {"sample": "a", "file": "a.tif", "size_z_vx": 1, "size_y_vx": 2, "size_x_vx": 3,
            "dtype": "uint8", "voxel_z_um": 0.1, "voxel_y_um": 0.1, "voxel_x_um": 0.1,
-           "voxel_size_source": "yml", "cycles": 10, "c_rate": 1.0, "axis_to_collector": "z",
+           "fingerprint": "f", "voxel_size_source": "yml", "warnings": "gaps", "cycles": 10,
+           "c_rate": 1.0, "axis_to_collector": "z",
            "field_of_view_fraction": 1.0, "grey_low": 1.0, "grey_median": 2.0, "grey_high": 3.0,
            "rejected_reason": None}  # fmt: skip
     table = pd.DataFrame([row]).astype({"rejected_reason": "str"})

@@ -7,6 +7,9 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+from kedro.io import DatasetError
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
 from mlflow.tracking import MlflowClient
 
 from ncm_kedro.datasets.models.detector import (
@@ -74,6 +77,28 @@ def test_auto_takes_the_starter_until_a_version_is_in_production(registry):
         loaded.fingerprint
         == RegisteredDetectorDataset(model_name=NAME, source="starter").load().fingerprint
     )
+
+
+@pytest.mark.parametrize("trouble", [
+    MlflowException("database is locked", error_code=TEMPORARILY_UNAVAILABLE),
+    MlflowException("bad gateway"), ConnectionError("connection refused"),
+])  # fmt: skip
+def test_a_registry_that_is_down_is_no_starter_model(registry, monkeypatch, trouble):
+    def fail(*_):
+        raise trouble
+
+    monkeypatch.setattr(MlflowClient, "get_model_version_by_alias", fail)
+    with pytest.raises(DatasetError, match=r"registry that does not answer.*detector: starter"):
+        RegisteredDetectorDataset(model_name=NAME).load()
+    starter = RegisteredDetectorDataset(model_name=NAME, source="starter")
+    assert starter.load().folder == STARTER_FOLDER
+
+
+def test_the_starter_model_is_said_to_be_used(registry, caplog):
+    RegisteredDetectorDataset(model_name=NAME).load()
+    assert [record.levelname for record in caplog.records if "starter" in record.message] == [
+        "WARNING"
+    ]
 
 
 def test_a_served_version_finds_the_balls_and_names_what_it_cannot_read(registry):

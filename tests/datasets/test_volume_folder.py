@@ -2,7 +2,9 @@
 
 import errno
 import json
+import re
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -206,6 +208,84 @@ def test_a_full_disk_while_levels_are_written(folder, monkeypatch):
     count = len(painter.done)
     folder.save([make_plan(painter)])
     assert len(painter.done) == count
+
+
+@pytest.mark.parametrize(
+    "error", [ZeroDivisionError("x"), OSError(errno.EIO, "sensor lost"), MemoryError("too large"),
+              StoreError("a", found="a damaged chunk", expected="b", action="c")],
+)  # fmt: skip
+def test_whatever_a_sample_raises_the_others_go_on(folder, error):
+    bad, good = Painter(draw_values(), fail_at=3, error=error), Painter(draw_values(1))
+    folder.save({"a": lambda: make_plan(bad), "b": make_plan(good, name="b")})
+    volumes = folder.load()
+    assert list(volumes) == ["b"]
+    assert str(error) in volumes.rejections["a"]
+    with pytest.raises(TomogramError, match=re.escape(str(error))):
+        volumes.take("a")
+    assert volumes.take("b") is volumes["b"]
+
+
+def test_a_plan_that_cannot_be_made_concerns_its_sample_alone(folder):
+    def fail():
+        raise KeyError("no such map")
+
+    folder.save({"a": fail, "b": make_plan(Painter(draw_values()), name="b")})
+    assert "no such map" in folder.load().rejections["a"]
+    with pytest.raises(DatasetError, match="no such map"):
+        folder.save({"a": fail})
+
+
+def test_an_error_in_reading_costs_no_finished_block(folder):
+    """One section that cannot be read: mended, only what is missing is computed."""
+    values = draw_values()
+    broken = Painter(values, fail_at=7)
+    broken.error = TomogramError("a.tif", found="sections 3 to 4 that cannot be read",
+                                 expected="an intact file", action="copy it again")  # fmt: skip
+    broken.error.__cause__ = OSError(errno.EIO, "Input/output error")
+    other = Painter(values)
+    folder.save([make_plan(broken), make_plan(other, name="b")])
+    resumed = Painter(values)
+    folder.save([make_plan(resumed)])
+    assert broken.done
+    assert set(broken.done).isdisjoint(resumed.done)
+    np.testing.assert_array_equal(folder.load()["a"].array[:], values)
+
+
+def test_measures_among_the_extras_are_averaged_and_masks_picked(folder):
+    values = draw_values()
+    plan = replace(make_plan(Painter(values)), averaged=frozenset({"cracks"}))
+    folder.save([plan, make_plan(Painter(values), name="mask")])
+    full = (values > 100).astype(float).reshape(40, 150, 2, 25, 2)
+    stores = {name: zarr.open_group(v.path, mode="r") for name, v in folder.load().items()}
+    measure, mask = (stores[name]["labels/cracks/1"][:] for name in ("a", "mask"))
+    np.testing.assert_allclose(measure, full.mean(axis=(2, 4)), atol=0.5)
+    assert (mask[:, :, None, :, None] == full).any(axis=(2, 4)).all()
+    types = {name: stores[name]["labels/cracks"].attrs["ome"]["multiscales"][0]["type"]
+             for name in stores}  # fmt: skip
+    assert types == {"a": "mean", "mask": "mode"}
+
+
+def test_levels_know_their_voxels(folder):
+    folder.save([make_plan(Painter(draw_values()))])
+    assert folder.load()["a"].level_sizes_um == (SPACING, (0.2, 0.2, 0.2))
+
+
+def test_volumes_that_are_no_longer_planned_are_removed_on_request(tmp_path):
+    folder = VolumeFolder(filepath=str(tmp_path / "r"), kind="image", compute=COMPUTE.model_dump(),
+                          may_be_empty=True, only_planned=True)  # fmt: skip
+    folder.save([make_plan(Painter(draw_values())), make_plan(Painter(draw_values()), name="b")])
+    folder.save([make_plan(Painter(draw_values()), name="b")])
+    assert list(folder.load()) == ["b"]
+    folder.save([])
+    assert folder.load() == {}
+
+
+def test_a_lost_file_is_reported(folder):
+    folder.save([make_plan(Painter(draw_values()))])
+    path = folder.load()["a"].path
+    (path / "0" / "c" / "1" / "4" / "0").unlink()
+    with pytest.raises(DatasetError, match="files of data, where"):
+        folder.load()
 
 
 def test_a_bad_sample_is_rejected_and_its_old_volume_stays(folder):

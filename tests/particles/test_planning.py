@@ -4,41 +4,84 @@ import logging
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from ncm_kedro.errors import StoreError
 from ncm_kedro.params.particle_features import AttributeParams
 from ncm_kedro.params.tomo_segment import TomoComputeParams
-from ncm_kedro.particles.plan import choose_labels, plan_measurement
+from ncm_kedro.particles.plan import choose_labels, plan_measurement, select_current
+from ncm_kedro.tomo.review.edits import EditedLabels
 from ncm_kedro.tomo.volumes.volume import Volume
 
 COMPUTE = TomoComputeParams(workers=1, block_edge_vx=16)
 PARAMS = AttributeParams(crack_width=False)
 
 
-def make_volume(fingerprint, **attributes):
+def make_volume(fingerprint, made_from="b", **attributes):
     array = np.zeros((16, 16, 16), np.uint16)
     array[4:12, 4:12, 4:12] = 3
-    told = {"fingerprint": fingerprint, **attributes}
+    told = {"fingerprint": fingerprint, "made_from": {"tomogram": made_from}, **attributes}
     return Volume("one", Path("one.zarr"), array, (array,), (0.1, 0.1, 0.1), {}, told)
+
+
+def make_edits(**attributes):
+    return EditedLabels(Path("edits.zarr"), None, {"saved_at": "noon", **attributes})
 
 
 def test_reviewed_labels_are_taken_where_they_belong_to_the_segmentation(caplog):
     labels = make_volume("new")
     assert choose_labels(labels, None) is labels
-    fitting = make_volume("hand", edited_from="new")
+    fitting = make_volume("hand", edited_from="new", edited_at="noon")
     with caplog.at_level(logging.WARNING):
-        assert choose_labels(labels, fitting) is fitting
+        assert choose_labels(labels, fitting, make_edits()) is fitting
         assert not caplog.records
-        for reviewed in (make_volume("hand", edited_from="old"), make_volume("hand")):
+        for reviewed in (make_volume("hand", edited_from="old", edited_at="noon"),
+                         make_volume("hand", edited_at="noon")):  # fmt: skip
             caplog.clear()
-            assert choose_labels(labels, reviewed) is labels
+            assert choose_labels(labels, reviewed, make_edits()) is labels
             assert "earlier segmentation" in caplog.text
+
+
+def test_reviewed_labels_go_with_the_edits_they_were_made_from(caplog):
+    labels = make_volume("new")
+    reviewed = make_volume("hand", edited_from="new", edited_at="noon")
+    with caplog.at_level(logging.WARNING):
+        assert choose_labels(labels, reviewed, None) is labels
+        assert "are gone" in caplog.text
+        caplog.clear()
+        assert choose_labels(labels, None, make_edits(original_fingerprint="old")) is labels
+        assert "earlier segmentation" in caplog.text
+    with pytest.raises(StoreError, match=r"saved at one.*tomo_review"):
+        choose_labels(labels, reviewed, make_edits(saved_at="one"))
+    with pytest.raises(StoreError, match=r"none.*tomo_review"):
+        choose_labels(labels, None, make_edits())
+
+
+def test_labels_of_another_tomogram_are_not_measured():
+    labels = make_volume("labels", made_from="older")
+    with pytest.raises(StoreError, match=r"another tomogram \(older\).*run tomo_segment"):
+        plan_measurement(labels, make_volume("newer"), PARAMS, COMPUTE)
+
+
+def make_table():
+    return pd.DataFrame({"sample": ["a", "b"], "fingerprint": ["1", "2"], "rejected_reason": None})
+
+
+def test_tables_of_another_tomogram_are_rejected():
+    stale, current = pd.DataFrame({"x": [1]}), pd.DataFrame({"x": [2]})
+    stale.attrs["made_from"], current.attrs["made_from"] = {"tomogram": "0"}, {"tomogram": "2"}
+    found, rejections = select_current({"a": stale, "b": current}, make_table())
+    assert list(found) == ["b"]
+    assert "another tomogram (0)" in rejections["a"]
+    with pytest.raises(StoreError, match="sample a"):
+        select_current({"a": stale}, make_table())
 
 
 def test_a_measurement_is_new_when_input_or_settings_are():
     def take(labels="a", volume="b", params=PARAMS, compute=COMPUTE):
         return plan_measurement(
-            make_volume(labels), make_volume(volume), params, compute
+            make_volume(labels, made_from=volume), make_volume(volume), params, compute
         ).fingerprint
 
     known = take()

@@ -1,6 +1,7 @@
 """The nodes of ``particle_features`` on samples with nothing, or next to nothing, in them."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -27,6 +28,7 @@ EDGES_UM = (0.1, 0.1, 0.1)
 TABLE = pd.DataFrame(
     {
         "sample": ["empty", "one", "refused"],
+        "fingerprint": ["t", "t", None],
         "cycles": [10.0, 50.0, 50.0],
         "rejected_reason": [None, None, "not a tomogram"],
         **{f"voxel_{axis}_um": 0.1 for axis in "zyx"},
@@ -44,7 +46,10 @@ def made(request):
     volumes = {"empty": np.zeros_like(ball), "one": ball, "earlier": ball}
     measurements = Measurements(
         {
-            name: measure_specimen(Specimen(name, labels, EDGES_UM), params, compute)
+            name: replace(
+                measure_specimen(Specimen(name, labels, EDGES_UM), params, compute),
+                made_from={"tomogram": "t", "labels": "l"},
+            )
             for name, labels in volumes.items()
         }
     )

@@ -74,7 +74,9 @@ def test_edits_come_back_with_a_log(finished):
     labels = load_labels(finished)
     values = np.asarray(labels.array[:])
     gone = int(np.unique(values)[1])
-    edited = zarr.create_array(folder / "edited_labels.zarr", shape=values.shape, dtype=np.uint32)
+    store = folder / project["edits"]
+    assert store.resolve().is_relative_to(finished / "data" / "test" / "01_raw")
+    edited = zarr.create_array(store, shape=values.shape, dtype=np.uint32)
     edited[:] = np.where(values == gone, 0, values)
     edited.attrs["original_fingerprint"] = project["labels_fingerprint"]
     edited.attrs["voxel_size_um"] = project["voxel_size_um"]
@@ -113,6 +115,17 @@ def test_a_second_measurement_is_kept_and_its_tables_are_the_same(finished):
     before = record.stat().st_mtime_ns, file.read_bytes()
     run_pipelines(finished, "particle_features")
     assert (record.stat().st_mtime_ns, file.read_bytes()) == before
+
+
+def test_without_the_edits_the_labels_of_the_segmentation_are_measured(finished):
+    data = finished / "data" / "test"
+    shutil.rmtree(data / "01_raw" / "tomogram_edits")
+    run_pipelines(finished, "particle_features")
+    ids = np.unique(np.asarray(load_labels(finished).array[:]))[1:]
+    attributes = pd.read_parquet(data / "07_model_output" / "particle_attributes" / "cyc10.parquet")
+    assert attributes["particle_id"].tolist() == ids.tolist()
+    run_pipelines(finished, "tomo_review")
+    assert not list((data / "07_model_output" / "particle_labels_reviewed").glob("*.ome.zarr"))
 
 
 def test_damage_is_attributed_and_the_model_registered(finished):

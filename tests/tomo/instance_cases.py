@@ -78,7 +78,8 @@ def store_case(folder: Path, grey, prob, dist, *, view=None, voxel_um=(1.0, 1.0,
     )  # fmt: skip
     probability = store_volume(
         folder / "probability", prob, extras={"distance": dist},
-        attributes={"distance_step_um": STEP_UM}, voxel_um=voxel_um,
+        attributes={"distance_step_um": STEP_UM, "made_from": {"tomogram": volume.fingerprint}},
+        voxel_um=voxel_um,
     )  # fmt: skip
     return volume, probability
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ncm_kedro.errors import SettingsError, StoreError
+from ncm_kedro.errors import SettingsError
 from ncm_kedro.params.tomo_segment import TomoComputeParams
 from ncm_kedro.tomo.volumes.blocks import Block, list_blocks, run_blocks
 
@@ -73,12 +73,38 @@ def test_blocks_without_a_result_are_remembered_too(tmp_path):
     run_blocks(fail, blocks, finished=tmp_path, compute=TWO_THREADS, title="t")
 
 
-def test_a_corrupt_record_names_the_file_to_delete(tmp_path):
-    blocks = list_blocks((2, 1, 1), (1, 1, 1))
-    run_blocks(lambda _: None, blocks, finished=tmp_path, compute=TWO_THREADS, title="t")
-    (tmp_path / "000001.npz").write_bytes(b"PK\x03\x04 cut")
-    with pytest.raises(StoreError, match=r"000001\.npz.*delete this file"):
-        run_blocks(lambda _: None, blocks, finished=tmp_path, compute=TWO_THREADS, title="t")
+def return_index(calls):
+    def task(block):
+        calls.append(block.index)
+        return {"index": np.array([block.index])}
+
+    return task
+
+
+@pytest.mark.parametrize("damage", [b"PK\x03\x04 cut", b""])
+def test_a_corrupt_record_costs_its_own_block_alone(tmp_path, damage):
+    blocks, calls = list_blocks((5, 1, 1), (1, 1, 1)), []
+    run_blocks(return_index([]), blocks, finished=tmp_path, compute=TWO_THREADS, title="t")
+    (tmp_path / "000003.npz").write_bytes(damage)
+    results = run_blocks(
+        return_index(calls), blocks, finished=tmp_path, compute=TWO_THREADS, title="t"
+    )
+    assert calls == [3]
+    assert [int(r["index"][0]) for r in results] == [0, 1, 2, 3, 4]
+
+
+def test_marks_of_other_blocks_or_another_version_count_for_nothing(tmp_path, caplog):
+    coarse, fine = list_blocks((6, 1, 1), (3, 1, 1)), list_blocks((6, 1, 1), (2, 1, 1))
+    for blocks, version in ((coarse, 1), (fine, 1), (coarse, 1), (coarse, 2)):
+        caplog.clear()
+        calls = []
+        results = run_blocks(
+            return_index(calls), blocks, finished=tmp_path, compute=TWO_THREADS, title="t",
+            version=version,
+        )  # fmt: skip
+        assert sorted(calls) == list(range(len(blocks)))
+        assert len(results) == len(blocks)
+    assert "computed again" in caplog.text
 
 
 def test_an_unreachable_cluster_is_named(tmp_path, monkeypatch):

@@ -13,6 +13,7 @@ from ncm_kedro.errors import StoreError
 from ncm_kedro.params.tomo_segment import TomoComputeParams, TomoFusionParams
 from ncm_kedro.tomo.fusion import fusion
 from ncm_kedro.tomo.fusion.fusion import plan_probability
+from ncm_kedro.tomo.fusion.scale import choose_source, make_grid
 from ncm_kedro.tomo.volumes.volume import Volume, VolumeTarget
 
 PARAMS = TomoFusionParams(particle_diameter_um=24.0, slab_vx=32)
@@ -76,7 +77,10 @@ def store_volume(folder, grey, voxel=(1.0, 1.0, 1.0), levels=1, inside=None):
     extras = {}
     if inside is not None:
         extras["field_of_view"] = zarr.create_array(folder / "fov", data=inside.astype(np.uint8))
-    return Volume("balls", folder, arrays[0], tuple(arrays), voxel, extras, {"fingerprint": "b"})
+    sizes = tuple(tuple(s * 2**number for s in voxel) for number in range(levels))
+    return Volume(
+        "balls", folder, arrays[0], tuple(arrays), voxel, extras, {"fingerprint": "b"}, sizes
+    )
 
 
 def make_target(folder, shape, edge=32):
@@ -92,13 +96,14 @@ def make_target(folder, shape, edge=32):
 
 
 def fuse(folder, volume, network=None, *, params=PARAMS, edge=32, workers=2):
-    """Run a plan; return probability, distance, disagreement and the plan."""
+    """Run a plan; return probability, distance, disagreement and what is noted beside them."""
     compute = TomoComputeParams(workers=workers, block_edge_vx=edge)
     plan = plan_probability(volume, network or PerfectNetwork(), params, compute)
     target = make_target(folder, volume.shape_zyx, edge)
     plan.write(target)
     names = ("distance", "disagreement")
-    return np.asarray(target.array), *(np.asarray(target.extras[name]) for name in names), plan
+    maps = (np.asarray(target.extras[name]) for name in names)
+    return np.asarray(target.array), *maps, dict(target.array.attrs)
 
 
 @pytest.fixture(scope="module")
@@ -118,8 +123,8 @@ def measure_radius_um(inside, voxel_um3=1.0):
 
 def test_distance_is_above_zero_within_the_outline_and_rises_to_the_radius(one_ball, fused_ball):
     depth = one_ball[1]
-    prob, dist, disagreement, plan = fused_ball
-    assert plan.attributes["distance_step_um"] == 0.25
+    prob, dist, disagreement, notes = fused_ball
+    assert notes["distance_step_um"] == 0.25
     assert abs(depth[dist > 0].min()) < 1.0
     assert measure_radius_um(dist > 0) == pytest.approx(14.3, abs=0.5)
     # the middle is between grid points, which are up to 1.4 voxels from it in a section
@@ -165,10 +170,10 @@ def test_outline_stays_where_it_is_on_another_grid(tmp_path, voxel, shape):
     centre = [n * s / 2 + 0.1 for n, s in zip(shape, voxel, strict=True)]
     grey, _ = make_balls(shape, [centre], 12.0, voxel)
     volume = store_volume(tmp_path / "volume", grey, voxel, levels=2)
-    _, dist, _, plan = fuse(tmp_path, volume)
-    edge = plan.attributes["detection_voxel_um"]
+    _, dist, _, notes = fuse(tmp_path, volume)
+    edge = notes["detection_voxel_um"]
     assert edge == pytest.approx(1.0)
-    assert plan.attributes["distance_step_um"] == pytest.approx(edge / 4)
+    assert notes["distance_step_um"] == pytest.approx(edge / 4)
     assert measure_radius_um(dist > 0, np.prod(voxel)) == pytest.approx(12.0, abs=0.5)
     middle = ndimage.center_of_mass(dist > 0)
     np.testing.assert_allclose(
@@ -231,9 +236,29 @@ def test_scale_is_found_from_the_volume(tmp_path):
     grey, _ = make_balls((128, 128, 128), lattice + rng.uniform(-2, 2, lattice.shape), 17.0)
     volume = store_volume(tmp_path / "volume", grey, levels=2)
     automatic = PARAMS.model_copy(update={"particle_diameter_um": None})
-    plan = plan_probability(volume, PerfectNetwork(), automatic, TomoComputeParams())
+    *_, notes = fuse(tmp_path / "fused", volume, params=automatic)
     # sections at random depths of a ball of 34: their median diameter is 34 sqrt(3) / 2
-    assert plan.attributes["particle_diameter_um"] == pytest.approx(29.4, rel=0.2)
+    assert notes["particle_diameter_um"] == pytest.approx(29.4, rel=0.2)
+
+
+def test_planning_costs_no_prediction(tmp_path, one_ball):
+    calls = tmp_path / "calls.txt"
+    automatic = PARAMS.model_copy(update={"particle_diameter_um": None})
+    plan_probability(one_ball[0], PerfectNetwork(calls=calls), automatic, TomoComputeParams())
+    assert not calls.exists()
+
+
+def test_factors_of_levels_are_those_of_their_scales(tmp_path):
+    sizes = tuple((s, s, s) for s in (1.0, 2.0, 4.0, 8.0))
+    shapes = ((45, 40, 40), (23, 20, 20), (12, 10, 10), (6, 5, 5))  # 45 / 6 is 7.5
+    levels = tuple(
+        zarr.create_array(tmp_path / str(n), shape=s, dtype="u1", chunks=(8, 8, 8))
+        for n, s in enumerate(shapes)
+    )
+    volume = Volume("odd", tmp_path, levels[0], levels, sizes[0], level_sizes_um=sizes)
+    assert choose_source(volume, make_grid(volume, 9.0)).factors == (8, 8, 8)
+    last = replace(volume, levels=(*levels[:3], levels[3][:5]))
+    assert choose_source(last, make_grid(last, 9.0)).factors == (8, 8, 8)
 
 
 def test_plan_is_another_one_when_what_it_rests_on_changes(one_ball):

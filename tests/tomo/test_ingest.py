@@ -100,7 +100,16 @@ def test_percentiles_leave_the_outside_out_whatever_the_blocks(tmp_path):
 
 @pytest.mark.parametrize(
     ("kind", "stored"),
-    [("?", "u1"), (">u2", "u2"), ("<i2", "i2"), (">f4", "f4"), ("f2", "f4"), ("f8", "f4")],
+    [
+        ("?", "u1"),
+        (">u2", "u2"),
+        ("<i2", "i2"),
+        (">f4", "f4"),
+        ("f2", "f4"),
+        ("f8", "f4"),
+        ("<i8", "i4"),
+        (">u8", "u4"),
+    ],
 )
 def test_types(tmp_path, kind, stored):
     assert choose_stored_type(np.dtype(kind)) == np.dtype(stored)
@@ -122,6 +131,14 @@ def test_refuses_floats_beyond_float32(tmp_path):
     values = draw_volume((16, 16, 16), "float64")
     values[3, 3, 3] = 1e300
     with pytest.raises(TomogramError, match="beyond float32"):
+        ingest(tmp_path, values)
+
+
+@pytest.mark.parametrize(("kind", "value"), [("int64", -(2**31) - 1), ("uint64", 2**32)])
+def test_refuses_whole_numbers_beyond_four_bytes(tmp_path, kind, value):
+    values = draw_volume((16, 16, 16), kind)
+    values[3, 3, 3] = value
+    with pytest.raises(TomogramError, match=r"1 voxels that are beyond 32 bits.*z = 3"):
         ingest(tmp_path, values)
 
 

@@ -1,6 +1,7 @@
 """Labels of particles: exactly blockwise, touching balls separated, damage retained."""
 
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -230,7 +231,12 @@ def test_the_fingerprint_tells_settings_and_inputs_apart(noisy_case):
     more = TomoComputeParams(workers=5, block_edge_vx=32)
     assert plan_labels(volume, probability, TomoInstanceParams(), more).fingerprint == first
     assert plan_labels(volume, probability, FLOODED, compute).fingerprint != first
-    assert plan_labels(probability, probability, TomoInstanceParams(), compute).fingerprint != first
+    other = replace(volume, attributes={"fingerprint": "other"})
+    of_other = {**probability.attributes, "made_from": {"tomogram": "other"}}
+    maps = replace(probability, attributes=of_other)
+    assert plan_labels(other, maps, TomoInstanceParams(), compute).fingerprint != first
+    with pytest.raises(StoreError, match="another tomogram"):
+        plan_labels(other, probability, TomoInstanceParams(), compute)
 
 
 def test_maps_of_another_volume_are_refused(noisy_case, tmp_path):
@@ -238,7 +244,8 @@ def test_maps_of_another_volume_are_refused(noisy_case, tmp_path):
     other = store_volume(tmp_path / "other", np.zeros((8, 8, 8), np.uint8))
     with pytest.raises(StoreError, match="8, 8, 8"):
         plan_labels(volume, other, TomoInstanceParams(), TomoComputeParams())
-    bare = store_volume(tmp_path / "bare", np.asarray(probability.array[:]))
+    made_from = {"made_from": {"tomogram": volume.fingerprint}}
+    bare = store_volume(tmp_path / "bare", np.asarray(probability.array[:]), attributes=made_from)
     with pytest.raises(StoreError, match="distance"):
         plan_labels(volume, bare, TomoInstanceParams(), TomoComputeParams())
     plan_labels(volume, bare, TomoInstanceParams(fusion="paper"), TomoComputeParams())

@@ -61,8 +61,14 @@ def project(volumes, tmp_path):
         }
     )  # fmt: skip
     folder = tmp_path / "review" / "cyc10"
-    write_review(plan_review(*volumes, particles, TomoReviewParams()), folder)
+    edits = tmp_path / "edits" / "cyc10" / "edited_labels.zarr"
+    write_review(plan_review(*volumes, particles, TomoReviewParams()), folder, edits)
     return folder
+
+
+@pytest.fixture
+def edits(project):
+    return project / json.loads((project / "project.json").read_text())["edits"]
 
 
 @pytest.fixture
@@ -110,7 +116,7 @@ def test_layers_lie_on_each_other_in_um(script, project, viewer):
         assert labels[tuple(np.rint(place).astype(int))] == number
 
 
-def test_painted_and_saved_edits_come_back(script, project, viewer, volumes):
+def test_painted_and_saved_edits_come_back(script, project, viewer, volumes, edits):
     whole = script.find_region(script.read_project(project), None, None)
     script.add_layers(viewer, project, whole)
     layer = viewer.layers["labels"]
@@ -118,7 +124,7 @@ def test_painted_and_saved_edits_come_back(script, project, viewer, volumes):
     layer.fill((20, 50, 50), 0)  # a fill bucket acts in the section that is shown
     layer.data[before == 1] = 9
     store = script.save_edits(project, np.asarray(layer.data), whole)
-    assert store == project / "edited_labels.zarr"
+    assert store == edits
     plan, log = apply_edits(volumes[2], open_edited(store), TomoComputeParams(workers=1))
     assert log["kind"].tolist() == ["renumbered", "reshaped"]
     assert log["voxels_changed"].tolist() == [8 * 20 * 20, 20 * 30]
@@ -126,15 +132,13 @@ def test_painted_and_saved_edits_come_back(script, project, viewer, volumes):
     np.testing.assert_array_equal(volumes[2].array[:], before)
 
 
-def test_a_box_round_a_particle_changes_nothing_else(script, project, viewer, volumes):
+def test_a_box_round_a_particle_changes_nothing_else(script, project, viewer, volumes, edits):
     region = script.find_region(script.read_project(project), None, 1)
     labels = script.add_layers(viewer, project, region)
     assert labels.shape != SHAPE
     labels[labels == 1] = 5
     script.save_edits(project, labels, region)
-    _, log = apply_edits(
-        volumes[2], open_edited(project / "edited_labels.zarr"), TomoComputeParams(workers=1)
-    )
+    _, log = apply_edits(volumes[2], open_edited(edits), TomoComputeParams(workers=1))
     assert log[["kind", "particles_before", "particles_after"]].values.tolist() == [
         ["renumbered", "1", "5"]
     ]
@@ -142,7 +146,7 @@ def test_a_box_round_a_particle_changes_nothing_else(script, project, viewer, vo
     np.testing.assert_array_equal(again, labels)
 
 
-def test_keys_save_and_go_to_the_next(script, project, viewer):
+def test_keys_save_and_go_to_the_next(script, project, viewer, edits):
     region = script.find_region(script.read_project(project), None, None)
     script.add_layers(viewer, project, region)
     script.bind_keys(viewer, project, region)
@@ -153,7 +157,7 @@ def test_keys_save_and_go_to_the_next(script, project, viewer):
     keys["Shift+N"](viewer)
     assert viewer.layers["labels"].selected_label == 1
     keys["Shift+S"](viewer)
-    assert (project / "edited_labels.zarr").is_dir()
+    assert edits.is_dir()
 
 
 def test_regions_are_checked(script, project):
@@ -169,15 +173,31 @@ def test_regions_are_checked(script, project):
         script.find_region({**facts, "shape_zyx": [2000, 2000, 2000]}, None, None)
 
 
-def test_writing_again_keeps_edits(script, project, volumes):
+def test_edits_of_older_labels_are_neither_opened_nor_overwritten(
+    script, project, viewer, volumes, edits
+):
+    whole = script.find_region(script.read_project(project), None, None)
+    script.save_edits(project, volumes[2].array[:], whole)
+    description = json.loads((project / "project.json").read_text())
+    description["labels_fingerprint"] = "labels-2"
+    (project / "project.json").write_text(json.dumps(description))
+    before = zarr.open_array(edits)[:]
+    with pytest.raises(ValueError, match="edits of other labels"):
+        script.add_layers(viewer, project, whole)
+    with pytest.raises(ValueError, match="edits of other labels"):
+        script.save_edits(project, volumes[2].array[:] * 0, whole)
+    np.testing.assert_array_equal(zarr.open_array(edits)[:], before)
+
+
+def test_writing_again_keeps_edits(script, project, volumes, edits):
     whole = script.find_region(script.read_project(project), None, None)
     script.save_edits(project, volumes[2].array[:], whole)
     particles = pd.DataFrame(
         {name: [] for name in ("particle_id", "z_um", "y_um", "x_um", "equivalent_diameter_um",
                                "touches_border", "probability", "disagreement")}
     )  # fmt: skip
-    write_review(plan_review(*volumes, particles, TomoReviewParams()), project)
-    assert (project / "edited_labels.zarr").is_dir()
+    write_review(plan_review(*volumes, particles, TomoReviewParams()), project, edits)
+    assert edits.is_dir()
     assert script.read_suspects(project) == []
 
 

@@ -21,6 +21,7 @@ class TomogramTable(pa.DataFrameModel):
 
     sample: Series[str] = pa.Field(unique=True)
     file: Series[str]
+    fingerprint: Series[str] = pa.Field(nullable=True)
     size_z_vx: Series[pd.Int64Dtype] = pa.Field(gt=0, nullable=True, coerce=True)
     size_y_vx: Series[pd.Int64Dtype] = pa.Field(gt=0, nullable=True, coerce=True)
     size_x_vx: Series[pd.Int64Dtype] = pa.Field(gt=0, nullable=True, coerce=True)
@@ -29,6 +30,7 @@ class TomogramTable(pa.DataFrameModel):
     voxel_y_um: Series[float] = pa.Field(gt=0, nullable=True)
     voxel_x_um: Series[float] = pa.Field(gt=0, nullable=True)
     voxel_size_source: Series[str] = pa.Field(nullable=True)
+    warnings: Series[str] = pa.Field(nullable=True)
     cycles: Series[float] = pa.Field(ge=0, nullable=True, coerce=True)
     c_rate: Series[float] = pa.Field(gt=0, nullable=True, coerce=True)
     axis_to_collector: Series[str] = pa.Field(nullable=True)

@@ -77,6 +77,8 @@ class Measurement:
         ``particle_id, shell, depth_low, depth_high, voxel_count, crack_voxels``.
     cells
         Counts of voxels in cells.
+    made_from
+        Fingerprints of the labels and of the tomogram.
     variants
         Attributes with outlines and thresholds moved, tables one below the other with a column
         ``change``; empty unless requested.
@@ -90,6 +92,7 @@ class Measurement:
     contacts: pd.DataFrame
     profiles: pd.DataFrame
     cells: Cells
+    made_from: Mapping[str, str] = field(default_factory=dict)
     variants: pd.DataFrame = field(
         default_factory=lambda: pd.DataFrame({"change": pd.Series(dtype="str")})
     )
@@ -127,7 +130,7 @@ def measure_specimen(
         sums = run_blocks(
             SumsTask(specimen, params.contact_gap_um),
             blocks,
-            finished=Path(folder) / f"sums_{edge}",
+            finished=Path(folder) / "sums",
             compute=compute,
             title=f"{specimen.name}: sums",
         )
@@ -137,7 +140,7 @@ def measure_specimen(
         cut = run_blocks(
             task,
             blocks,
-            finished=Path(folder) / f"cutouts_{edge}",
+            finished=Path(folder) / "cutouts",
             compute=compute,
             title=f"{specimen.name}: particles",
         )

@@ -5,18 +5,26 @@ Which labels are measured, and when a measurement must be made anew.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from ncm_kedro.errors import Rejections, StoreError
 from ncm_kedro.params.particle_features import AttributeParams
 from ncm_kedro.params.tomo_segment import TomoComputeParams
-from ncm_kedro.tomo.volumes.volume import Volume
+from ncm_kedro.tomo.review.edits import EditedLabels
+from ncm_kedro.tomo.volumes.volume import (
+    MADE_FROM,
+    Volume,
+    check_belongs,
+    fingerprint,
+    identify_sources,
+    list_samples,
+)
 
 if TYPE_CHECKING:
     from ncm_kedro.particles.measure import Measurement
@@ -41,6 +49,10 @@ class MeasurementPlan:
     name: str
     fingerprint: str
     compute: Callable[[Path], Measurement]
+
+
+MeasurementMaker = Callable[[], MeasurementPlan]
+"""Makes the plan when its turn comes; what it raises concerns its sample alone."""
 
 
 class Measurements(dict[str, "Measurement"]):
@@ -84,7 +96,49 @@ class ParticleTables(dict[str, pd.DataFrame]):
 _log = logging.getLogger(__name__)
 
 
-def choose_labels(labels: Volume, reviewed: Volume | None) -> Volume:
+def select_current(
+    found: Mapping[str, Any], table: pd.DataFrame
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Take the samples of this run whose data was made from their present tomogram.
+
+    Parameters
+    ----------
+    found
+        Measurements or tables by sample; folders may hold those of earlier runs, too.
+    table
+        The samples of this run.
+
+    Returns
+    -------
+    current : dict
+        What is up to date.
+    rejections : dict of str
+        Reason by sample that is not.
+
+    Raises
+    ------
+    StoreError
+        If not one is up to date.
+    """
+    present = table.set_index("sample")["fingerprint"]
+    current, rejections = {}, Rejections()
+    names = list_samples(table, found)
+    for name in names:
+        with rejections.catch(name, name):
+            made_from = (
+                found[name].attrs.get(MADE_FROM)
+                if isinstance(found[name], pd.DataFrame)
+                else found[name].made_from
+            )
+            check_belongs(f"sample {name}", made_from, tomogram=str(present[name]))
+            current[name] = found[name]
+    rejections.check_left(len(names))
+    return current, rejections.reasons
+
+
+def choose_labels(
+    labels: Volume, reviewed: Volume | None, edited: EditedLabels | None = None
+) -> Volume:
     """Choose the labels that were corrected by hand, where they belong to the current ones.
 
     Parameters
@@ -93,8 +147,24 @@ def choose_labels(labels: Volume, reviewed: Volume | None) -> Volume:
         What the segmentation found.
     reviewed
         What came back from a review, or None. An older segmentation's review is ignored.
+    edited
+        The edits as they lie there now. Without them the review counts as taken back.
+
+    Raises
+    ------
+    StoreError
+        If there are edits that the review did not see.
     """
+    if edited is not None:
+        _check_seen(labels, reviewed, edited)
     if reviewed is None:
+        return labels
+    if edited is None:
+        _log.warning(
+            "%s: the edits that the reviewed labels were made from are gone; the labels of the "
+            "segmentation are used",
+            labels.name,
+        )
         return labels
     if reviewed.attributes.get("edited_from") != labels.fingerprint:
         _log.warning(
@@ -104,6 +174,24 @@ def choose_labels(labels: Volume, reviewed: Volume | None) -> Volume:
         )
         return labels
     return reviewed
+
+
+def _check_seen(labels: Volume, reviewed: Volume | None, edited: EditedLabels) -> None:
+    """Check that edits of these labels are those that were taken back."""
+    of_these = edited.attributes.get("original_fingerprint", labels.fingerprint)
+    if of_these != labels.fingerprint:
+        _log.warning("%s: %s holds edits of an earlier segmentation, which are not used",
+                     labels.name, edited.path)  # fmt: skip
+        return
+    seen = None if reviewed is None else reviewed.attributes.get("edited_at")
+    if seen != edited.saved_at:
+        raise StoreError(
+            edited.path,
+            found=f"edits saved at {edited.saved_at}, where those that were taken back are "
+            f"{'none' if seen is None else f'of {seen}'}",
+            expected="edits that tomo_review has taken back",
+            action="run tomo_review, then this again; or move the edits away",
+        )
 
 
 def plan_measurement(
@@ -121,16 +209,20 @@ def plan_measurement(
         Lengths and choices.
     compute
         Who works on the blocks; the result does not depend on it.
+
+    Raises
+    ------
+    StoreError
+        If the labels were made from another tomogram.
     """
     from ncm_kedro.particles.measure import METHOD_VERSION
 
-    told = (
-        f"particles-{METHOD_VERSION}|{labels.fingerprint}|{volume.fingerprint}"
-        f"|{params.model_dump_json()}"
-    )
+    check_belongs(labels.path, labels.attributes.get(MADE_FROM), tomogram=volume)
     return MeasurementPlan(
         name=labels.name,
-        fingerprint=hashlib.sha256(told.encode()).hexdigest()[:16],
+        fingerprint=fingerprint(
+            f"particles-{METHOD_VERSION}", labels.fingerprint, volume.fingerprint, params=params
+        ),
         compute=_Measuring(labels, volume, params, compute),
     )
 
@@ -147,4 +239,6 @@ class _Measuring:
         from ncm_kedro.particles.variants import measure_with_uncertainty
 
         specimen = take_specimen(self.labels, self.volume)
-        return measure_with_uncertainty(specimen, self.params, self.compute, work)
+        found = measure_with_uncertainty(specimen, self.params, self.compute, work)
+        sources = identify_sources(tomogram=self.volume, labels=self.labels)
+        return replace(found, made_from=sources)

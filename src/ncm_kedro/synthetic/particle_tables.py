@@ -123,6 +123,7 @@ _TOMOGRAM_TYPES = {
     "sample": "str", "file": "str", "size_z_vx": "Int64", "size_y_vx": "Int64",
     "size_x_vx": "Int64", "dtype": "str", "cycles": "float64", "c_rate": "float64",
     "voxel_size_source": "str", "axis_to_collector": "str", "rejected_reason": "str",
+    "fingerprint": "str", "warnings": "str",
 }  # fmt: skip
 
 
@@ -278,6 +279,8 @@ def _describe_sample(
         "field_of_view_fraction": 1.0,
         **dict.fromkeys(("grey_low", "grey_median", "grey_high"), np.nan),
         "rejected_reason": None,
+        "fingerprint": None,
+        "warnings": None,
     }
 
 

@@ -72,8 +72,8 @@ class RegisteredDetectorDataset(AbstractDataset[DetectorRelease, Detector]):
         Name in the registry.
     source
         What is loaded: ``auto`` is the registry's production version or, where there is none,
-        the starter model of the package; ``starter``; a ``models:/`` or ``runs:/`` URI; or a
-        folder (one of this project's, or a StarDist model folder as others publish it).
+        the starter model of the package, with a warning; ``starter``; a ``models:/`` or ``runs:/``
+        URI; or a folder (one of this project's, or a StarDist model folder as others publish it).
     metadata
         For plug-ins, not used here.
     """
@@ -112,7 +112,7 @@ class RegisteredDetectorDataset(AbstractDataset[DetectorRelease, Detector]):
         Raises
         ------
         ModelError
-            If the source names no detector.
+            If the source names no detector, or the registry does not answer.
         """
         if self._source == "starter":
             return load_detector(STARTER_FOLDER)
@@ -126,10 +126,24 @@ class RegisteredDetectorDataset(AbstractDataset[DetectorRelease, Detector]):
         uri = f"models:/{self._model_name}@production"
         try:
             MlflowClient().get_model_version_by_alias(self._model_name, "production")
-        except MlflowException:
-            logger.info("%s: not in the registry, the starter model is taken", self._model_name)
-            return load_detector(STARTER_FOLDER)
+        except MlflowException as error:
+            if _says_none_there(error):
+                logger.warning("no version of %s is in production: the starter model of the "
+                               "package is used", self._model_name)  # fmt: skip
+                return load_detector(STARTER_FOLDER)
+            self._refuse_registry(uri, error)
+        except Exception as error:  # noqa: BLE001  databases and networks raise their own
+            self._refuse_registry(uri, error)
         return self._load_uri(uri)
+
+    def _refuse_registry(self, uri: str, error: Exception) -> NoReturn:
+        raise ModelError(
+            uri,
+            found=f"a registry that does not answer ({type(error).__name__}: {error})",
+            expected=f"the registry at {mlflow.get_registry_uri()}",
+            action="start it or correct `tracking_uri` in conf/local/globals.yml; to go on with "
+            "the starter model set `detector: starter` there",
+        ) from error
 
     def _load_uri(self, uri: str) -> Detector:
         try:
@@ -155,6 +169,12 @@ class RegisteredDetectorDataset(AbstractDataset[DetectorRelease, Detector]):
 
     def _describe(self) -> dict[str, Any]:
         return {"model_name": self._model_name, "source": self._source}
+
+
+def _says_none_there(error: MlflowException) -> bool:
+    """Tell a model or an alias that is not in the registry from a registry in trouble."""
+    no_alias = error.error_code == "INVALID_PARAMETER_VALUE" and "alias" in str(error)
+    return error.error_code == "RESOURCE_DOES_NOT_EXIST" or no_alias
 
 
 def describe_signature() -> ModelSignature:

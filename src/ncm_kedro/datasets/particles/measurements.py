@@ -26,7 +26,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -43,11 +43,11 @@ from ncm_kedro.datasets.files import (
     write_rejections,
 )
 from ncm_kedro.datasets.particles.tables import encode_table, read_table
-from ncm_kedro.errors import SettingsError, StoreError, TomogramError
+from ncm_kedro.errors import Rejections, SettingsError, StoreError
 from ncm_kedro.particles.measure import Cells, Measurement
-from ncm_kedro.particles.plan import MeasurementPlan, Measurements
+from ncm_kedro.particles.plan import MeasurementMaker, MeasurementPlan, Measurements
 
-FORMAT, FORMAT_VERSION = "ncm-kedro measurement", 1
+FORMAT, FORMAT_VERSION = "ncm-kedro measurement", 2
 RECORD = "record.json"
 
 _TABLES = ("particles", "contacts", "profiles", "variants")
@@ -87,6 +87,7 @@ def write_measurement(folder: Path, measurement: Measurement, fingerprint: str) 
         "voxel_size_um": list(measurement.voxel_size_um),
         "shape_zyx": list(measurement.shape_zyx),
         "axis_to_collector": measurement.axis_to_collector,
+        "made_from": dict(measurement.made_from),
         "sha256": {file: hashlib.sha256(content).hexdigest() for file, content in contents.items()},
     }
     write_atomic(folder / RECORD, json.dumps(record, indent=2).encode())
@@ -117,6 +118,7 @@ def read_measurement(folder: Path) -> Measurement:
             voxel_size_um=(depth, height, width),
             shape_zyx=(size_z, size_y, size_x),
             axis_to_collector=record["axis_to_collector"],
+            made_from=dict(record["made_from"]),
             cells=_read_cells(folder / _CELLS),
             **{name: read_table(folder / f"{name}.parquet") for name in _TABLES},
         )
@@ -224,40 +226,37 @@ class MeasurementFolder(FolderDataset):
             )
         return Measurements({path.name: read_measurement(path) for path in folders}, aside)
 
-    def save(self, data: Mapping[str, MeasurementPlan]) -> None:
+    def save(self, data: Mapping[str, MeasurementPlan | MeasurementMaker]) -> None:
         """Measure what is not measured yet; others stay as they are.
 
-        A sample whose data turns out to be unusable is rejected, and the others continue.
+        A sample that cannot be read or measured is rejected, whatever it raises, and the others
+        continue. Its finished blocks stay, unless its content is what is wrong.
 
         Parameters
         ----------
         data
-            One plan per sample. Measurements of samples without a plan are left alone.
+            One plan per sample, or what makes it. Measurements of samples without a plan are left
+            alone.
 
         Raises
         ------
         StoreError
             If there is no plan, another run writes here, the disk is full, or the folder may not
             be written.
-        TomogramError, StoreError
+        NcmError
             If not one sample can be used.
         """
-        plans = list(data.values())
-        self._check(plans)
-        refused: dict[str, TomogramError | StoreError] = {}
+        self._check(data)
+        rejections = Rejections()
         with report_write_errors(self._filepath, _KEPT), lock_store(self._filepath):
             self._filepath.mkdir(parents=True, exist_ok=True)
-            for plan in plans:
-                try:
-                    self._save_one(plan)
-                except (TomogramError, StoreError) as error:
-                    shutil.rmtree(self._beside(plan.name, _PARTIAL), ignore_errors=True)
-                    refused[plan.name] = error
-                    _log.warning("rejected: %s", error)
-            reasons = {name: str(error) for name, error in refused.items()}
-            write_rejections(self._filepath, reasons)
-        if len(refused) == len(plans):
-            raise next(iter(refused.values()))
+            for name, plan in data.items():
+                with rejections.catch(name, self._filepath / name):
+                    self._save_one(plan if isinstance(plan, MeasurementPlan) else plan())
+                if name in rejections and rejections[name].__cause__ is None:
+                    shutil.rmtree(self._beside(name, _PARTIAL), ignore_errors=True)
+            write_rejections(self._filepath, rejections.reasons)
+        rejections.check_left(len(data))
 
     def content_hash(self) -> str | None:
         """Return a hash over the fingerprints of what `load` reads, None where there is none."""
@@ -269,18 +268,19 @@ class MeasurementFolder(FolderDataset):
         ]
         return hashlib.sha256("\n".join(told).encode()).hexdigest() if told else None
 
-    def _check(self, plans: list[MeasurementPlan]) -> None:
-        if not plans:
+    def _check(self, samples: Iterable[str]) -> None:
+        names = list(samples)
+        if not names:
             raise StoreError(
                 self._filepath,
                 found="no sample to measure",
                 expected="a labelled volume of at least one sample",
                 action="look in the log for why no sample was left",
             )
-        for plan in plans:
-            if plan.name.endswith((_PARTIAL, _OLD)):
+        for name in names:
+            if name.endswith((_PARTIAL, _OLD)):
                 raise SettingsError(
-                    f"sample {plan.name}",
+                    f"sample {name}",
                     found=f"a name that ends in {_PARTIAL} or {_OLD}",
                     expected="another name: these ends mark unfinished work",
                     action="rename the sample's tomogram",
@@ -296,6 +296,8 @@ class MeasurementFolder(FolderDataset):
         work, result = partial / "work", partial / "result"
         if read_fingerprint(partial / _PLAN) != plan.fingerprint:
             if partial.exists():
+                _log.warning("%s: unfinished work of another input, setting or version is removed "
+                             "and done again", folder)  # fmt: skip
                 shutil.rmtree(partial)
             partial.mkdir()
             write_atomic(partial / _PLAN, json.dumps({"fingerprint": plan.fingerprint}).encode())

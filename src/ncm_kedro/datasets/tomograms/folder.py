@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,17 +27,17 @@ from ncm_kedro.datasets.tomograms.store import (
     recover_store,
     write_volume,
 )
-from ncm_kedro.errors import SettingsError, StoreError, TomogramError
+from ncm_kedro.errors import Rejections, SettingsError, StoreError
 from ncm_kedro.params.tomo_segment import TomoComputeParams
 from ncm_kedro.tomo.review.edits import EditedLabels, open_edited
 from ncm_kedro.tomo.review.review import ReviewProject, write_review
 from ncm_kedro.tomo.review.viewer import EDITED
-from ncm_kedro.tomo.volumes.volume import VolumePlan, Volumes
+from ncm_kedro.tomo.volumes.volume import PlanMaker, VolumePlan, Volumes
 
 _KEPT = "finished volumes are intact, and finished blocks are not computed again"
 _log = logging.getLogger(__name__)
 
-Plans = Mapping[str, VolumePlan] | Iterable[VolumePlan]
+Plans = Mapping[str, VolumePlan | PlanMaker] | Iterable[VolumePlan]
 
 
 class VolumeFolder(AbstractDataset[Plans, Volumes]):
@@ -49,6 +51,8 @@ class VolumeFolder(AbstractDataset[Plans, Volumes]):
         Who works on the blocks, and how large they are; keys of `TomoComputeParams`.
     may_be_empty
         Whether loading a folder without volumes gives none instead of an error.
+    only_planned
+        Whether saving removes the volumes that were not planned.
     metadata
         Anything; kedro ignores it (kedro-viz reads it).
     """
@@ -60,12 +64,14 @@ class VolumeFolder(AbstractDataset[Plans, Volumes]):
         kind: Literal["image", "label"],
         compute: dict[str, Any] | None = None,
         may_be_empty: bool = False,
+        only_planned: bool = False,
         metadata: dict[str, Any] | None = None,
     ) -> None:
         self._filepath = Path(filepath)
         self._kind = kind
         self._compute = TomoComputeParams(**(compute or {}))
         self.may_be_missing = may_be_empty
+        self._only_planned = only_planned
         self.metadata = metadata
 
     def load(self) -> Volumes:
@@ -98,37 +104,37 @@ class VolumeFolder(AbstractDataset[Plans, Volumes]):
     def save(self, data: Plans) -> None:
         """Compute the volumes that are not there yet; others stay as they are.
 
-        A sample whose tomogram turns out to be unusable is rejected; the others are processed.
+        A sample that cannot be planned, read or computed is rejected, whatever it raises; the
+        others are processed. Its finished blocks stay, unless its content is what is wrong.
 
         Parameters
         ----------
         data
-            One plan per sample. Volumes of samples without a plan are left alone.
+            One plan per sample, or what makes it. Volumes of samples without a plan are left
+            alone, or removed where ``only_planned``.
 
         Raises
         ------
         StoreError
             If another run writes here, the disk is full, or the folder may not be written.
-        TomogramError
+        NcmError
             If not one sample can be used.
         """
-        plans = list(data.values()) if isinstance(data, Mapping) else list(data)
-        for plan in plans:
-            self._check(plan)
-        rejected: dict[str, TomogramError] = {}
+        plans = _list_makers(data)
+        rejections = Rejections()
         with report_write_errors(self._filepath, _KEPT), lock_store(self._filepath):
             self._filepath.mkdir(parents=True, exist_ok=True)
-            for plan in plans:
-                try:
+            for name, make in plans.items():
+                with rejections.catch(name, self._store(name)):
+                    plan = make()
+                    self._check(plan)
                     self._save_one(plan)
-                except TomogramError as error:
-                    discard_partial(self._store(plan.name))
-                    rejected[plan.name] = error
-                    _log.warning("rejected: %s", error)
-            reasons = {name: str(error) for name, error in rejected.items()}
-            write_rejections(self._filepath, reasons)
-        if plans and len(rejected) == len(plans):
-            raise next(iter(rejected.values()))
+                if name in rejections and rejections[name].__cause__ is None:
+                    discard_partial(self._store(name))
+            write_rejections(self._filepath, rejections.reasons)
+            if self._only_planned:
+                self._remove_others(plans)
+        rejections.check_left(len(plans))
 
     def content_hash(self) -> str | None:
         """Return a hash over the volumes' fingerprints, None where there is no volume."""
@@ -147,6 +153,12 @@ class VolumeFolder(AbstractDataset[Plans, Volumes]):
         _log.info("%s: %.2f GB before compression, %s", store, plan.nbytes / 1e9,
                   describe_space(self._filepath))  # fmt: skip
         write_volume(store, plan, self._compute)
+
+    def _remove_others(self, planned: Mapping[str, PlanMaker]) -> None:
+        for store in list(_list_stores(self._filepath)):
+            if _name(store) not in planned:
+                _log.info("%s is removed: what it was made from is gone", store)
+                shutil.rmtree(store)
 
     def _check(self, plan: VolumePlan) -> None:
         if plan.is_label != (self._kind == "label"):
@@ -177,6 +189,19 @@ class VolumeFolder(AbstractDataset[Plans, Volumes]):
         return {"filepath": self._filepath.as_posix(), "kind": self._kind}
 
 
+def _list_makers(data: Plans) -> dict[str, PlanMaker]:
+    if not isinstance(data, Mapping):
+        return {plan.name: partial(_return, plan) for plan in data}
+    return {
+        name: partial(_return, plan) if isinstance(plan, VolumePlan) else plan
+        for name, plan in data.items()
+    }
+
+
+def _return(plan: VolumePlan) -> VolumePlan:
+    return plan
+
+
 def _list_stores(folder: Path) -> Iterator[Path]:
     return iter(sorted(path for path in folder.glob(f"*{SUFFIX}") if path.is_dir()))
 
@@ -192,16 +217,29 @@ class ReviewFolder(AbstractDataset[Iterable[ReviewProject], dict[str, EditedLabe
     ----------
     filepath
         The folder; a folder per sample is made in it.
+    edits
+        The folder of what people have edited, which nothing derived shares.
+
+    Attributes
+    ----------
+    may_be_missing
+        Nobody needs to edit.
     """
 
-    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+    may_be_missing = True
+
+    def __init__(
+        self, *, filepath: str, edits: str, metadata: dict[str, Any] | None = None
+    ) -> None:
         self._filepath = Path(filepath)
+        self._edits = Path(edits)
         self.metadata = metadata
 
     def save(self, data: Iterable[ReviewProject]) -> None:
         """Write the projects; edits that lie there stay."""
         for project in data:
-            write_review(project, self._filepath / project.image.name)
+            sample = project.image.name
+            write_review(project, self._filepath / sample, self._edits / sample / EDITED)
 
     def load(self) -> dict[str, EditedLabels]:
         """Open the edited labels by sample; none where nobody has edited.
@@ -209,13 +247,20 @@ class ReviewFolder(AbstractDataset[Iterable[ReviewProject], dict[str, EditedLabe
         Raises
         ------
         StoreError
-            If edited labels cannot be read.
+            If edited labels cannot be read, or lie where earlier versions kept them.
         """
-        stores = sorted(self._filepath.glob(f"*/{EDITED}"))
+        for misplaced in self._filepath.glob(f"*/{EDITED}"):
+            raise StoreError(
+                misplaced,
+                found="edits among results, which may be deleted",
+                expected=f"edits in {self._edits}",
+                action=f"move this folder to {self._edits / misplaced.parent.name / EDITED}",
+            )
+        stores = sorted(self._edits.glob(f"*/{EDITED}"))
         return {store.parent.name: open_edited(store) for store in stores}
 
     def _exists(self) -> bool:
         return self._filepath.is_dir()
 
     def _describe(self) -> dict[str, Any]:
-        return {"filepath": str(self._filepath)}
+        return {"filepath": str(self._filepath), "edits": str(self._edits)}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +16,17 @@ from numpy.typing import NDArray
 
 from ncm_kedro.datasets.tomograms.notes import (
     OpenedVolume,
+    TomogramNotes,
+    assume_cubes,
     check_volume,
     convert_to_um,
     drop_unit_axes,
     join_spacing,
+    make_chunk_warning,
     make_volume_error,
 )
 from ncm_kedro.errors import TomogramError
-from ncm_kedro.tomo.volumes.volume import Region, Spacing
+from ncm_kedro.tomo.volumes.volume import CUBES, Region, Spacing
 
 HDF5_SUFFIXES = (".h5", ".hdf5", ".nxs", ".hdf")
 
@@ -30,37 +35,55 @@ _NEXUS = re.compile(r"^/entry[^/]*/(.+/)?data$")
 _PROJECTION_NOTES = frozenset({"theta", "image_key", "image_key_control", "rotation_angle"})
 _CLEARLY_LARGER = 2.0
 _SIZE_NAMES = {
-    axis: (f"{axis}_pixel_size", f"{axis}_voxel_size", f"pixel_size_{axis}", "voxel_size",
-           "pixel_size")
+    axis: (f"{axis}_voxel_size", f"voxel_size_{axis}", "voxel_size",
+           f"{axis}_effective_pixel_size", f"effective_pixel_size_{axis}", "effective_pixel_size",
+           f"actual_pixel_size_{axis}", "actual_pixel_size", f"{axis}_sample_pixel_size",
+           "sample_pixel_size", f"{axis}_pixel_size", f"pixel_size_{axis}", "pixel_size",
+           "resolution")
     for axis in "zyx"
 }  # fmt: skip
+_OF_THE_SAMPLE = ("voxel", "effective", "actual", "sample")
+_CAMERA = re.compile(r"detector(?!_processed)|camera|ccd|cmos|sensor|scintillator")
+_OBJECTIVE = "objective/resolution"  # APS: the effective pixel of the objective in use
+_FILTER_NAMES = {32008: "bitshuffle", 32004: "LZ4", 32001: "Blosc", 32026: "Blosc2",
+                 32015: "Zstandard", 32013: "ZFP", 32017: "SZ", 307: "bzip2"}  # fmt: skip
+_DEEPEST = 4  # virtual data sets of virtual data sets
 _READ_ERRORS = (OSError, RuntimeError, KeyError, ValueError)
 
 
-def open_hdf5(path: Path, dataset: str | None) -> OpenedVolume:
+def open_hdf5(path: Path, notes: TomogramNotes) -> OpenedVolume:
     """Open the volume of an HDF5 file.
 
     Parameters
     ----------
-    dataset
-        Path of the volume within the file; None: found by layout, else by size.
+    notes
+        ``dataset``, the path of the volume within the file (None: found by layout, else by size),
+        and whether chunks that were never written are known to be empty.
 
     Raises
     ------
     TomogramError
-        If the file is damaged, or it is not clear which data set is the volume.
+        If the file is damaged, it is not clear which data set is the volume, or what it links to
+        is missing.
     """
     if not path.stat().st_size:
         raise make_volume_error(path, "an empty file (0 bytes)")
+    _register_filters()
     try:
         with h5py.File(path, "r", locking=False) as file:
-            items = dict(_walk(file))
-            chosen = _choose(path, file, items, dataset)
+            found = _walk(file)
+            chosen = _choose(path, file, found, notes.dataset)
             shape = drop_unit_axes(chosen.shape)
             volume = check_volume(path, shape, chosen.dtype)
-            spacing, said = _find_voxel_size(file, chosen, items)
+            files = [path]
+            warnings = _check_stored(path, chosen, files, notes)
+            spacing, said = _find_voxel_size(path, chosen, found.items)
             read = Hdf5Region(path, chosen.name, chosen.ndim - len(shape))
-            return OpenedVolume(volume, chosen.dtype, read, spacing, said, (path,))
+            if Path(chosen.file.filename) != path:  # through an external link
+                files.append(Path(chosen.file.filename))
+                read = Hdf5Region(files[-1], chosen.name, chosen.ndim - len(shape))
+            names = tuple(dict.fromkeys(files))
+            return OpenedVolume(volume, chosen.dtype, read, spacing, said, names, warnings)
     except _READ_ERRORS as error:
         raise make_volume_error(
             path,
@@ -80,13 +103,28 @@ class Hdf5Region:
 
     def __call__(self, region: Region) -> NDArray[Any]:
         """Read the region."""
+        _register_filters()
         with h5py.File(self.path, "r", locking=False) as file:
             return np.asarray(file[self.dataset][(0,) * self.leading + region])
 
 
-def _walk(group: h5py.Group) -> Iterator[tuple[str, h5py.Dataset]]:
+def _register_filters() -> None:
+    """Let HDF5 know the compressions of synchrotrons, where hdf5plugin is installed."""
+    with suppress(ImportError):
+        importlib.import_module("hdf5plugin")
+
+
+@dataclass
+class _Found:
+    """What a file holds: data sets by path, and links to other files that are not there."""
+
+    items: dict[str, h5py.Dataset] = field(default_factory=dict)
+    lost: dict[str, str] = field(default_factory=dict)
+
+
+def _walk(group: h5py.Group) -> _Found:
     """List all data sets by path, through links, each object once."""
-    seen = set()
+    seen, found = set(), _Found()
     waiting = [("", group)]
     while waiting:
         prefix, parent = waiting.pop(0)
@@ -94,6 +132,9 @@ def _walk(group: h5py.Group) -> Iterator[tuple[str, h5py.Dataset]]:
             try:
                 item = parent[key]
             except (KeyError, OSError):  # a link whose target is missing
+                link = parent.get(key, getlink=True)
+                if isinstance(link, h5py.ExternalLink):
+                    found.lost[f"{prefix}/{key}"] = f"{link.filename}:{link.path}"
                 continue
             info = h5py.h5o.get_info(item.id)
             if (info.fileno, info.addr) in seen:
@@ -102,22 +143,32 @@ def _walk(group: h5py.Group) -> Iterator[tuple[str, h5py.Dataset]]:
             if isinstance(item, h5py.Group):
                 waiting.append((f"{prefix}/{key}", item))
             elif isinstance(item, h5py.Dataset):
-                yield f"{prefix}/{key}", item
+                found.items[f"{prefix}/{key}"] = item
+    return found
 
 
-def _choose(
-    path: Path, file: h5py.File, items: dict[str, h5py.Dataset], wanted: str | None
-) -> h5py.Dataset:
+def _choose(path: Path, file: h5py.File, found: _Found, wanted: str | None) -> h5py.Dataset:
+    items = found.items
+    if found.lost and (wanted is None or f"/{wanted.strip('/')}" in found.lost):
+        listed = "; ".join(f"{name} to {target}" for name, target in found.lost.items())
+        raise make_volume_error(
+            path,
+            f"links to other files that are not there or not readable ({listed})",
+            "the files that it links to",
+            "copy them along with this file, keeping the folders; or write `dataset: <path>` of "
+            "what is here into the sample's .yml",
+        )
     if wanted is not None:
-        found = file.get(wanted)
-        if not isinstance(found, h5py.Dataset):
+        item = file.get(wanted)
+        if not isinstance(item, h5py.Dataset):
             raise _unclear(path, f"no data set {wanted}", items)
-        return found
+        return item
     volumes = {
         name: item for name, item in items.items()
         if len(drop_unit_axes(item.shape or ())) == 3 and item.dtype.kind in "biuf"
     }  # fmt: skip
-    sound = {name: item for name, item in volumes.items() if not _is_projection(item)}
+    angles = _list_angles(items)
+    sound = {name: item for name, item in volumes.items() if not _is_projection(name, item, angles)}
     if volumes and not sound:
         raise make_volume_error(
             path,
@@ -146,44 +197,191 @@ def _choose_largest(
     return ordered[0]
 
 
-def _is_projection(item: h5py.Dataset) -> bool:
-    return any(name in _PROJECTION_NOTES for name in item.parent)
+def _list_angles(items: Mapping[str, h5py.Dataset]) -> set[tuple[str, int]]:
+    """List entries of a file with the number of their projections' angles or keys."""
+    return {
+        (name.split("/")[1], int(item.size))
+        for name, item in items.items()
+        if name.rpartition("/")[2] in _PROJECTION_NOTES and item.size and item.size > 1
+    }
+
+
+def _is_projection(name: str, item: h5py.Dataset, angles: set[tuple[str, int]]) -> bool:
+    """Look for angles beside a data set, or as many of them in its entry as it has images."""
+    beside = any(note in _PROJECTION_NOTES for note in item.parent)
+    images = drop_unit_axes(item.shape)[0]
+    return beside or (name.split("/")[1], images) in angles
+
+
+def _check_stored(
+    path: Path, item: h5py.Dataset, files: list[Path], notes: TomogramNotes, depth: int = 0
+) -> tuple[str, ...]:
+    """Check that all of a data set can be read; collect the files that it lies in.
+
+    HDF5 reads zeros where the source of a virtual data set is missing, or a chunk was not written.
+    """
+    if item.is_virtual and depth < _DEEPEST:
+        return _check_sources(path, item, files, notes, depth)
+    for name, _, _ in item.external or ():
+        place = _resolve(Path(item.file.filename), name)
+        if not place.is_file():
+            raise _lost(path, f"{item.name} lies in {place}, which is not there")
+        files.append(place)
+    pipeline = item.id.get_create_plist()
+    for number in range(pipeline.get_nfilters()):
+        code = pipeline.get_filter(number)[0]
+        if not h5py.h5z.filter_avail(code):
+            raise make_volume_error(
+                path,
+                f"data compressed by {_FILTER_NAMES.get(code, 'an HDF5 filter')} (filter {code}), "
+                "and that filter not installed",
+                "a compression that HDF5 here can read",
+                "run `pip install hdf5plugin` in this project's environment and start again",
+            )
+    return _check_written(path, item, notes)
+
+
+def _check_written(path: Path, item: h5py.Dataset, notes: TomogramNotes) -> tuple[str, ...]:
+    if item.chunks is None:
+        if item.id.get_storage_size() == 0 and not item.external:
+            raise _lost(path, f"{item.name} was never written")
+        return ()
+    total = int(np.prod([-(-n // c) for n, c in zip(item.shape, item.chunks, strict=True)]))
+    missing = total - int(item.id.get_num_chunks())
+    if missing <= 0:
+        return ()
+    if missing < total and notes.missing_chunks_are_empty:
+        return (make_chunk_warning(missing, total, "as missing_chunks_are_empty says"),)
+    raise _lost(
+        path,
+        f"{missing} of {total} chunks of {item.name} were never written",
+        "; if they are known to be empty, write `missing_chunks_are_empty: true` into the "
+        "sample's .yml",
+    )
+
+
+def _check_sources(
+    path: Path, item: h5py.Dataset, files: list[Path], notes: TomogramNotes, depth: int
+) -> tuple[str, ...]:
+    """Check the sources of a virtual data set, and that together they cover it."""
+    own, covered = Path(item.file.filename), 0
+    warnings: dict[str, None] = {}
+    for source in item.virtual_sources():
+        blocks = source.vspace.get_select_npoints()
+        covered += max(0, int(blocks))
+        place = own if source.file_name == "." else _resolve(own, source.file_name)
+        if not place.is_file():
+            raise _lost(path, f"{item.name} is put together from {place}, which is not there")
+        files.append(place)
+        with h5py.File(place, "r", locking=False) as file:
+            part = file.get(source.dset_name)
+            if not isinstance(part, h5py.Dataset):
+                raise _lost(path, f"{place} holds no {source.dset_name}, a part of {item.name}")
+            told = _check_stored(place, part, files, notes, depth + 1)
+            warnings |= dict.fromkeys(told)
+    if covered < item.size:
+        raise _lost(path, f"the sources of {item.name} fill {covered / item.size:.1%} of it")
+    return tuple(warnings)
+
+
+def _resolve(own: Path, name: str | bytes) -> Path:
+    """Resolve a file that another one names: beside it, else as it stands."""
+    text = name.decode() if isinstance(name, bytes) else name
+    beside = own.parent / text
+    return beside if beside.exists() or Path(text).is_absolute() else own.parent / Path(text).name
+
+
+def _lost(path: Path, found: str, more: str = "") -> TomogramError:
+    return make_volume_error(
+        path,
+        f"{found}: HDF5 would read it as zeros",
+        "a volume of which all was written and all is there",
+        f"copy the files that belong together again, or finish the reconstruction{more}",
+    )
 
 
 def _find_voxel_size(
-    file: h5py.File, chosen: h5py.Dataset, items: dict[str, h5py.Dataset]
+    path: Path, chosen: h5py.Dataset, items: dict[str, h5py.Dataset]
 ) -> tuple[Spacing | None, str]:
     for name in ("element_size_um", "voxel_size_um"):
         if name in chosen.attrs:
             sizes = np.broadcast_to(np.asarray(chosen.attrs[name], np.float64).ravel(), 3)
             return join_spacing([convert_to_um(s, "um") for s in sizes]), f"attribute {name}"
+    spacing, source = _find_axes(chosen)
+    if spacing is not None:
+        return spacing, source
     found: list[float | None] = []
-    source = ""
+    places, camera = [], ""
     for axis in "zyx":
-        size, place = _find_size(items, _SIZE_NAMES[axis])
+        size, place, of_camera = _find_size(path, items, _SIZE_NAMES[axis])
         found.append(size)
-        source = place or source
-    depth, height, width = found
-    if depth is None and height is not None and height == width:
-        depth, source = width, f"{source}, voxels taken as cubes"
-    spacing = join_spacing([depth, height, width])
+        places.append(place)
+        camera = of_camera or camera
+    spacing, source = assume_cubes(found, places[-1])
+    if spacing is not None and len(set(places)) == 1 and "voxel" not in source:
+        source = f"{source}; no size along z, {CUBES}"
+    if spacing is None and camera:
+        return None, f"{camera} is the pixel of the camera, not of the sample"
     return spacing, source or "neither attributes nor data sets of a pixel size with a unit"
 
 
-def _find_size(items: dict[str, h5py.Dataset], names: Sequence[str]) -> tuple[float | None, str]:
-    """Find a size by the first name that is there; the sample's own beats the camera's."""
+def _find_axes(chosen: h5py.Dataset) -> tuple[Spacing | None, str]:
+    """Find evenly spaced coordinates beside a data set, as NXdata has them."""
+    sizes: list[float | None] = []
+    for axis, length in zip("zyx", chosen.shape[-3:], strict=True):
+        item = chosen.parent.get(axis)
+        if not isinstance(item, h5py.Dataset) or item.shape != (length,) or length < 2:
+            return None, ""
+        steps = np.diff(np.asarray(item[()], dtype=np.float64))
+        if not np.allclose(steps, steps.mean(), rtol=1e-3):
+            return None, ""
+        sizes.append(convert_to_um(abs(float(steps.mean())), item.attrs.get("units")))
+    return join_spacing(sizes), f"coordinates z, y, x in {chosen.parent.name}"
+
+
+def _find_size(
+    path: Path, items: dict[str, h5py.Dataset], names: Sequence[str]
+) -> tuple[float | None, str, str]:
+    """Find a size by the first name that is there; the pixel of a camera is none.
+
+    Returns
+    -------
+    size, place, camera
+        Size (um) and where it stands; where a size of the camera stands.
+    """
+    camera = ""
     for name in names:
-        places = [path for path in items if path.rpartition("/")[2] == name]
-        for place in sorted(places, key=lambda path: ("detector" in path, path)):
-            item = items[place]
-            if item.size == 1 and item.dtype.kind in "iuf":
-                size = convert_to_um(float(np.ravel(item[()])[0]), item.attrs.get("units"))
-                if size is not None:
-                    return size, place
-    return None, ""
+        known: dict[str, float] = {}
+        for place in sorted(items):
+            if place.rpartition("/")[2] != name or not _is_number(items[place]):
+                continue
+            size = convert_to_um(
+                float(np.ravel(items[place][()])[0]), items[place].attrs.get("units")
+            )
+            if size is None or (name == "resolution" and not place.endswith(_OBJECTIVE)):
+                continue
+            named_so = any(word in name for word in _OF_THE_SAMPLE)
+            if _CAMERA.search(place.lower()) and not named_so and name != "resolution":
+                camera = f"{size:.4g} um at {place}"
+            else:
+                known[place] = size
+        if known and max(known.values()) > 1.01 * min(known.values()):
+            listed = "; ".join(f"{size:.4g} um at {place}" for place, size in known.items())
+            raise make_volume_error(
+                path, f"more than one pixel size: {listed}", "one voxel size",
+                "write `voxel_size_um: [z, y, x]` into the sample's .yml",
+            )  # fmt: skip
+        if known:
+            place, size = next(iter(known.items()))
+            return size, place, camera
+    return None, "", camera
 
 
-def _unclear(path: Path, found: str, items: dict[str, h5py.Dataset]) -> TomogramError:
+def _is_number(item: h5py.Dataset) -> bool:
+    return item.size == 1 and item.dtype.kind in "iuf"
+
+
+def _unclear(path: Path, found: str, items: Mapping[str, h5py.Dataset]) -> TomogramError:
     listed = [f"{name} {item.shape} {item.dtype}" for name, item in items.items()][:12]
     return make_volume_error(
         path,

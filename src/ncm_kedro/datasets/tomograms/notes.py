@@ -1,6 +1,7 @@
 """What every reader of raw tomograms returns, and the checks that all of them share.
 
-A user's notes on a sample in the ``<sample>.yml`` beside its tomogram.
+Whether voxel size and extent can be those of a particle electrode. A user's notes on a sample in
+the ``<sample>.yml`` beside its tomogram.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pydantic import Field, ValidationError, field_validator
 
 from ncm_kedro.errors import TomogramError
 from ncm_kedro.params.base import FrozenParams
-from ncm_kedro.tomo.volumes.volume import Region, Spacing, Triple
+from ncm_kedro.tomo.volumes.volume import CUBES, PARTICLE_UM, Region, Spacing, Triple
 
 _UM_PER_UNIT = {
     **dict.fromkeys(("m", "meter", "metre", "meters", "metres"), 1.0e6),
@@ -28,7 +29,11 @@ _UM_PER_UNIT = {
                      "micrometre", "micrometers"), 1.0),
     **dict.fromkeys(("nm", "nanometer", "nanometre", "nanometers"), 1.0e-3),
     **dict.fromkeys(("å", "a", "angstrom", "ångström"), 1.0e-4),
+    **dict.fromkeys(("inch", "inches", "in", "\""), 25_400.0),
 }  # fmt: skip
+
+
+_LEAST_VX = 4.0
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,8 @@ class OpenedVolume:
         What the voxel size was taken from, or what the file holds instead.
     files
         All files that hold the volume.
+    warnings
+        What a person should know about it, one sentence each.
     """
 
     shape_zyx: Triple
@@ -57,6 +64,7 @@ class OpenedVolume:
     voxel_size_um: Spacing | None
     voxel_size_source: str
     files: tuple[Path, ...]
+    warnings: tuple[str, ...] = ()
 
 
 def convert_to_um(length: float, unit: str | bytes | None) -> float | None:
@@ -85,6 +93,46 @@ def join_spacing(sizes_um: Sequence[float | None]) -> Spacing | None:
     if depth is None or height is None or width is None:
         return None
     return depth, height, width
+
+
+def assume_cubes(sizes_um: Sequence[float | None], source: str) -> tuple[Spacing | None, str]:
+    """Take square pixels of unknown depth as faces of cubes, and say so in the source."""
+    depth, height, width = sizes_um
+    if depth is None and height is not None and width is not None:
+        if math.isclose(height, width, rel_tol=1e-3):
+            return (width, width, width), f"{source}; no size along z, {CUBES}"
+        return None, f"{source}, which gives {height:.4g} x {width:.4g} um and no size along z"
+    return join_spacing(sizes_um), source
+
+
+def check_extent(source: Path, shape: Triple, size_um: Spacing) -> tuple[str, ...]:
+    """Check that particles of 0.2 to 100 um can be seen in a volume.
+
+    Returns
+    -------
+    tuple of str
+        Warnings.
+
+    Raises
+    ------
+    TomogramError
+        If not one particle fits in.
+    """
+    extent_um = max(n * s for n, s in zip(shape, size_um, strict=True))
+    text = " x ".join(f"{s:.4g}" for s in size_um)
+    if extent_um < PARTICLE_UM[0]:
+        raise make_volume_error(
+            source,
+            f"an implausible voxel size of {text} um: the whole volume is {extent_um:.2g} um long",
+            f"a volume that holds particles of {PARTICLE_UM[0]:g} to {PARTICLE_UM[1]:g} um",
+            "give the voxel size in um in the sample's .yml (1 m = 1e6 um, 1 nm = 1e-3 um)",
+        )
+    if max(size_um) * _LEAST_VX > PARTICLE_UM[1]:
+        return (
+            f"voxel size {text} um is implausible: a particle of {PARTICLE_UM[1]:g} um is less "
+            f"than {_LEAST_VX:g} voxels across. Was it given in nm? It must be in um",
+        )
+    return ()
 
 
 def check_volume(source: Path, shape: Sequence[int], kind: np.dtype[Any]) -> Triple:
@@ -132,6 +180,12 @@ def make_volume_error(
     return TomogramError(source, found=found, expected=expected, action=action)
 
 
+def make_chunk_warning(missing: int, total: int, why: str) -> str:
+    """Say that chunks without data count as the fill value."""
+    share = missing / total
+    return f"{missing} of {total} chunks ({share:.1%}) hold no data and count as empty, {why}"
+
+
 def drop_unit_axes(shape: Sequence[int]) -> tuple[int, ...]:
     """Drop axes of length 1 from the front until three are left."""
     kept = list(shape)
@@ -148,7 +202,7 @@ class TomogramNotes(FrozenParams):
     """Keys of ``<sample>.yml``; all are optional."""
 
     voxel_size_um: tuple[_Edge, _Edge, _Edge] | None = None
-    """Edges of a voxel along z, y, x, or one number for all (um); beats the file's metadata."""
+    """Edges of a voxel along z, y, x, or one number for all (um); overrides the file's metadata."""
 
     cycles: float | None = Field(default=None, ge=0)
     """Charge and discharge cycles that the electrode has seen (no unit)."""
@@ -162,9 +216,17 @@ class TomogramNotes(FrozenParams):
     dataset: str | None = Field(default=None, min_length=1)
     """Path of the volume within an HDF5 file or a Zarr group."""
 
+    missing_chunks_are_empty: bool = False
+    """Whether chunks without data in an HDF5 file or a Zarr store are known to hold nothing."""
+
     @field_validator("voxel_size_um", mode="before")
     @classmethod
     def _spread_scalar(cls, value: Any) -> Any:
+        if isinstance(value, str):  # YAML 1.1 reads 7e-2, without a point, as text
+            try:
+                value = float(value)
+            except ValueError:
+                return value
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         return (value, value, value) if is_number else value
 

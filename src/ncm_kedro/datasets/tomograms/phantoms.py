@@ -48,6 +48,8 @@ class TomogramTruth(Mapping[str, NDArray[np.int32]]):
             self._refuse(path, f"a file that cannot be read ({error})", error)
         if labels.ndim != 3 or labels.dtype.kind not in "iu":
             self._refuse(path, f"{labels.ndim}-D values of type {labels.dtype}", None)
+        if labels.size and int(labels.max()) > np.iinfo(np.int32).max:
+            self._refuse(path, f"a label of {labels.max()}, beyond 32 bits with a sign", None)
         known: NDArray[np.int32] = labels.astype(np.int32, copy=False)
         return known
 

@@ -1,7 +1,8 @@
 """The pyramid of a volume on disk: its levels, how they are computed, and their metadata.
 
-Grey values are averaged. Identities are not: the most frequent of the voxels wins, so that a
-coarse particle keeps its outline to half a coarse voxel. Both keep the centre of mass, hence
+Grey values, probabilities and distances are averaged. Identities and masks are not: the most
+frequent of the voxels wins, so that a coarse particle keeps its outline to half a coarse voxel.
+Both keep the centre of mass, hence
 level k lies shifted by half the difference of the voxel sizes.
 
 Metadata are NGFF 0.5 and our own attributes. Written by hand: importing ome-zarr's writer takes
@@ -14,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import zarr
@@ -30,6 +31,7 @@ FORMAT = "ncm-volume"
 FORMAT_VERSION = 1
 NGFF_VERSION = "0.5"
 LABELS = "labels"
+Method = Literal["mean", "mode"]
 _AXES = [{"name": name, "type": "space", "unit": "micrometer"} for name in "zyx"]
 
 
@@ -59,7 +61,12 @@ def describe_plan(plan: VolumePlan, compute: TomoComputeParams) -> dict[str, Any
 
 
 def describe_image(
-    name: str, levels: Sequence[Level], *, is_label: bool, window: Mapping[str, float] | None
+    name: str,
+    levels: Sequence[Level],
+    *,
+    method: Method,
+    is_label: bool,
+    window: Mapping[str, float] | None,
 ) -> dict[str, Any]:
     """Describe a pyramid by NGFF 0.5 (https://ngff.openmicroscopy.org/0.5).
 
@@ -67,6 +74,10 @@ def describe_image(
     ----------
     levels
         The pyramid; arrays are named 0, 1, ...
+    method
+        How coarser levels are made.
+    is_label
+        Whether it stands in NGFF's place for labels.
     window
         Grey values ``min, max, start, end`` that a viewer should show, for an image.
 
@@ -75,7 +86,6 @@ def describe_image(
     dict
         The attribute ``ome`` of the group.
     """
-    method = "mode" if is_label else "mean"
     ome: dict[str, Any] = {
         "version": NGFF_VERSION,
         "multiscales": [
@@ -107,6 +117,12 @@ def describe_image(
             ],
         }
     return ome
+
+
+def read_scale(entry: Mapping[str, Any]) -> Spacing:
+    """Read the edges of a voxel out of what `describe_image` says of a level."""
+    depth, height, width = entry["coordinateTransformations"][0]["scale"]
+    return float(depth), float(height), float(width)
 
 
 def describe_label_list(names: Sequence[str]) -> dict[str, Any]:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import pandas as pd
 from numpy.typing import NDArray
@@ -17,16 +16,23 @@ from ncm_kedro.datasets.files import RawFolder
 from ncm_kedro.datasets.tomograms.notes import (
     OpenedVolume,
     TomogramNotes,
+    check_extent,
     make_volume_error,
     make_voxel_size_error,
     read_notes,
 )
-from ncm_kedro.errors import NcmError, SettingsError, TomogramError
-from ncm_kedro.tomo.volumes.volume import RawTomogram, Region
+from ncm_kedro.errors import NcmError, Rejections, SettingsError, TomogramError
+from ncm_kedro.tomo.volumes.volume import RawTomogram, Region, fingerprint
 
 NOTES_SUFFIX = ".yml"
-_READER_VERSION = 1
+Identity = Literal["sampled", "full"]
+
+_NOTES_SUFFIXES = (NOTES_SUFFIX, ".yaml")
+_READER_VERSION = 2
 _READ_ERRORS = (OSError, ValueError, RuntimeError, KeyError, IndexError)
+_FULL_BELOW = 256 * 2**20  # bytes of a sample; larger ones are sampled
+_SAMPLED = 64 * 2**20  # bytes of a sample that are read at least where it is larger
+_SAMPLE_BLOCK = 64 * 2**10
 _log = logging.getLogger(__name__)
 
 
@@ -57,12 +63,15 @@ class RawTomogramFolder(RawFolder):
     """Tomograms as ``<filepath>/<sample>{.tif,.tiff,.h5,.hdf5,.nxs,.zarr,/}``; read only.
 
     A folder that is no Zarr store holds a section per file. ``<sample>.yml`` beside it may hold
-    ``voxel_size_um``, ``cycles``, ``c_rate``, ``axis_to_collector`` and ``dataset``.
+    the keys of `TomogramNotes`.
 
     Parameters
     ----------
     samples
         Samples to use; None: all.
+    identity
+        How a tomogram is known again: ``full`` reads every byte. ``sampled`` does so below 256 MB;
+        of larger ones it reads the ends of each file and blocks between, and takes their times in.
     metadata
         Anything; kedro ignores it (kedro-viz reads it).
     """
@@ -74,9 +83,18 @@ class RawTomogramFolder(RawFolder):
         *,
         filepath: str,
         samples: Sequence[str] | None = None,
+        identity: Identity = "sampled",
         metadata: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(filepath=filepath, metadata=metadata)
+        if identity not in get_args(Identity):
+            raise SettingsError(
+                f"raw tomograms {filepath}",
+                found=f"identity: {identity}",
+                expected=" or ".join(get_args(Identity)),
+                action="correct `tomo_identity` in conf/local/globals.yml",
+            )
+        self._identity: Identity = identity
         self._samples = None if samples is None else [str(sample) for sample in samples]
 
     def load(self) -> RawTomograms:
@@ -95,24 +113,18 @@ class RawTomogramFolder(RawFolder):
             If ``samples`` names one that is not there.
         """
         sources = self._list_sources()
-        tomograms, rejected = {}, []
+        tomograms, rejections = {}, Rejections()
         for sample, paths in sorted(sources.items()):
-            try:
-                tomograms[sample] = open_tomogram(sample, paths, self._filepath)
-            except TomogramError as error:
-                _log.warning("rejected: %s", error)
-                rejected.append((paths[0].name, error))
-        if not tomograms:
-            raise rejected[0][1]
-        rows = [(file, str(error)) for file, error in rejected] + list(
-            self._list_unrelated(sources)
-        )
+            with rejections.catch(paths[0].name, paths[0]):
+                tomograms[sample] = open_tomogram(sample, paths, self._filepath, self._identity)
+        rejections.check_left(len(sources))
+        rows = [*rejections.reasons.items(), *self._list_unrelated(sources)]
         return RawTomograms(
             tomograms, pd.DataFrame(rows, columns=["file", "reason"], dtype="str")
         )  # fmt: skip
 
     def content_hash(self) -> str | None:
-        """Return a hash over the files' names, sizes and times, None where nothing can be used."""
+        """Return a hash over the tomograms' content, None where nothing can be used."""
         try:
             tomograms = self.load()
         except NcmError:
@@ -147,7 +159,7 @@ class RawTomogramFolder(RawFolder):
         if self._samples is not None:
             return
         for path in self._list_visible():
-            if path.suffix.lower() == NOTES_SUFFIX:
+            if path.suffix.lower() in _NOTES_SUFFIXES:
                 if path.stem not in sources:
                     yield path.name, "notes without a tomogram of that name"
             elif name_sample(path) not in sources:
@@ -174,7 +186,9 @@ class RawTomogramFolder(RawFolder):
         return {"filepath": self._filepath.as_posix(), "samples": self._samples}
 
 
-def open_tomogram(sample: str, paths: Sequence[Path], folder: Path) -> RawTomogram:
+def open_tomogram(
+    sample: str, paths: Sequence[Path], folder: Path, identity: Identity
+) -> RawTomogram:
     """Open one tomogram with its notes.
 
     Parameters
@@ -183,6 +197,8 @@ def open_tomogram(sample: str, paths: Sequence[Path], folder: Path) -> RawTomogr
         The file or folder; more than one is an error.
     folder
         Holds ``<sample>.yml``.
+    identity
+        How its content is identified, see `RawTomogramFolder`.
 
     Raises
     ------
@@ -197,14 +213,31 @@ def open_tomogram(sample: str, paths: Sequence[Path], folder: Path) -> RawTomogr
             "one file or folder per sample",
             "rename or move all but one",
         )
-    notes_path = folder / f"{sample}{NOTES_SUFFIX}"
+    if not path.exists():
+        raise make_volume_error(
+            path,
+            f"a link to {path.resolve()}, which is not there",
+            "a file or a folder",
+            "connect the drive that holds it, or remove the link",
+        )
+    notes_path = _find_notes(sample, folder)
     notes = read_notes(notes_path)
-    opened = _open_volume(path, notes)
+    try:
+        opened = _open_volume(path, notes)
+        content = identify_content(path, opened.files, identity)
+    except OSError as error:
+        raise make_volume_error(
+            path, f"a file that cannot be opened ({error})", "a readable file",
+            "correct its permissions, or copy the file again",
+        ) from error  # fmt: skip
     size, said = opened.voxel_size_um, opened.voxel_size_source
     if notes.spacing_um is not None:
         size, said = notes.spacing_um, notes_path.name
     if size is None:
         raise make_voxel_size_error(path, notes_path, said)
+    warnings = (*opened.warnings, *check_extent(path, opened.shape_zyx, size))
+    for warning in warnings:
+        _log.warning("%s: %s", path, warning)
     return RawTomogram(
         name=sample,
         source=path.as_posix(),
@@ -212,8 +245,10 @@ def open_tomogram(sample: str, paths: Sequence[Path], folder: Path) -> RawTomogr
         dtype=opened.dtype,
         voxel_size_um=size,
         voxel_size_source=said,
-        attributes=notes.attributes,
-        fingerprint=_fingerprint(opened, notes),
+        attributes={**notes.attributes, **({"warnings": list(warnings)} if warnings else {})},
+        fingerprint=fingerprint(
+            f"raw-{_READER_VERSION}", content, opened.voxel_size_um, opened.shape_zyx, params=notes
+        ),
         read=partial(_read, path, opened),
     )
 
@@ -247,13 +282,73 @@ def _open_volume(path: Path, notes: TomogramNotes) -> OpenedVolume:
     from ncm_kedro.datasets.tomograms.zarr import is_zarr, open_zarr
 
     if path.is_dir():
-        return open_zarr(path, notes.dataset) if is_zarr(path) else open_sections(path)
+        return open_zarr(path, notes) if is_zarr(path) else open_sections(path)
     if path.suffix.lower() in HDF5_SUFFIXES:
-        return open_hdf5(path, notes.dataset)
+        return open_hdf5(path, notes)
     return open_tiff(path)
 
 
-def _fingerprint(opened: OpenedVolume, notes: TomogramNotes) -> str:
-    stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in opened.files]
-    facts = [_READER_VERSION, stats, notes.model_dump(), opened.voxel_size_um]
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
+def _find_notes(sample: str, folder: Path) -> Path:
+    """Find the notes of a sample, whatever the case of their ending."""
+    found = [
+        path
+        for path in sorted(folder.iterdir())
+        if path.stem == sample and path.suffix.lower() in _NOTES_SUFFIXES
+    ]
+    if len(found) > 1:
+        raise make_volume_error(
+            found[0],
+            f"{len(found)} files of notes for sample {sample}: {', '.join(p.name for p in found)}",
+            f"one, {sample}{NOTES_SUFFIX}",
+            "merge them into one",
+        )
+    return found[0] if found else folder / f"{sample}{NOTES_SUFFIX}"
+
+
+def identify_content(source: Path, files: Sequence[Path], identity: Identity) -> str:
+    """Identify files by their names and content.
+
+    Parameters
+    ----------
+    source
+        The file or folder; names are taken from there.
+    files
+        All that hold the volume.
+    identity
+        ``sampled`` or ``full``, see `RawTomogramFolder`.
+
+    Returns
+    -------
+    str
+        32 hexadecimal digits; a renamed, replaced or changed file gives others.
+    """
+    stats = [(path, path.stat()) for path in files]
+    whole = identity == "full" or sum(stat.st_size for _, stat in stats) <= _FULL_BELOW
+    budget = None if whole else max(_SAMPLED // len(stats), 4 * _SAMPLE_BLOCK)
+    facts = [
+        (
+            path.relative_to(source).as_posix() if path.is_relative_to(source) else path.name,
+            stat.st_size,
+            None if whole else stat.st_mtime_ns,
+            _digest_file(path, stat.st_size, (stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino),
+                         budget),
+        )
+        for path, stat in stats
+    ]  # fmt: skip
+    return fingerprint("content-1", facts)
+
+
+@lru_cache(maxsize=200_000)  # a run asks more than once; the clock of changes cannot be set back
+def _digest_file(path: Path, size: int, state: tuple[int, ...], budget: int | None) -> str:
+    """Hash a file, or its ends and evenly spaced blocks of at most so many bytes together."""
+    digest = hashlib.blake2b(digest_size=16)
+    with path.open("rb") as file:
+        if budget is None or size <= budget:
+            while chunk := file.read(2**20):
+                digest.update(chunk)
+            return digest.hexdigest()
+        count = budget // _SAMPLE_BLOCK
+        for block in range(count):
+            file.seek((size - _SAMPLE_BLOCK) * block // (count - 1))
+            digest.update(file.read(_SAMPLE_BLOCK))
+    return digest.hexdigest()

@@ -21,6 +21,7 @@ Metadata is not consolidated: Zarr v3 does not specify that, and a local disk ga
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,16 +38,18 @@ from ncm_kedro.datasets.tomograms.pyramid import (
     LABELS,
     DownsampleBlock,
     Level,
+    Method,
     describe_image,
     describe_label_list,
     describe_plan,
     list_levels,
+    read_scale,
 )
 from ncm_kedro.errors import StoreError
 from ncm_kedro.params.tomo_segment import TomoComputeParams
 from ncm_kedro.tomo.volumes.blocks import list_blocks, run_blocks
 from ncm_kedro.tomo.volumes.ingest import guard_array
-from ncm_kedro.tomo.volumes.volume import Triple, Volume, VolumePlan, VolumeTarget
+from ncm_kedro.tomo.volumes.volume import Spacing, Triple, Volume, VolumePlan, VolumeTarget
 
 SUFFIX = ".ome.zarr"
 _PARTIAL = ".partial"
@@ -54,6 +57,8 @@ _OLD = ".old"
 _WORK = ".work"
 _CHUNK_VX = 64
 _WINDOW_PERCENTILES = (1.0, 99.8)
+_LEVEL_VERSION = 2  # raised when coarser levels get other values
+_log = logging.getLogger(__name__)
 
 
 def recover_store(store: Path) -> None:
@@ -104,8 +109,14 @@ def write_volume(store: Path, plan: VolumePlan, compute: TomoComputeParams) -> N
     partial = _beside(store, _PARTIAL)
     identity = describe_plan(plan, compute)
     found = read_identity(partial)
-    if found != {**identity, "finished": True}:
+    done = found is not None and {**found, "files": None} == {
+        **identity, "finished": True, "files": None
+    }  # fmt: skip
+    if not done:
         if found != identity:
+            if found is not None:
+                _log.warning("%s: unfinished work of another input, setting or version is removed "
+                             "and done again", store)  # fmt: skip
             _create_partial(partial, plan, identity, compute.block_edge_vx)
         target = _open_target(partial, plan)
         plan.write(target)
@@ -149,7 +160,7 @@ def load_volume(store: Path) -> Volume:
                           "no such folder")  # fmt: skip
     try:
         group = zarr.open_group(store, mode="r", zarr_format=3)
-        levels = _open_levels(group)
+        levels, sizes_um = _open_levels(group)
         extras = {name: guard_array(group[f"{LABELS}/{name}/0"]) for name in identity["extras"]}
         attributes = {
             **identity["attributes"], **dict(levels[0].attrs),
@@ -158,8 +169,7 @@ def load_volume(store: Path) -> Volume:
         depth, height, width = (float(size) for size in identity["voxel_size_um"])
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise _unreadable(store, f"metadata that cannot be read ({error!r})") from error
-    for array in (*levels, *extras.values()):
-        _check_files(Path(store, array.path))
+    _check_files(store, identity.get("files"))
     return Volume(
         name=str(identity["sample"]),
         path=store,
@@ -168,19 +178,24 @@ def load_volume(store: Path) -> Volume:
         voxel_size_um=(depth, height, width),
         extras=extras,
         attributes=attributes,
+        level_sizes_um=sizes_um,
     )
 
 
-def _check_files(array: Path) -> None:
-    """Reject files of no bytes, which Zarr would take for the fill value."""
-    for file in (array / "c").rglob("*"):
+def _check_files(store: Path, expected: int | None) -> None:
+    """Reject lost files and files of no bytes, which Zarr would take for the fill value."""
+    files = [path for path in store.rglob("c/**/*") if path.is_file()]
+    for file in files:
         if not file.stat().st_size:
             raise _unreadable(file, "a file of 0 bytes")
+    if expected is not None and len(files) != expected:
+        raise _unreadable(store, f"{len(files)} files of data, where {expected} were written")
 
 
-def _open_levels(group: zarr.Group) -> tuple[zarr.Array, ...]:
+def _open_levels(group: zarr.Group) -> tuple[tuple[zarr.Array, ...], tuple[Spacing, ...]]:
     datasets = group.attrs["ome"]["multiscales"][0]["datasets"]
-    return tuple(guard_array(group[entry["path"]]) for entry in datasets)
+    arrays = tuple(guard_array(group[entry["path"]]) for entry in datasets)
+    return arrays, tuple(read_scale(entry) for entry in datasets)
 
 
 def _create_partial(
@@ -197,7 +212,10 @@ def _create_partial(
         labels.attrs["ome"] = describe_label_list(sorted(plan.extras))
         for name, kind in sorted(plan.extras.items()):
             extra = labels.create_group(name)
-            extra.attrs["ome"] = describe_image(name, levels, is_label=True, window=None)
+            method: Method = "mean" if name in plan.averaged else "mode"
+            extra.attrs["ome"] = describe_image(
+                name, levels, method=method, is_label=True, window=None
+            )
             _create_levels(extra, levels, kind, edge_vx)
     (partial / _WORK).mkdir()
     group.attrs["ncm"] = dict(identity)
@@ -232,23 +250,27 @@ def _write_pyramids(
     partial: Path, plan: VolumePlan, target: VolumeTarget, compute: TomoComputeParams
 ) -> None:
     group = zarr.open_group(partial, mode="r+", zarr_format=3)
-    pyramids = [("", plan.is_label), *((f"{LABELS}/{name}/", True) for name in plan.extras)]
+    pyramids = [
+        ("", plan.is_label),
+        *((f"{LABELS}/{name}/", name not in plan.averaged) for name in plan.extras),
+    ]
     levels = list_levels(plan.shape_zyx, plan.voxel_size_um)
     edge = compute.block_edge_vx
     edges: Triple = (edge, edge, edge)
-    for prefix, is_label in pyramids:
+    for prefix, picks in pyramids:
         for number, level in enumerate(levels[1:], start=1):
             run_blocks(
                 DownsampleBlock(
                     guard_array(group[f"{prefix}{number - 1}"]),
                     group[f"{prefix}{number}"],
                     level.factors_zyx,
-                    is_label,
+                    picks,
                 ),
                 list_blocks(level.shape_zyx, edges),
                 finished=target.work / "pyramid" / prefix.strip("/") / str(number),
                 compute=compute,
                 title=f"{plan.name}: level {number} of {prefix.strip('/') or 'the volume'}",
+                version=_LEVEL_VERSION,
             )
 
 
@@ -256,8 +278,14 @@ def _finish(partial: Path, plan: VolumePlan, identity: Mapping[str, Any]) -> Non
     group = zarr.open_group(partial, mode="r+", zarr_format=3)
     levels = list_levels(plan.shape_zyx, plan.voxel_size_um)
     window = None if plan.is_label else _choose_window(group, len(levels) - 1)
-    ome = describe_image(plan.name, levels, is_label=plan.is_label, window=window)
-    group.attrs.update({"ome": ome, "ncm": {**identity, "finished": True}})
+    ome = describe_image(
+        plan.name, levels, method="mode" if plan.is_label else "mean", is_label=plan.is_label,
+        window=window,
+    )  # fmt: skip
+    files = sum(1 for path in partial.rglob("c/**/*") if path.is_file()) - sum(
+        1 for path in (partial / _WORK).rglob("c/**/*") if path.is_file()
+    )
+    group.attrs.update({"ome": ome, "ncm": {**identity, "finished": True, "files": files}})
 
 
 def _choose_window(group: zarr.Group, coarsest: int) -> dict[str, float]:

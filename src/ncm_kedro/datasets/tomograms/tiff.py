@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,19 +17,29 @@ from numpy.typing import NDArray
 
 from ncm_kedro.datasets.tomograms.notes import (
     OpenedVolume,
+    assume_cubes,
     check_volume,
     convert_to_um,
-    join_spacing,
     make_volume_error,
 )
 from ncm_kedro.errors import TomogramError
-from ncm_kedro.tomo.volumes.volume import Region, Spacing, Triple
+from ncm_kedro.tomo.volumes.volume import CUBES, Region, Spacing, Triple
 
 TIFF_SUFFIXES = (".tif", ".tiff")
 SECTION_SUFFIXES = (*TIFF_SUFFIXES, ".png")
 
+_READ_ERRORS = (
+    tifffile.TiffFileError, OSError, ValueError, IndexError, KeyError, TypeError, AttributeError,
+    struct.error,
+)  # fmt: skip
 _PRINT_PIXEL_UM = 20.0  # a printer's resolution, 72 to 1200 dpi, gives larger pixels
-_UNIT_NAMES = {2: 25_400.0, 3: 10_000.0}  # ResolutionUnit: um per inch, per cm
+_UNIT_NAMES = {2: "inch", 3: "cm"}  # ResolutionUnit
+_COPY = re.compile(
+    r"^(copy|kopie) (\(\d+\) )?(of|von) "
+    r"|[ _-]*\((copy|kopie|\d+)\)$|[ _-]+(copy|kopie|copie|copia)( ?\(?\d+\)?)?$",
+    re.IGNORECASE,
+)
+_NAMED = 8  # files that a message names
 
 
 def open_tiff(path: Path) -> OpenedVolume:
@@ -44,13 +55,23 @@ def open_tiff(path: Path) -> OpenedVolume:
     try:
         with tifffile.TiffFile(path) as tiff:
             return _describe_stack(path, tiff)
-    except (tifffile.TiffFileError, OSError, ValueError, IndexError, struct.error) as error:
+    except _READ_ERRORS as error:
         raise _damaged(path, str(error)) from error
 
 
 def _describe_stack(path: Path, tiff: tifffile.TiffFile) -> OpenedVolume:
     _check_chain(path, tiff)
     series = tiff.series[0]
+    pages = list(series.pages)
+    lost = sum(page is None for page in pages)
+    if lost:
+        raise make_volume_error(
+            path,
+            f"{lost} of {len(pages)} planes missing, which its OME-XML places in this or other "
+            "files",
+            "every plane that the OME-XML names",
+            "put the files that belong together into one folder, or export one file again",
+        )
     page = series.keyframe
     shapes = {(page.shape, page.dtype) for page in (s.keyframe for s in tiff.series)}
     if len(tiff.series) > 1 and len(shapes) > 1:
@@ -64,18 +85,27 @@ def _describe_stack(path: Path, tiff: tifffile.TiffFile) -> OpenedVolume:
         raise make_volume_error(path, "a colour palette instead of grey values")
     shape = check_volume(path, series.shape, series.dtype)
     kind = series.dtype.newbyteorder(tiff.byteorder)
-    size = path.stat().st_size
-    read: MappedStack | PagedStack
-    if series.dataoffset is not None and page.compression == 1 and page.bitspersample % 8 == 0:
-        needed = series.dataoffset + int(np.prod(shape)) * kind.itemsize
+    read: MappedStack | PagedStack | ChunkedStack
+    files = sorted({Path(page.parent.filehandle.path) for page in pages} | {path})
+    if (
+        series.dataoffset is not None
+        and page.compression == 1
+        and page.bitspersample % 8 == 0
+        and len(files) == 1
+    ):
+        ends = {path: series.dataoffset + int(np.prod(shape)) * kind.itemsize}
         read = MappedStack(path, series.dataoffset, shape, kind)
     else:
-        needed = max(_end_of(page) for page in series.pages)
-        read = PagedStack(path, shape)
-    if needed > size:
-        raise _damaged(path, f"{size} of {needed} bytes")
+        ends = dict.fromkeys(files, 0)
+        for one in pages:
+            file = Path(one.parent.filehandle.path)
+            ends[file] = max(ends[file], _end_of(one))
+        read = PagedStack(path, shape) if len(pages) == shape[0] else ChunkedStack(path, shape)
+    for file, needed in ends.items():
+        if needed > file.stat().st_size:
+            raise _damaged(file, f"{file.stat().st_size} of {needed} bytes")
     spacing, said = _find_voxel_size(tiff)
-    return OpenedVolume(shape, kind, read, spacing, said, (path,))
+    return OpenedVolume(shape, kind, read, spacing, said, tuple(files))
 
 
 def open_sections(folder: Path) -> OpenedVolume:
@@ -89,11 +119,12 @@ def open_sections(folder: Path) -> OpenedVolume:
     Raises
     ------
     TomogramError
-        If there is none, or they differ in shape or type.
+        If there is none, they differ in shape or type, or some are there twice.
     """
     files = list_sections(folder)
     if not files:
         raise make_volume_error(folder, "a folder without TIFF or PNG sections")
+    _check_names(folder, files)
     if len(files) == 1 and files[0].suffix.lower() in TIFF_SUFFIXES:
         return open_tiff(files[0])
     first = _describe_section(files[0])
@@ -109,14 +140,79 @@ def open_sections(folder: Path) -> OpenedVolume:
             )
     shape = check_volume(folder, (len(files), *first[0]), first[1])
     spacing, said = _find_section_size(files[0])
-    return OpenedVolume(shape, first[1], SectionFolder(tuple(files)), spacing, said, tuple(files))
+    read = SectionFolder(tuple(files))
+    gaps = _find_gaps(files)
+    return OpenedVolume(shape, first[1], read, spacing, said, tuple(files), gaps)
 
 
 def list_sections(folder: Path) -> list[Path]:
     """List the image files of a folder; ``s2.tif`` comes before ``s10.tif``."""
-    files = (path for path in folder.iterdir() if path.suffix.lower() in SECTION_SUFFIXES)
-    visible = [path for path in files if path.is_file() and not path.name.startswith(".")]
+    files = [path for path in folder.iterdir() if path.suffix.lower() in SECTION_SUFFIXES]
+    visible = [path for path in files if not path.name.startswith(".") and not path.is_dir()]
+    broken = [path for path in visible if not path.is_file()]
+    if broken:
+        raise make_volume_error(
+            folder, f"links to files that are not there: {_name_some(broken)}", "every section",
+            "connect the drive that holds them, or remove the links",
+        )  # fmt: skip
     return sorted(visible, key=lambda path: _natural_key(path.stem))
+
+
+def _check_names(folder: Path, files: Sequence[Path]) -> None:
+    """Refuse sections that are there twice, and images that are no sections of the series."""
+    for path in files:
+        plain = _COPY.sub("", path.stem).lower()
+        if plain != path.stem.lower() and any(plain == other.stem.lower() for other in files):
+            raise _ambiguous(folder, "copies beside their originals",
+                             [f for f in files if _COPY.search(f.stem)])  # fmt: skip
+    number = Counter(tuple(_natural_key(path.stem)) for path in files)
+    twice = [path for path in files if number[tuple(_natural_key(path.stem))] > 1]
+    if twice:
+        raise _ambiguous(folder, "sections of one number in more than one file", twice)
+    patterns = Counter(_pattern(path) for path in files)
+    (usual, count), *others = patterns.most_common()
+    if others and "#" in usual and count > 1:
+        strangers = [path for path in files if _pattern(path) != usual]
+        raise _ambiguous(folder, f"images named unlike the other {count}", strangers)
+
+
+def _pattern(path: Path) -> str:
+    return re.sub(r"\d+", "#", path.stem.lower()) + path.suffix.lower()[:4]
+
+
+def _find_gaps(files: Sequence[Path]) -> tuple[str, ...]:
+    """Warn where numbers are missing from the one that counts through the names."""
+    fields = [[int(n) for n in re.findall(r"\d+", path.stem)] for path in files]
+    if len({len(field) for field in fields}) != 1 or len(files) < 3:
+        return ()
+    counting = [column for column in zip(*fields, strict=True) if len(set(column)) > 1]
+    if len(counting) != 1:
+        return ()
+    numbers = np.array(counting[0])
+    step = Counter(np.diff(numbers).tolist()).most_common(1)[0][0]
+    missing = sorted(set(range(numbers[0], numbers[-1] + 1, step)) - set(numbers.tolist()))
+    if not missing:
+        return ()
+    width = len(re.findall(r"\d+", files[0].stem)[-1])
+    named = ", ".join(f"{n:0{width}d}" for n in missing[:_NAMED])
+    more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
+    return (
+        f"sections {named}{more} are missing: {len(files)} files are numbered {numbers[0]} to "
+        f"{numbers[-1]}. Their neighbours are stacked upon each other, and what lies there is "
+        "too short along z",
+    )
+
+
+def _ambiguous(folder: Path, found: str, files: Sequence[Path]) -> TomogramError:
+    return make_volume_error(
+        folder, f"{found}: {_name_some(files)}", "one file per section, and nothing else",
+        "move what is too much out of the folder",
+    )  # fmt: skip
+
+
+def _name_some(files: Sequence[Path]) -> str:
+    more = f" and {len(files) - _NAMED} more" if len(files) > _NAMED else ""
+    return ", ".join(path.name for path in files[:_NAMED]) + more
 
 
 @dataclass(frozen=True)
@@ -150,6 +246,27 @@ class PagedStack:
 
 
 @dataclass(frozen=True)
+class ChunkedStack:
+    """Reads a volume whose pages are not its sections, as a volumetric page, tile by tile."""
+
+    path: Path
+    shape_zyx: Triple
+
+    def __call__(self, region: Region) -> NDArray[Any]:
+        """Read a region."""
+        import zarr
+
+        store = tifffile.imread(self.path, aszarr=True, level=0)
+        try:
+            return np.asarray(zarr.open_array(store, mode="r")[region]).reshape(
+                [len(range(*part.indices(n))) for part, n in zip(region, self.shape_zyx,
+                                                                 strict=True)]
+            )  # fmt: skip
+        finally:
+            store.close()
+
+
+@dataclass(frozen=True)
 class SectionFolder:
     """Decodes the files that a region touches."""
 
@@ -173,18 +290,22 @@ def _describe_section(file: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
             if len(tiff.pages) > 1:
                 raise make_volume_error(file, f"{len(tiff.pages)} pages in one file of a folder",
                                     "one section per file")  # fmt: skip
+            if page.is_volumetric:
+                raise make_volume_error(file, f"a volume ({page.shape}) in a folder of sections",
+                                        "one section per file")  # fmt: skip
             if len(page.shape) != 2 or page.photometric == tifffile.PHOTOMETRIC.PALETTE:
                 raise make_volume_error(file, f"a colour image ({page.shape})", "grey sections")
             if _end_of(page) > file.stat().st_size:
                 raise _damaged(file, f"{file.stat().st_size} of {_end_of(page)} bytes")
             return page.shape, page.dtype.newbyteorder(tiff.byteorder)
-    except (tifffile.TiffFileError, OSError, ValueError, IndexError, struct.error) as error:
+    except _READ_ERRORS as error:
         raise _damaged(file, str(error)) from error
 
 
 def _read_section(file: Path) -> NDArray[Any]:
     if file.suffix.lower() in TIFF_SUFFIXES:
-        return np.asarray(tifffile.imread(file, maxworkers=1))
+        with tifffile.TiffFile(file) as tiff:  # the page, whatever shape its metadata gives it
+            return np.asarray(tiff.pages[0].asarray(maxworkers=1))
     image = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_UNCHANGED)
     if image is None:
         raise _damaged(file, "no image that can be decoded")
@@ -220,17 +341,24 @@ def _find_voxel_size(tiff: tifffile.TiffFile) -> tuple[Spacing | None, str]:
             )
             for axis in "ZYX"
         ]
-        return join_spacing(sizes), "OME-XML PhysicalSize"
+        return assume_cubes(sizes, "OME-XML PhysicalSize")
     page = tiff.pages[0]
     across = [_resolution(page, name) for name in ("YResolution", "XResolution")]
-    if tiff.imagej_metadata and tiff.imagej_metadata.get("unit"):
+    tag = page.tags.get("ResolutionUnit")
+    per = _UNIT_NAMES.get(int(tag.value)) if tag is not None else None
+    if tiff.imagej_metadata:
+        # As ImageJ's decoder: the unit of the notes, else the tag's, for all three axes; a depth
+        # of 1 is left out, and its sign means nothing.
         notes = tiff.imagej_metadata
-        unit = notes["unit"]
+        unit = notes.get("unit") or per
         pixels_yx = [convert_to_um(1 / n, unit) if n else None for n in across]
-        depth = convert_to_um(float(notes.get("spacing", 0)), unit)
-        if depth is not None:
-            return join_spacing([depth, *pixels_yx]), "ImageJ spacing and resolution"
-    return _cubic_voxels(page, across)
+        depth = convert_to_um(abs(float(notes.get("spacing", 1.0))), unit)
+        if "unit" not in notes and "spacing" not in notes:  # a printer's resolution, or nothing
+            return _cubic_voxels(per, across)
+        if depth is None or None in pixels_yx:
+            return None, f"ImageJ's unit {unit!r} is no length, or its resolution is missing"
+        return assume_cubes([depth, *pixels_yx], "ImageJ spacing and resolution")
+    return _cubic_voxels(per, across)
 
 
 def _find_section_size(file: Path) -> tuple[Spacing | None, str]:
@@ -240,16 +368,14 @@ def _find_section_size(file: Path) -> tuple[Spacing | None, str]:
         return _find_voxel_size(tiff)
 
 
-def _cubic_voxels(page: Any, across: Sequence[float]) -> tuple[Spacing | None, str]:
+def _cubic_voxels(unit: str | None, across: Sequence[float]) -> tuple[Spacing | None, str]:
     """Take square pixels of a plausible size as faces of cubes."""
-    tag = page.tags.get("ResolutionUnit")
-    per_unit = _UNIT_NAMES.get(int(tag.value)) if tag is not None else None
-    if per_unit is None or not all(across):
+    if unit is None or not all(across):
         return None, "the TIFF tags give no resolution"
-    height, width = (per_unit / n for n in across)
+    height, width = (convert_to_um(1 / n, unit) or 0.0 for n in across)
     if max(height, width) >= _PRINT_PIXEL_UM or abs(height - width) > 1e-3 * width:
         return None, f"the TIFF tags give {height:.4g} x {width:.4g} um, a printer's resolution"
-    return (width, width, width), "TIFF resolution, voxels taken as cubes"
+    return (width, width, width), f"TIFF resolution, {CUBES}"
 
 
 def _resolution(page: Any, name: str) -> float:

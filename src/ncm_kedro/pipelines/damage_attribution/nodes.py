@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -213,9 +212,7 @@ def release_damage_attribution(
 
 def _select(tables: ParticleTables, table: pd.DataFrame) -> ParticleTables:
     """Take the samples of this run; folders may hold those of earlier ones, too."""
-    from ncm_kedro.tomo.volumes.volume import list_samples
+    from ncm_kedro.particles.plan import select_current
 
-    present: Mapping[str, pd.DataFrame] = {
-        name: tables[name] for name in list_samples(table) if name in tables
-    }
-    return ParticleTables(present, tables.rejections)
+    current, stale = select_current(tables, table)
+    return ParticleTables(current, {**tables.rejections, **stale})

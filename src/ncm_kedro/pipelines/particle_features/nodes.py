@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -15,10 +15,14 @@ from ncm_kedro.params.particle_features import (
     ParticleFigureParams,
 )
 from ncm_kedro.params.tomo_segment import TomoComputeParams
-from ncm_kedro.particles.plan import MeasurementPlan, Measurements, ParticleTables
+from ncm_kedro.particles.plan import (
+    MeasurementMaker,
+    MeasurementPlan,
+    Measurements,
+    ParticleTables,
+)
+from ncm_kedro.tomo.review.edits import EditedLabels
 from ncm_kedro.tomo.volumes.volume import Volumes
-
-Found = TypeVar("Found")
 
 
 def measure_particles(
@@ -27,20 +31,19 @@ def measure_particles(
     table: pd.DataFrame,
     labels: Volumes,
     reviewed: Volumes,
+    edits: dict[str, EditedLabels],
     attributes: AttributeParams,
     compute: TomoComputeParams,
-) -> dict[str, MeasurementPlan]:
+) -> dict[str, MeasurementMaker]:
     """Plan the measurement of every sample, on labels corrected by hand where there are any."""
     from ncm_kedro.particles.plan import choose_labels, plan_measurement
     from ncm_kedro.tomo.volumes.volume import list_samples
 
-    return {
-        name: plan_measurement(
-            choose_labels(labels[name], reviewed.get(name)), tomograms[name], attributes, compute
-        )
-        for name in list_samples(table)
-        if name in labels
-    }
+    def plan(name: str) -> MeasurementPlan:
+        chosen = choose_labels(labels.take(name), reviewed.get(name), edits.get(name))
+        return plan_measurement(chosen, tomograms.take(name), attributes, compute)
+
+    return {name: partial(plan, name) for name in list_samples(table)}
 
 
 def tabulate_particles(
@@ -48,17 +51,22 @@ def tabulate_particles(
 ) -> tuple[ParticleTables, ParticleTables, ParticleTables, ParticleTables]:
     """Make the tables of every sample: attributes, details, contacts, crack profiles."""
     from ncm_kedro.particles.attributes import tabulate_attributes, tabulate_details
+    from ncm_kedro.particles.plan import select_current
     from ncm_kedro.particles.variants import add_uncertainty
+    from ncm_kedro.tomo.volumes.volume import MADE_FROM
 
+    current, stale = select_current(measurements, table)
     tables: tuple[dict[str, pd.DataFrame], ...] = ({}, {}, {}, {})
-    for name, measurement in _select(measurements, table).items():
+    for name, measurement in current.items():
         made = tabulate_attributes(measurement, attributes)
         tables[0][name] = add_uncertainty(made, measurement.variants)
         tables[1][name] = tabulate_details(measurement, attributes)
         tables[2][name] = _name_sample(measurement.contacts, name)
         tables[3][name] = _name_sample(measurement.profiles, name)
+        for part in tables:
+            part[name].attrs[MADE_FROM] = dict(measurement.made_from)
     first, second, third, fourth = (
-        ParticleTables(part, measurements.rejections) for part in tables
+        ParticleTables(part, {**measurements.rejections, **stale}) for part in tables
     )
     return first, second, third, fourth
 
@@ -118,6 +126,7 @@ def report_particles(
     tomograms: Volumes,
     labels: Volumes,
     reviewed: Volumes,
+    edits: dict[str, EditedLabels],
     attributes: ParticleTables,
     details: ParticleTables,
     table: pd.DataFrame,
@@ -131,9 +140,15 @@ def report_particles(
     """Draw the figures of all samples, and write the page that holds them."""
     from ncm_kedro.particles.plan import choose_labels
     from ncm_kedro.plotting.particles.report import draw_particles, render_particle_report
+    from ncm_kedro.tomo.volumes.volume import MADE_FROM, check_belongs
 
-    shown = ParticleTables(_select(attributes, table), attributes.rejections)
-    used = {name: choose_labels(labels[name], reviewed.get(name)) for name in shown}
+    shown = _select(attributes, table)
+    used = {
+        name: choose_labels(labels[name], reviewed.get(name), edits.get(name)) for name in shown
+    }
+    for name, volume in used.items():
+        check_belongs(f"particle_attributes of {name}", shown[name].attrs.get(MADE_FROM),
+                      labels=volume)  # fmt: skip
     drawn = draw_particles(
         attributes=shown,
         table=table,
@@ -156,11 +171,12 @@ def report_particles(
     return {f"{name}.png": figure for name, figure in drawn.items()}, page
 
 
-def _select(found: Mapping[str, Found], table: pd.DataFrame) -> dict[str, Found]:
+def _select(tables: ParticleTables, table: pd.DataFrame) -> ParticleTables:
     """Take the samples of this run; folders may hold those of earlier ones, too."""
-    from ncm_kedro.tomo.volumes.volume import list_samples
+    from ncm_kedro.particles.plan import select_current
 
-    return {name: found[name] for name in list_samples(table) if name in found}
+    current, stale = select_current(tables, table)
+    return ParticleTables(current, {**tables.rejections, **stale})
 
 
 def _name_sample(table: pd.DataFrame, sample: str) -> pd.DataFrame:

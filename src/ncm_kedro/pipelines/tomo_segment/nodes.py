@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -19,20 +19,20 @@ from ncm_kedro.params.tomo_segment import (
     TomoVolumeParams,
 )
 from ncm_kedro.tomo.detector.detector import Detector
-from ncm_kedro.tomo.volumes.volume import VolumePlan, Volumes
+from ncm_kedro.tomo.volumes.volume import PlanMaker, VolumePlan, Volumes
 
 if TYPE_CHECKING:
+    from ncm_kedro.errors import Rejections
     from ncm_kedro.plotting.tomo.report import SampleView
-    from ncm_kedro.tomo.volumes.volume import Volume
 
 
 def ingest_tomograms(
     raw: RawTomograms, volumes: TomoVolumeParams, compute: TomoComputeParams
-) -> dict[str, VolumePlan]:
+) -> dict[str, PlanMaker]:
     """Plan the copy of every tomogram into an OME-Zarr volume."""
     from ncm_kedro.tomo.volumes.ingest import plan_tomogram
 
-    return {name: plan_tomogram(tomogram, volumes, compute) for name, tomogram in raw.items()}
+    return {name: partial(plan_tomogram, raw[name], volumes, compute) for name in raw}
 
 
 def tabulate_samples(raw: RawTomograms, tomograms: Volumes) -> pd.DataFrame:
@@ -48,15 +48,15 @@ def fuse_directions(
     detector: Detector,
     fusion: TomoFusionParams,
     compute: TomoComputeParams,
-) -> dict[str, VolumePlan]:
+) -> dict[str, PlanMaker]:
     """Plan each sample's particle probability, fused from sections in three directions."""
     from ncm_kedro.tomo.fusion.fusion import plan_probability
     from ncm_kedro.tomo.volumes.volume import list_samples
 
-    return {
-        name: plan_probability(tomograms[name], detector, fusion, compute)
-        for name in list_samples(table)
-    }
+    def plan(name: str) -> VolumePlan:
+        return plan_probability(tomograms.take(name), detector, fusion, compute)
+
+    return {name: partial(plan, name) for name in list_samples(table)}
 
 
 def label_particles(
@@ -65,15 +65,15 @@ def label_particles(
     probability: Volumes,
     instances: TomoInstanceParams,
     compute: TomoComputeParams,
-) -> dict[str, VolumePlan]:
+) -> dict[str, PlanMaker]:
     """Plan each sample's labels."""
     from ncm_kedro.tomo.instances.instances import plan_labels
     from ncm_kedro.tomo.volumes.volume import list_samples
 
-    return {
-        name: plan_labels(tomograms[name], probability[name], instances, compute)
-        for name in list_samples(table)
-    }
+    def plan(name: str) -> VolumePlan:
+        return plan_labels(tomograms.take(name), probability.take(name), instances, compute)
+
+    return {name: partial(plan, name) for name in list_samples(table)}
 
 
 def list_labelled_particles(
@@ -83,17 +83,21 @@ def list_labelled_particles(
     labels: Volumes,
     compute: TomoComputeParams,
 ) -> pd.DataFrame:
-    """List the particles of all samples."""
+    """List the particles of all samples; the table's ``attrs`` say what each was made from."""
+    from ncm_kedro.errors import Rejections
     from ncm_kedro.tomo.instances.particle_list import list_particles
-    from ncm_kedro.tomo.volumes.volume import list_samples
+    from ncm_kedro.tomo.volumes.volume import MADE_FROM, list_samples
 
-    tables = [
-        list_particles(labels[name], tomograms[name], probability[name], compute).assign(
-            sample=name
-        )
-        for name in list_samples(table)
-    ]
-    joined = pd.concat(tables, ignore_index=True)
+    tables, rejections = {}, Rejections()
+    names = list_samples(table, labels)
+    for name in names:
+        with rejections.catch(name, labels[name].path):
+            made = list_particles(labels[name], tomograms[name], probability[name], compute)
+            tables[name] = made.assign(sample=name)
+    rejections.check_left(len(names))
+    joined = pd.concat(tables.values(), ignore_index=True)
+    joined.attrs[MADE_FROM] = {name: labels[name].fingerprint for name in tables}
+    joined.attrs["rejections"] = rejections.reasons
     return joined[["sample", *joined.columns.drop("sample")]]
 
 
@@ -102,6 +106,7 @@ def label_by_baselines(
     tomograms: Volumes,
     table: pd.DataFrame,
     probability: Volumes,
+    labels: Volumes,
     truth: TomogramTruth,
     detector: Detector,
     instances: TomoInstanceParams,
@@ -114,8 +119,7 @@ def label_by_baselines(
 
     return [
         plan
-        for name in list_samples(table)
-        if name in truth
+        for name in list_samples(table, labels, truth)
         for plan in plan_baseline_methods(
             tomograms[name],
             probability[name],
@@ -139,7 +143,8 @@ def score_methods(
     from ncm_kedro.tomo.scoring.methods import score_samples
     from ncm_kedro.tomo.volumes.volume import list_samples
 
-    scores = score_samples(list_samples(table), labels, baseline_labels, truth, scoring)
+    names = list_samples(table, labels)
+    scores = score_samples(names, labels, baseline_labels, truth, scoring)
     metrics = {
         f"{row['sample']}.{row['method']}.{name}": {"value": float(row[name]), "step": 0}
         for row in scores.to_dict("records")
@@ -160,7 +165,7 @@ def show_samples(
     """Draw the sections and the solids of every sample, and the size distributions."""
     from ncm_kedro.plotting.tomo.sections import plot_orthogonal, plot_sizes, plot_solids
 
-    views = _view_samples(tomograms, table, probability, labels, particles)
+    views, _ = _view_samples(tomograms, table, probability, labels, particles)
     figures: dict[str, Figure] = {}
     for view in views:
         border = view.particles.loc[view.particles["touches_border"], "particle_id"]
@@ -190,41 +195,48 @@ def write_tomo_report(
     from ncm_kedro.plotting.tomo.scores import compare_sections
     from ncm_kedro.tomo.detector.detector import describe_detector
     from ncm_kedro.tomo.scoring.methods import select_methods
-    from ncm_kedro.tomo.volumes.volume import list_samples
+    from ncm_kedro.tomo.volumes.volume import list_rejections, list_samples
 
-    aside = table.loc[table["rejected_reason"].notna(), ["file", "rejected_reason"]]
+    views, unseen = _view_samples(tomograms, table, probability, labels, particles)
+    listed = particles.attrs.get("rejections", {})
     return render_tomo_report(
-        samples=_view_samples(tomograms, table, probability, labels, particles),
+        samples=views,
         detector=describe_detector(detector),
-        rejected=aside.rename(columns={"rejected_reason": "reason"}),
+        rejected=list_rejections(table, labels.rejections, listed, unseen.reasons),
         scores=scores,
         comparisons={
             name: compare_sections(
                 tomograms[name], select_methods(name, labels, baseline_labels), truth[name]
             )
-            for name in list_samples(table)
-            if name in truth and name in set(scores["sample"])
+            for name in list_samples(table, labels, truth)
+            if name in set(scores["sample"])
         },
         review=review,
     )
 
 
 def _view_samples(
-    tomograms: Mapping[str, Volume],
+    tomograms: Volumes,
     table: pd.DataFrame,
-    probability: Mapping[str, Volume],
-    labels: Mapping[str, Volume],
+    probability: Volumes,
+    labels: Volumes,
     particles: pd.DataFrame,
-) -> list[SampleView]:
+) -> tuple[list[SampleView], Rejections]:
+    """Read what the page shows of the samples whose particles are listed."""
+    from ncm_kedro.errors import Rejections
     from ncm_kedro.plotting.tomo.report import view_sample
-    from ncm_kedro.tomo.volumes.volume import list_samples
+    from ncm_kedro.tomo.volumes.volume import MADE_FROM, check_belongs, list_samples
 
-    return [
-        view_sample(
-            tomograms[name],
-            probability[name],
-            labels[name],
-            particles[particles["sample"] == name].reset_index(drop=True),
-        )
-        for name in list_samples(table)
-    ]
+    views, rejections = [], Rejections()
+    listed = particles.attrs.get(MADE_FROM, {})
+    names = list_samples(table, labels, listed)
+    for name in names:
+        with rejections.catch(name, labels[name].path):
+            made_from = labels[name].attributes.get(MADE_FROM)
+            check_belongs(labels[name].path, made_from,
+                          tomogram=tomograms[name], probability=probability[name])  # fmt: skip
+            check_belongs("tomo_particles", {"labels": listed[name]}, labels=labels[name])
+            rows = particles[particles["sample"] == name].reset_index(drop=True)
+            views.append(view_sample(tomograms[name], probability[name], labels[name], rows))
+    rejections.check_left(len(names))
+    return views, rejections

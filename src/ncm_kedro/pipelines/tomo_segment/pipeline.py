@@ -75,6 +75,7 @@ def _evaluating() -> list[Node]:
                 "tomograms": "tomograms",
                 "table": "tomogram_table",
                 "probability": "particle_probability",
+                "labels": "particle_labels",
                 "truth": "tomogram_truth",
                 "detector": "particle_detector_to_apply",
                 "instances": "params:tomo_segment.instances",

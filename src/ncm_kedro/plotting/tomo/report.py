@@ -27,7 +27,7 @@ from ncm_kedro.plotting.tomo.sections import (
     weighted_median,
 )
 from ncm_kedro.tomo.review.review import rank_suspects
-from ncm_kedro.tomo.volumes.volume import Volume
+from ncm_kedro.tomo.volumes.volume import CUBES, PARTICLE_UM, Volume
 
 Comparison = tuple[SectionCut, Mapping[str, LabelArray]]
 
@@ -134,6 +134,7 @@ def render_tomo_report(
         score_heads=[str(name).replace("_", " ") for name in known],
         scores_figure=plot_segmentation_scores(known) if len(known) else None,
         limits=limits,
+        plausible_um=PARTICLE_UM,
         sizes=plot_sizes({view.sample: view.particles for view in samples}) if samples else None,
         comparisons={
             name: {"truth": TRUTH in rows[0][1], "image": plot_methods(rows, truth=TRUTH)}
@@ -156,6 +157,12 @@ def _describe_sample(
     outside = None
     if range_um is not None and len(diameter_um):
         outside = np.mean((diameter_um < range_um[0]) | (diameter_um > range_um[1]))
+    median_um = (
+        weighted_median(diameter_um, np.ones_like(diameter_um)) if len(diameter_um) else None
+    )
+    all_um = particles["equivalent_diameter_um"].to_numpy(dtype=np.float64)
+    typical_um = float(np.median(all_um)) if len(all_um) else None
+    low_um, high_um = PARTICLE_UM
     imaged_um3 = float(np.prod(facts["shape_zyx"], dtype=np.float64))
     imaged_um3 *= float(np.prod(facts["voxel_size_um"]))
     imaged_um3 *= float(facts.get("field_of_view_fraction") or 1.0)
@@ -170,9 +177,10 @@ def _describe_sample(
         "disagreement": np.average(particles["disagreement"], weights=volume_um3) if some else 0.0,
         "range_um": range_um,
         "out_of_range": outside,
-        "median_diameter_um": weighted_median(diameter_um, np.ones_like(diameter_um))
-        if len(diameter_um)
-        else None,
+        "median_diameter_um": median_um,
+        "typical_diameter_um": typical_um,
+        "implausible": typical_um is not None and not low_um <= typical_um <= high_um,
+        "assumed_cubes": CUBES in str(facts.get("voxel_size_source")),
         "volume_fraction": volume_um3.sum() / max(imaged_um3, 1e-12),
         "suspects": rank_suspects(particles, limits)[list(_SUSPECT_COLUMNS)],
         "sections": plot_orthogonal(

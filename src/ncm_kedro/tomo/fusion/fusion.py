@@ -10,19 +10,18 @@ network was trained around, and the fused maps are interpolated back.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import zarr
 from numpy.typing import DTypeLike, NDArray
 
+from ncm_kedro.atomic_write import write_atomic
 from ncm_kedro.params.tomo_segment import TomoComputeParams, TomoFusionParams
 from ncm_kedro.tomo.detector.detector import Detector
 from ncm_kedro.tomo.fusion.maps import (
@@ -31,6 +30,7 @@ from ncm_kedro.tomo.fusion.maps import (
     Axis,
     ByteArray,
     FloatArray,
+    GreyScale,
     SectionPass,
     keep_inside,
     list_slabs,
@@ -46,7 +46,14 @@ from ncm_kedro.tomo.fusion.scale import (
 )
 from ncm_kedro.tomo.fusion.size import ResampleTask, estimate_diameter_um, sample_grey, scale_grey
 from ncm_kedro.tomo.volumes.blocks import Block, Task, list_blocks, run_blocks
-from ncm_kedro.tomo.volumes.volume import Volume, VolumePlan, VolumeTarget
+from ncm_kedro.tomo.volumes.volume import (
+    MADE_FROM,
+    Volume,
+    VolumePlan,
+    VolumeTarget,
+    fingerprint,
+    identify_sources,
+)
 
 
 @dataclass(frozen=True)
@@ -101,7 +108,7 @@ def _round(map_zyx: FloatArray) -> ByteArray:
     return np.rint(map_zyx).astype(np.uint8)
 
 
-_METHOD = 1  # raised when the same inputs and settings give other values
+_METHOD = 2  # raised when the same inputs and settings give other values
 _AXES: tuple[Axis, ...] = (0, 1, 2)
 _CHANNELS = (2, 4, 3)  # maps in the array of each pass
 _SCRATCH_BYTES = 8  # per detection voxel: grey values, and the arrays of two passes at the most
@@ -129,25 +136,24 @@ def plan_probability(
         Probability (uint8, 0 to 255 for 0 to 1) with the extras ``distance`` (uint8, distance to
         the particle's outline within a section, fused over the directions, in steps of the
         attribute ``distance_step_um``; above 0 inside a particle) and ``disagreement`` (uint8,
-        range of the three probabilities, 0 to 255). All are 0 outside the field of view.
+        range of the three probabilities, 0 to 255). All are 0 outside the field of view. Written
+        with the array are ``distance_step_um``, ``particle_diameter_um`` and
+        ``detection_voxel_um``.
     """
-    diameter_um = params.particle_diameter_um or estimate_diameter_um(volume, detector)
-    if diameter_um is None:
-        diameter_um = detector.particle_px * min(volume.voxel_size_um)
-    grid = choose_grid(volume, diameter_um, detector.particle_px, params)
     return VolumePlan(
         name=volume.name,
         shape_zyx=volume.shape_zyx,
         dtype=np.uint8,
         voxel_size_um=volume.voxel_size_um,
-        fingerprint=_identify(volume, detector, params),
-        write=ProbabilityWriter(volume, detector, grid, params, compute),
+        fingerprint=fingerprint(
+            f"probability-{_METHOD}", volume.fingerprint, detector.fingerprint, params=params
+        ),
+        write=ProbabilityWriter(volume, detector, params, compute),
         extras={"distance": np.uint8, "disagreement": np.uint8},
+        averaged=frozenset({"distance", "disagreement"}),
         attributes={
-            "distance_step_um": grid.edge_um / STEPS_PER_VOXEL,
-            "particle_diameter_um": diameter_um,
-            "detection_voxel_um": grid.edge_um,
             "detector": detector.fingerprint,
+            MADE_FROM: identify_sources(tomogram=volume),
         },
     )
 
@@ -158,68 +164,92 @@ class ProbabilityWriter:
 
     Attributes
     ----------
-    volume, network, grid, params, compute
-        What ``plan_probability`` was given, and the grid that it chose.
+    volume, network, params, compute
+        What ``plan_probability`` was given.
     """
 
     volume: Volume
     network: Detector
-    grid: DetectionGrid
     params: TomoFusionParams
     compute: TomoComputeParams
 
     def __call__(self, target: VolumeTarget) -> None:
         """Write probability, distance and disagreement."""
-        self._announce(target)
+        grid = self._choose_grid(target)
+        self._announce(target, grid)
         grey = target.work / "grey"
-        histograms = self._resample(grey, target.work)
-        scale = scale_grey(histograms)
+        scale = self._resample(grey, grid)
         previous: Path | None = None
         for axis, name, channels in zip(_AXES, DIRECTIONS, _CHANNELS, strict=True):
             maps = target.work / f"maps-{name}"
-            task = SectionPass(axis, self.network, grey, scale, previous, maps, self.params)
-            slabs = list_slabs(self.grid.shape_zyx, axis, self.params)
-            self._prepare(maps, (channels,), np.uint8)
-            self._run(task, slabs, maps)
+            if not _flag(maps).exists():  # what it was made from may be gone once it is complete
+                task = SectionPass(axis, self.network, grey, scale, previous, maps, self.params)
+                slabs = list_slabs(grid.shape_zyx, axis, self.params)
+                self._prepare(maps, (channels,), np.uint8, grid)
+                self._run(task, slabs, maps)
+                _flag(maps).touch()
             if previous is not None:
                 shutil.rmtree(previous, ignore_errors=True)
             previous = maps
         shutil.rmtree(grey, ignore_errors=True)
-        self._finish(target, target.work / f"maps-{DIRECTIONS[-1]}")
+        self._finish(target, target.work / f"maps-{DIRECTIONS[-1]}", grid)
 
-    def _resample(self, grey: Path, work: Path) -> list[dict[str, NDArray[np.generic]]]:
-        source = choose_source(self.volume, self.grid)
-        task = ResampleTask(source, self.grid, sample_grey(self.volume, source), grey)
+    def _choose_grid(self, target: VolumeTarget) -> DetectionGrid:
+        """Measure the particles' diameter once, lay the grid, and note both with the volume."""
+        note = target.work / "diameter.json"
+        if note.is_file():
+            diameter_um = float(json.loads(note.read_bytes()))
+        else:
+            found = self.params.particle_diameter_um
+            found = found or estimate_diameter_um(self.volume, self.network)
+            diameter_um = found or self.network.particle_px * min(self.volume.voxel_size_um)
+            write_atomic(note, json.dumps(diameter_um).encode())
+        grid = choose_grid(self.volume, diameter_um, self.network.particle_px, self.params)
+        notes = {
+            "distance_step_um": grid.edge_um / STEPS_PER_VOXEL,
+            "particle_diameter_um": diameter_um,
+            "detection_voxel_um": grid.edge_um,
+        }
+        target.array.attrs.update(notes)
+        return grid
+
+    def _resample(self, grey: Path, grid: DetectionGrid) -> GreyScale:
+        """Bring the volume to the grid; return what is 0 and 1 for the network."""
+        if _flag(grey).exists():
+            low, high = json.loads(_flag(grey).read_bytes())
+            return GreyScale(low, high)
+        source = choose_source(self.volume, grid)
+        task = ResampleTask(source, grid, sample_grey(self.volume, source), grey)
         edge = self.params.slab_vx
-        blocks = list_blocks(self.grid.shape_zyx, (edge, edge, edge))
-        self._prepare(grey, (), np.float16)
-        return self._run(task, blocks, grey)
+        self._prepare(grey, (), np.float16, grid)
+        histograms = self._run(task, list_blocks(grid.shape_zyx, (edge, edge, edge)), grey)
+        scale = scale_grey(histograms)
+        write_atomic(_flag(grey), json.dumps([scale.low, scale.high]).encode())
+        return scale
 
-    def _prepare(self, path: Path, channels: tuple[int, ...], dtype: DTypeLike) -> None:
-        """Make the array of a stage, unless the stage is complete (then it may be gone by now)."""
-        if not _flag(path).exists():
-            edges = tuple(min(self.params.slab_vx, n) for n in self.grid.shape_zyx)
-            shape = (*channels, *self.grid.shape_zyx)
-            _ensure_array(path, shape, (*channels, *edges), dtype)
+    def _prepare(
+        self, path: Path, channels: tuple[int, ...], dtype: DTypeLike, grid: DetectionGrid
+    ) -> None:
+        """Make the array of a stage that is not complete."""
+        edges = tuple(min(self.params.slab_vx, n) for n in grid.shape_zyx)
+        _ensure_array(path, (*channels, *grid.shape_zyx), (*channels, *edges), dtype)
 
     def _run(
         self, task: Task, blocks: list[Block], path: Path
     ) -> list[dict[str, NDArray[np.generic]]]:
         """Run the stage that fills an array."""
-        results = run_blocks(
+        return run_blocks(
             task,
             blocks,
             finished=path.with_name(f"{path.name}-blocks"),
             compute=self.compute,
             title=f"{self.volume.name}: {path.name}",
         )
-        _flag(path).touch()
-        return results
 
-    def _finish(self, target: VolumeTarget, fused: Path) -> None:
+    def _finish(self, target: VolumeTarget, fused: Path, grid: DetectionGrid) -> None:
         task = FinalTask(
             fused,
-            self.grid,
+            grid,
             self.volume.extras.get("field_of_view"),
             target.array,
             target.extras["distance"],
@@ -229,16 +259,16 @@ class ProbabilityWriter:
         run_blocks(
             task,
             list_blocks(self.volume.shape_zyx, (depth, height, width)),
-            finished=target.work / f"full-{depth}-{height}-{width}",
+            finished=target.work / "full",
             compute=self.compute,
             title=f"{self.volume.name}: full resolution",
         )
 
-    def _announce(self, target: VolumeTarget) -> None:
+    def _announce(self, target: VolumeTarget, grid: DetectionGrid) -> None:
         """Log what the work needs before it starts."""
-        voxels = int(np.prod(self.grid.shape_zyx))
+        voxels = int(np.prod(grid.shape_zyx))
         plane = [min(n, self.params.tile_px + 2 * self.network.receptive_px)
-                 for n in sorted(self.grid.shape_zyx)[1:]]  # fmt: skip
+                 for n in sorted(grid.shape_zyx)[1:]]  # fmt: skip
         section = int(np.prod(plane))
         slab = section * self.params.slab_vx
         block = int(np.prod(target.array.shards or target.array.chunks))
@@ -247,14 +277,14 @@ class ProbabilityWriter:
         _log.info(
             "%s: %s voxels of %.3g um, %.1f Mpx of sections; at most %.2f GB of memory and "
             "%.2f GB of scratch files; about %.0f s",
-            self.volume.name, " x ".join(map(str, self.grid.shape_zyx)), self.grid.edge_um,
+            self.volume.name, " x ".join(map(str, grid.shape_zyx)), grid.edge_um,
             3 * voxels / 1e6, memory / 1e9, voxels * _SCRATCH_BYTES / 1e9,
-            3 * voxels * self._time_pixel(),
+            3 * voxels * self._time_pixel(grid),
         )  # fmt: skip
 
-    def _time_pixel(self) -> float:
+    def _time_pixel(self, grid: DetectionGrid) -> float:
         """Seconds per pixel of a section, timed on a blank one."""
-        height, width = (min(n, self.params.tile_px) for n in self.grid.shape_zyx[1:])
+        height, width = (min(n, self.params.tile_px) for n in grid.shape_zyx[1:])
         blank_nyx = np.zeros((1, height, width), dtype=np.float32)
         predict_maps(self.network, blank_nyx, 0)
         started = time.perf_counter()
@@ -279,13 +309,3 @@ def _ensure_array(
     zarr.create_array(
         path, shape=shape, chunks=chunks, dtype=dtype, compressors=None, overwrite=True
     )
-
-
-def _identify(volume: Volume, detector: Detector, params: TomoFusionParams) -> str:
-    facts: dict[str, Any] = {
-        "method": _METHOD,
-        "volume": volume.fingerprint,
-        "detector": detector.fingerprint,
-        "params": params.model_dump(mode="json"),
-    }
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]

@@ -112,12 +112,12 @@ def choose_grid(
 def choose_source(volume: Volume, grid: DetectionGrid) -> Source:
     """Choose the coarsest level of the pyramid that is nowhere coarser than the grid."""
     best = Source(volume.array, volume.extras.get("field_of_view"), (1, 1, 1))
-    for level in volume.levels[1:]:
+    for level, sizes_um in zip(volume.levels[1:], volume.level_sizes_um[1:], strict=True):
         depth, height, width = (
-            2 ** round(np.log2(full / max(1, part)))
-            for full, part in zip(volume.shape_zyx, level.shape, strict=True)
+            round(coarse / fine)
+            for coarse, fine in zip(sizes_um, volume.voxel_size_um, strict=True)
         )
-        factors = (int(depth), int(height), int(width))
+        factors = (depth, height, width)
         if all(f <= max(1.0, r) for f, r in zip(factors, grid.ratios, strict=True)):
             best = Source(level, best.field_of_view, factors)
     return best

@@ -6,7 +6,6 @@ each particle, assemble. Labels do not depend on the cutting into blocks or on w
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,9 +34,18 @@ from ncm_kedro.tomo.instances.refine_tasks import AssembleTask, DraftTask, Refin
 from ncm_kedro.tomo.instances.watershed import BasinTask, WatershedSettings, resolve_terminals
 from ncm_kedro.tomo.instances.watershed_graph import GraphTask, build_table, merge_basins
 from ncm_kedro.tomo.volumes.blocks import Block, Task, list_blocks, run_blocks
-from ncm_kedro.tomo.volumes.volume import Triple, Volume, VolumePlan, VolumeTarget
+from ncm_kedro.tomo.volumes.volume import (
+    MADE_FROM,
+    Triple,
+    Volume,
+    VolumePlan,
+    VolumeTarget,
+    check_belongs,
+    fingerprint,
+    identify_sources,
+)
 
-METHOD_VERSION = 1
+METHOD_VERSION = 2
 _log = logging.getLogger(__name__)
 
 
@@ -69,20 +77,21 @@ def plan_labels(
         If the maps do not belong to the volume.
     """
     _check_maps(volume, probability, params)
-    identity = (
-        f"labels-{METHOD_VERSION}|{volume.fingerprint}|{probability.fingerprint}"
-        f"|{params.model_dump_json()}"
-    )
     return VolumePlan(
         name=volume.name,
         shape_zyx=volume.shape_zyx,
         dtype=np.uint32,
         voxel_size_um=volume.voxel_size_um,
-        fingerprint=hashlib.sha256(identity.encode()).hexdigest()[:16],
+        fingerprint=fingerprint(
+            f"labels-{METHOD_VERSION}", volume.fingerprint, probability.fingerprint, params=params
+        ),
         write=_Writer(volume, probability, params, compute),
         extras={"cracks": np.uint8},
         is_label=True,
-        attributes={"fusion": params.fusion},
+        attributes={
+            "fusion": params.fusion,
+            MADE_FROM: identify_sources(tomogram=volume, probability=probability),
+        },
     )
 
 
@@ -98,14 +107,15 @@ class _Writer:
     def __call__(self, target: VolumeTarget) -> None:
         edges = self._block_edges(target.array)
         blocks = list_blocks(self.volume.shape_zyx, edges)
-        terminals = self._open_scratch(target, "terminals", np.uint64, edges)
+        work = target.work / "-".join(map(str, edges))  # scratch arrays depend on the blocks
+        terminals = self._open_scratch(work, "terminals", np.uint64, edges)
         parts = (self._segment if self.params.fusion == "watershed" else self._connect)(
-            target.work, terminals, blocks
+            work, terminals, blocks
         )
-        drafted = self._open_scratch(target, "draft", np.uint32, edges)
-        draft = self._assign_labels(target.work, terminals, drafted, parts, blocks)
+        drafted = self._open_scratch(work, "draft", np.uint32, edges)
+        draft = self._assign_labels(work, terminals, drafted, parts, blocks)
         owner = own_blocks(parts.seed, blocks, self.volume.shape_zyx)
-        box, count, refined = self._refine(target.work, drafted, draft, owner, blocks)
+        box, count, refined = self._refine(work, drafted, draft, owner, blocks)
         final = self._number(count, len(parts.seed))
         task = AssembleTask(
             draft=drafted,
@@ -115,9 +125,9 @@ class _Writer:
             final=np.where(np.r_[False, refined], final, 0).astype(np.uint32),
             owner=owner,
             box=box,
-            masks=target.work / "masks",
+            masks=work / "masks",
         )
-        self._run(task, blocks, target.work, "assemble")
+        self._run(task, blocks, work, "assemble")
 
     def _run(self, task: Task, blocks: list[Block], work: Path, name: str) -> Results:
         title = f"{self.volume.name}: {name}"
@@ -131,10 +141,10 @@ class _Writer:
         return edges[0], edges[1], edges[2]
 
     def _open_scratch(
-        self, target: VolumeTarget, name: str, dtype: type[np.generic], edges: Triple
+        self, work: Path, name: str, dtype: type[np.generic], edges: Triple
     ) -> zarr.Array:
         """Open an array for intermediate results, whose chunks do not cross blocks."""
-        path = target.work / f"{name}.zarr"
+        path = work / f"{name}.zarr"
         if (path / "zarr.json").is_file():
             return zarr.open_array(path, mode="r+")
         shape = self.volume.shape_zyx
@@ -263,6 +273,7 @@ def _check_maps(volume: Volume, probability: Volume, params: TomoInstanceParams)
             expected=f"{volume.shape_zyx}, as {volume.path} has",
             action="compute the probability of this volume again",
         )
+    check_belongs(probability.path, probability.attributes.get(MADE_FROM), tomogram=volume)
     missing = [
         name
         for name, there in (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +17,13 @@ from numpy.typing import NDArray
 from ncm_kedro.errors import StoreError
 from ncm_kedro.params.tomo_segment import TomoComputeParams
 from ncm_kedro.tomo.volumes.blocks import Block, list_blocks, run_blocks
-from ncm_kedro.tomo.volumes.volume import Triple, Volume, VolumePlan, VolumeTarget
+from ncm_kedro.tomo.volumes.volume import (
+    Triple,
+    Volume,
+    VolumePlan,
+    VolumeTarget,
+    fingerprint,
+)
 
 if TYPE_CHECKING:
     import zarr
@@ -26,6 +33,7 @@ if TYPE_CHECKING:
 _COMPARE_EDGE_VX = 128
 _LARGEST_LABEL = 2**32 - 1
 _UNKNOWN = "unknown"
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -43,6 +51,11 @@ class EditedLabels:
     path: Path
     array: zarr.Array
     attributes: Mapping[str, Any]
+
+    @property
+    def saved_at(self) -> str:
+        """When they were saved last, as far as the store says."""
+        return str(self.attributes.get("saved_at", _UNKNOWN))
 
 
 def open_edited(path: Path) -> EditedLabels:
@@ -108,6 +121,9 @@ def check_edited(labels: Volume, edited: EditedLabels) -> None:
             edited, "edits that were not saved to the end", "a finished save",
             "open the project again and save with Shift-S",
         )  # fmt: skip
+    if "original_fingerprint" not in facts:
+        _log.warning("%s does not say which labels were edited; it is taken for the present ones",
+                     edited.path)  # fmt: skip
     made_from = facts.get("original_fingerprint", labels.fingerprint)
     if made_from != labels.fingerprint:
         _refuse(
@@ -150,7 +166,7 @@ def apply_edits(
     changes = list_changes(overlaps)
     log = changes.assign(
         sample=labels.name,
-        time=str(edited.attributes.get("saved_at", _UNKNOWN)),
+        time=edited.saved_at,
         user=str(user or edited.attributes.get("user", _UNKNOWN)),
         original_fingerprint=labels.fingerprint,
     )[["sample", "time", "user", *changes.columns, "original_fingerprint"]]
@@ -159,14 +175,14 @@ def apply_edits(
         shape_zyx=labels.shape_zyx,
         dtype=np.uint32,
         voxel_size_um=labels.voxel_size_um,
-        fingerprint=hashlib.sha256(f"{labels.fingerprint} {digest}".encode()).hexdigest()[:16],
+        fingerprint=fingerprint("edits-1", labels.fingerprint, digest),
         write=_EditWriter(labels, edited, compute),
         extras={name: extra.dtype for name, extra in labels.extras.items()},
         is_label=True,
         attributes={
             **{key: value for key, value in labels.attributes.items() if key != "fingerprint"},
             "edited_from": labels.fingerprint,
-            "edited_at": str(edited.attributes.get("saved_at", _UNKNOWN)),
+            "edited_at": edited.saved_at,
             "changes": len(changes),
         },
     )

@@ -110,13 +110,14 @@ the reason: the three directions disagree, low probability, a suspect neck, an u
    layer `labels`. To part a particle, give one part a new number (key M); to join two, fill one
    with the other's number; to delete one, fill it with 0. Each number is one particle: parts that
    keep the same number stay one particle even where they no longer touch.
-3. Shift-S saves to `edited_labels.zarr` in this folder. Save as often as you like; a later start
+3. Shift-S saves to `{edits}`. Save as often as you like; a later start
    resumes from there. The pipeline's own labels are only read.
 4. `kedro run --pipelines tomo_review` takes the edits back as a new version of the labels and logs
    each change: which particles, deleted, added, merged, split or reshaped, voxels, time, user.
 
-Delete `edited_labels.zarr` to start over. Edits belong to the labels with the fingerprint
-{fingerprint}; when the labels are computed again, edits of the old ones are rejected, not mixed in.
+Delete that folder to start over; tomo_review then takes the edits out of the results. Edits belong
+to the labels with the fingerprint {fingerprint}; when the labels are computed again, edits of the
+old ones are neither opened nor mixed in.
 """
 
 
@@ -155,7 +156,7 @@ def plan_review(
     return ReviewProject(image, probability, labels, particles, rank_suspects(particles, params))
 
 
-def write_review(project: ReviewProject, folder: Path) -> None:
+def write_review(project: ReviewProject, folder: Path, edits: Path) -> None:
     """Write a project; edits that lie there already are kept.
 
     Parameters
@@ -164,11 +165,13 @@ def write_review(project: ReviewProject, folder: Path) -> None:
         What `plan_review` returned.
     folder
         The project's folder; made where it is missing.
+    edits
+        The store that edits are saved to.
     """
     folder.mkdir(parents=True, exist_ok=True)
     script = importlib.resources.files("ncm_kedro.tomo.review").joinpath("viewer.py")
     texts = {
-        "project.json": json.dumps(describe_project(project, folder), indent=1),
+        "project.json": json.dumps(describe_project(project, folder, edits), indent=1),
         "suspect.csv": project.suspect.to_csv(index=False, lineterminator="\n"),
         "README.md": _README.format(
             sample=project.image.name,
@@ -176,6 +179,7 @@ def write_review(project: ReviewProject, folder: Path) -> None:
             total=len(project.particles),
             script=SCRIPT,
             fingerprint=project.labels.fingerprint,
+            edits=os.path.relpath(edits.resolve(), folder.resolve()),
         ),
         SCRIPT: script.read_text(encoding="utf-8"),
     }
@@ -183,7 +187,7 @@ def write_review(project: ReviewProject, folder: Path) -> None:
         write_atomic(folder / name, text.encode())
 
 
-def describe_project(project: ReviewProject, folder: Path) -> dict[str, Any]:
+def describe_project(project: ReviewProject, folder: Path, edits: Path) -> dict[str, Any]:
     """Return what the viewer has to know, paths as seen from the project's folder.
 
     Parameters
@@ -203,6 +207,7 @@ def describe_project(project: ReviewProject, folder: Path) -> dict[str, Any]:
         "shape_zyx": list(project.labels.shape_zyx),
         "voxel_size_um": [float(size) for size in project.labels.voxel_size_um],
         "labels_fingerprint": project.labels.fingerprint,
+        "edits": Path(os.path.relpath(edits.resolve(), folder.resolve())).as_posix(),
         "arrays": {name: _locate(array, folder) for name, array in arrays.items()},
         "boxes_vx": _list_boxes(project),
     }

@@ -4,8 +4,8 @@
     python open_in_napari.py --particle 17            a box round particle 17
     python open_in_napari.py --region 0:200,0:512,0:512
 
-Shift-N goes to the next suspect particle, Shift-S saves the labels to edited_labels.zarr beside
-this file. The labels that the pipeline made are only read. Needs napari with a Qt backend
+Shift-N goes to the next suspect particle, Shift-S saves the labels as the edits that project.json
+names. The labels that the pipeline made are only read. Needs napari with a Qt backend
 (pip install "napari[all]"), zarr and numpy.
 """
 
@@ -54,6 +54,26 @@ def open_array(folder: Path, relative: str) -> zarr.Array[Any]:
         The array's path, as seen from the project.
     """
     return zarr.open_array(folder / relative, mode="r")
+
+
+def find_edits(folder: Path, project: dict[str, Any]) -> bool:
+    """Tell whether there are edits of the project's labels.
+
+    Raises
+    ------
+    ValueError
+        If there are edits, but of labels of an earlier segmentation.
+    """
+    if not (folder / project["edits"]).is_dir():
+        return False
+    made_from = open_array(folder, project["edits"]).attrs.get("original_fingerprint")
+    if made_from != project["labels_fingerprint"]:
+        raise ValueError(
+            f"{(folder / project['edits']).resolve()} holds edits of other labels ({made_from}) "
+            f"than the present ones ({project['labels_fingerprint']}): move them away to edit the "
+            "present labels, or go back to the settings that made the others"
+        )
+    return True
 
 
 def find_region(project: dict[str, Any], text: str | None, particle: int | None) -> Region:
@@ -133,7 +153,7 @@ def add_layers(viewer: Any, folder: Path, region: Region) -> NDArray[np.uint32]:
         cracks = np.asarray(open_array(folder, stores["cracks"])[region]).astype(np.uint8)
         layer = viewer.add_labels(cracks, name="cracks", opacity=0.6, visible=False, **place)
         layer.editable = False
-    source = EDITED if (folder / EDITED).is_dir() else stores["labels"]
+    source = project["edits"] if find_edits(folder, project) else stores["labels"]
     labels = np.asarray(open_array(folder, source)[region]).astype(np.uint32)
     viewer.add_labels(labels, name="labels", opacity=0.45, **place)
     _add_points(viewer, folder, scale)
@@ -160,7 +180,7 @@ def _add_points(viewer: Any, folder: Path, scale: tuple[float, ...]) -> None:
 
 
 def save_edits(folder: Path, labels: NDArray[np.uint32], region: Region) -> Path:
-    """Write edited labels into ``edited_labels.zarr``, the rest copied from the pipeline's.
+    """Write edited labels into the project's edits, the rest copied from the pipeline's.
 
     Parameters
     ----------
@@ -171,10 +191,16 @@ def save_edits(folder: Path, labels: NDArray[np.uint32], region: Region) -> Path
     -------
     Path
         The store.
+
+    Raises
+    ------
+    ValueError
+        If there are edits of other labels, which are not overwritten.
     """
     project = read_project(folder)
-    store = folder / EDITED
-    if not store.is_dir():
+    store = folder / str(project["edits"])
+    if not find_edits(folder, project):
+        store.parent.mkdir(parents=True, exist_ok=True)
         _copy_original(folder, project, store)
     array = zarr.open_array(store, mode="r+")
     array.attrs["saving"] = True
@@ -223,7 +249,7 @@ def bind_keys(viewer: Any, folder: Path, region: Region) -> None:
 
     def save(viewer: Any) -> None:
         store = save_edits(folder, np.asarray(viewer.layers["labels"].data), region)
-        viewer.status = f"saved to {store.name}"
+        viewer.status = f"saved to {store.resolve()}"
 
     def show_next(viewer: Any) -> None:
         if not inside:
@@ -259,6 +285,7 @@ def main() -> None:
     folder = Path(__file__).resolve().parent
     try:
         region = find_region(read_project(folder), arguments.region, arguments.particle)
+        find_edits(folder, read_project(folder))
     except ValueError as error:
         parser.error(str(error))
     viewer = napari.Viewer(title=read_project(folder)["sample"], ndisplay=2)

@@ -5,7 +5,6 @@ Other methods to label the same volume, to be scored beside the default one.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -31,7 +30,15 @@ from ncm_kedro.tomo.detector.sections import segment_section
 from ncm_kedro.tomo.instances.instances import plan_labels
 from ncm_kedro.tomo.instances.refine import fill_voids
 from ncm_kedro.tomo.scoring.score import LabelScores, count_overlaps, match_labels, score_labels
-from ncm_kedro.tomo.volumes.volume import Spacing, Volume, VolumePlan, VolumeTarget
+from ncm_kedro.tomo.volumes.volume import (
+    MADE_FROM,
+    Spacing,
+    Volume,
+    VolumePlan,
+    VolumeTarget,
+    fingerprint,
+    identify_sources,
+)
 
 SegmentSection = Callable[[NDArray[np.float32]], NDArray[np.integer]]
 """Labels the particles of one section (Y, X); 0 is background."""
@@ -138,7 +145,7 @@ PAPER = "paper"
 OTSU_WATERSHED = "otsu_watershed"
 SLICE_LINKING = "slice_linking"
 _SEPARATOR = "__"
-_METHOD_VERSION = 1
+_METHOD_VERSION = 2
 
 Labeller = Callable[[Volume], NDArray[np.uint32]]
 
@@ -246,16 +253,15 @@ class _WholeWriter:
 
 
 def _plan_whole(volume: Volume, method: str, identity: str, label: Labeller) -> VolumePlan:
-    text = f"{method}-{_METHOD_VERSION}|{volume.fingerprint}|{identity}"
     return VolumePlan(
         name=name_method(volume.name, method),
         shape_zyx=volume.shape_zyx,
         dtype=np.uint32,
         voxel_size_um=volume.voxel_size_um,
-        fingerprint=hashlib.sha256(text.encode()).hexdigest()[:16],
+        fingerprint=fingerprint(f"{method}-{_METHOD_VERSION}", volume.fingerprint, identity),
         write=_WholeWriter(volume, label),
         is_label=True,
-        attributes={"method": method},
+        attributes={"method": method, MADE_FROM: identify_sources(tomogram=volume)},
     )
 
 

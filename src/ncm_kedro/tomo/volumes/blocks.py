@@ -2,14 +2,18 @@
 
 A task reads what it likes (finished arrays only), writes the shards of its own block alone, and
 may return small arrays. What it returned is stored beside a mark that the block is finished, so
-that an interrupted run resumes and returns the same.
+that an interrupted run resumes and returns the same. Marks are of one cutting into blocks and one
+version of the method: with another one, all blocks are run again.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import shutil
 import time
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -21,8 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from ncm_kedro.atomic_write import open_atomic
-from ncm_kedro.errors import SettingsError, StoreError
+from ncm_kedro.atomic_write import open_atomic, write_atomic
+from ncm_kedro.errors import SettingsError
 from ncm_kedro.params.tomo_segment import TomoComputeParams
 from ncm_kedro.tomo.volumes.volume import Triple
 
@@ -113,6 +117,7 @@ def run_blocks(
     finished: Path,
     compute: TomoComputeParams,
     title: str,
+    version: int = 1,
 ) -> list[dict[str, NDArray[np.generic]]]:
     """Run a task on every block that is not finished yet.
 
@@ -123,7 +128,10 @@ def run_blocks(
         cluster it must pickle.
     finished
         Folder of the marks of finished blocks, one ``.npz`` each; made where it is missing.
-        It belongs to this task and this cutting into blocks alone.
+        It belongs to this task and what it reads alone. Marks of another cutting into blocks or
+        of another version are removed; a mark that cannot be read is as good as none.
+    version
+        Raised when the task makes something else of the same block.
 
     Returns
     -------
@@ -137,21 +145,23 @@ def run_blocks(
     Exception
         The first one that a task raised; blocks that were finished stay finished.
     """
-    finished.mkdir(parents=True, exist_ok=True)
-    pending = [block for block in blocks if not _mark(finished, block).is_file()]
+    _claim_marks(finished, _identify_work(blocks, version), title)
+    known = {block.index: _read_result(_mark(finished, block)) for block in blocks}
+    pending = [block for block in blocks if known[block.index] is None]
     if len(pending) < len(blocks):
         _log.info("%s: %d of %d blocks are finished already", title, len(blocks) - len(pending),
                   len(blocks))  # fmt: skip
     if pending:
-        _run_all(task, pending, compute, finished, title)
-    return [_read_result(_mark(finished, block)) for block in blocks]
+        known |= _run_all(task, pending, compute, finished, title)
+    return [known[block.index] or {} for block in blocks]
 
 
 def _run_all(
     task: Task, pending: Sequence[Block], compute: TomoComputeParams, finished: Path, title: str
-) -> None:
+) -> dict[int, dict[str, NDArray[np.generic]] | None]:
     waiting = iter(pending)
-    number, logged = 0, time.monotonic()
+    results: dict[int, dict[str, NDArray[np.generic]] | None] = {}
+    logged = time.monotonic()
     with (
         _open_executor(compute) as (executor, limit),
         tqdm(total=len(pending), desc=title, unit="block", disable=None) as bar,
@@ -159,14 +169,16 @@ def _run_all(
         running = {executor.submit(_call, task, block): block for block in islice(waiting, limit)}
         while running:
             for future in wait(running, return_when=FIRST_COMPLETED).done:
-                _write_result(_mark(finished, running.pop(future)), future.result())
+                done, result = running.pop(future), dict(future.result() or {})
+                _write_result(_mark(finished, done), result)
+                results[done.index] = result
                 for block in islice(waiting, 1):
                     running[executor.submit(_call, task, block)] = block
-                number += 1
                 bar.update()
                 if bar.disable and time.monotonic() - logged > _LOG_EVERY_S:
                     logged = time.monotonic()
-                    _log.info("%s: %d of %d blocks", title, number, len(pending))
+                    _log.info("%s: %d of %d blocks", title, len(results), len(pending))
+    return results
 
 
 def _call(task: Task, block: Block) -> Result | None:
@@ -207,23 +219,43 @@ def _open_executor(compute: TomoComputeParams) -> Iterator[tuple[Executor, int |
             ) from error
 
 
+def _identify_work(blocks: Sequence[Block], version: int) -> str:
+    cuts = np.array([(*block.start, *block.stop) for block in blocks], dtype="<i8")
+    return hashlib.sha256(cuts.tobytes() + f"|{version}".encode()).hexdigest()[:16]
+
+
+def _claim_marks(finished: Path, identity: str, title: str) -> None:
+    """Make the folder of marks, and remove those of other work; killed here, none stays wrongly."""
+    owner = finished / "work"
+    if owner.is_file() and owner.read_text(encoding="utf-8") == identity:
+        return
+    stale = sum(1 for _ in finished.glob("*.npz"))
+    if stale:
+        _log.warning(
+            "%s: %d finished blocks are of other blocks or of another version of the method and "
+            "are computed again", title, stale,
+        )  # fmt: skip
+    if finished.exists():
+        shutil.rmtree(finished)
+    write_atomic(owner, identity.encode())
+
+
 def _mark(finished: Path, block: Block) -> Path:
     return finished / f"{block.index:06d}.npz"
 
 
-def _write_result(path: Path, result: Result | None) -> None:
+def _write_result(path: Path, result: Result) -> None:
     with open_atomic(path) as file:
-        np.savez(file, **dict(result or {}))  # type: ignore[arg-type]
+        np.savez(file, **result)  # type: ignore[arg-type]
 
 
-def _read_result(path: Path) -> dict[str, NDArray[np.generic]]:
+def _read_result(path: Path) -> dict[str, NDArray[np.generic]] | None:
+    """Read what a block returned; None where it is not finished, or its mark is damaged."""
     try:
         with path.open("rb") as file, np.load(file) as stored:
             return {name: stored[name] for name in stored.files}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise StoreError(
-            path,
-            found=f"the record of a finished block that cannot be read ({error})",
-            expected="what the block returned",
-            action="delete this file and start again: the block alone is redone",
-        ) from error
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        _log.warning("%s cannot be read (%s): its block is computed again", path, error)
+        return None

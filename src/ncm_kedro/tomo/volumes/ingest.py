@@ -1,14 +1,12 @@
 """From a raw tomogram to a volume: copied, checked, and its field of view marked.
 
-Grey values are kept as they are. Whole numbers keep their type; every float type becomes
-float32; byte order becomes the machine's. What is stored is read through `GuardedArray`, whose
-errors name the damaged file.
+Grey values are kept as they are. Whole numbers keep their type, those of eight bytes become four
+bytes where they fit; every float type becomes float32; byte order becomes the machine's. What is
+stored is read through `GuardedArray`, whose errors name the damaged file.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,11 +28,20 @@ from ncm_kedro.tomo.volumes.field_of_view import (
     mark_inside,
     reduce_cells,
 )
-from ncm_kedro.tomo.volumes.volume import RawTomogram, Triple, VolumePlan, VolumeTarget
+from ncm_kedro.tomo.volumes.volume import (
+    RawTomogram,
+    Triple,
+    VolumePlan,
+    VolumeTarget,
+    fingerprint,
+)
 
 PERCENTILES = (1.0, 50.0, 99.8)
 FIELD_OF_VIEW = "field_of_view"
-_METHOD_VERSION = 1
+_METHOD_VERSION = 2
+_BAD = {
+    "f": "NaN, infinite or beyond float32", "i": "beyond 32 bits", "u": "beyond 32 bits",
+}  # fmt: skip
 _log = logging.getLogger(__name__)
 
 _Results = Sequence[Mapping[str, NDArray[Any]]]
@@ -53,15 +60,20 @@ def plan_tomogram(
         ``field_of_view_fraction`` and ``outside_grey`` (null where everything is inside).
     """
     stored = choose_stored_type(raw.dtype)
-    facts = [_METHOD_VERSION, raw.fingerprint, raw.shape_zyx, stored.name, raw.voxel_size_um,
-             dict(raw.attributes), params.model_dump(exclude={"slab_memory_mb"})]  # fmt: skip
-    digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode())
     return VolumePlan(
         name=raw.name,
         shape_zyx=raw.shape_zyx,
         dtype=stored,
         voxel_size_um=raw.voxel_size_um,
-        fingerprint=digest.hexdigest()[:32],
+        fingerprint=fingerprint(
+            f"tomogram-{_METHOD_VERSION}",
+            raw.fingerprint,
+            raw.shape_zyx,
+            stored.name,
+            raw.voxel_size_um,
+            dict(raw.attributes),
+            params=params.model_dump(mode="json", exclude={"slab_memory_mb"}),
+        ),
         write=TomogramWriter(raw, params, compute),
         extras={FIELD_OF_VIEW: np.uint8},
         attributes={
@@ -83,10 +95,13 @@ def choose_stored_type(kind: np.dtype[Any]) -> np.dtype[Any]:
     Returns
     -------
     numpy.dtype
-        uint8 for booleans, float32 for real numbers, else the same, in the machine's byte order.
+        uint8 for booleans, float32 for real numbers, four bytes for whole numbers of eight, else
+        the same, in the machine's byte order.
     """
     if kind.kind == "b":
         return np.dtype(np.uint8)
+    if kind.kind in "iu" and kind.itemsize == 8:
+        return np.dtype(f"{kind.kind}4")
     return np.dtype(np.float32) if kind.kind == "f" else kind.newbyteorder("=")
 
 
@@ -165,6 +180,8 @@ class _CopySlab:
         for block in list_blocks(slab.shape, (self.edge,) * 3):
             with np.errstate(over="ignore"):
                 part = np.ascontiguousarray(values_zyx[block.region], kind)
+            if kind.itemsize < self.raw.dtype.itemsize and kind.kind in "iu":
+                bad_z += np.count_nonzero(part != values_zyx[block.region], axis=(1, 2))
             if kind.kind == "f":
                 bad_z += np.count_nonzero(~np.isfinite(part), axis=(1, 2))
             region = _cell_region(block)
@@ -221,9 +238,9 @@ def _check_values(raw: RawTomogram, slabs: list[Block], copied: _Results) -> Non
         sections = np.flatnonzero(bad_z)
         raise TomogramError(
             raw.source,
-            found=f"{bad_z.sum()} voxels that are NaN, infinite or beyond float32, in "
+            found=f"{bad_z.sum()} voxels that are {_BAD[raw.dtype.kind]}, in "
             f"{len(sections)} sections, the first z = {sections[0]} ({bad_z[sections[0]]} voxels)",
-            expected="finite grey values",
+            expected="finite grey values that four bytes hold",
             action="replace them, for example by the constant grey of the background outside the "
             "image circle, and start again",
         )

@@ -1,12 +1,14 @@
 """A volume on disk, as the domain sees it, and a volume that is yet to be computed.
 
-The table of the samples of a run.
+What it was made from, and whether volumes belong together. The table of the samples of a run.
 
 Grey values in the range that the network was trained on.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from numpy.typing import DTypeLike, NDArray
+from pydantic import BaseModel
 
-from ncm_kedro.errors import TomogramError
+from ncm_kedro.errors import StoreError, TomogramError
 
 if TYPE_CHECKING:
     import zarr
@@ -24,6 +27,36 @@ if TYPE_CHECKING:
 Triple = tuple[int, int, int]
 Spacing = tuple[float, float, float]
 Region = tuple[slice, slice, slice]
+CUBES = "voxels taken as cubes"
+"""Part of the source of a voxel size where none was given along z."""
+PARTICLE_UM = (0.2, 100.0)
+"""Diameters that particles of an electrode may have (um)."""
+MADE_FROM = "made_from"
+"""Attribute of what was derived: the fingerprints of what it was made from, by kind."""
+
+
+def fingerprint(
+    method: str, *inputs: object, params: BaseModel | Mapping[str, Any] | None = None
+) -> str:
+    """Identify content by what it is made from.
+
+    Parameters
+    ----------
+    method
+        Name and version of the method; another version makes other content of the same inputs.
+    inputs
+        Fingerprints of inputs, and facts about them, as JSON types.
+    params
+        Settings that change the content; settings that do not must not be among them.
+
+    Returns
+    -------
+    str
+        32 hexadecimal digits.
+    """
+    told = params.model_dump(mode="json") if isinstance(params, BaseModel) else params
+    facts = json.dumps([method, inputs, told], sort_keys=True, default=str)
+    return hashlib.sha256(facts.encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True)
@@ -43,7 +76,7 @@ class RawTomogram:
     attributes
         ``cycles``, ``c_rate`` and ``axis_to_collector`` where known, as JSON types.
     fingerprint
-        Identity of the files and of the settings that read them.
+        Identity of the files' content and of the settings that read them.
     read
         Reads a region in the type of the file, possibly mapped; pickles. Raises TomogramError
         where the file turns out to be damaged.
@@ -80,6 +113,8 @@ class Volume:
         Further arrays of the same shape by name, as ``field_of_view`` (uint8, 1 inside).
     attributes
         What is known about it, as JSON types; ``fingerprint`` among it.
+    level_sizes_um
+        Edges of a voxel of each level, as its metadata says.
     """
 
     name: str
@@ -89,6 +124,7 @@ class Volume:
     voxel_size_um: Spacing
     extras: Mapping[str, zarr.Array] = field(default_factory=dict)
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    level_sizes_um: tuple[Spacing, ...] = ()
 
     @property
     def shape_zyx(self) -> Triple:
@@ -100,6 +136,44 @@ class Volume:
     def fingerprint(self) -> str:
         """Identity of the content: inputs, settings and code that made it."""
         return str(self.attributes["fingerprint"])
+
+
+def identify_sources(**sources: Volume) -> dict[str, str]:
+    """Return the fingerprints that a derived volume keeps as its attribute ``made_from``."""
+    return {kind: source.fingerprint for kind, source in sources.items()}
+
+
+def check_belongs(
+    where: object, made_from: Mapping[str, str] | None, **sources: Volume | str
+) -> None:
+    """Check that something was made from what it is used with.
+
+    Parameters
+    ----------
+    where
+        What was made: a path, or a name.
+    made_from
+        Its attribute of this name.
+    sources
+        What it is used with, by kind: a volume or its fingerprint.
+
+    Raises
+    ------
+    StoreError
+        If it was made from another one.
+    """
+    for kind, source in sources.items():
+        present = source if isinstance(source, str) else source.fingerprint
+        known = (made_from or {}).get(kind)
+        if known != present:
+            what = f"another {kind} ({known})" if known else f"an unknown {kind}"
+            raise StoreError(
+                where,
+                found=f"data made from {what}, not from the present one ({present})",
+                expected=f"data that was made from this {kind}",
+                action="run tomo_segment again, then what follows it: what does not belong to the "
+                f"present {kind} is computed again",
+            )
 
 
 class Volumes(dict[str, Volume]):
@@ -118,6 +192,23 @@ class Volumes(dict[str, Volume]):
     ) -> None:
         super().__init__(volumes)
         self.rejections = dict(rejections or {})
+
+    def take(self, sample: str) -> Volume:
+        """Return a volume.
+
+        Raises
+        ------
+        TomogramError
+            If there is none; with the reason where it was rejected.
+        """
+        if sample in self:
+            return self[sample]
+        raise TomogramError(
+            f"sample {sample}",
+            found=self.rejections.get(sample, "no volume of it, which an earlier step makes"),
+            expected="a volume that the earlier step has finished",
+            action="correct what the reason names, and run the earlier step again",
+        )
 
 
 @dataclass(frozen=True)
@@ -163,6 +254,8 @@ class VolumePlan:
         Data types of the further arrays by name.
     is_label
         Whether the values are identities (then coarser levels pick, never average).
+    averaged
+        Names of the extras that are measures, not masks: their coarser levels are means.
     attributes
         What is to be stored beside, as JSON types.
     """
@@ -176,6 +269,7 @@ class VolumePlan:
     extras: Mapping[str, DTypeLike] = field(default_factory=dict)
     is_label: bool = False
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    averaged: frozenset[str] = frozenset()
 
     @property
     def nbytes(self) -> int:
@@ -185,10 +279,14 @@ class VolumePlan:
         return voxels * sum(np.dtype(kind).itemsize for kind in kinds)
 
 
+PlanMaker = Callable[[], VolumePlan]
+"""Makes the plan when its turn comes; what it raises concerns its sample alone."""
+
 _TYPES = {
-    "sample": "str", "file": "str", "size_z_vx": "Int64", "size_y_vx": "Int64",
-    "size_x_vx": "Int64", "dtype": "str", "voxel_z_um": "float64", "voxel_y_um": "float64",
-    "voxel_x_um": "float64", "voxel_size_source": "str", "cycles": "float64",
+    "sample": "str", "file": "str", "fingerprint": "str", "size_z_vx": "Int64",
+    "size_y_vx": "Int64", "size_x_vx": "Int64", "dtype": "str", "voxel_z_um": "float64",
+    "voxel_y_um": "float64", "voxel_x_um": "float64", "voxel_size_source": "str",
+    "warnings": "str", "cycles": "float64",
     "c_rate": "float64", "axis_to_collector": "str", "field_of_view_fraction": "float64",
     "grey_low": "float64", "grey_median": "float64", "grey_high": "float64",
     "rejected_reason": "str",
@@ -245,15 +343,41 @@ def tabulate_tomograms(
     return table
 
 
-def list_samples(table: pd.DataFrame) -> list[str]:
+def list_samples(table: pd.DataFrame, *stages: Mapping[str, Any]) -> list[str]:
     """List the samples of a run that were not rejected.
 
     Parameters
     ----------
     table
         What `tabulate_tomograms` returned.
+    stages
+        What must be there of a sample, by its name.
     """
-    return table.loc[table["rejected_reason"].isna(), "sample"].tolist()
+    usable = table.loc[table["rejected_reason"].isna(), "sample"].tolist()
+    return [name for name in usable if all(name in stage for stage in stages)]
+
+
+def list_rejections(table: pd.DataFrame, *later: Mapping[str, str]) -> pd.DataFrame:
+    """List what was rejected on the way to the labels, and why.
+
+    Parameters
+    ----------
+    table
+        What `tabulate_tomograms` returned.
+    later
+        Reasons by sample of later steps; samples of other runs are left out.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``file, reason``.
+    """
+    files = dict(zip(table["sample"], table["file"], strict=True))
+    early = table.loc[table["rejected_reason"].notna(), ["file", "rejected_reason"]]
+    known = dict(early.to_numpy())
+    for reasons in later:
+        known |= {files[name]: reason for name, reason in reasons.items() if name in files}
+    return pd.DataFrame(list(known.items()), columns=["file", "reason"], dtype="str")
 
 
 def _describe(volume: Volume) -> dict[str, Any]:
@@ -261,6 +385,8 @@ def _describe(volume: Volume) -> dict[str, Any]:
     depth, height, width = volume.shape_zyx
     grey = known.get("grey_percentiles", {})
     return {
+        "fingerprint": volume.fingerprint,
+        "warnings": "; ".join(known.get("warnings", [])) or None,
         "size_z_vx": depth,
         "size_y_vx": height,
         "size_x_vx": width,
