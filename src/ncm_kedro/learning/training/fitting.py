@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -10,16 +11,53 @@ import torch
 from torch import nn
 
 from ncm_kedro.learning.data.crop_index import SearchData
-from ncm_kedro.learning.data.loader import measure_statistics, open_split_loaders
+from ncm_kedro.learning.data.loader import (
+    choose_device,
+    measure_statistics,
+    open_split_loaders,
+)
 from ncm_kedro.learning.evaluation.calibration import apply_temperature, fit_temperature
 from ncm_kedro.learning.evaluation.conformal import fit_sets
 from ncm_kedro.learning.evaluation.ood import CropOutputs, fit_detector
 from ncm_kedro.learning.models.classifier import ClassifierSettings, SemClassifier
-from ncm_kedro.learning.models.networks import build_model
+from ncm_kedro.learning.models.networks import build_model, has_published_weights
 from ncm_kedro.learning.models.predict import export_weights
 from ncm_kedro.learning.training.state import EpochRecord, FitResult
 from ncm_kedro.learning.training.train import fit
 from ncm_kedro.params.tune_train import CalibrationParams, TrainParams
+
+logger = logging.getLogger(__name__)
+
+
+def choose_start(params: TrainParams) -> TrainParams:
+    """Return settings that this machine can start from.
+
+    Published weights that can be had neither from the hub nor from the cache are replaced, where
+    there is no GPU, by the packaged ones of EfficientNet-lite0 under a discriminant last layer. A
+    machine with a GPU gets an error when the network is built: its user wants another network.
+    """
+    wants_published = params.pretrained is True and params.checkpoint_path is None
+    if (
+        not wants_published
+        or choose_device(params.device).type == "cuda"
+        or has_published_weights(params.model)
+    ):
+        return params
+    logger.warning(
+        "published weights of %s cannot be had and there is no GPU: ncm_pooled_lite0 with packaged "
+        "ImageNet weights and a discriminant last layer is trained instead (`training: two_cores` "
+        "in conf/local/globals.yml says so for good)",
+        params.model,
+    )
+    return params.model_copy(
+        update={
+            "model": "ncm_pooled_lite0",
+            "pretrained": "packaged",
+            "last_layer": "discriminant",
+            "trainable": "last_layer",
+            "epochs": 0,
+        }
+    )
 
 
 def build_network_for(params: TrainParams, n_classes: int) -> nn.Module:

@@ -24,6 +24,8 @@ from ncm_kedro.errors import ModelError, SettingsError
 from ncm_kedro.learning.data.crop_index import Batch
 from ncm_kedro.learning.data.loader import BatchSource, choose_device, choose_precision
 from ncm_kedro.learning.evaluation.metrics import count_confusion, score_confusion
+from ncm_kedro.learning.models.predict import find_last_layer, predict_outputs
+from ncm_kedro.learning.training.discriminant import fit_discriminant
 from ncm_kedro.learning.training.state import (
     EpochRecord,
     FitResult,
@@ -132,6 +134,9 @@ class _Run:
         )
         self.forward = torch.compile(self.model) if compiled else self.model
         self.train_batches, self.validate_batches = train_batches, validate_batches
+        if params.trainable == "last_layer":
+            self.model.requires_grad_(False)
+            find_last_layer(self.model).requires_grad_(True)
         self.optimiser = build_optimiser(self.model, params, self.device)
         self.steps_per_epoch = -(-len(train_batches) // params.gradient_accumulation)
         self.average = build_average(self.model, params)
@@ -144,8 +149,17 @@ class _Run:
     @property
     def is_finished(self) -> bool:
         """Whether the last epoch is done or patience has run out."""
-        done, patience = len(self.history), self.params.early_stop_patience
+        if not self.history:
+            return False
+        done, patience = self.history[-1].epoch, self.params.early_stop_patience
         return done >= self.params.epochs or bool(patience and done - self.best_epoch >= patience)
+
+    @property
+    def next_epoch(self) -> int:
+        """Number of the next epoch; in epoch 0 the discriminant is put into the last layer."""
+        if self.history:
+            return self.history[-1].epoch + 1
+        return 0 if self.params.last_layer == "discriminant" else 1
 
     @property
     def fingerprint(self) -> str:
@@ -166,9 +180,9 @@ class _Run:
 
     def train_epoch(self) -> EpochRecord:
         """Train and validate one epoch."""
-        epoch, started = len(self.history) + 1, time.perf_counter()
+        epoch, started = self.next_epoch, time.perf_counter()
         seed_generators([self.params.seed, epoch, _DROPOUT_STREAM])
-        loss, hits, count = self._pass_over_training(epoch)
+        loss, hits, count = (self._pass_over_training if epoch else self._fit_last_layer)(epoch)
         seconds = time.perf_counter() - started
         if not math.isfinite(loss):
             raise ModelError(
@@ -202,7 +216,10 @@ class _Run:
 
     def _pass_over_training(self, epoch: int) -> tuple[float, float, int]:
         params = self.params
-        self.model.train()
+        if params.trainable == "all":
+            self.model.train()
+        else:
+            self.model.eval()
         total, hits = torch.zeros((2,), device=self.device)
         count, pending = 0, 0
         step = (epoch - 1) * self.steps_per_epoch
@@ -220,6 +237,23 @@ class _Run:
                 self._step(step)
                 step, pending = step + 1, 0
         return float(total) / count, float(hits) / count, count
+
+    def _fit_last_layer(self, _: int) -> tuple[float, float, int]:
+        """Put the linear discriminant of the training features into the last layer."""
+        train, validate = (
+            predict_outputs(
+                self.model, batches, device=self.params.device, precision=self.params.precision
+            )
+            for batches in (self.train_batches, self.validate_batches)
+        )
+        found = fit_discriminant(train, validate)
+        found.write_to(self.model, find_last_layer(self.model))
+        logger.info("discriminant of %d features, shrinkage %g", len(found.mean), found.shrinkage)
+        if self.average is not None:
+            self.average.module.load_state_dict(self.model.state_dict())
+        logits = torch.from_numpy(found.predict_logits(train.features))
+        scores = score_validation(logits, torch.from_numpy(train.labels))
+        return scores["loss"], scores["accuracy"], len(logits)
 
     def _measure_loss(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """Cross entropy (nats) and logits of a batch; blended by mixup or CutMix if asked for."""
@@ -258,7 +292,7 @@ class _Run:
         """Write `last.pt`, and `best.pt` where the newest epoch is the best."""
         if self.folder is None:
             return
-        if self.best_epoch == len(self.history):
+        if self.best_epoch == self.history[-1].epoch:
             write_checkpoint({"weights": self.best_weights}, self.folder / "best.pt")
         state = {
             "fingerprint": self.fingerprint,
@@ -289,7 +323,7 @@ class _Run:
         self.best_weights = state["best_weights"]
         self.best_epoch, self.best_rank = state["best_epoch"], tuple(state["best_rank"])
         self.history = [EpochRecord(**record) for record in state["history"]]
-        logger.info("%s: resumes after epoch %d", self.folder, len(self.history))
+        logger.info("%s: resumes after epoch %d", self.folder, self.history[-1].epoch)
 
     def restore_best_weights(self) -> FitResult:
         """Put the best weights into the network."""
@@ -300,7 +334,7 @@ class _Run:
             history=tuple(self.history),
             best_epoch=self.best_epoch,
             best_score=self.best_rank[0],
-            stopped_early=len(self.history) < self.params.epochs,
+            stopped_early=self.history[-1].epoch < self.params.epochs,
         )
 
 

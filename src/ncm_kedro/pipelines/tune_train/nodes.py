@@ -38,12 +38,13 @@ def search_sem_settings(
     search: SearchParams,
 ) -> tuple[dict[str, Any], pd.DataFrame, dict[str, Figure]]:
     """Search training settings, or take them as they are where the search is off."""
-    from ncm_kedro.learning.training.fitting import network_builder
+    from ncm_kedro.learning.training.fitting import choose_start, network_builder
     from ncm_kedro.learning.training.search import search_settings
     from ncm_kedro.pipelines.tune_train.tracking import nest_trials
     from ncm_kedro.plotting.sem.learning import plot_trials
 
-    if not search.enabled:
+    train = choose_start(train)
+    if not search.enabled or not train.epochs:
         nothing = pd.DataFrame({"trial": []})
         return train.model_dump(mode="json"), nothing, {"trials.png": plot_trials([])}
     found = search_settings(
@@ -71,7 +72,8 @@ def train_sem_classifier(
     from ncm_kedro.learning.training.fitting import train_classifier
     from ncm_kedro.plotting.sem.learning import plot_training_curves
 
-    params = TrainParams.model_validate(best_settings).model_copy(update={"epochs": train.epochs})
+    found = TrainParams.model_validate(best_settings)
+    params = found.model_copy(update={"epochs": min(found.epochs, train.epochs)})
     settings = ClassifierSettings(
         model=params.model,
         classes=crop_set.classes,
