@@ -399,13 +399,16 @@ def test_foreign_folders_are_refused_and_left_alone(raw_folder, dataset):
     assert "mine" in zarr.open_group(Path(dataset._filepath), mode="r")
 
 
-def test_missing_and_broken_stores_say_what_to_do(raw_folder, dataset):
-    with pytest.raises(DatasetError, match="run sem_ingest first"):
+def test_missing_and_broken_stores_say_what_to_do(raw_folder, dataset, tmp_path):
+    with pytest.raises(DatasetError, match="sem_ingest` first"):
         dataset.load()
     dataset.save(plan(raw_folder))
     (Path(dataset._filepath) / "zarr.json").write_text("{ broken")
-    with pytest.raises(DatasetError, match="cannot be parsed"):
+    with pytest.raises(DatasetError, match=r"cannot be parsed.*move that folder away"):
         dataset.load()
+    Path(dataset._filepath).rename(tmp_path / "away")
+    dataset.save(plan(raw_folder))
+    assert len(dataset.load()) == 4
 
 
 def test_store_survives_pickling(raw_folder, dataset):

@@ -9,7 +9,7 @@ from kedro.io import DatasetError
 from PIL import Image
 
 from ncm_kedro.datasets.frames.raw import RawFrameFolder
-from ncm_kedro.sem.io.frames import NO_FRAMES
+from ncm_kedro.sem.io.frames import NEVER_FRAMES
 
 
 def touch(path, data=b"x"):
@@ -51,7 +51,7 @@ def test_strays_are_rejected_with_reasons_and_litter_is_not_seen(tmp_path):
         "333/frames.csv", "622",
     }  # fmt: skip
     kinds = {entry.file: entry.kind for entry in raw.rejections}
-    assert {f for f, kind in kinds.items() if kind in NO_FRAMES} == {
+    assert {f for f, kind in kinds.items() if kind in NEVER_FRAMES} == {
         "333/1.txt", "333/lost.jpg.txt", "333/notes.docx", "622",
     }  # fmt: skip
 

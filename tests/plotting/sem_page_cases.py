@@ -61,7 +61,7 @@ def make_pipeline_results():
             "rejected": {
                 "reasons": [
                     {
-                        "reason": "a name nobody knows", "files": 3, "frames": True,
+                        "reason": "a name nobody knows", "files": 3, "frames": True, "warn": True,
                         "folders": {"old stuff": 3},
                         "example": {"file": "old stuff/a.png", "reason": "a name nobody knows"},
                     }

@@ -53,3 +53,15 @@ def test_nothing_to_work_on_is_an_error(tmp_path, classifier):
     write_frame(tmp_path / "small.png", height=40)
     with pytest.raises(FrameError, match="none of which could be classified"):
         classify_folder(read_folder(tmp_path), classifier, READING, PARAMS)
+
+
+def test_a_frame_table_is_used_and_what_it_leaves_is_listed(tmp_path, classifier):
+    for name in ("a.png", "b.png", "c.png"):
+        write_frame(tmp_path / name)
+    table = "file;pixel size (nm)\na.png;500\nb.png;fifty\n"
+    (tmp_path / "frames.csv").write_text(table, encoding="utf-8")
+    table, _ = classify_folder(read_folder(tmp_path), classifier, READING, PARAMS)
+    SemFramePredictions.validate(table)
+    rows = table.set_index("file")
+    assert rows.loc["a.png", "pixel_size_um"] == 0.5
+    assert rows["problem"].notna().to_dict() == {"a.png": False, "b.png": True, "c.png": True}

@@ -1,4 +1,7 @@
+import re
+
 import pytest
+import yaml
 
 from ncm_kedro.errors import NcmError, SettingsError
 from ncm_kedro.params.sem_ingest import LabelParams
@@ -164,3 +167,19 @@ def test_settings_say_what_a_folder_is():
         read("old", params)
     with pytest.raises(SettingsError, match="folders"):
         read("x", LabelParams(folders={"x": "rubbish"}))
+
+
+def test_settings_may_be_written_as_yaml_reads_them():
+    params = LabelParams.model_validate({"compositions": [333, 955], "folders": {"old": "955"}})
+    assert read("NCM955/cycled", params) == "955_cycled"
+
+
+@pytest.mark.parametrize("name", ["811_aged", "811/l'ancien", "LCO", "session 1"])
+def test_the_advice_works_to_the_letter(name):
+    with pytest.raises(NcmError) as caught:
+        read(name)
+    setting = re.search(r"sem_ingest: \{.*\}\}\}", caught.value.action)[0]
+    given = yaml.safe_load(setting.replace("<class>", "622_cycled"))["sem_ingest"]["labels"]
+    assert read(name, LabelParams.model_validate(given)) == "622_cycled"
+    for spelling in re.findall(r"\b333\S*(?=,| or|;)", caught.value.expected.partition("for")[2]):
+        assert read(spelling).startswith("333")

@@ -13,17 +13,26 @@ from ncm_kedro.units import parse_magnification
 _SAME_MAGNIFICATION = 0.01  # relative
 
 
+def _names_as_text(value: object) -> object:
+    """YAML reads the composition 811 as a number."""
+    names = value if isinstance(value, list | tuple) else []
+    return [str(name) if type(name) is int else name for name in names] or value
+
+
 class LabelParams(FrozenParams):
     """Which class names are known."""
 
-    compositions: tuple[str, ...] = Field(default=("333", "523", "622", "811"), min_length=1)
+    compositions: Annotated[tuple[str, ...], BeforeValidator(_names_as_text)] = Field(
+        default=("333", "523", "622", "811"), min_length=1
+    )
     """Compositions that a class name may start with (Ni:Co:Mn ratio, no unit)."""
 
     states: tuple[str, ...] = Field(default=("pristine", "formation", "cycled"), min_length=1)
     """Ageing states that may follow the composition (no unit); without one a frame is pristine."""
 
     folders: Mapping[str, str] = Field(default_factory=dict)
-    """Classes of folders whose own name does not say it, by their path below the raw folder."""
+    """Classes of folders whose own name does not say it, by their path below the raw folder (or by
+    the cell of frames.csv); in quotes, as YAML reads 811_100 as a number."""
 
 
 def _key_as_text(value: object) -> object:

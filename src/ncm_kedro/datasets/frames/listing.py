@@ -7,7 +7,13 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ncm_kedro.sem.io.frames import EMPTY_FOLDER
+from ncm_kedro.sem.io.frames import (
+    EMPTY_FOLDER,
+    HOLDS_ROOT,
+    LISTED_ALREADY,
+    NO_FILE,
+    UNREADABLE_FOLDER,
+)
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp"})
 _LITTER = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx"})
@@ -46,16 +52,16 @@ def list_files(root: Path) -> Listing:
         try:
             status = folder.stat()
             if (status.st_dev, status.st_ino) in seen:
-                found.problems[name] = "a link to a folder that is listed already"
+                found.problems[name] = LISTED_ALREADY
                 continue
             if folder != root and root.resolve().is_relative_to(folder.resolve()):
-                found.problems[name] = "a link to a folder that holds the raw folder"
+                found.problems[name] = HOLDS_ROOT
                 continue
             seen.add((status.st_dev, status.st_ino))
             with os.scandir(folder) as scan:
                 entries = sorted(scan, key=lambda entry: entry.name)
         except OSError as error:
-            found.problems[name] = f"a folder that cannot be read ({error.strerror})"
+            found.problems[name] = f"{UNREADABLE_FOLDER} ({error.strerror})"
             continue
         visible = [entry for entry in entries if not _is_left_out(entry.name)]
         if not visible and folder != root:
@@ -102,6 +108,6 @@ def _find_problem(entry: os.DirEntry[str]) -> str | None:
     try:
         if entry.is_dir() or entry.is_file():
             return None
-        return _BROKEN_LINK if entry.is_symlink() else "neither a file nor a folder"
+        return _BROKEN_LINK if entry.is_symlink() else NO_FILE
     except OSError as error:
         return _BROKEN_LINK if entry.is_symlink() else f"unreadable ({error.strerror})"

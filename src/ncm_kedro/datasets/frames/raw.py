@@ -24,8 +24,10 @@ from ncm_kedro.datasets.frames.listing import (
 from ncm_kedro.datasets.frames.table import FRAME_TABLE, TableRow, find_table, read_table
 from ncm_kedro.errors import NcmError
 from ncm_kedro.sem.io.frames import (
+    ARCHIVE,
     EMPTY_FOLDER,
     NOT_AN_IMAGE,
+    NOT_THERE,
     TEXT_ALONE,
     FrameRecord,
     RawFrames,
@@ -184,8 +186,7 @@ def list_table(
         if not row.file:
             kind = problem = f"a row of {FRAME_TABLE} without a file"
         elif find.find(row.file) is None:
-            kind = f"named in {FRAME_TABLE}, but not there"
-            problem = f"{kind}{find.suggest(row.file)}"
+            kind, problem = NOT_THERE, f"{NOT_THERE}{find.suggest(row.file)}"
         elif any((r.class_name, r.settings) != (row.class_name, row.settings) for r in named[1:]):
             kind = f"rows of {FRAME_TABLE} that contradict each other"
             problem = f"{kind} (lines {', '.join(str(r.line) for r in named)})"
@@ -269,7 +270,7 @@ def _find_kind(path: Path) -> str | None:
         return f"a {FRAME_TABLE} that lies in a class folder, not in the raw folder itself"
     if suffix in _OTHER_IMAGES:
         return f"an image of a format that is not read ({suffix}; export it as TIFF)"
-    return "an archive that is not unpacked" if suffix in _ARCHIVES else NOT_AN_IMAGE
+    return ARCHIVE if suffix in _ARCHIVES else NOT_AN_IMAGE
 
 
 def _find_sidecar(image: Path) -> Path | None:

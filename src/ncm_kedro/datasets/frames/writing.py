@@ -37,6 +37,7 @@ from ncm_kedro.sem.io.frames import (
     LabelledFrame,
     RejectedFile,
     summarise_problem,
+    to_frame_error,
 )
 
 FORMAT = "ncm-sem-frames"
@@ -71,7 +72,10 @@ def open_store(folder: Path, *, mode: str) -> zarr.Group:
         if mode != "r":
             raise
         raise StoreError(
-            folder, found="no store", expected="decoded frames", action="run sem_ingest first"
+            folder,
+            found="no store",
+            expected="decoded frames",
+            action="run `kedro run --pipelines sem_ingest` first",
         ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise _not_a_store(folder, f"an index that cannot be parsed ({error})") from error
@@ -172,16 +176,9 @@ def decode_ahead(
     def attempt(frame: LabelledFrame) -> DecodedFrame | FrameError:
         try:
             return decode(frame)
-        except FrameError as error:
-            return error
         except Exception as error:  # one file, whatever is in it, does not end the run
             logger.debug("%s", frame.record.file, exc_info=True)
-            return FrameError(
-                frame.record.file,
-                found=f"a file that cannot be decoded ({type(error).__name__}: {error})",
-                expected="a JPEG, PNG, TIFF or BMP image",
-                action="export it again as 8- or 16-bit TIFF, or remove it",
-            )
+            return to_frame_error(error, frame.record.file)
 
     waiting: deque[tuple[_Pending, Future[DecodedFrame | FrameError]]] = deque()
     with ThreadPoolExecutor(max_workers=workers) as pool:

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from ncm_kedro.errors import FrameError
-from ncm_kedro.sem.io.frames import NO_FRAMES
+from ncm_kedro.sem.io.frames import NEVER_FRAMES, NO_FRAMES
 from ncm_kedro.sem.io.labels import NOT_UNDERSTOOD, count_names
 
 
@@ -43,15 +43,19 @@ def require_classes(manifest: pd.DataFrame, rejected: pd.DataFrame) -> None:
         f"reasons: {count_names(Counter(rows['reason']))})"
         for name, rows in lost.groupby("class", sort=True)
     ]
-    first = next(iter(unread.loc[unread["class"].isin(lost["class"]), "reason"]), None)
-    example = "" if first is None else f"; in full: {first}"
+    first = unread[unread["class"].isin(lost["class"])].head(1)
+    advice = "".join(
+        f" ({file}: {reason.partition('What to do: ')[2] or reason})"
+        for file, reason in zip(first["file"], first["reason"], strict=True)
+    )
     raise FrameError(
         f"class {', '.join(sorted(set(lost['class'])))}",
-        found=f"no frame that can be used; {'; '.join(texts)}{example}",
+        found=f"no frame that can be used; {'; '.join(texts)}",
         expected="at least one frame that can be used of every class found",
-        action="mend what the reasons name (every file is listed with its reason in "
-        "02_intermediate/*_assessed.parquet and 03_primary/*_rejected_files.parquet), or move the "
-        "folders of that class out of the raw folder, then run again",
+        action=f"mend what the reasons name{advice}; every file is listed with its reason in "
+        "02_intermediate/*_assessed.parquet and 03_primary/*_rejected_files.parquet, the rules of "
+        "exclusion are in sem_ingest.quality; or move the folders of that class out of the raw "
+        "folder; then run again",
     )
 
 
@@ -118,9 +122,9 @@ def describe_rejected(rejected: pd.DataFrame) -> dict[str, Any]:
     Returns
     -------
     dict
-        `reasons`: per kind of reason the number of `files`, whether they are `frames`, the
-        `folders` that they lie in with their counts, and an `example` in full; `files`: each with
-        its reason.
+        `reasons`: per kind of reason the number of `files`, whether they are `frames` and whether
+        to `warn` of them, the `folders` that they lie in with their counts, and an `example` in
+        full; `files`: each with its reason.
     """
     reasons: list[dict[str, Any]] = []
     for kind, rows in rejected.groupby("kind", sort=True):
@@ -130,11 +134,12 @@ def describe_rejected(rejected: pd.DataFrame) -> dict[str, Any]:
                 "reason": str(kind),
                 "files": len(rows),
                 "frames": kind not in NO_FRAMES,
+                "warn": kind not in NEVER_FRAMES,
                 "folders": dict(sorted(Counter(rows["folder"]).items())),
                 "example": {"file": str(first["file"]), "reason": str(first["reason"])},
             }
         )
-    reasons.sort(key=lambda row: (not row["frames"], -row["files"], row["reason"]))
+    reasons.sort(key=lambda row: (not row["warn"], -row["files"], row["reason"]))
     return {"reasons": reasons, "files": rejected.to_dict("records")}
 
 
@@ -181,23 +186,25 @@ def warn_unused(report: dict[str, Any]) -> list[str]:
     texts = []
     if report["excluded"]:
         reasons = count_names(count_exclusions(report["excluded"]))
-        texts.append(f"{len(report['excluded'])} frames excluded: {reasons}")
+        texts.append(f"frames excluded: {len(report['excluded'])}; {reasons}")
     for row in report["rejected"]["reasons"]:
-        if not row["frames"]:
-            continue
-        example = row["example"]
-        texts.append(
-            f"{row['files']} frames rejected, {row['reason']}: {count_names(row['folders'])}; "
-            + (
-                example["reason"].partition("What to do: ")[2]
-                if row["reason"] == NOT_UNDERSTOOD
-                else f"for instance {example['file']}: {example['reason']}"
+        if row["warn"]:
+            kind = "frames" if row["frames"] else "files"
+            texts.append(
+                f"{kind} rejected: {row['files']}; {row['reason']}: {count_names(row['folders'])}"
+                f"; {_explain(row)}"
             )
-        )
-    texts += [
-        f"{name}: a folder of this class holds no image" for name in _list_without_image(report)
-    ]
+    texts += [f"class {name}: no image in its folder" for name in _list_without_image(report)]
     return texts
+
+
+def _explain(row: dict[str, Any]) -> str:
+    """Say what is to be done about a reason, or show one file of it."""
+    file, reason = row["example"]["file"], row["example"]["reason"]
+    if row["reason"] == NOT_UNDERSTOOD:
+        return str(reason.partition("What to do: ")[2])
+    example = reason if reason.startswith(file) else f"{file}: {reason}"
+    return f"for instance {file if reason == row['reason'] else example}"
 
 
 def _list_without_image(report: dict[str, Any]) -> list[str]:

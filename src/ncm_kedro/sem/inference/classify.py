@@ -24,7 +24,7 @@ from ncm_kedro.learning.models.classifier import CropPredictions, SemClassifier
 from ncm_kedro.learning.models.predict import build_network, predict_crops
 from ncm_kedro.params.sem_classify import ClassifyParams
 from ncm_kedro.params.sem_ingest import ReadingParams
-from ncm_kedro.sem.io.frames import FrameRecord, RawFrames
+from ncm_kedro.sem.io.frames import NO_FRAMES, FrameRecord, RawFrames, to_frame_error
 from ncm_kedro.sem.io.reading import read_micrograph
 
 UNCERTAINTY_TYPES = {
@@ -387,12 +387,17 @@ def classify_folder(
         Not one frame could be classified.
     """
     frame_classifier = build_frame_classifier(classifier, params)
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = [
+        {"file": entry.file, **describe_problem(classifier, entry.reason)}
+        for entry in raw.rejections
+        if entry.kind not in NO_FRAMES
+    ]
     shown: list[ShownFrame] = []
     for record in tqdm(raw.records, "frames", disable=None):
         try:
             frame, pixel_size_um = _prediction_record(record, frame_classifier, reading)
-        except FrameError as error:
+        except Exception as raised:  # noqa: BLE001  (one file, whatever is in it, costs itself)
+            error = to_frame_error(raised, record.file)
             _LOG.warning("rejected: %s", error)
             rows.append({"file": record.file, **describe_problem(classifier, str(error))})
             continue
@@ -413,8 +418,17 @@ def classify_folder(
 def _prediction_record(
     record: FrameRecord, frame_classifier: FrameClassifier, reading: ReadingParams
 ) -> tuple[ShownFrame, float]:
+    pixel_size_um, magnification = (
+        float(record.settings[key]) if key in record.settings else None
+        for key in ("pixel_size_um", "magnification")
+    )
     frame = read_micrograph(
-        record.read_image(), reading, where=record.file, sidecar_data=record.read_sidecar()
+        record.read_image(),
+        reading,
+        where=record.file,
+        sidecar_data=record.read_sidecar(),
+        pixel_size_um=pixel_size_um,
+        magnification=magnification,
     )
     prediction = frame_classifier.classify_frame(
         frame.image_yx, frame.pixel_size.value_um, record.file

@@ -18,9 +18,17 @@ from ncm_kedro.errors import FrameError, NcmError
 PRISTINE = "pristine"
 ADDITIVE_SEPARATOR = "__"
 NOT_AN_IMAGE, TEXT_ALONE = "not an image file", "a text file without an image"
-EMPTY_FOLDER = "an empty folder"
-NO_FRAMES = (NOT_AN_IMAGE, TEXT_ALONE, EMPTY_FOLDER)
-"""Kinds of rejection by which no frame is lost."""
+EMPTY_FOLDER, UNREADABLE_FOLDER = "an empty folder", "a folder that cannot be read"
+LISTED_ALREADY = "a link to a folder that is listed already"
+HOLDS_ROOT = "a link to a folder that holds the raw folder"
+NO_FILE, ARCHIVE = "neither a file nor a folder", "an archive that is not unpacked"
+NOT_THERE = "named in frames.csv, but not there"
+NEVER_FRAMES = (NOT_AN_IMAGE, TEXT_ALONE, EMPTY_FOLDER)
+"""Kinds of rejection that nobody needs to be warned of."""
+NO_FRAMES = (
+    *NEVER_FRAMES, UNREADABLE_FOLDER, LISTED_ALREADY, HOLDS_ROOT, NO_FILE, ARCHIVE, NOT_THERE,
+)  # fmt: skip
+"""Kinds of rejection that do not count as a frame that was found."""
 
 _MAX_STEM = 100  # letters; file systems hold 255 bytes a name
 _NOT_IN_AN_ID = re.compile(r"[^A-Za-z0-9.-]+")
@@ -250,6 +258,18 @@ def assign_frame_ids(class_by_file: Mapping[str, str]) -> dict[str, str]:
         counts = Counter(chosen.values())
         chosen |= {file: longer[file] for file in chosen if counts[chosen[file]] > 1}
     return chosen
+
+
+def to_frame_error(error: Exception, file: str) -> FrameError:
+    """Turn whatever a file has raised into an error that names it."""
+    if isinstance(error, FrameError):
+        return error
+    return FrameError(
+        file,
+        found=f"a file that cannot be decoded ({type(error).__name__}: {error})",
+        expected="a JPEG, PNG, TIFF or BMP image",
+        action="export it again as 8- or 16-bit TIFF, or remove it",
+    )
 
 
 def summarise_problem(error: NcmError) -> str:

@@ -320,9 +320,10 @@ def _describe_known(params: LabelParams) -> str:
 
 
 def _advise(name: str, params: LabelParams) -> str:
+    quoted = name.replace("'", "''")
     return (
         "rename the folder (or the class in frames.csv), or give its class in conf/local/"
-        f"parameters.yml: sem_ingest: {{labels: {{folders: {{'{name}': '<class>'}}}}}} with a "
+        f"parameters.yml: sem_ingest: {{labels: {{folders: {{'{quoted}': '<class>'}}}}}} with a "
         f"class such as {params.compositions[0]}_{params.states[-1]} for <class>; for a new "
         "composition or state, write the whole list there (sem_ingest.labels.compositions, .states)"
     )

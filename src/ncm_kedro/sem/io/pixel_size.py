@@ -267,6 +267,6 @@ def _unknown(where: str, problems: list[str]) -> FrameError:
         f"frames.csv{also}",
         expected="a pixel size",
         action="set sem_ingest.reading.pixel_size.fallback_um in conf/local/parameters.yml (one "
-        "number in um per px, or one by class or by magnification), or give pixel_size_um in "
-        "frames.csv",
+        "number in um per px, or one by class or by magnification), or give pixel_size_um in a "
+        "frames.csv that names every frame",
     )
