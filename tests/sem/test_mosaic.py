@@ -14,6 +14,7 @@ from ncm_kedro.params.sem_ingest import MosaicParams
 from ncm_kedro.sem.mosaic.mosaic import (
     assign_sessions,
     build_mosaics,
+    list_scale_conflicts,
     order_by_time,
     solve_positions,
 )
@@ -55,6 +56,7 @@ def make_row(class_name, series, number, place, minute):
         "height_px": HEIGHT,
         "width_px": WIDTH,
         "pixel_size_um": 0.27,
+        "pixel_size_source": "scale_bar",
         "sidecar_json": json.dumps({"Running Info": {"Focus": str(1000 + series)}}),
         "true_series": f"{class_name}/{series}",
         "true_x": place[0],
@@ -183,17 +185,6 @@ def test_same_ground_under_two_labels_is_reported_not_merged():
     assert manifest.groupby("mosaic")["class"].nunique().eq(1).all()
 
 
-def test_frames_of_different_size_are_not_compared(data):
-    frames, manifest = data
-    two = manifest.iloc[:2].copy()
-    cut = {**frames, two["frame_id"].iloc[1]: frames[two["frame_id"].iloc[1]][:200]}
-    two.loc[two.index[1], "height_px"] = 200
-    links = find_overlaps(cut, two, PARAMS)
-    assert links.empty
-    placed, _ = build_mosaics(two, links, PARAMS)
-    assert placed["mosaic"].nunique() == 2
-
-
 def test_scatter_of_the_measured_pixel_size_parts_nothing(data):
     frames, manifest = data
     series = manifest[manifest["true_series"] == "333/0"].copy()
@@ -202,9 +193,13 @@ def test_scatter_of_the_measured_pixel_size_parts_nothing(data):
     assert placed["mosaic"].nunique() == 1
     assert placed["session"].nunique() == 1
     series["pixel_size_um"] = np.where(np.arange(len(series)) < 4, 0.27, 0.135)
-    placed, _ = build_mosaics(series, find_overlaps(frames, series, PARAMS), PARAMS)
-    assert placed["mosaic"].nunique() == 2
+    placed, links = build_mosaics(series, find_overlaps(frames, series, PARAMS), PARAMS)
+    assert placed["mosaic"].nunique() == 1  # one of the two pixel sizes is wrong, and they overlap
     assert placed["session"].nunique() == 2
+    pairs = list_scale_conflicts(placed, links)
+    assert pairs
+    assert all(pair["measured"] == pytest.approx(1, abs=0.01) for pair in pairs)
+    assert {round(pair["stated"], 1) for pair in pairs} <= {0.5, 2.0}
 
 
 def test_frames_without_texture_link_to_nothing():
@@ -244,7 +239,7 @@ def test_shifts_are_found_to_a_fraction_of_a_pixel(true_yx):
     for y, x in ((0, 0), (int(4 * v) for v in true_yx)):
         window = fine[y : y + 4 * 200, x : x + 4 * 280]
         thumbnails.append(cv2.resize(window, (280, 200), interpolation=cv2.INTER_AREA))
-    bank = build_spectrum_bank(np.clip(thumbnails, 0, 255).astype(np.uint8), workers=1)
+    bank = build_spectrum_bank(list(np.clip(thumbnails, 0, 255).astype(np.uint8)), workers=1)
     pair = np.array([0]), np.array([1])
     score, shift_yx = correlate_pairs(bank, *pair, workers=1, title="pair")
     np.testing.assert_allclose(shift_yx[0], true_yx, atol=0.1)

@@ -38,6 +38,9 @@ class SemManifest(pa.DataFrameModel):
     mosaic: Series[str]
     mosaic_x_px: Series[float]
     mosaic_y_px: Series[float]
+    mosaic_scale: Series[float] = pa.Field(gt=0)
+    mosaic_angle_deg: Series[float] = pa.Field(ge=-180, le=180)
+    mosaic_mirrored: Series[bool]
     flat_fraction: Series[float] = pa.Field(ge=0, le=1)
     clipped_fraction: Series[float] = pa.Field(ge=0, le=1)
     sharpness: Series[float] = pa.Field(ge=0)
@@ -54,6 +57,9 @@ class SemOverlaps(pa.DataFrameModel):
     frame_b: Series[str]
     dx_px: Series[float]
     dy_px: Series[float]
+    scale: Series[float] = pa.Field(gt=0)
+    angle_deg: Series[float] = pa.Field(ge=-180, le=180)
+    mirrored: Series[bool]
     score: Series[float] = pa.Field(gt=0)
 
 

@@ -174,6 +174,14 @@ class MosaicParams(FrozenParams):
     """Maximum number of pairs to compare, within classes and again across classes; beyond it,
     neighbours in time and evenly spaced frames only."""
 
+    min_matches: int = Field(default=8, ge=5)
+    """Minimum number of keypoints that agree on how two frames of any magnification, rotation or
+    contrast lie."""
+
+    max_view_pairs: int = Field(default=60_000, ge=0)
+    """Maximum number of comparisons by keypoints (one of frames of different magnification counts
+    for 4 or 16), the nearest in time first; the audit says how many pairs were left out."""
+
     neighbours: int = Field(default=8, ge=1)
     """Frames before and after each, by time, that are compared regardless of ``max_pairs``."""
 

@@ -54,10 +54,10 @@ def build_sem_manifest(
     assessed: pd.DataFrame, overlaps: pd.DataFrame, mosaic: MosaicParams
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Place frames in mosaics; excluded frames keep their place."""
-    from ncm_kedro.sem.mosaic.mosaic import build_mosaics
+    from ncm_kedro.sem.mosaic.mosaic import build_mosaics, exclude_conflicts
 
     manifest, links = build_mosaics(assessed, overlaps, mosaic)
-    return order_columns(manifest), links
+    return order_columns(exclude_conflicts(manifest, links)), links
 
 
 def audit_sem_frames(

@@ -221,7 +221,7 @@ def _layout_mosaics(group: pd.DataFrame) -> dict[str, float]:
     offset, start = {}, 0.0
     for mosaic, part in group.groupby("mosaic", sort=True):
         offset[str(mosaic)] = start
-        start += float((part["mosaic_x_px"] + part["width_px"]).max()) + _GAP_PX
+        start += float(frame_boxes(part)[:, 2].max()) + _GAP_PX
     return offset
 
 

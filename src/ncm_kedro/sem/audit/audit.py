@@ -29,8 +29,9 @@ from ncm_kedro.sem.audit.usage import (
     summarise_usage,
     warn_unused,
 )
-from ncm_kedro.sem.crops.regions import frame_boxes, measure_areas
+from ncm_kedro.sem.crops.regions import cut_frames, frame_boxes, measure_areas, place_boxes
 from ncm_kedro.sem.io.frames import Frames
+from ncm_kedro.sem.mosaic.mosaic import list_scale_conflicts
 
 _MIN_PART = 0.5
 
@@ -92,15 +93,19 @@ def _cut(group: pd.DataFrame, params: AuditParams) -> Iterator[tuple[object, ...
     length_px = float(high[axis] - low[axis])
     band_px = params.band_fraction * float(group["height_px"].min())
     edges = np.linspace(low[axis], high[axis], max(1, int(length_px // band_px)) + 1)
-    for (_, frame), box in zip(group.iterrows(), boxes, strict=True):
-        for number, (start, stop) in enumerate(pairwise(edges.tolist())):
-            window = [0, 0, int(frame["width_px"]), int(frame["height_px"])]
-            window[axis] = max(0, int(np.ceil(start - box[axis])))
-            window[axis + 2] = min(window[axis + 2], int(np.floor(stop - box[axis])))
-            if window[axis + 2] - window[axis] >= _MIN_PART * (stop - start):
-                names = [frame[key] for key in ("frame_id", "class", "composition", "state")]
-                mosaic = frame["mosaic"]
-                yield (*names, frame["session"], mosaic, f"{mosaic}/b{number:02d}", *window)
+    parts = {}
+    for number, (start, stop) in enumerate(pairwise(edges.tolist())):
+        first, last = cut_frames(group, axis, start, stop)
+        windows = np.concatenate([first, last], axis=1)
+        boxes = place_boxes(group, windows)
+        shown = (boxes[:, axis + 2] - boxes[:, axis]) * (last > first).all(axis=1)
+        for row in np.flatnonzero(shown >= _MIN_PART * (stop - start)).tolist():
+            parts[row, number] = windows[row].tolist()
+    for row, number in sorted(parts):
+        frame = group.iloc[row]
+        names = [frame[key] for key in ("frame_id", "class", "composition", "state", "session")]
+        mosaic = frame["mosaic"]
+        yield (*names, mosaic, f"{mosaic}/b{number:02d}", *parts[row, number])
 
 
 def _bin_histogram(share: NDArray[np.float64], n_bins: int) -> NDArray[np.float64]:
@@ -132,8 +137,8 @@ def audit_frames(
     dict
         `frames` (counts, per class too), `folders` (class and frames of each), `excluded` (frame,
         reason), `rejected` (files, and counts per reason), `flagged`, `areas` (per class and per
-        mosaic), `overlaps`, `label_conflicts`, `confounding` (rows), `verdict` and `warnings`; made
-        of JSON types.
+        mosaic), `overlaps`, `label_conflicts`, `pixel_size_conflicts`, `confounding` (rows),
+        `verdict` and `warnings`; made of JSON types.
     """
     bands = plan_bands(manifest, params)
     grey = measure_grey(frames, bands, params)
@@ -151,6 +156,7 @@ def audit_frames(
         },
         "overlaps": describe_overlaps(manifest, links),
         "label_conflicts": list_conflicts(links),
+        "pixel_size_conflicts": list_scale_conflicts(manifest, links),
         "confounding": rows,
         "verdict": summarise_confounding(rows),
     }
@@ -189,9 +195,11 @@ def describe_overlaps(manifest: pd.DataFrame, links: pd.DataFrame) -> dict[str, 
     Returns
     -------
     dict
-        Numbers of links; `lowest_score` of an accepted one; median and 90th percentile of the
-        residuals of refined links (px); per class the fraction of frames that another one overlaps
-        by half or more, and the median over frames of the largest overlap with another.
+        Numbers of links; pairs of representative frames that were compared by keypoints and that
+        were skipped for their number; `lowest_score` of an accepted link; median and 90th
+        percentile of the residuals of refined links (px); per class the fraction of frames that
+        another one overlaps by half or more, and the median over frames of the largest overlap
+        with another.
     """
     same = links[links["kind"] == "same_class"]
     residual = same.loc[same["refined"] & same["used"], "residual_px"]
@@ -208,6 +216,8 @@ def describe_overlaps(manifest: pd.DataFrame, links: pd.DataFrame) -> dict[str, 
     }
     return {
         "links": len(same),
+        "pairs_compared": int(links.attrs.get("pairs_compared", 0)),
+        "pairs_skipped": int(links.attrs.get("pairs_skipped", 0)),
         "dropped": int((~same["used"]).sum()),
         "lowest_score": float(same["score"].min()) if len(same) else None,
         "median_residual_px": float(residual.median()) if len(residual) else None,
@@ -228,7 +238,21 @@ def _warn(report: dict[str, Any]) -> list[str]:
         pairs = report["label_conflicts"]
         texts.append(
             f"{len(pairs)} pairs of frames show the same region under two classes, for instance "
-            f"{pairs[0]['frame_a']} and {pairs[0]['frame_b']}; correct the folder of one of them"
+            f"{pairs[0]['frame_a']} and {pairs[0]['frame_b']}; all frames that show such a region "
+            "are excluded until the folder of one of them is corrected"
+        )
+    if report["pixel_size_conflicts"]:
+        pairs = report["pixel_size_conflicts"]
+        texts.append(
+            f"{len(pairs)} pairs of frames show a common region whose size contradicts their pixel "
+            f"sizes, for instance {pairs[0]['frame_a']} and {pairs[0]['frame_b']}: by the images "
+            f"the pixels of the second are {pairs[0]['measured']:.3g} times as large as those of "
+            f"the first, by their pixel sizes {pairs[0]['stated']:.3g} times; correct one of them"
+        )
+    if skipped := report["overlaps"]["pairs_skipped"]:
+        texts.append(
+            f"{skipped} pairs of frames were not compared for common regions at any magnification "
+            "and rotation; raise sem_ingest.mosaic.max_view_pairs to compare all"
         )
     if report["verdict"]["acquisition"] in ("partly confounded", "confounded"):
         texts.append(report["verdict"]["meaning"])

@@ -24,17 +24,23 @@ from ncm_kedro.sem.crops.regions import (
     FloatArray,
     Strip,
     class_generator,
+    cover_boxes,
+    cut_frames,
     frame_boxes,
+    measure_pixel,
     name_cells,
+    place_boxes,
     split_regions,
     union_area_px,
 )
+from ncm_kedro.sem.mosaic.geometry import frame_matrices, invert, map_points
 from ncm_kedro.units import area_px_to_mm2
 
 _LOG = logging.getLogger(__name__)
 _COLUMNS = ("crop_id", "frame_id", "x_px", "y_px", "size_px", "split", "class", "mosaic", "area")
 _MAX_ROUNDS = 50
 _APART_PX = 1.0e7
+_ROUNDING_PX = 1e-6
 
 
 def plan_crops(manifest: pd.DataFrame, params: CropParams) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -176,7 +182,8 @@ def _name_areas(
     for number, strip in enumerate(strips):
         mine = windows.strip == number
         low[mine, strip.axis], high[mine, strip.axis] = strip.start_px, strip.stop_px
-    centre = corner + boxes[rows, :2] + params.size_px / 2
+    middle = np.asarray(corner + params.size_px / 2, dtype=np.float64)[:, None]
+    centre = map_points(frame_matrices(windows.table)[rows], middle)[:, 0]
     cell_px = params.split.min_strip_crops * params.size_px
     x, y = (
         name_cells(centre[:, axis], low[rows, axis], high[rows, axis], cell_px) for axis in (0, 1)
@@ -208,7 +215,7 @@ class Windows:
     Parameters
     ----------
     table
-        `frame_id`, `class`, `mosaic`, `mosaic_x_px`, `mosaic_y_px`.
+        `frame_id`, `class`, `mosaic` and the place in it.
     region
         Part of the frame, ``(R, 4)`` x0, y0, x1, y1 in frame coordinates (px), whole numbers.
     strip
@@ -229,19 +236,13 @@ def cut_windows(group: pd.DataFrame, strips: list[Strip], split: str, size_px: i
         Edge of a crop (px).
     """
     mosaics = group["mosaic"].to_numpy()
-    corner = group[["mosaic_x_px", "mosaic_y_px"]].to_numpy(np.float64)
-    extent = group[["width_px", "height_px"]].to_numpy(int)
     rows, regions, owners = [], [], []
     for number, strip in enumerate(strips):
         if strip.split != split:
             continue
         mine = np.flatnonzero(mosaics == strip.mosaic)
-        region = np.concatenate([np.zeros_like(extent[mine]), extent[mine]], axis=1)
-        offset = corner[mine, strip.axis]
-        low = np.ceil(strip.start_px - offset).astype(int)
-        high = np.floor(strip.stop_px - offset).astype(int)
-        region[:, strip.axis] = np.maximum(region[:, strip.axis], low)
-        region[:, strip.axis + 2] = np.minimum(region[:, strip.axis + 2], high)
+        low, high = cut_frames(group.iloc[mine], strip.axis, *_open_ends(strip, group.iloc[mine]))
+        region = np.concatenate([low, high], axis=1)
         fits = (region[:, 2:] - region[:, :2] >= size_px).all(axis=1)
         rows.append(mine[fits])
         regions.append(region[fits])
@@ -250,6 +251,14 @@ def cut_windows(group: pd.DataFrame, strips: list[Strip], split: str, size_px: i
         return Windows(group.iloc[:0], np.zeros((0, 4), int), np.zeros(0, int))
     chosen = group.iloc[np.concatenate(rows)]
     return Windows(chosen, np.concatenate(regions), np.concatenate(owners))
+
+
+def _open_ends(strip: Strip, frames: pd.DataFrame) -> tuple[float, float]:
+    """Bounds of a strip, infinite where the mosaic itself ends."""
+    boxes = frame_boxes(frames)
+    start = -np.inf if strip.start_px <= boxes[:, strip.axis].min() else strip.start_px
+    stop = np.inf if strip.stop_px >= boxes[:, strip.axis + 2].max() else strip.stop_px
+    return start, stop
 
 
 def draw_positions(
@@ -271,25 +280,28 @@ def draw_positions(
     """
     low = windows.region[:, :2]
     count = windows.region[:, 2:] - size_px - low + 1
-    weight = count.prod(axis=1).astype(np.float64)
-    origin = windows.table[["mosaic_x_px", "mosaic_y_px"]].to_numpy(np.float64)
+    matrices = frame_matrices(windows.table)
+    weight = count.prod(axis=1) * np.abs(np.linalg.det(matrices[:, :, :2]))
+    inverse = np.stack([invert(matrix) for matrix in matrices])
+    n_places = int(count.prod(axis=1).sum())
     codes = pd.factorize(windows.table["mosaic"], sort=True)[0]
     found = np.zeros((0, 3), int)
     for _ in range(_MAX_ROUNDS):
         rows = rng.choice(len(weight), size=4 * wanted, p=weight / weight.sum())
         corner = low[rows] + (rng.random((len(rows), 2)) * count[rows]).astype(int)
-        place = corner + origin[rows]
+        middle = np.asarray(corner + size_px / 2, dtype=np.float64)
+        place = map_points(matrices[rows], middle[:, None])[:, 0]
         inside = codes[rows][:, None] == codes[None]
         for axis in (0, 1):
-            start = origin[:, axis] + low[:, axis]
-            inside &= place[:, axis, None] >= start
-            inside &= place[:, axis, None] < start + count[:, axis]
+            here = place @ inverse[:, axis, :2].T + inverse[:, axis, 2] - size_px / 2
+            inside &= here >= low[:, axis] - _ROUNDING_PX
+            inside &= here < low[:, axis] + count[:, axis] - _ROUNDING_PX
         keep = rng.random(len(rows)) * np.maximum(1, inside.sum(axis=1)) < 1
         drawn = np.concatenate([rows[keep, None], corner[keep]], axis=1)
         found = np.concatenate([found, drawn])
         first = np.unique(found, axis=0, return_index=True)[1]
         found = found[np.sort(first)]
-        if len(found) >= min(wanted, weight.sum()):
+        if len(found) >= min(wanted, n_places):
             break
     found = found[:wanted]
     return found[:, 0], found[:, 1:]
@@ -306,7 +318,9 @@ def most_distant(
         What `draw_positions` was given and returned; mosaics count as far apart.
     """
     codes = pd.factorize(windows.table["mosaic"], sort=True)[0][rows]
-    places = corner + windows.table[["mosaic_x_px", "mosaic_y_px"]].to_numpy(np.float64)[rows]
+    places = map_points(frame_matrices(windows.table)[rows], corner[:, None].astype(np.float64))[
+        :, 0
+    ]
     places[:, 0] += codes * _APART_PX
     chosen = np.zeros(min(wanted, len(places)), dtype=int)
     distance = np.full(len(places), np.inf)
@@ -318,12 +332,18 @@ def most_distant(
 
 
 def crop_boxes(crops: pd.DataFrame, manifest: pd.DataFrame) -> FloatArray:
-    """Return the outline of each crop in its mosaic, ``(N, 4)`` x0, y0, x1, y1 (px)."""
-    placed = manifest.set_index("frame_id").loc[crops["frame_id"]]
+    """Return the box around each crop in its mosaic, ``(N, 4)`` x0, y0, x1, y1 (px)."""
+    return place_boxes(_frames_of(crops, manifest), _crop_windows(crops))
+
+
+def _crop_windows(crops: pd.DataFrame) -> FloatArray:
     corner = crops[["x_px", "y_px"]].to_numpy(np.float64)
-    corner = corner + placed[["mosaic_x_px", "mosaic_y_px"]].to_numpy(np.float64)
     size = crops["size_px"].to_numpy(np.float64)[:, None]
     return np.concatenate([corner, corner + size], axis=1)
+
+
+def _frames_of(crops: pd.DataFrame, manifest: pd.DataFrame) -> pd.DataFrame:
+    return manifest.set_index("frame_id").loc[crops["frame_id"]]
 
 
 def report_class(
@@ -349,17 +369,16 @@ def report_class(
         area (`area_px2`, `area_mm2`), `disjoint_crops` (that area in crops), `effective_crops` (the
         area that the drawn ones cover, in crops), and numbers of `mosaics` and `areas`.
     """
-    pixel_size_um = float(group["pixel_size_um"].median())
     splits = {}
     for name, windows in parts.items():
         table = crops[name]
-        region_px2 = _union_by_mosaic(windows.table["mosaic"], _region_boxes(windows))
-        covered_px2 = _union_by_mosaic(table["mosaic"], crop_boxes(table, group))
+        region_px2, region_mm2 = _measure_union(windows.table, windows.region)
+        covered_px2, _ = _measure_union(_frames_of(table, group), _crop_windows(table))
         splits[name] = {
             "requested": requested[name],
             "drawn": len(table),
             "area_px2": region_px2,
-            "area_mm2": area_px_to_mm2(region_px2, pixel_size_um),
+            "area_mm2": region_mm2,
             "disjoint_crops": region_px2 / size_px**2,
             "effective_crops": min(len(table), covered_px2 / size_px**2),
             "mosaics": int(table["mosaic"].nunique()),
@@ -395,11 +414,12 @@ def warn_low_counts(class_name: str, entry: Mapping[str, Any], leaking: bool) ->
     return texts
 
 
-def _region_boxes(windows: Windows) -> FloatArray:
-    corner = windows.table[["mosaic_x_px", "mosaic_y_px"]].to_numpy(np.float64)
-    return np.asarray(windows.region + np.tile(corner, 2), dtype=np.float64)
-
-
-def _union_by_mosaic(mosaics: pd.Series, boxes: FloatArray) -> float:
-    names = mosaics.to_numpy()
-    return float(sum(union_area_px(boxes[names == name]) for name in np.unique(names)))
+def _measure_union(rows: pd.DataFrame, boxes: NDArray[Any]) -> tuple[float, float]:
+    """Measure the unique area of boxes in frames, in px² of the mosaics and in mm²."""
+    area_px2 = area_mm2 = 0.0
+    for _, places in rows.reset_index(drop=True).groupby("mosaic").indices.items():
+        part = rows.iloc[places]
+        union_px2 = union_area_px(cover_boxes(part, boxes[places])[0])
+        area_px2 += union_px2
+        area_mm2 += area_px_to_mm2(union_px2, measure_pixel(part))
+    return area_px2, area_mm2

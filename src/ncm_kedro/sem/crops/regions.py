@@ -15,12 +15,16 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ncm_kedro.params.crop_augment import CropParams
+from ncm_kedro.sem.mosaic.geometry import frame_matrices, map_points, outline_frames
 from ncm_kedro.units import area_px_to_mm2
 
 FloatArray = NDArray[np.float64]
 SPLITS = ("train", "validate", "test")
 REGION_COLUMNS = ("region_x0_px", "region_y0_px", "region_x1_px", "region_y1_px")
 _ATTEMPTS = 20
+_SLABS = 64
+_ASKEW = 1e-3  # of the area of the box around a frame
+_ROUNDING = 1e-9  # px
 
 
 @dataclass(frozen=True)
@@ -55,16 +59,112 @@ class Profile:
 
 
 def frame_boxes(manifest: pd.DataFrame) -> FloatArray:
-    """Return the outline of each frame in its mosaic, ``(N, 4)`` (px).
+    """Return the box around each frame in its mosaic, ``(N, 4)`` (px).
 
     Parameters
     ----------
     manifest
-        With `mosaic_x_px`, `mosaic_y_px`, `width_px` and `height_px`.
+        With the place in the mosaic (`PLACE_COLUMNS`), `width_px` and `height_px`.
     """
-    corner = manifest[["mosaic_x_px", "mosaic_y_px"]].to_numpy(np.float64)
-    extent = manifest[["width_px", "height_px"]].to_numpy(np.float64)
-    return np.concatenate([corner, corner + extent], axis=1)
+    return _bound(outline_frames(manifest))
+
+
+def place_boxes(rows: pd.DataFrame, boxes: FloatArray) -> FloatArray:
+    """Return the boxes in the mosaic around boxes in frames, ``(N, 4)`` (px).
+
+    Parameters
+    ----------
+    rows
+        Place of the frame of each box in its mosaic (`PLACE_COLUMNS`).
+    boxes
+        ``(N, 4)`` in the coordinates of the frames (px).
+    """
+    return _bound(map_points(frame_matrices(rows), _box_corners(boxes)))
+
+
+def cover_boxes(rows: pd.DataFrame, boxes: FloatArray) -> tuple[FloatArray, NDArray[np.int_]]:
+    """Cover boxes in frames by boxes in the mosaic whose union has the same area.
+
+    A box that lies askew in the mosaic becomes slabs, so that its area stays right.
+
+    Parameters
+    ----------
+    rows, boxes
+        As for `place_boxes`.
+
+    Returns
+    -------
+    covering, owner
+        Boxes ``(M, 4)`` (px), and the row that each one is of, ``(M,)``.
+    """
+    outlines = map_points(frame_matrices(rows), _box_corners(boxes))
+    bounds = _bound(outlines)
+    sides = np.diff(outlines[:, [0, 1, 2]], axis=1)
+    filled = np.abs(sides[:, 0, 0] * sides[:, 1, 1] - sides[:, 0, 1] * sides[:, 1, 0])
+    askew = filled < (1 - _ASKEW) * (bounds[:, 2:] - bounds[:, :2]).prod(axis=1)
+    slabs = [_cut_slabs(outlines[row]) for row in np.flatnonzero(askew)]
+    owner = np.concatenate([np.flatnonzero(~askew), np.repeat(np.flatnonzero(askew), _SLABS)])
+    return np.concatenate([bounds[~askew], *slabs]), owner
+
+
+def _box_corners(boxes: FloatArray) -> FloatArray:
+    return np.asarray(boxes, dtype=np.float64)[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2)
+
+
+def _bound(outlines: FloatArray) -> FloatArray:
+    """Boxes around outlines ``(N, 4, 2)``."""
+    return np.concatenate([outlines.min(axis=1), outlines.max(axis=1)], axis=1)
+
+
+def _cut_slabs(outline: FloatArray) -> FloatArray:
+    """Level slabs of equal height that fill a rectangle ``(4, 2)`` which lies askew."""
+    edges = np.linspace(outline[:, 1].min(), outline[:, 1].max(), _SLABS + 1)
+    middle = (edges[1:] + edges[:-1]) / 2
+    left, right = np.full(_SLABS, np.inf), np.full(_SLABS, -np.inf)
+    for start, stop in zip(outline, np.roll(outline, -1, axis=0), strict=True):
+        low, high = sorted([start, stop], key=lambda point: float(point[1]))
+        crossed = (middle >= low[1]) & (middle <= high[1])
+        x = np.interp(middle[crossed], [low[1], high[1]], [low[0], high[0]])
+        left[crossed] = np.minimum(left[crossed], x)
+        right[crossed] = np.maximum(right[crossed], x)
+    return np.stack([left, edges[:-1], right, edges[1:]], axis=1)
+
+
+def cut_frames(
+    rows: pd.DataFrame, axis: int, start_px: float, stop_px: float
+) -> tuple[NDArray[np.int_], NDArray[np.int_]]:
+    """Cut frames to the largest part that lies between two places of the mosaic.
+
+    A frame that lies askew loses what its slant needs, so that no corner lies beyond the places.
+
+    Parameters
+    ----------
+    rows
+        Frames of one mosaic: `PLACE_COLUMNS`, `width_px`, `height_px`.
+    axis
+        0: the places are of x, 1: of y.
+
+    Returns
+    -------
+    low, high
+        Whole pixels in the frame, ``(N, 2)`` x, y; empty where ``high <= low``.
+    """
+    matrices = frame_matrices(rows)
+    extent = rows[["width_px", "height_px"]].to_numpy(int)
+    slope, offset = matrices[:, axis, :2], matrices[:, axis, 2]
+    along = np.abs(slope).argmax(axis=1)
+    number = np.arange(len(rows))
+    slant = slope[number, 1 - along] * extent[number, 1 - along]
+    first = start_px - offset - np.minimum(slant, 0.0)
+    last = stop_px - offset - np.maximum(slant, 0.0)
+    main = slope[number, along]
+    bounds = np.sort(np.stack([first, last], axis=1) / main[:, None], axis=1)
+    bounds[last < first] = (0.0, 0.0)
+    low, high = np.zeros_like(extent), extent.copy()
+    bounds = np.clip(bounds, 0, extent[number, along][:, None])
+    low[number, along] = np.ceil(bounds[:, 0] - _ROUNDING).astype(int)
+    high[number, along] = np.floor(bounds[:, 1] + _ROUNDING).astype(int)
+    return low, high
 
 
 def union_area_px(boxes: FloatArray) -> float:
@@ -108,8 +208,8 @@ def measure_areas(manifest: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for (class_name, mosaic), group in kept.groupby(["class", "mosaic"], sort=True):
         boxes = frame_boxes(group)
-        area_px2 = union_area_px(boxes)
-        frame_px2 = float((group["width_px"] * group["height_px"]).mean())
+        area_px2 = union_area_px(cover_frames(group))
+        frame_px2 = measure_frames(group)
         extent = boxes[:, 2:].max(axis=0) - boxes[:, :2].min(axis=0)
         rows.append(
             {
@@ -118,7 +218,7 @@ def measure_areas(manifest: pd.DataFrame) -> pd.DataFrame:
                 "mosaic": mosaic,
                 "n_frames": len(group),
                 "area_px2": area_px2,
-                "area_mm2": area_px_to_mm2(area_px2, float(group["pixel_size_um"].median())),
+                "area_mm2": area_px_to_mm2(area_px2, measure_pixel(group)),
                 "fields_of_view": area_px2 / frame_px2,
                 "repeats": len(group) * frame_px2 / area_px2,
                 "extent_x_px": float(extent[0]),
@@ -128,6 +228,24 @@ def measure_areas(manifest: pd.DataFrame) -> pd.DataFrame:
     columns = ["class", "session", "mosaic", "n_frames", "area_px2", "area_mm2"]
     columns += ["fields_of_view", "repeats", "extent_x_px", "extent_y_px"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def cover_frames(manifest: pd.DataFrame) -> FloatArray:
+    """Boxes in the mosaic whose union has the area of the frames, ``(M, 4)`` (px)."""
+    extent = manifest[["width_px", "height_px"]].to_numpy(np.float64)
+    return cover_boxes(manifest, np.concatenate([np.zeros_like(extent), extent], axis=1))[0]
+
+
+def measure_frames(manifest: pd.DataFrame) -> float:
+    """Mean area of the frames in their mosaics (px²)."""
+    scale = np.abs(np.linalg.det(frame_matrices(manifest)[:, :, :2]))
+    return float((manifest["width_px"] * manifest["height_px"] * scale).mean())
+
+
+def measure_pixel(manifest: pd.DataFrame) -> float:
+    """Median pixel size of the mosaics that frames lie in (um)."""
+    scale = np.sqrt(np.abs(np.linalg.det(frame_matrices(manifest)[:, :, :2])))
+    return float((manifest["pixel_size_um"] / scale).median())
 
 
 def name_cells(
@@ -267,7 +385,7 @@ def _list_regions(frames: pd.DataFrame) -> Iterator[_MosaicRegion]:
         low, high = boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)
         axis = int(np.argmax(high - low))
         rest = Strip(str(mosaic), axis, float(low[axis]), float(high[axis]), "")
-        yield _MosaicRegion(rest, profile_area(boxes, axis))
+        yield _MosaicRegion(rest, profile_area(cover_frames(group), axis))
 
 
 def _take_whole(

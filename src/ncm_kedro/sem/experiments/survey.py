@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from ncm_kedro.errors import FrameError, ModelError, TableError
 from ncm_kedro.params.sem_classify import ClassifyParams, SurveyDrawParams, SurveyScoreParams
-from ncm_kedro.sem.crops.regions import REGION_COLUMNS, class_generator
+from ncm_kedro.sem.crops.regions import REGION_COLUMNS, class_generator, place_boxes
 from ncm_kedro.sem.io.frames import ClassLabel, RejectedFile
+from ncm_kedro.sem.mosaic.geometry import PLACE_COLUMNS
 
 if TYPE_CHECKING:
     from ncm_kedro.learning.models.classifier import SemClassifier
@@ -143,7 +144,8 @@ def _list_views(manifest: pd.DataFrame, crops: pd.DataFrame) -> pd.DataFrame:
     """List the parts of frames that may be shown, of the best split that each class has."""
     kept = manifest[~manifest["excluded"].astype(bool)]
     kept = kept[kept["additive"].fillna("").astype(str) == ""]
-    named = ["frame_id", "composition", "state", "pixel_size_um", "mosaic_x_px", "mosaic_y_px"]
+    named = ["frame_id", "composition", "state", "pixel_size_um"]
+    named += [name for name in PLACE_COLUMNS if name in kept]
     regions = crops[["frame_id", "split", "class", "mosaic", *REGION_COLUMNS]].drop_duplicates()
     views = regions.merge(kept[named], on="frame_id").rename(
         columns=dict(zip(REGION_COLUMNS, BOX, strict=True))
@@ -165,8 +167,7 @@ def _draw_class(views: pd.DataFrame, count: int, seed: int) -> pd.DataFrame:
     """Draw of one class: disjoint regions first, then the overlapping ones."""
     rng = class_generator(seed, str(views["class"].iloc[0]), _PURPOSE)
     views = views.iloc[rng.permutation(len(views))].reset_index(drop=True)
-    shift = views[["mosaic_x_px", "mosaic_y_px"]].to_numpy(np.float64)
-    boxes = views[list(BOX)].to_numpy(np.float64) + np.tile(shift, 2)
+    boxes = place_boxes(views, views[list(BOX)].to_numpy(np.float64))
     area_px2 = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
     order = np.argsort(area_px2 < _LARGE_SHARE * area_px2.max(), kind="stable")
     mosaics = views["mosaic"].to_numpy()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import re
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,21 +21,33 @@ from scipy.sparse.linalg import spsolve
 
 from ncm_kedro.params.sem_ingest import MosaicParams
 from ncm_kedro.sem.io.sidecar import session_settings
-from ncm_kedro.sem.mosaic.registration import (
-    IndexArray,
+from ncm_kedro.sem.mosaic.geometry import (
+    PLACE_COLUMNS,
+    chain,
+    corners,
+    frame_matrices,
+    invert,
+    make_matrices,
+    map_points,
+    outline_frames,
+    place_by_shift,
+    split_matrices,
 )
+from ncm_kedro.sem.mosaic.merging import Views, merge_sheets
+from ncm_kedro.sem.mosaic.registration import IndexArray
 
 _LOG = logging.getLogger(__name__)
 _TREE_SLACK = 6.0
 _ANCHOR = 1e-9
 PIXEL_SIZE_STEP = 0.05
+LABEL_CONFLICT = "label_conflict"
 _SETTINGS = ("magnification", "accelerating_voltage_kv", "instrument", "pixel_size_um")
 
 
 def build_mosaics(
     manifest: pd.DataFrame, overlaps: pd.DataFrame, params: MosaicParams
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Assign session, mosaic and position to each frame.
+    """Assign session, mosaic and place to each frame.
 
     Parameters
     ----------
@@ -44,12 +57,14 @@ def build_mosaics(
     Returns
     -------
     manifest
-        A copy with `session`, `mosaic` (``<class>/m01`` ..., in order of time), `mosaic_x_px`
-        and `mosaic_y_px` (top-left corner of the frame; the mosaic's own corner is 0, 0).
+        A copy with `session`, `mosaic` (``<class>/m01`` ..., in order of time) and the place in
+        it: a pixel (x, y) of the frame is reversed in x where `mosaic_mirrored`, enlarged by
+        `mosaic_scale`, turned clockwise by `mosaic_angle_deg` and moved to `mosaic_x_px` and
+        `mosaic_y_px`. Most frames of a mosaic are moved only; its own corner is 0, 0.
     links
         The overlaps with `kind` (``same_class`` or ``label_conflict``), `used` (False: it
-        contradicts the mosaic, or joins two classes) and `residual_px` (offset against the
-        mosaic; not a number for a label conflict).
+        contradicts the mosaic, or joins two classes) and `residual_px` (distance from where the
+        mosaic has it; not a number for a label conflict).
     """
     ordered = order_by_time(manifest).reset_index(drop=True)
     index = pd.Series(np.arange(len(ordered)), index=ordered["frame_id"])
@@ -58,27 +73,38 @@ def build_mosaics(
     second = index.loc[links["frame_b"]].to_numpy()
     classes = ordered["class"].to_numpy()
     same = classes[first] == classes[second]
+    plain = same & ~links["mirrored"].to_numpy(bool)
+    plain &= (links["scale"] == 1.0).to_numpy() & (links["angle_deg"] == 0.0).to_numpy()
     shift_yx = links[["dy_px", "dx_px"]].to_numpy(np.float64)
     loose_px = 2 * ordered["width_px"].max() / params.thumbnail_width_px if len(ordered) else 0.0
     tolerance_px = np.where(links["refined"], params.max_residual_px, loose_px)
     solved = solve_positions(
         len(ordered),
-        first[same],
-        second[same],
-        shift_yx[same],
-        score=links["score"].to_numpy()[same],
-        tolerance_px=tolerance_px[same],
+        first[plain],
+        second[plain],
+        shift_yx[plain],
+        score=links["score"].to_numpy()[plain],
+        tolerance_px=tolerance_px[plain],
     )
     links["kind"] = np.where(same, "same_class", "label_conflict")
     links["used"] = False
     links["residual_px"] = np.nan
-    links.loc[same, "used"] = solved.used
-    links.loc[same, "residual_px"] = solved.residual_px
+    links.loc[plain, "used"] = solved.used
+    links.loc[plain, "residual_px"] = solved.residual_px
+    across = np.flatnonzero(same & links["residual_px"].isna().to_numpy())
+    matrices, component, residual_px = merge_sheets(
+        place_by_shift(solved.position_yx),
+        solved.component,
+        ordered[["width_px", "height_px"]].to_numpy(np.float64),
+        Views(first[across], second[across], *_describe_views(links.iloc[across])),
+        loose_px,
+    )
+    links.loc[links.index[across], "residual_px"] = residual_px
+    links.loc[links.index[across], "used"] = residual_px <= loose_px
     ordered["session"] = assign_sessions(ordered, params)
-    ordered["mosaic"] = _name_mosaics(classes, solved.component)
-    ordered["mosaic_x_px"] = solved.position_yx[:, 1]
-    ordered["mosaic_y_px"] = solved.position_yx[:, 0]
-    placed = ordered.set_index("frame_id")[["session", "mosaic", "mosaic_x_px", "mosaic_y_px"]]
+    ordered["mosaic"] = _name_mosaics(classes, number_by_first(component))
+    ordered = ordered.assign(**_describe_places(ordered, matrices))
+    placed = ordered.set_index("frame_id")[["session", "mosaic", *PLACE_COLUMNS]]
     result = manifest.copy()
     for name in placed.columns:
         result[name] = placed[name].loc[manifest["frame_id"]].to_numpy()
@@ -91,6 +117,92 @@ def build_mosaics(
         int((~same).sum()),
     )
     return result, links
+
+
+def _describe_views(links: pd.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    matrices = make_matrices(
+        links["scale"].to_numpy(np.float64),
+        links["angle_deg"].to_numpy(np.float64),
+        links["mirrored"].to_numpy(bool),
+        links[["dx_px", "dy_px"]].to_numpy(np.float64),
+    )
+    return matrices, links["score"].to_numpy(np.float64)
+
+
+def _describe_places(
+    ordered: pd.DataFrame, matrices: NDArray[np.float64]
+) -> dict[str, NDArray[np.float64] | NDArray[np.bool_]]:
+    """Columns of the places in mosaics whose own corner is 0, 0."""
+    extent_xy = ordered[["width_px", "height_px"]].to_numpy(np.float64)
+    lowest = pd.DataFrame(map_points(matrices, corners(extent_xy)).min(axis=1))
+    origin_xy = lowest.groupby(ordered["mosaic"].to_numpy()).transform("min").to_numpy()
+    corner_xy = matrices[:, :, 2] - origin_xy
+    values = (corner_xy[:, 0], corner_xy[:, 1], *split_matrices(matrices))
+    return dict(zip(PLACE_COLUMNS, values, strict=True))
+
+
+def list_scale_conflicts(manifest: pd.DataFrame, links: pd.DataFrame) -> list[dict[str, Any]]:
+    """List pairs of frames whose pixel sizes contradict how large the common region is in each.
+
+    Returns
+    -------
+    list of dict
+        `frame_a`, `frame_b`, `measured` and `stated` (pixel size of b over that of a), the largest
+        contradiction first.
+    """
+    pixel_um = manifest.set_index("frame_id")["pixel_size_um"]
+    stated = pixel_um.loc[links["frame_b"]].to_numpy() / pixel_um.loc[links["frame_a"]].to_numpy()
+    factor = np.abs(np.log(links["scale"].to_numpy(np.float64) / stated))
+    order = np.argsort(-factor, kind="stable")
+    chosen = order[factor[order] > np.log1p(PIXEL_SIZE_STEP)]
+    named = links.iloc[chosen].assign(measured=links["scale"].iloc[chosen], stated=stated[chosen])
+    rows = named[["frame_a", "frame_b", "measured", "stated"]].to_dict("records")
+    return [{str(key): value for key, value in row.items()} for row in rows]
+
+
+def exclude_conflicts(manifest: pd.DataFrame, links: pd.DataFrame) -> pd.DataFrame:
+    """Exclude the frames that show a region of another class, with the reason.
+
+    One of two such classes is wrong, and crops of the two could end in different splits. Frames
+    that share a region by their places in the mosaics count, whether they were compared or not.
+    """
+    usable = manifest[~manifest["excluded"].astype(bool)].set_index("frame_id")
+    conflicts = links[links["kind"] == "label_conflict"]
+    conflicts = conflicts[
+        conflicts["frame_a"].isin(usable.index) & conflicts["frame_b"].isin(usable.index)
+    ].sort_values("score", ascending=False, kind="stable")
+    ends = [usable.loc[conflicts[end], "mosaic"].to_numpy() for end in ("frame_a", "frame_b")]
+    best = conflicts[~pd.DataFrame(dict(enumerate(ends))).duplicated().to_numpy()]
+    partner = dict(zip(conflicts["frame_a"], conflicts["frame_b"], strict=True))
+    partner |= dict(zip(conflicts["frame_b"], conflicts["frame_a"], strict=True))
+    for link in best.itertuples(index=False):
+        a, b = str(link.frame_a), str(link.frame_b)
+        here, there = (usable[usable["mosaic"] == usable.loc[end, "mosaic"]] for end in (a, b))
+        view = _describe_views(best[(best["frame_a"] == a) & (best["frame_b"] == b)])[0][0]
+        to_here = chain(
+            chain(frame_matrices(here.loc[[a]])[0], view), invert(frame_matrices(there.loc[[b]])[0])
+        )
+        common = _share_area(outline_frames(here), map_points(to_here, outline_frames(there)))
+        for row, column in zip(*np.nonzero(common), strict=True):
+            partner.setdefault(str(here.index[row]), str(there.index[column]))
+            partner.setdefault(str(there.index[column]), str(here.index[row]))
+    result = manifest.copy()
+    mine = manifest["frame_id"].isin(partner).to_numpy()
+    flags = manifest.loc[mine, "flags"].str.split(";").map(lambda old: {*filter(None, old)})
+    result.loc[mine, "flags"] = flags.map(lambda old: ";".join(sorted({*old, LABEL_CONFLICT})))
+    result.loc[mine, "excluded"] = True
+    result.loc[mine, "exclusion_reason"] = [
+        f"shows the same region as {partner[frame_id]} of another class"
+        for frame_id in manifest.loc[mine, "frame_id"]
+    ]
+    return result
+
+
+def _share_area(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Whether boxes around outlines ``(N, 4, 2)`` and ``(M, 4, 2)`` overlap, ``(N, M)``."""
+    low = np.maximum(first.min(axis=1)[:, None], second.min(axis=1)[None])
+    high = np.minimum(first.max(axis=1)[:, None], second.max(axis=1)[None])
+    return np.asarray((high > low).all(axis=2), dtype=bool)
 
 
 def _name_mosaics(classes: NDArray[np.object_], component: NDArray[np.int_]) -> NDArray[np.object_]:
@@ -227,7 +339,11 @@ def find_components(n_frames: int, first: IndexArray, second: IndexArray) -> NDA
         Linked frames, ``(P,)``.
     """
     graph = coo_array((np.ones(len(first)), (first, second)), shape=(n_frames, n_frames))
-    labels: NDArray[np.int_] = connected_components(graph.tocsr(), directed=False)[1]
+    return number_by_first(connected_components(graph.tocsr(), directed=False)[1])
+
+
+def number_by_first(labels: NDArray[np.int_]) -> NDArray[np.int_]:
+    """Return labels ``(N,)`` numbered in order of their first appearance."""
     _, begins, inverse = np.unique(labels, return_index=True, return_inverse=True)
     rank = np.empty(len(begins), dtype=int)
     rank[np.argsort(begins)] = np.arange(len(begins))

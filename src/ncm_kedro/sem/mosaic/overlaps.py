@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 
 import numpy as np
@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from ncm_kedro.params.sem_ingest import MosaicParams
 from ncm_kedro.sem.io.frames import Frames
+from ncm_kedro.sem.mosaic.geometry import invert, place_by_shift, split_matrices
 from ncm_kedro.sem.mosaic.mosaic import (
     PIXEL_SIZE_STEP,
     find_components,
@@ -28,14 +29,18 @@ from ncm_kedro.sem.mosaic.registration import (
     IndexArray,
     SpectrumBank,
     build_spectrum_bank,
+    common_fraction,
     correlate_padded,
     correlate_pairs,
+    find_slant,
     reduce_frame,
     refine_shift,
     unwrap_shifts,
 )
+from ncm_kedro.sem.mosaic.views import find_similar_views
 
 _LOG = logging.getLogger(__name__)
+_SIZE_STEP = 0.25
 
 
 @dataclass(frozen=True)
@@ -55,23 +60,26 @@ class _Links:
 def find_overlaps(frames: Frames, manifest: pd.DataFrame, params: MosaicParams) -> pd.DataFrame:
     """Find pairs of frames that show a common region.
 
-    Frames are compared with those of the same size and pixel size only. Every frame is read once.
+    Frames of nearly the same size and pixel size are compared by phase correlation, all others,
+    and what turned, mirrored or inverted frames share, by local features.
 
     Parameters
     ----------
     manifest
-        A row per frame with `frame_id`, `file`, `class`, `acquired_at`, `height_px`, `width_px`
-        and `pixel_size_um`.
+        A row per frame with `frame_id`, `file`, `class`, `acquired_at`, `height_px`, `width_px`,
+        `pixel_size_um` and `pixel_size_source`.
 
     Returns
     -------
     pandas.DataFrame
         A row per overlapping pair, ``frame_a < frame_b``: `frame_a`, `frame_b`, `dx_px` and
-        `dy_px` (top-left corner of b in the coordinates of a), `score` (peak in standard
-        deviations), `correlation` of the common region, `overlap` (fraction of a frame) and
-        `refined` (offset measured to a fraction of a pixel).
+        `dy_px` (corner of b in the coordinates of a), `scale`, `angle_deg` and `mirrored` (how b
+        lies in a: x reversed, enlarged, turned clockwise), `inverted`, `score` (peak in standard
+        deviations, or number of matched keypoints), `correlation` of the common region, `overlap`
+        (fraction of the smaller frame) and `refined` (offset measured to a fraction of a pixel).
+        Its ``attrs`` hold `pairs_compared` and `pairs_skipped`.
     """
-    ordered = order_by_time(manifest)
+    ordered = order_by_time(manifest).reset_index(drop=True)
     parts = [
         _find_in_group(frames, group.reset_index(drop=True), params)
         for _, group in ordered.groupby(_size_keys(ordered), sort=True)
@@ -83,23 +91,32 @@ def find_overlaps(frames: Frames, manifest: pd.DataFrame, params: MosaicParams) 
             **{name: pd.Series(dtype="float64") for name in ("dx_px", "dy_px", "score")},
             **{name: pd.Series(dtype="float64") for name in ("correlation", "overlap")},
             "refined": pd.Series(dtype="bool"),
+            **{name: pd.Series(dtype="float64") for name in ("scale", "angle_deg")},
+            **{name: pd.Series(dtype="bool") for name in ("mirrored", "inverted")},
         }
     )
     parts = [part for part in parts if len(part)]
-    overlaps = pd.concat(parts, ignore_index=True) if parts else empty
+    shifted = pd.concat(parts, ignore_index=True) if parts else empty
+    views, compared, skipped = find_similar_views(frames, ordered, shifted, params)
+    overlaps = pd.concat([shifted, views], ignore_index=True) if len(views) else shifted
+    overlaps = overlaps.sort_values(["frame_a", "frame_b"], ignore_index=True)
+    overlaps.attrs = {"pairs_compared": compared, "pairs_skipped": skipped}
     _LOG.info("%d frames, %d overlapping pairs", len(manifest), len(overlaps))
-    return overlaps.sort_values(["frame_a", "frame_b"], ignore_index=True)
+    return overlaps
 
 
 def _find_in_group(frames: Frames, group: pd.DataFrame, params: MosaicParams) -> pd.DataFrame:
     classes = group["class"].to_numpy()
-    reduced_nyx = _read_reduced(frames, group["frame_id"].tolist(), params)
-    width_px = int(group["width_px"].iloc[0])
-    bank = _bank_of_width(reduced_nyx, params.thumbnail_width_px, params.workers)
-    scale = width_px / bank.shape[1]
+    widest_px = int(group["width_px"].max())
+    factor = _find_factor(widest_px, params.refine_width_px)
+    reduced = _read_reduced(frames, group["frame_id"].tolist(), factor, params)
+    fine = _find_factor(widest_px // factor, params.thumbnail_width_px)
+    bank = _build_bank(reduced, fine, params.workers)
+    scale = float(factor * fine)
     within = pairs_within(classes, params)
     found = _find_links(bank, within, scale, params, "overlaps within classes")
-    coarse = _bank_of_width(reduced_nyx, params.coarse_width_px, params.workers)
+    coarse_factor = _find_factor(widest_px // factor, params.coarse_width_px)
+    coarse = _build_bank(reduced, coarse_factor, params.workers)
     suspects = pairs_across(classes, params)
     hints, _ = correlate_pairs(coarse, *suspects, params.workers, "overlaps across classes")
     near = hints >= params.min_coarse_score
@@ -108,8 +125,14 @@ def _find_in_group(frames: Frames, group: pd.DataFrame, params: MosaicParams) ->
     component = find_components(len(classes), found.first, found.second)
     gaps = pairs_between_mosaics(classes, component, params)
     links = _join_links(found, crossing, _find_small_links(bank, gaps, scale, params))
-    shift_yx, refined = _refine_links(reduced_nyx, links, width_px, params)
-    return _links_table(group, links, shift_yx, refined)
+    shift_yx, refined = _refine_links(reduced, links, factor, params)
+    links = replace(links, shift_yx=shift_yx)
+    slants = _find_slants(reduced, links, refined, factor, params.workers)
+    return _links_table(group, links, refined, slants)
+
+
+def _find_factor(width_px: int, wanted_px: int) -> int:
+    return max(1, round(width_px / wanted_px))
 
 
 def _find_links(
@@ -124,7 +147,8 @@ def _find_links(
     high = score >= params.min_score
     first, second = first[high], second[high]
     correlation, shift_yx = unwrap_shifts(bank, first, second, cyclic_yx[high])
-    common = np.clip(1 - np.abs(shift_yx) / bank.shape, 0, 1).prod(axis=1)
+    sizes_yx = bank.sizes_yx
+    common = common_fraction(sizes_yx[first], sizes_yx[second], shift_yx)
     links = _Links(first, second, shift_yx * scale, score[high], correlation)
     return links.take((correlation >= params.min_correlation) & (common >= params.min_overlap))
 
@@ -143,19 +167,19 @@ def _join_links(*parts: _Links) -> _Links:
 
 
 def _refine_links(
-    reduced_nyx: NDArray[np.uint8], links: _Links, width_px: int, params: MosaicParams
+    reduced: list[NDArray[np.uint8]], links: _Links, factor: int, params: MosaicParams
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    scale = width_px / reduced_nyx.shape[2]
-    reach_px = max(4, round(1.5 * reduced_nyx.shape[2] / params.thumbnail_width_px))
+    widest_px = max(image_yx.shape[1] for image_yx in reduced)
+    reach_px = max(4, round(1.5 * widest_px / params.thumbnail_width_px))
     chosen = np.flatnonzero(
-        choose_links(links.first, links.second, links.score, len(reduced_nyx), params.refined_links)
+        choose_links(links.first, links.second, links.score, len(reduced), params.refined_links)
     )
     shift_yx = links.shift_yx.copy()
     refined = np.zeros(len(shift_yx), dtype=bool)
 
     def run(link: int) -> NDArray[np.float64] | None:
-        pair = reduced_nyx[links.first[link]], reduced_nyx[links.second[link]]
-        return refine_shift(*pair, links.shift_yx[link] / scale, reach_px)
+        pair = reduced[links.first[link]], reduced[links.second[link]]
+        return refine_shift(*pair, links.shift_yx[link] / factor, reach_px)
 
     with ThreadPoolExecutor(params.workers) as pool:
         jobs = tqdm(
@@ -167,58 +191,109 @@ def _refine_links(
         )
         for link, better_yx in zip(chosen, jobs, strict=True):
             if better_yx is not None:
-                shift_yx[link], refined[link] = better_yx * scale, True
+                shift_yx[link], refined[link] = better_yx * factor, True
     return shift_yx, refined
 
 
-def _read_reduced(frames: Frames, frame_ids: list[str], params: MosaicParams) -> NDArray[np.uint8]:
+def _find_slants(
+    reduced: list[NDArray[np.uint8]],
+    links: _Links,
+    refined: NDArray[np.bool_],
+    factor: int,
+    workers: int,
+) -> NDArray[np.float64]:
+    """Return how the second frame of each link lies in the first, ``(P, 2, 3)``.
+
+    Looked at are the refined links, and all links of frames that are slanted in one.
+    """
+    matrices = place_by_shift(links.shift_yx)
+    open_links, checked = refined.copy(), np.zeros(len(refined), dtype=bool)
+
+    def run(link: int) -> NDArray[np.float64] | None:
+        pair = reduced[links.first[link]], reduced[links.second[link]]
+        return find_slant(*pair, links.shift_yx[link] / factor)
+
+    with ThreadPoolExecutor(workers) as pool:
+        while open_links.any():
+            chosen = np.flatnonzero(open_links)
+            checked[chosen] = True
+            slanted = []
+            for link, matrix in zip(chosen, pool.map(run, chosen.tolist()), strict=True):
+                if matrix is not None:
+                    matrices[link] = matrix * (1, 1, factor)
+                    slanted += [links.first[link], links.second[link]]
+            open_links = ~checked & (np.isin(links.first, slanted) | np.isin(links.second, slanted))
+    return matrices
+
+
+def _read_reduced(
+    frames: Frames, frame_ids: list[str], factor: int, params: MosaicParams
+) -> list[NDArray[np.uint8]]:
     def read(frame_id: str) -> NDArray[np.uint8]:
-        return reduce_frame(frames[frame_id], params.refine_width_px)
+        return reduce_frame(frames[frame_id], factor)
 
     with ThreadPoolExecutor(params.workers) as pool:
         jobs = tqdm(
             pool.map(read, frame_ids), total=len(frame_ids), desc="thumbnails", disable=None
         )
-        return np.stack(list(jobs))
+        return list(jobs)
 
 
-def _bank_of_width(reduced_nyx: NDArray[np.uint8], width_px: int, workers: int) -> SpectrumBank:
-    thumbnails = [reduce_frame(image_yx, width_px) for image_yx in reduced_nyx]
-    return build_spectrum_bank(np.stack(thumbnails), workers)
+def _build_bank(reduced: list[NDArray[np.uint8]], factor: int, workers: int) -> SpectrumBank:
+    return build_spectrum_bank([reduce_frame(image_yx, factor) for image_yx in reduced], workers)
 
 
 def _links_table(
     group: pd.DataFrame,
     links: _Links,
-    shift_yx: NDArray[np.float64],
     refined: NDArray[np.bool_],
+    matrices: NDArray[np.float64],
 ) -> pd.DataFrame:
     """Order each pair by identity and tabulate the links."""
     frame_ids = group["frame_id"].to_numpy()
-    extent_yx = group[["height_px", "width_px"]].iloc[0].to_numpy(np.float64)
+    extents_yx = group[["height_px", "width_px"]].to_numpy(np.float64)
     first, second = frame_ids[links.first], frame_ids[links.second]
     swap = first > second
-    sign = np.where(swap, -1.0, 1.0)
+    matrices = np.array([invert(m) if back else m for m, back in zip(matrices, swap, strict=True)])
+    scale, angle_deg, mirrored = split_matrices(matrices.reshape(-1, 2, 3))
     return pd.DataFrame(
         {
             "frame_a": pd.Series(np.where(swap, second, first), dtype="str"),
             "frame_b": pd.Series(np.where(swap, first, second), dtype="str"),
-            "dx_px": sign * shift_yx[:, 1],
-            "dy_px": sign * shift_yx[:, 0],
+            "dx_px": matrices.reshape(-1, 2, 3)[:, 0, 2],
+            "dy_px": matrices.reshape(-1, 2, 3)[:, 1, 2],
             "score": links.score,
             "correlation": links.correlation,
-            "overlap": np.clip(1 - np.abs(shift_yx) / extent_yx, 0, 1).prod(axis=1),
+            "overlap": common_fraction(
+                extents_yx[links.first], extents_yx[links.second], links.shift_yx
+            ),
             "refined": refined,
+            "scale": scale,
+            "angle_deg": angle_deg,
+            "mirrored": mirrored,
+            "inverted": False,
         }
     )
 
 
-def _size_keys(manifest: pd.DataFrame) -> list[pd.Series]:
-    """Height, width and a number for pixel sizes that differ by small steps only."""
-    sizes = np.sort(manifest["pixel_size_um"].unique())
-    group = np.cumsum(np.r_[False, sizes[1:] > (1 + PIXEL_SIZE_STEP) * sizes[:-1]])
-    number = manifest["pixel_size_um"].map(dict(zip(sizes, group, strict=True)))
-    return [manifest["height_px"], manifest["width_px"], number]
+def _size_keys(manifest: pd.DataFrame) -> list[NDArray[np.int_]]:
+    """Numbers for heights, widths and pixel sizes that differ by little."""
+    steps = {"height_px": _SIZE_STEP, "width_px": _SIZE_STEP}
+    return [
+        _group_values(manifest[name].to_numpy(np.float64), step)
+        for name, step in {**steps, "pixel_size_um": PIXEL_SIZE_STEP}.items()
+    ]
+
+
+def _group_values(values: NDArray[np.float64], step: float) -> NDArray[np.int_]:
+    """Give values numbers; a new one begins above ``1 + step`` times where the last one began."""
+    number, begins = -1, -np.inf
+    numbers = {}
+    for value in np.unique(values).tolist():
+        if value > (1 + step) * begins:
+            number, begins = number + 1, value
+        numbers[value] = number
+    return np.array([numbers[value] for value in values.tolist()], dtype=int)
 
 
 def pairs_within(

@@ -13,6 +13,7 @@ module 0.8 ms, with the score that separates overlaps from chance.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import product
@@ -25,6 +26,7 @@ from scipy.signal.windows import tukey
 from tqdm import tqdm
 
 from ncm_kedro.params.sem_ingest import MosaicParams
+from ncm_kedro.sem.mosaic.geometry import fit_similarity, map_points
 
 FloatArray = NDArray[np.float32]
 IndexArray = NDArray[np.intp]
@@ -35,30 +37,36 @@ _BLUR_FINE_PX, _BLUR_COARSE_PX = 0.7, 5.0
 _PATCH_PX = 256
 _PADDED_BATCH = 16
 _PADDED_TAPER = 0.04
+_CORNER_PX, _CORNER_REACH_PX, _CORNER_MISS_PX = 128, 16, 2.0
+_MIN_SLANT = 0.012  # px a px: 0.7 degrees, or 1.2 % of the magnification; scans are bent by 0.8 %
 
 
 @dataclass(frozen=True)
 class SpectrumBank:
-    """Whitened half spectra of frames of one shape.
+    """Whitened half spectra of frames of nearly one shape.
 
     Parameters
     ----------
     spectra
         ``(N, h, w // 2 + 1)`` complex64.
-    thumbnails_nyx
-        Band-passed thumbnails, ``(N, h, w)`` float32, zero mean.
+    thumbnails
+        Band-passed thumbnails, float32 of zero mean, each of its own shape.
     shape
-        Thumbnail height and width ``(h, w)`` (px).
+        Largest height and width ``(h, w)`` (px); smaller thumbnails are padded to it.
     """
 
     spectra: NDArray[np.complex64]
-    thumbnails_nyx: FloatArray
+    thumbnails: Sequence[FloatArray]
     shape: tuple[int, int]
 
+    @property
+    def sizes_yx(self) -> IndexArray:
+        """Height and width of each thumbnail, ``(N, 2)`` (px)."""
+        return np.array([image_yx.shape for image_yx in self.thumbnails], dtype=np.intp)
 
-def reduce_frame(image_yx: NDArray[np.uint8], width_px: int) -> NDArray[np.uint8]:
-    """Reduce a frame ``(H, W)`` by an integer factor, to a width near ``width_px``."""
-    factor = max(1, round(image_yx.shape[1] / width_px))
+
+def reduce_frame(image_yx: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
+    """Reduce a frame ``(H, W)`` by an integer factor."""
     height, width = (extent // factor for extent in image_yx.shape)
     whole_yx = image_yx[: height * factor, : width * factor]
     return np.asarray(
@@ -66,19 +74,24 @@ def reduce_frame(image_yx: NDArray[np.uint8], width_px: int) -> NDArray[np.uint8
     )
 
 
-def build_spectrum_bank(thumbnails_nyx: NDArray[np.uint8], workers: int) -> SpectrumBank:
-    """Band-pass and transform thumbnails ``(N, h, w)``; the result does not depend on `workers`."""
-    n, height, width = thumbnails_nyx.shape
-    window_yx = taper(height, width, _TAPER)
+def build_spectrum_bank(thumbnails: Sequence[NDArray[np.uint8]], workers: int) -> SpectrumBank:
+    """Band-pass and transform N thumbnails; the result does not depend on `workers`."""
+    sizes = {image_yx.shape for image_yx in thumbnails}
+    height, width = (max(size[axis] for size in sizes) for axis in (0, 1))
+    windows = {size: taper(size[0], size[1], _TAPER) for size in sizes}
     weight = band_weight(height, width)
-    filtered_nyx = np.empty((n, height, width), np.float32)
-    spectra = np.empty((n, height, width // 2 + 1), np.complex64)
-    for start in range(0, n, _BATCH):
-        part = slice(start, min(start + _BATCH, n))
-        filtered_nyx[part] = [band_pass(image_yx) for image_yx in thumbnails_nyx[part]]
-        spectrum = scipy.fft.rfft2(filtered_nyx[part] * window_yx, workers=workers)
-        spectra[part] = whiten(spectrum) * weight
-    return SpectrumBank(spectra, filtered_nyx, (height, width))
+    filtered = [band_pass(image_yx) for image_yx in thumbnails]
+    spectra = np.empty((len(filtered), height, width // 2 + 1), np.complex64)
+    for start in range(0, len(filtered), _BATCH):
+        part = filtered[start : start + _BATCH]
+        padded_nyx = np.zeros((len(part), height, width), np.float32)
+        for target_yx, image_yx in zip(padded_nyx, part, strict=True):
+            rows, columns = image_yx.shape
+            target_yx[:rows, :columns] = image_yx * windows[image_yx.shape]
+        spectra[start : start + _BATCH] = (
+            whiten(scipy.fft.rfft2(padded_nyx, workers=workers)) * weight
+        )
+    return SpectrumBank(spectra, filtered, (height, width))
 
 
 def taper(height: int, width: int, share: float) -> FloatArray:
@@ -202,7 +215,7 @@ def unwrap_shifts(
     for pair, (a, b) in enumerate(zip(first, second, strict=True)):
         for candidate in shift_yx[pair] - wraps_yx:
             found = correlate_common(
-                bank.thumbnails_nyx[a], bank.thumbnails_nyx[b], candidate.round().astype(int)
+                bank.thumbnails[a], bank.thumbnails[b], candidate.round().astype(int)
             )
             if found > correlation[pair]:
                 correlation[pair], unwrapped[pair] = found, candidate
@@ -220,20 +233,20 @@ def correlate_common(
     Parameters
     ----------
     first_yx, second_yx
-        Frames ``(h, w)``.
+        Frames ``(h, w)``, not necessarily of one shape.
     shift_yx
         Position of the second in the first, ``(2,)`` (px).
     min_fraction
-        Fraction of a frame that must be common (no unit).
+        Fraction of the smaller frame that must be common (no unit).
 
     Returns
     -------
     float
         -1 to 1; -1 if less than `min_fraction` is common.
     """
-    here, there = common_windows(first_yx.shape, shift_yx)
+    here, there = common_windows(first_yx.shape, second_yx.shape, shift_yx)
     first, second = first_yx[here], second_yx[there]
-    if first.size < min_fraction * first_yx.size:
+    if first.size < min_fraction * min(first_yx.size, second_yx.size):
         return -1.0
     first, second = first - first.mean(), second - second.mean()
     power = float((first * first).sum()) * float((second * second).sum())
@@ -241,13 +254,32 @@ def correlate_common(
 
 
 def common_windows(
-    shape: tuple[int, ...], shift_yx: NDArray[np.int_]
+    first_shape: tuple[int, ...], second_shape: tuple[int, ...], shift_yx: NDArray[np.int_]
 ) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
     """Return the windows of the common region in the first and in the second frame."""
-    extents = [(int(s), n) for n, s in zip(shape, shift_yx, strict=True)]
-    here = tuple(slice(max(0, s), max(0, n + min(0, s))) for s, n in extents)
-    there = tuple(slice(max(0, -s), max(0, n - max(0, s))) for s, n in extents)
+    axes = list(zip(first_shape, second_shape, (int(s) for s in shift_yx), strict=True))
+    here = tuple(slice(max(0, s), max(0, s, min(n, m + s))) for n, m, s in axes)
+    there = tuple(slice(max(0, -s), max(0, -s, min(m, n - s))) for n, m, s in axes)
     return here, there
+
+
+def common_fraction(
+    first_yx: NDArray[np.intp] | NDArray[np.float64],
+    second_yx: NDArray[np.intp] | NDArray[np.float64],
+    shift_yx: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Return the common area over that of the smaller frame, ``(P,)``.
+
+    Parameters
+    ----------
+    first_yx, second_yx
+        Heights and widths, ``(P, 2)`` (px).
+    shift_yx
+        Positions of the second in the first, ``(P, 2)`` (px).
+    """
+    extent = np.minimum(first_yx, second_yx + shift_yx) - np.maximum(0.0, shift_yx)
+    smaller = np.minimum(first_yx.prod(axis=1), second_yx.prod(axis=1))
+    return np.asarray(np.maximum(extent, 0.0).prod(axis=1) / smaller, dtype=np.float64)
 
 
 def find_vertex(before: object, top: object, after: object) -> NDArray[np.float64]:
@@ -269,8 +301,11 @@ def refine_shift(
     second_yx: NDArray[np.uint8],
     guess_yx: NDArray[np.float64],
     reach_px: int,
+    *,
+    patch_px: int = _PATCH_PX,
+    at_yx: tuple[float, float] = (0.5, 0.5),
 ) -> NDArray[np.float64] | None:
-    """Measure a shift on patches from the middle of the common region.
+    """Measure a shift on patches from one place of the common region.
 
     Parameters
     ----------
@@ -280,6 +315,10 @@ def refine_shift(
         Shift known so far, ``(2,)`` (px).
     reach_px
         Largest error of the guess (px).
+    patch_px
+        Edge of the patches, less where less is common (px).
+    at_yx
+        Where in the common region the patches lie, 0 to 1 (no unit); by default in its middle.
 
     Returns
     -------
@@ -288,12 +327,12 @@ def refine_shift(
         ``reach_px``.
     """
     whole = np.rint(guess_yx).astype(int)
-    here, there = common_windows(first_yx.shape, whole)
-    extents = [min(_PATCH_PX, window.stop - window.start) for window in here]
+    here, there = common_windows(first_yx.shape, second_yx.shape, whole)
+    extents = [min(patch_px, window.stop - window.start) for window in here]
     if min(extents) < 4 * reach_px:
         return None
     patches = [
-        image_yx[tuple(_middle(w, n) for w, n in zip(windows, extents, strict=True))]
+        image_yx[tuple(_part(*part) for part in zip(windows, extents, at_yx, strict=True))]
         for image_yx, windows in ((first_yx, here), (second_yx, there))
     ]
     height, width = extents
@@ -315,9 +354,52 @@ def refine_shift(
     )
 
 
-def _middle(window: slice, extent: int) -> slice:
-    start = window.start + (window.stop - window.start - extent) // 2
+def _part(window: slice, extent: int, at: float) -> slice:
+    start = window.start + int(at * (window.stop - window.start - extent))
     return slice(start, start + extent)
+
+
+def find_slant(
+    first_yx: NDArray[np.uint8], second_yx: NDArray[np.uint8], shift_yx: NDArray[np.float64]
+) -> NDArray[np.float64] | None:
+    """Measure whether frames that phase correlation takes for shifted are turned or enlarged.
+
+    Parameters
+    ----------
+    first_yx, second_yx
+        Frames ``(h, w)``.
+    shift_yx
+        Position of the second in the first, ``(2,)`` (px).
+
+    Returns
+    -------
+    ndarray or None
+        The similarity transform ``(2, 3)`` from places of the second frame to those of the first
+        (x, y in px), if the corners of the common region agree on one that is no shift.
+    """
+    here, _ = common_windows(first_yx.shape, second_yx.shape, np.rint(shift_yx).astype(int))
+    extent_yx = np.array([min(_CORNER_PX, window.stop - window.start) for window in here])
+    low_yx = np.array([window.start for window in here])
+    room_yx = np.array([window.stop for window in here]) - extent_yx - low_yx
+    if np.hypot(*room_yx) < _CORNER_PX:
+        return None
+    source, target = [], []
+    for at_yx in ((0.0, 0.0), (1.0, 1.0), (0.0, 1.0), (1.0, 0.0)):
+        found_yx = refine_shift(
+            first_yx, second_yx, shift_yx, _CORNER_REACH_PX, patch_px=_CORNER_PX, at_yx=at_yx
+        )
+        if found_yx is None:
+            return None
+        place_yx = low_yx + (np.array(at_yx) * room_yx).astype(int) + extent_yx / 2
+        source.append((place_yx - np.rint(shift_yx))[::-1])
+        target.append((place_yx - np.rint(shift_yx) + found_yx)[::-1])
+        if len(source) == 2:
+            step = np.subtract(*target) - np.subtract(*source)
+            if np.hypot(*step) < _MIN_SLANT * np.hypot(*room_yx):
+                return None
+    matrix = fit_similarity(np.array(source), np.array(target), mirrored=False)
+    miss_px = np.linalg.norm(map_points(matrix, np.array(source)) - np.array(target), axis=1)
+    return matrix if miss_px.max() <= _CORNER_MISS_PX else None
 
 
 def correlate_padded(
@@ -343,7 +425,7 @@ def correlate_padded(
     """
     height, width = bank.shape
     members, rows = np.unique(np.concatenate([first, second]), return_inverse=True)
-    spectra = _padded_spectra(bank.thumbnails_nyx[members])
+    spectra = _padded_spectra([bank.thumbnails[member] for member in members], bank.shape)
     gain_yx = _gain(height, width, params.min_gap_overlap)
     score, correlation = np.zeros(len(first)), np.full(len(first), -1.0)
     shift_yx = np.zeros((len(first), 2))
@@ -364,20 +446,22 @@ def correlate_padded(
         list(pool.map(run, range(0, len(first), _PADDED_BATCH)))
     for pair in np.flatnonzero(score >= params.min_gap_score):
         correlation[pair] = correlate_common(
-            bank.thumbnails_nyx[first[pair]],
-            bank.thumbnails_nyx[second[pair]],
+            bank.thumbnails[first[pair]],
+            bank.thumbnails[second[pair]],
             shift_yx[pair].astype(int),
             min_fraction=params.min_gap_overlap,
         )
     return score, shift_yx, correlation
 
 
-def _padded_spectra(thumbnails_nyx: FloatArray) -> NDArray[np.complex64]:
-    n, height, width = thumbnails_nyx.shape
-    window_yx = taper(height, width, _PADDED_TAPER)
+def _padded_spectra(
+    thumbnails: Sequence[FloatArray], shape: tuple[int, int]
+) -> NDArray[np.complex64]:
+    height, width = shape
     weight = band_weight(2 * height, 2 * width)
-    spectra = np.empty((n, 2 * height, width + 1), np.complex64)
-    for number, image_yx in enumerate(thumbnails_nyx):
+    spectra = np.empty((len(thumbnails), 2 * height, width + 1), np.complex64)
+    for number, image_yx in enumerate(thumbnails):
+        window_yx = taper(image_yx.shape[0], image_yx.shape[1], _PADDED_TAPER)
         spectrum = scipy.fft.rfft2(image_yx * window_yx, s=(2 * height, 2 * width))
         spectra[number] = whiten(spectrum) * weight
     return spectra
