@@ -28,6 +28,7 @@ MANIFEST = (
     "frame_id, file, class, composition, state, additive, magnification, "
     "accelerating_voltage_kv, instrument, acquired_at, height_px, width_px, banner_px, "
     "pixel_size_um, pixel_size_source, session, mosaic, mosaic_x_px, mosaic_y_px, "
+    "mosaic_scale, mosaic_angle_deg, mosaic_mirrored, "
     "flat_fraction, clipped_fraction, sharpness, flags, excluded, exclusion_reason"
 )
 CROPS = "crop_id, frame_id, x_px, y_px, size_px, split, class"

@@ -61,6 +61,7 @@ def make_data(settings_of, classes=CLASSES, n_series=3, n_frames=3):
             "frame_b": [row["frame_id"] for row in rows[1::2]],
             "score": 30.0,
             "overlap": 2 / 3,
+            "scale": 1.0,
             "refined": True,
             "used": True,
             "residual_px": 0.1,
@@ -143,6 +144,17 @@ def test_report_is_json_and_counts_are_right(reports):
     assert area["fields_of_view"] == pytest.approx(5)
     assert area["repeats"] == pytest.approx(9 / 5)
     assert report["overlaps"]["links"] == 18
+
+
+def test_contradicting_pixel_sizes_and_skipped_pairs_are_said():
+    manifest, frames, links = make_data(shared_settings, ["333", "811"])
+    links.loc[0, "scale"] = 0.5
+    links.attrs = {"pairs_compared": 3, "pairs_skipped": 7}
+    report = audit_frames(manifest, frames, links, NONE_REJECTED, PARAMS)
+    (pair,) = report["pixel_size_conflicts"]
+    assert (pair["measured"], pair["stated"]) == (0.5, 1.0)
+    assert any(pair["frame_a"] in text and "0.5" in text for text in report["warnings"])
+    assert any(text.startswith("7 pairs") for text in report["warnings"])
 
 
 def test_excluded_frames_and_label_conflicts_are_listed_and_not_measured():

@@ -51,13 +51,16 @@ def find_sem_overlaps(
 
 
 def build_sem_manifest(
-    assessed: pd.DataFrame, overlaps: pd.DataFrame, mosaic: MosaicParams
+    assessed: pd.DataFrame, rejected: pd.DataFrame, overlaps: pd.DataFrame, mosaic: MosaicParams
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Place frames in mosaics; excluded frames keep their place."""
+    """Place frames in mosaics, and exclude those that show a region of another class."""
+    from ncm_kedro.sem.audit.usage import require_classes
     from ncm_kedro.sem.mosaic.mosaic import build_mosaics, exclude_conflicts
 
-    manifest, links = build_mosaics(assessed, overlaps, mosaic)
-    return order_columns(exclude_conflicts(manifest, links)), links
+    placed, links = build_mosaics(assessed, overlaps, mosaic)
+    manifest = exclude_conflicts(placed, links)
+    require_classes(manifest, rejected)
+    return order_columns(manifest), links
 
 
 def audit_sem_frames(

@@ -47,7 +47,12 @@ def create_reading_pipeline() -> Pipeline:
             ),
             node(
                 nodes.build_sem_manifest,
-                inputs=["sem_assessed", "sem_overlaps", "params:sem_ingest.mosaic"],
+                inputs=[
+                    "sem_assessed",
+                    "sem_rejected_files",
+                    "sem_overlaps",
+                    "params:sem_ingest.mosaic",
+                ],
                 outputs=["sem_manifest", "sem_links"],
                 name="build_manifest",
             ),

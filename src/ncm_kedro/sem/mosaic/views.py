@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from ncm_kedro.params.sem_ingest import MosaicParams
 from ncm_kedro.sem.io.frames import Frames
+from ncm_kedro.sem.io.pixel_size import PARAMETER
 from ncm_kedro.sem.mosaic.features import (
     BASE_SIDE_PX,
     MAX_LEVEL,
@@ -33,7 +34,6 @@ from ncm_kedro.sem.mosaic.registration import IndexArray
 
 _LOG = logging.getLogger(__name__)
 _REPRESENTED = 0.6
-_UNKNOWN_SOURCE = "parameter"
 _PAIRS_AT_ONCE = 64
 
 
@@ -138,7 +138,7 @@ def _plan_jobs(ordered: pd.DataFrame, component: NDArray[np.int_], standing: Ind
     first_level = np.minimum(np.clip(wider, 0, MAX_LEVEL), finest[first])
     second_level = np.minimum(np.clip(-wider, 0, MAX_LEVEL), finest[second])
     stated = _Jobs(first, second, first_level, second_level)
-    assumed = (ordered["pixel_size_source"] == _UNKNOWN_SOURCE).to_numpy()
+    assumed = (ordered["pixel_size_source"] == PARAMETER).to_numpy()
     unsure = np.flatnonzero(assumed[first] | assumed[second])
     extra = [
         _Jobs(
