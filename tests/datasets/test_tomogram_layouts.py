@@ -14,6 +14,7 @@ from kedro.io import DatasetError
 from ncm_kedro.datasets.tomograms import raw as raw_module
 from ncm_kedro.datasets.tomograms.raw import RawTomogramFolder
 from ncm_kedro.errors import TomogramError
+from ncm_kedro.tomo.volumes import identity
 
 SHAPE = (6, 7, 8)
 
@@ -50,7 +51,7 @@ def check(folder, values=None, size=None):
 
 
 def warned(tomogram):
-    return " ".join(tomogram.attributes.get("warnings", []))
+    return " ".join(tomogram.warnings)
 
 
 # voxel sizes
@@ -78,6 +79,14 @@ def test_imagej_is_read_as_imagej_reads_it(tmp_path, pixel, notes, size):
     check(tmp_path, size=size)
 
 
+def test_sections_of_imagej_have_no_depth_and_become_cubes(tmp_path):
+    (tmp_path / "s").mkdir()
+    for z, section in enumerate(draw_values()):
+        tifffile.imwrite(tmp_path / "s" / f"{z}.tif", section, imagej=True,
+                         resolution=(1 / 0.07, 1 / 0.07), metadata={"unit": "um"})  # fmt: skip
+    assert "voxels taken as cubes" in check(tmp_path, size=(0.07,) * 3).voxel_size_source
+
+
 def test_an_imagej_unit_that_is_no_length_is_no_voxel_size(tmp_path):
     write_imagej(tmp_path, 0.07, unit="furlong", spacing=0.14)
     assert "'furlong' is no length" in refusal(tmp_path)
@@ -96,6 +105,15 @@ def test_cubes_are_said_to_be_assumed(tmp_path):
     assert "no size along z" in refusal(tmp_path)
 
 
+def test_a_size_along_z_that_is_no_length_is_not_taken_as_not_given(tmp_path):
+    tifffile.imwrite(
+        tmp_path / "s.ome.tif", draw_values(),
+        metadata={"axes": "ZYX", "PhysicalSizeX": 0.1, "PhysicalSizeY": 0.1, "PhysicalSizeZ": 2,
+                  "PhysicalSizeZUnit": "pixel"},
+    )  # fmt: skip
+    assert "PhysicalSizeZ 2" in refusal(tmp_path)
+
+
 @pytest.mark.parametrize("name", ["s.YML", "s.yaml", "s.Yml"])
 def test_notes_are_found_whatever_their_case(tmp_path, name):
     tifffile.imwrite(tmp_path / "s.tif", draw_values())
@@ -110,7 +128,7 @@ def test_notes_are_found_whatever_their_case(tmp_path, name):
 
 def test_metres_are_refused_and_nanometres_warned_of(tmp_path):
     for name, size in (("good", "0.4"), ("metres", "4.0e-7"), ("nanometres", "400")):
-        tifffile.imwrite(tmp_path / f"{name}.tif", draw_values())
+        tifffile.imwrite(tmp_path / f"{name}.tif", draw_values() + np.uint16(len(name)))
         say(tmp_path, f"voxel_size_um: {size}", f"{name}.yml")
     raw = load(tmp_path)
     assert list(raw) == ["good", "nanometres"]
@@ -287,16 +305,16 @@ def test_sections_that_change_places_are_another_tomogram(tmp_path):
 
 
 def test_large_files_are_sampled_unless_told_otherwise(tmp_path, monkeypatch):
-    monkeypatch.setattr(raw_module, "_FULL_BELOW", 1000)
-    monkeypatch.setattr(raw_module, "_SAMPLED", 4000)
-    monkeypatch.setattr(raw_module, "_SAMPLE_BLOCK", 1000)
+    monkeypatch.setattr(identity, "_FULL_BELOW", 1000)
+    monkeypatch.setattr(identity, "_SAMPLED", 4000)
+    monkeypatch.setattr(identity, "_SAMPLE_BLOCK", 1000)
     values = np.random.default_rng(0).integers(1, 250, (40, 40, 40)).astype(np.uint8)
     path = tmp_path / "s.tif"
 
-    def identify(changed, identity, *, time=7):
+    def identify(changed, how, *, time=7):
         tifffile.imwrite(path, changed)
         os.utime(path, ns=(time, time))
-        return load(tmp_path, identity=identity)["s"].fingerprint
+        return load(tmp_path, identity=how)["s"].fingerprint
 
     say(tmp_path)
     other = np.flip(values)
@@ -306,6 +324,17 @@ def test_large_files_are_sampled_unless_told_otherwise(tmp_path, monkeypatch):
     assert identify(values, "sampled") != identify(hidden, "sampled", time=8)
     assert identify(values, "full") != identify(hidden, "full")
     assert identify(values, "full") == identify(values, "full", time=8)
+
+
+def test_one_tomogram_under_two_names_is_no_replicate(tmp_path):
+    for name in ("a", "a (1)", "b"):
+        values = draw_values() + (name == "b")
+        tifffile.imwrite(tmp_path / f"{name}.tif", values)
+        say(tmp_path, name=f"{name}.yml")
+    raw = load(tmp_path)
+    assert "the same voxels as a (1)" in warned(raw["a"])
+    assert "the same voxels as a:" in warned(raw["a (1)"])
+    assert not warned(raw["b"])
 
 
 # HDF5
@@ -346,6 +375,13 @@ def test_two_pixel_sizes_that_differ_are_refused(tmp_path):
     write_h5(tmp_path / "s.h5", {"v": draw_values(), names[0]: 0.65, names[1]: 1.3},
              [(name, "um") for name in names])  # fmt: skip
     assert "0.65 um at /a/pixel_size; 1.3 um at /b/pixel_size" in refusal(tmp_path)
+
+
+def test_a_size_along_z_without_a_unit_is_not_taken_as_not_given(tmp_path):
+    names = [f"sample/{axis}_pixel_size" for axis in "zyx"]
+    write_h5(tmp_path / "s.h5", {"v": draw_values(), **dict.fromkeys(names, 0.1)},
+             [(name, "um") for name in names[1:]])  # fmt: skip
+    assert "/sample/z_pixel_size has no unit of length" in refusal(tmp_path)
 
 
 def test_coordinates_of_nxdata_give_the_voxel(tmp_path):

@@ -95,7 +95,7 @@ SOUND = {"disagreement": 0.05, "touches_border": False, "volume_um3": 10.0, "cou
         ({"field_of_view_fraction": 0.4}, {}, "only 40% of the volume"),
         ({"voxel_size_um": (0.3, 0.1, 0.1)}, {}, "3.0 times"),
         ({"edited_from": "abc"}, {}, "edited by hand"),
-        ({"warnings": ["sections 3, 4 are missing"]}, {}, "sections 3, 4 are missing"),
+        ({"warnings": "sections 3, 4 are missing"}, {}, "sections 3, 4 are missing"),
         ({"voxel_size_source": "tags, voxels taken as cubes"}, {}, "taken as cubes (tags"),
         (
             {"voxel_size_source": "a.yml", "detection_voxel_um": 5.0},

@@ -191,7 +191,10 @@ def test_stale_volumes_are_no_samples_of_the_run(tmp_path):
     volumes = Volumes(
         {name: store_sample(name, tmp_path) for name in ("new", "stale")}, {"broken": "holds NaN"}
     )
-    raw = {name: SimpleNamespace(source=f"/raw/{name}.tif") for name in ("new", "broken")}
+    raw = {
+        name: SimpleNamespace(source=f"/raw/{name}.tif", warnings=(f"look at {name}", "twice"))
+        for name in ("new", "broken")
+    }
     rejected = pd.DataFrame({"file": ["flat.tif"], "reason": ["one section"]}, dtype="str")
     table = tabulate_tomograms(raw, volumes, rejected)
     TomogramTable.validate(table)
@@ -200,10 +203,11 @@ def test_stale_volumes_are_no_samples_of_the_run(tmp_path):
     row = table.set_index("sample").loc["new"]
     assert (row["size_z_vx"], row["size_x_vx"], row["voxel_x_um"]) == (4, 6, 0.3)
     assert (row["grey_low"], row["grey_median"], row["grey_high"]) == (10, 90, 200)
+    assert row["warnings"] == "look at new; twice"
     assert table.set_index("sample").loc["broken", "rejected_reason"] == "holds NaN"
 
 
 def test_a_run_without_samples_says_so():
-    raw = {"broken": SimpleNamespace(source="/raw/broken.tif")}
+    raw = {"broken": SimpleNamespace(source="/raw/broken.tif", warnings=())}
     with pytest.raises(TomogramError, match="no usable sample among 1"):
         tabulate_tomograms(raw, Volumes({}, {"broken": "holds NaN"}), NOTHING)

@@ -28,8 +28,9 @@ from ncm_kedro.tomo.detector.detector import SectionPrediction
 from ncm_kedro.tomo.fusion.fusion import plan_probability
 from ncm_kedro.tomo.instances.instances import plan_labels
 from ncm_kedro.tomo.review.edits import apply_edits, open_edited
+from ncm_kedro.tomo.volumes.identity import identify_sources
 from ncm_kedro.tomo.volumes.ingest import plan_tomogram
-from ncm_kedro.tomo.volumes.volume import Volume, VolumePlan, identify_sources
+from ncm_kedro.tomo.volumes.volume import Volume, VolumePlan
 
 SHAPE = (36, 52, 264)  # 36 blocks of 32, and two levels
 CENTRES = [(14, 15, 16), (14, 15, 35), (24, 36, 60), (20, 30, 130), (22, 36, 200), (20, 20, 250)]

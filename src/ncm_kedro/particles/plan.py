@@ -17,14 +17,8 @@ from ncm_kedro.errors import Rejections, StoreError
 from ncm_kedro.params.particle_features import AttributeParams
 from ncm_kedro.params.tomo_segment import TomoComputeParams
 from ncm_kedro.tomo.review.edits import EditedLabels
-from ncm_kedro.tomo.volumes.volume import (
-    MADE_FROM,
-    Volume,
-    check_belongs,
-    fingerprint,
-    identify_sources,
-    list_samples,
-)
+from ncm_kedro.tomo.volumes.identity import MADE_FROM, check_belongs, fingerprint, identify_sources
+from ncm_kedro.tomo.volumes.volume import Volume, list_samples
 
 if TYPE_CHECKING:
     from ncm_kedro.particles.measure import Measurement

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,19 +14,17 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from ncm_kedro.datasets.tomograms.hdf5_size import find_voxel_size
 from ncm_kedro.datasets.tomograms.notes import (
     OpenedVolume,
     TomogramNotes,
-    assume_cubes,
     check_volume,
-    convert_to_um,
     drop_unit_axes,
-    join_spacing,
     make_chunk_warning,
     make_volume_error,
 )
 from ncm_kedro.errors import TomogramError
-from ncm_kedro.tomo.volumes.volume import CUBES, Region, Spacing
+from ncm_kedro.tomo.volumes.volume import Region
 
 HDF5_SUFFIXES = (".h5", ".hdf5", ".nxs", ".hdf")
 
@@ -34,17 +32,6 @@ _DXCHANGE = "/exchange/data"
 _NEXUS = re.compile(r"^/entry[^/]*/(.+/)?data$")
 _PROJECTION_NOTES = frozenset({"theta", "image_key", "image_key_control", "rotation_angle"})
 _CLEARLY_LARGER = 2.0
-_SIZE_NAMES = {
-    axis: (f"{axis}_voxel_size", f"voxel_size_{axis}", "voxel_size",
-           f"{axis}_effective_pixel_size", f"effective_pixel_size_{axis}", "effective_pixel_size",
-           f"actual_pixel_size_{axis}", "actual_pixel_size", f"{axis}_sample_pixel_size",
-           "sample_pixel_size", f"{axis}_pixel_size", f"pixel_size_{axis}", "pixel_size",
-           "resolution")
-    for axis in "zyx"
-}  # fmt: skip
-_OF_THE_SAMPLE = ("voxel", "effective", "actual", "sample")
-_CAMERA = re.compile(r"detector(?!_processed)|camera|ccd|cmos|sensor|scintillator")
-_OBJECTIVE = "objective/resolution"  # APS: the effective pixel of the objective in use
 _FILTER_NAMES = {32008: "bitshuffle", 32004: "LZ4", 32001: "Blosc", 32026: "Blosc2",
                  32015: "Zstandard", 32013: "ZFP", 32017: "SZ", 307: "bzip2"}  # fmt: skip
 _DEEPEST = 4  # virtual data sets of virtual data sets
@@ -77,7 +64,7 @@ def open_hdf5(path: Path, notes: TomogramNotes) -> OpenedVolume:
             volume = check_volume(path, shape, chosen.dtype)
             files = [path]
             warnings = _check_stored(path, chosen, files, notes)
-            spacing, said = _find_voxel_size(path, chosen, found.items)
+            spacing, said = find_voxel_size(path, chosen, found.items)
             read = Hdf5Region(path, chosen.name, chosen.ndim - len(shape))
             if Path(chosen.file.filename) != path:  # through an external link
                 files.append(Path(chosen.file.filename))
@@ -298,87 +285,6 @@ def _lost(path: Path, found: str, more: str = "") -> TomogramError:
         "a volume of which all was written and all is there",
         f"copy the files that belong together again, or finish the reconstruction{more}",
     )
-
-
-def _find_voxel_size(
-    path: Path, chosen: h5py.Dataset, items: dict[str, h5py.Dataset]
-) -> tuple[Spacing | None, str]:
-    for name in ("element_size_um", "voxel_size_um"):
-        if name in chosen.attrs:
-            sizes = np.broadcast_to(np.asarray(chosen.attrs[name], np.float64).ravel(), 3)
-            return join_spacing([convert_to_um(s, "um") for s in sizes]), f"attribute {name}"
-    spacing, source = _find_axes(chosen)
-    if spacing is not None:
-        return spacing, source
-    found: list[float | None] = []
-    places, camera = [], ""
-    for axis in "zyx":
-        size, place, of_camera = _find_size(path, items, _SIZE_NAMES[axis])
-        found.append(size)
-        places.append(place)
-        camera = of_camera or camera
-    spacing, source = assume_cubes(found, places[-1])
-    if spacing is not None and len(set(places)) == 1 and "voxel" not in source:
-        source = f"{source}; no size along z, {CUBES}"
-    if spacing is None and camera:
-        return None, f"{camera} is the pixel of the camera, not of the sample"
-    return spacing, source or "neither attributes nor data sets of a pixel size with a unit"
-
-
-def _find_axes(chosen: h5py.Dataset) -> tuple[Spacing | None, str]:
-    """Find evenly spaced coordinates beside a data set, as NXdata has them."""
-    sizes: list[float | None] = []
-    for axis, length in zip("zyx", chosen.shape[-3:], strict=True):
-        item = chosen.parent.get(axis)
-        if not isinstance(item, h5py.Dataset) or item.shape != (length,) or length < 2:
-            return None, ""
-        steps = np.diff(np.asarray(item[()], dtype=np.float64))
-        if not np.allclose(steps, steps.mean(), rtol=1e-3):
-            return None, ""
-        sizes.append(convert_to_um(abs(float(steps.mean())), item.attrs.get("units")))
-    return join_spacing(sizes), f"coordinates z, y, x in {chosen.parent.name}"
-
-
-def _find_size(
-    path: Path, items: dict[str, h5py.Dataset], names: Sequence[str]
-) -> tuple[float | None, str, str]:
-    """Find a size by the first name that is there; the pixel of a camera is none.
-
-    Returns
-    -------
-    size, place, camera
-        Size (um) and where it stands; where a size of the camera stands.
-    """
-    camera = ""
-    for name in names:
-        known: dict[str, float] = {}
-        for place in sorted(items):
-            if place.rpartition("/")[2] != name or not _is_number(items[place]):
-                continue
-            size = convert_to_um(
-                float(np.ravel(items[place][()])[0]), items[place].attrs.get("units")
-            )
-            if size is None or (name == "resolution" and not place.endswith(_OBJECTIVE)):
-                continue
-            named_so = any(word in name for word in _OF_THE_SAMPLE)
-            if _CAMERA.search(place.lower()) and not named_so and name != "resolution":
-                camera = f"{size:.4g} um at {place}"
-            else:
-                known[place] = size
-        if known and max(known.values()) > 1.01 * min(known.values()):
-            listed = "; ".join(f"{size:.4g} um at {place}" for place, size in known.items())
-            raise make_volume_error(
-                path, f"more than one pixel size: {listed}", "one voxel size",
-                "write `voxel_size_um: [z, y, x]` into the sample's .yml",
-            )  # fmt: skip
-        if known:
-            place, size = next(iter(known.items()))
-            return size, place, camera
-    return None, "", camera
-
-
-def _is_number(item: h5py.Dataset) -> bool:
-    return item.size == 1 and item.dtype.kind in "iuf"
 
 
 def _unclear(path: Path, found: str, items: Mapping[str, h5py.Dataset]) -> TomogramError:

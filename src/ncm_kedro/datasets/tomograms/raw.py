@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import struct
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache, partial
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import pandas as pd
 from numpy.typing import NDArray
@@ -22,17 +25,17 @@ from ncm_kedro.datasets.tomograms.notes import (
     read_notes,
 )
 from ncm_kedro.errors import NcmError, Rejections, SettingsError, TomogramError
-from ncm_kedro.tomo.volumes.volume import RawTomogram, Region, fingerprint
+from ncm_kedro.tomo.volumes.identity import Identity, fingerprint, identify_content
+from ncm_kedro.tomo.volumes.volume import RawTomogram, Region
 
 NOTES_SUFFIX = ".yml"
-Identity = Literal["sampled", "full"]
 
 _NOTES_SUFFIXES = (NOTES_SUFFIX, ".yaml")
 _READER_VERSION = 2
-_READ_ERRORS = (OSError, ValueError, RuntimeError, KeyError, IndexError)
-_FULL_BELOW = 256 * 2**20  # bytes of a sample; larger ones are sampled
-_SAMPLED = 64 * 2**20  # bytes of a sample that are read at least where it is larger
-_SAMPLE_BLOCK = 64 * 2**10
+_READ_ERRORS = (
+    OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError, EOFError,
+    struct.error, zlib.error,
+)  # fmt: skip
 _log = logging.getLogger(__name__)
 
 
@@ -70,8 +73,7 @@ class RawTomogramFolder(RawFolder):
     samples
         Samples to use; None: all.
     identity
-        How a tomogram is known again: ``full`` reads every byte. ``sampled`` does so below 256 MB;
-        of larger ones it reads the ends of each file and blocks between, and takes their times in.
+        How a tomogram is known again, see `Identity`.
     metadata
         Anything; kedro ignores it (kedro-viz reads it).
     """
@@ -118,6 +120,10 @@ class RawTomogramFolder(RawFolder):
             with rejections.catch(paths[0].name, paths[0]):
                 tomograms[sample] = open_tomogram(sample, paths, self._filepath, self._identity)
         rejections.check_left(len(sources))
+        tomograms = _mark_doubles(tomograms)
+        for tomogram in tomograms.values():
+            for warning in tomogram.warnings:
+                _log.warning("%s: %s", tomogram.source, warning)
         rows = [*rejections.reasons.items(), *self._list_unrelated(sources)]
         return RawTomograms(
             tomograms, pd.DataFrame(rows, columns=["file", "reason"], dtype="str")
@@ -198,7 +204,7 @@ def open_tomogram(
     folder
         Holds ``<sample>.yml``.
     identity
-        How its content is identified, see `RawTomogramFolder`.
+        How its content is identified, see `Identity`.
 
     Raises
     ------
@@ -235,9 +241,6 @@ def open_tomogram(
         size, said = notes.spacing_um, notes_path.name
     if size is None:
         raise make_voxel_size_error(path, notes_path, said)
-    warnings = (*opened.warnings, *check_extent(path, opened.shape_zyx, size))
-    for warning in warnings:
-        _log.warning("%s: %s", path, warning)
     return RawTomogram(
         name=sample,
         source=path.as_posix(),
@@ -245,12 +248,27 @@ def open_tomogram(
         dtype=opened.dtype,
         voxel_size_um=size,
         voxel_size_source=said,
-        attributes={**notes.attributes, **({"warnings": list(warnings)} if warnings else {})},
+        attributes=notes.attributes,
         fingerprint=fingerprint(
             f"raw-{_READER_VERSION}", content, opened.voxel_size_um, opened.shape_zyx, params=notes
         ),
         read=partial(_read, path, opened),
+        content=content,
+        warnings=(*opened.warnings, *check_extent(path, opened.shape_zyx, size)),
     )
+
+
+def _mark_doubles(tomograms: Mapping[str, RawTomogram]) -> dict[str, RawTomogram]:
+    """Warn of samples that are one tomogram under several names: they are no replicates."""
+    marked = dict(tomograms)
+    for name, tomogram in tomograms.items():
+        others = [
+            o for o, one in tomograms.items() if o != name and one.content == tomogram.content
+        ]
+        if others:
+            told = f"the same voxels as {', '.join(others)}: count them once"
+            marked[name] = replace(tomogram, warnings=(*tomogram.warnings, told))
+    return marked
 
 
 def _read(source: Path, opened: OpenedVolume, region: Region) -> NDArray[Any]:
@@ -278,7 +296,8 @@ def name_sample(path: Path) -> str:
 
 def _open_volume(path: Path, notes: TomogramNotes) -> OpenedVolume:
     from ncm_kedro.datasets.tomograms.hdf5 import HDF5_SUFFIXES, open_hdf5
-    from ncm_kedro.datasets.tomograms.tiff import open_sections, open_tiff
+    from ncm_kedro.datasets.tomograms.sections import open_sections
+    from ncm_kedro.datasets.tomograms.tiff import open_tiff
     from ncm_kedro.datasets.tomograms.zarr import is_zarr, open_zarr
 
     if path.is_dir():
@@ -303,52 +322,3 @@ def _find_notes(sample: str, folder: Path) -> Path:
             "merge them into one",
         )
     return found[0] if found else folder / f"{sample}{NOTES_SUFFIX}"
-
-
-def identify_content(source: Path, files: Sequence[Path], identity: Identity) -> str:
-    """Identify files by their names and content.
-
-    Parameters
-    ----------
-    source
-        The file or folder; names are taken from there.
-    files
-        All that hold the volume.
-    identity
-        ``sampled`` or ``full``, see `RawTomogramFolder`.
-
-    Returns
-    -------
-    str
-        32 hexadecimal digits; a renamed, replaced or changed file gives others.
-    """
-    stats = [(path, path.stat()) for path in files]
-    whole = identity == "full" or sum(stat.st_size for _, stat in stats) <= _FULL_BELOW
-    budget = None if whole else max(_SAMPLED // len(stats), 4 * _SAMPLE_BLOCK)
-    facts = [
-        (
-            path.relative_to(source).as_posix() if path.is_relative_to(source) else path.name,
-            stat.st_size,
-            None if whole else stat.st_mtime_ns,
-            _digest_file(path, stat.st_size, (stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino),
-                         budget),
-        )
-        for path, stat in stats
-    ]  # fmt: skip
-    return fingerprint("content-1", facts)
-
-
-@lru_cache(maxsize=200_000)  # a run asks more than once; the clock of changes cannot be set back
-def _digest_file(path: Path, size: int, state: tuple[int, ...], budget: int | None) -> str:
-    """Hash a file, or its ends and evenly spaced blocks of at most so many bytes together."""
-    digest = hashlib.blake2b(digest_size=16)
-    with path.open("rb") as file:
-        if budget is None or size <= budget:
-            while chunk := file.read(2**20):
-                digest.update(chunk)
-            return digest.hexdigest()
-        count = budget // _SAMPLE_BLOCK
-        for block in range(count):
-            file.seek((size - _SAMPLE_BLOCK) * block // (count - 1))
-            digest.update(file.read(_SAMPLE_BLOCK))
-    return digest.hexdigest()

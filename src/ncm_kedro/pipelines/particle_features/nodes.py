@@ -53,7 +53,7 @@ def tabulate_particles(
     from ncm_kedro.particles.attributes import tabulate_attributes, tabulate_details
     from ncm_kedro.particles.plan import select_current
     from ncm_kedro.particles.variants import add_uncertainty
-    from ncm_kedro.tomo.volumes.volume import MADE_FROM
+    from ncm_kedro.tomo.volumes.identity import MADE_FROM
 
     current, stale = select_current(measurements, table)
     tables: tuple[dict[str, pd.DataFrame], ...] = ({}, {}, {}, {})
@@ -140,7 +140,7 @@ def report_particles(
     """Draw the figures of all samples, and write the page that holds them."""
     from ncm_kedro.particles.plan import choose_labels
     from ncm_kedro.plotting.particles.report import draw_particles, render_particle_report
-    from ncm_kedro.tomo.volumes.volume import MADE_FROM, check_belongs
+    from ncm_kedro.tomo.volumes.identity import MADE_FROM, check_belongs
 
     shown = _select(attributes, table)
     used = {

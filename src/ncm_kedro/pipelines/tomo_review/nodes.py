@@ -46,12 +46,15 @@ def plan_projects(
 ) -> list[ReviewProject]:
     """Choose what a person shall look at in each sample."""
     from ncm_kedro.tomo.review.review import plan_review
-    from ncm_kedro.tomo.volumes.volume import MADE_FROM, check_belongs, list_samples
+    from ncm_kedro.tomo.volumes.identity import MADE_FROM, check_belongs
+    from ncm_kedro.tomo.volumes.volume import list_samples
 
-    listed = particles.attrs.get(MADE_FROM, {})
+    listed, failed = (particles.attrs.get(name, {}) for name in (MADE_FROM, "rejections"))
     projects = []
-    for name in list_samples(table, labels, listed):
-        check_belongs("tomo_particles", {"labels": listed[name]}, labels=labels[name])
+    for name in list_samples(table, labels):
+        if name in failed:
+            continue
+        check_belongs("tomo_particles", {"labels": listed.get(name)}, labels=labels[name])
         rows = particles[particles["sample"] == name].reset_index(drop=True)
         projects.append(plan_review(tomograms[name], probability[name], labels[name], rows, review))
     return projects

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -86,7 +87,8 @@ def list_labelled_particles(
     """List the particles of all samples; the table's ``attrs`` say what each was made from."""
     from ncm_kedro.errors import Rejections
     from ncm_kedro.tomo.instances.particle_list import list_particles
-    from ncm_kedro.tomo.volumes.volume import MADE_FROM, list_samples
+    from ncm_kedro.tomo.volumes.identity import MADE_FROM
+    from ncm_kedro.tomo.volumes.volume import list_samples
 
     tables, rejections = {}, Rejections()
     names = list_samples(table, labels)
@@ -225,18 +227,22 @@ def _view_samples(
     """Read what the page shows of the samples whose particles are listed."""
     from ncm_kedro.errors import Rejections
     from ncm_kedro.plotting.tomo.report import view_sample
-    from ncm_kedro.tomo.volumes.volume import MADE_FROM, check_belongs, list_samples
+    from ncm_kedro.tomo.volumes.identity import MADE_FROM, check_belongs
+    from ncm_kedro.tomo.volumes.volume import list_samples
 
     views, rejections = [], Rejections()
     listed = particles.attrs.get(MADE_FROM, {})
-    names = list_samples(table, labels, listed)
+    failed = particles.attrs.get("rejections", {})
+    warnings = table.set_index("sample")["warnings"].dropna().to_dict()
+    names = [name for name in list_samples(table, labels) if name not in failed]
     for name in names:
         with rejections.catch(name, labels[name].path):
             made_from = labels[name].attributes.get(MADE_FROM)
             check_belongs(labels[name].path, made_from,
                           tomogram=tomograms[name], probability=probability[name])  # fmt: skip
-            check_belongs("tomo_particles", {"labels": listed[name]}, labels=labels[name])
+            check_belongs("tomo_particles", {"labels": listed.get(name)}, labels=labels[name])
             rows = particles[particles["sample"] == name].reset_index(drop=True)
-            views.append(view_sample(tomograms[name], probability[name], labels[name], rows))
+            view = view_sample(tomograms[name], probability[name], labels[name], rows)
+            views.append(replace(view, facts={**view.facts, "warnings": warnings.get(name)}))
     rejections.check_left(len(names))
     return views, rejections

@@ -46,14 +46,8 @@ from ncm_kedro.tomo.fusion.scale import (
 )
 from ncm_kedro.tomo.fusion.size import ResampleTask, estimate_diameter_um, sample_grey, scale_grey
 from ncm_kedro.tomo.volumes.blocks import Block, Task, list_blocks, run_blocks
-from ncm_kedro.tomo.volumes.volume import (
-    MADE_FROM,
-    Volume,
-    VolumePlan,
-    VolumeTarget,
-    fingerprint,
-    identify_sources,
-)
+from ncm_kedro.tomo.volumes.identity import MADE_FROM, fingerprint, identify_sources
+from ncm_kedro.tomo.volumes.volume import Volume, VolumePlan, VolumeTarget
 
 
 @dataclass(frozen=True)

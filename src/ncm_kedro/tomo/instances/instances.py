@@ -34,16 +34,8 @@ from ncm_kedro.tomo.instances.refine_tasks import AssembleTask, DraftTask, Refin
 from ncm_kedro.tomo.instances.watershed import BasinTask, WatershedSettings, resolve_terminals
 from ncm_kedro.tomo.instances.watershed_graph import GraphTask, build_table, merge_basins
 from ncm_kedro.tomo.volumes.blocks import Block, Task, list_blocks, run_blocks
-from ncm_kedro.tomo.volumes.volume import (
-    MADE_FROM,
-    Triple,
-    Volume,
-    VolumePlan,
-    VolumeTarget,
-    check_belongs,
-    fingerprint,
-    identify_sources,
-)
+from ncm_kedro.tomo.volumes.identity import MADE_FROM, check_belongs, fingerprint, identify_sources
+from ncm_kedro.tomo.volumes.volume import Triple, Volume, VolumePlan, VolumeTarget
 
 METHOD_VERSION = 2
 _log = logging.getLogger(__name__)

@@ -17,13 +17,8 @@ from numpy.typing import NDArray
 from ncm_kedro.errors import StoreError
 from ncm_kedro.params.tomo_segment import TomoComputeParams
 from ncm_kedro.tomo.volumes.blocks import Block, list_blocks, run_blocks
-from ncm_kedro.tomo.volumes.volume import (
-    Triple,
-    Volume,
-    VolumePlan,
-    VolumeTarget,
-    fingerprint,
-)
+from ncm_kedro.tomo.volumes.identity import fingerprint
+from ncm_kedro.tomo.volumes.volume import Triple, Volume, VolumePlan, VolumeTarget
 
 if TYPE_CHECKING:
     import zarr

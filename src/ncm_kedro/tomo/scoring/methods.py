@@ -30,15 +30,8 @@ from ncm_kedro.tomo.detector.sections import segment_section
 from ncm_kedro.tomo.instances.instances import plan_labels
 from ncm_kedro.tomo.instances.refine import fill_voids
 from ncm_kedro.tomo.scoring.score import LabelScores, count_overlaps, match_labels, score_labels
-from ncm_kedro.tomo.volumes.volume import (
-    MADE_FROM,
-    Spacing,
-    Volume,
-    VolumePlan,
-    VolumeTarget,
-    fingerprint,
-    identify_sources,
-)
+from ncm_kedro.tomo.volumes.identity import MADE_FROM, fingerprint, identify_sources
+from ncm_kedro.tomo.volumes.volume import Spacing, Volume, VolumePlan, VolumeTarget
 
 SegmentSection = Callable[[NDArray[np.float32]], NDArray[np.integer]]
 """Labels the particles of one section (Y, X); 0 is background."""

@@ -28,13 +28,8 @@ from ncm_kedro.tomo.volumes.field_of_view import (
     mark_inside,
     reduce_cells,
 )
-from ncm_kedro.tomo.volumes.volume import (
-    RawTomogram,
-    Triple,
-    VolumePlan,
-    VolumeTarget,
-    fingerprint,
-)
+from ncm_kedro.tomo.volumes.identity import fingerprint
+from ncm_kedro.tomo.volumes.volume import RawTomogram, Triple, VolumePlan, VolumeTarget
 
 PERCENTILES = (1.0, 50.0, 99.8)
 FIELD_OF_VIEW = "field_of_view"

@@ -7,8 +7,6 @@ Grey values in the range that the network was trained on.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,9 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from numpy.typing import DTypeLike, NDArray
-from pydantic import BaseModel
 
-from ncm_kedro.errors import StoreError, TomogramError
+from ncm_kedro.errors import TomogramError
 
 if TYPE_CHECKING:
     import zarr
@@ -31,32 +28,6 @@ CUBES = "voxels taken as cubes"
 """Part of the source of a voxel size where none was given along z."""
 PARTICLE_UM = (0.2, 100.0)
 """Diameters that particles of an electrode may have (um)."""
-MADE_FROM = "made_from"
-"""Attribute of what was derived: the fingerprints of what it was made from, by kind."""
-
-
-def fingerprint(
-    method: str, *inputs: object, params: BaseModel | Mapping[str, Any] | None = None
-) -> str:
-    """Identify content by what it is made from.
-
-    Parameters
-    ----------
-    method
-        Name and version of the method; another version makes other content of the same inputs.
-    inputs
-        Fingerprints of inputs, and facts about them, as JSON types.
-    params
-        Settings that change the content; settings that do not must not be among them.
-
-    Returns
-    -------
-    str
-        32 hexadecimal digits.
-    """
-    told = params.model_dump(mode="json") if isinstance(params, BaseModel) else params
-    facts = json.dumps([method, inputs, told], sort_keys=True, default=str)
-    return hashlib.sha256(facts.encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True)
@@ -80,6 +51,10 @@ class RawTomogram:
     read
         Reads a region in the type of the file, possibly mapped; pickles. Raises TomogramError
         where the file turns out to be damaged.
+    content
+        Identity of the files' content alone.
+    warnings
+        What a person should know about it, one sentence each.
     """
 
     name: str
@@ -91,6 +66,8 @@ class RawTomogram:
     attributes: Mapping[str, Any]
     fingerprint: str
     read: Callable[[Region], NDArray[Any]]
+    content: str = ""
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -136,44 +113,6 @@ class Volume:
     def fingerprint(self) -> str:
         """Identity of the content: inputs, settings and code that made it."""
         return str(self.attributes["fingerprint"])
-
-
-def identify_sources(**sources: Volume) -> dict[str, str]:
-    """Return the fingerprints that a derived volume keeps as its attribute ``made_from``."""
-    return {kind: source.fingerprint for kind, source in sources.items()}
-
-
-def check_belongs(
-    where: object, made_from: Mapping[str, str] | None, **sources: Volume | str
-) -> None:
-    """Check that something was made from what it is used with.
-
-    Parameters
-    ----------
-    where
-        What was made: a path, or a name.
-    made_from
-        Its attribute of this name.
-    sources
-        What it is used with, by kind: a volume or its fingerprint.
-
-    Raises
-    ------
-    StoreError
-        If it was made from another one.
-    """
-    for kind, source in sources.items():
-        present = source if isinstance(source, str) else source.fingerprint
-        known = (made_from or {}).get(kind)
-        if known != present:
-            what = f"another {kind} ({known})" if known else f"an unknown {kind}"
-            raise StoreError(
-                where,
-                found=f"data made from {what}, not from the present one ({present})",
-                expected=f"data that was made from this {kind}",
-                action="run tomo_segment again, then what follows it: what does not belong to the "
-                f"present {kind} is computed again",
-            )
 
 
 class Volumes(dict[str, Volume]):
@@ -320,7 +259,8 @@ def tabulate_tomograms(
     """
     rows = []
     for name, tomogram in raw.items():
-        row = {"sample": name, "file": str(tomogram.source)}
+        warnings = "; ".join(tomogram.warnings) or None
+        row = {"sample": name, "file": str(tomogram.source), "warnings": warnings}
         if name in tomograms:
             rows.append({**row, **_describe(tomograms[name])})
         else:
@@ -386,7 +326,6 @@ def _describe(volume: Volume) -> dict[str, Any]:
     grey = known.get("grey_percentiles", {})
     return {
         "fingerprint": volume.fingerprint,
-        "warnings": "; ".join(known.get("warnings", [])) or None,
         "size_z_vx": depth,
         "size_y_vx": height,
         "size_x_vx": width,
