@@ -81,6 +81,36 @@ def test_blurred_frame_is_excluded_by_its_own_class():
     assert decided.loc[3, "flags"] == "blurred"
 
 
+def test_sharpness_is_compared_at_one_magnification():
+    close = make_table(8, density=0.7).assign(
+        sharpness=0.4, pixel_size_um=0.0067, frame_id=[f"x{i}" for i in range(8)]
+    )
+    table = join(make_table(), close)
+    assert not decide_exclusions(table, PARAMS)["excluded"].any()
+    table.loc[15, "sharpness"] = 0.1
+    decided = decide_exclusions(table, PARAMS)
+    assert decided.index[decided["excluded"]].tolist() == [15]
+
+
+@pytest.mark.parametrize(("flag", "word"), [("coloured", "overlay"), ("annotated_inside", "text")])
+def test_frames_that_are_drawn_on_are_excluded_with_the_reason(flag, word):
+    table = make_table()
+    table.loc[2, "flags"] = f"banner_missing;{flag}"
+    table.loc[3, "flags"] = "annotated;tinted"
+    decided = decide_exclusions(table, PARAMS)
+    assert decided.index[decided["excluded"]].tolist() == [2]
+    assert word in decided.loc[2, "exclusion_reason"]
+    assert flag in decided.loc[2, "flags"].split(";")
+
+
+def test_magnification_is_no_difference_of_material():
+    near = make_table(20, path=LCO, density=0.60).assign(
+        pixel_size_um=0.0067, frame_id=[f"x{i}" for i in range(20)]
+    )
+    table = join(make_table(20, path=LCO), near, make_table(20, class_name="811_cycled"))
+    assert not decide_exclusions(table, PARAMS)["excluded"].any()
+
+
 def test_earlier_flags_are_kept_and_sorted():
     table = make_table().assign(flags="sidecar_missing;banner_missing", flat_fraction=0.5)
     decided = decide_exclusions(table, PARAMS)

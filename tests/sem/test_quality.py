@@ -8,6 +8,7 @@ from ncm_kedro.sem.audit.quality import (
     QUALITY_COLUMNS,
     assess_frames,
     find_near_duplicates,
+    group_scales,
     halve,
     measure_quality,
     measure_sharpness,
@@ -41,6 +42,74 @@ def test_flat_fraction_is_the_bare_share(share):
     noise = np.random.default_rng(1).normal(80, 3, (image_yx.shape[0], bare))
     image_yx[:, :bare] = noise.astype(np.uint8)
     assert measure_quality(image_yx, UM, PARAMS).flat_fraction == pytest.approx(share, abs=0.05)
+
+
+def draw_spheres(pixel_size_um, *, diameter_um=10.0, rim=60.0, seed=0, shape=(480, 640)):
+    """Dense spheres in focus, smooth but for shot noise: bright rims, or shaded from above."""
+    rng = np.random.default_rng(seed)
+    radius = diameter_um / 2 / pixel_size_um
+    y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
+    top_yx, grey_yx = np.full(shape, -np.inf), np.full(shape, 60.0)
+    field = np.prod([side + 2 * radius for side in shape])
+    for _ in range(min(int(4 * field / (np.pi * radius**2)) + 3, 2000)):
+        r = radius * rng.uniform(0.6, 1.2)
+        at_y, at_x = (rng.uniform(-radius, side + radius) for side in shape)
+        rows = slice(max(int(at_y - r), 0), max(int(at_y + r) + 1, 0))
+        columns = slice(max(int(at_x - r), 0), max(int(at_x + r) + 1, 0))
+        rho = np.hypot(y[rows, columns] - at_y, x[rows, columns] - at_x) / r
+        dome = np.sqrt(np.clip(1 - rho**2, 0, 1))
+        height = rng.uniform(0, radius) + r * dome
+        seen = (rho < 1) & (height > top_yx[rows, columns])
+        shade = rim * rho**4 if rim else 80 * (dome - 1)
+        top_yx[rows, columns][seen] = height[seen]
+        grey_yx[rows, columns][seen] = (rng.uniform(110, 150) + shade)[seen]
+    return _record(cv2.GaussianBlur(grey_yx, (0, 0), 1), 8, rng)
+
+
+def draw_foil(noise, seed=0, shape=(480, 640)):
+    rng = np.random.default_rng(seed)
+    rolled = cv2.GaussianBlur(rng.normal(size=shape), (0, 0), 60)
+    return _record(90 + 1.5 * rolled / rolled.std(), noise, rng)
+
+
+def _record(grey_yx, noise, rng):
+    return (grey_yx + rng.normal(0, noise, grey_yx.shape)).clip(0, 255).astype(np.uint8)
+
+
+def charge(image_yx, seed=0):
+    """Streaks along the scan lines, as charging draws them."""
+    lines = cv2.GaussianBlur(
+        np.random.default_rng(seed).normal(size=(len(image_yx), 1)), (1, 9), 1.5
+    )
+    return (image_yx + 25 * lines / lines.std()).clip(0, 255).astype(np.uint8)
+
+
+MAGNIFICATIONS_UM = (1.0, 0.27, 0.1, 0.05, 0.02, 0.0135)  # 10,000x and 20,000x among them
+
+
+@pytest.mark.parametrize("pixel_size_um", MAGNIFICATIONS_UM)
+@pytest.mark.parametrize("rim", [60.0, 0.0])
+def test_dense_spheres_are_not_bare_at_any_magnification(pixel_size_um, rim):
+    image_yx = draw_spheres(pixel_size_um, rim=rim)
+    for frame_yx in (image_yx, charge(image_yx)):
+        quality = measure_quality(frame_yx, pixel_size_um, PARAMS)
+        assert quality.flat_fraction <= PARAMS.max_flat_fraction
+
+
+@pytest.mark.parametrize("pixel_size_um", MAGNIFICATIONS_UM)
+@pytest.mark.parametrize("noise", [2, 8, 14])
+def test_foil_is_bare_at_any_magnification_and_noise(pixel_size_um, noise):
+    for frame_yx in (draw_foil(noise), charge(draw_foil(noise))):
+        assert measure_quality(frame_yx, pixel_size_um, PARAMS).flat_fraction > 0.9
+
+
+@pytest.mark.parametrize("pixel_size_um", [1.0, 0.27, 0.1, 0.05])
+def test_foil_beside_spheres_is_counted(pixel_size_um):
+    frame_yx = draw_spheres(pixel_size_um)
+    frame_yx[:, 320:] = draw_foil(8)[:, 320:]
+    for shown_yx in (frame_yx, charge(frame_yx)):
+        flat_fraction = measure_quality(shown_yx, pixel_size_um, PARAMS).flat_fraction
+        assert flat_fraction == pytest.approx(0.5, abs=0.11)
 
 
 def test_clipped_fraction_counts_both_ends():
@@ -110,6 +179,22 @@ def test_near_duplicates_are_found_and_drifted_neighbours_are_not():
 
 def test_frames_without_structure_are_no_duplicates_of_each_other():
     assert list(find_near_duplicates(np.zeros((3, 4), np.float32), np.ones(3), 0.9)) == [-1, -1, -1]
+
+
+def test_frames_of_other_magnifications_are_no_duplicates():
+    image_yx = draw_texture(sigma=6.0)
+    half_yx = cv2.resize(image_yx, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    frames = {"333/a": image_yx, "333/b": image_yx + np.uint8(1), "333/c": half_yx}
+    pixel_size_um = {"333/a": 0.1, "333/b": 0.2, "333/c": 0.2}  # c is a reduced copy of a
+    table = assess_frames(frames, pixel_size_um, PARAMS)
+    assert table["near_duplicate_of"].fillna("").tolist() == ["", "", "333/a"]
+
+
+@pytest.mark.parametrize(("sizes", "groups"), [
+    ([0.27, 0.0067, 0.2695, 0.0067, 0.054], [2, 0, 2, 0, 1]), ([0.3], [0]), ([], []),
+])  # fmt: skip
+def test_scales_are_grouped_by_their_gaps(sizes, groups):
+    assert group_scales(np.array(sizes)).tolist() == groups
 
 
 def test_assessment_does_not_depend_on_workers_or_order():

@@ -10,6 +10,7 @@ from hashlib import blake2b
 import cv2
 import numpy as np
 import pandas as pd
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from ncm_kedro.params.sem_ingest import QualityParams
@@ -23,6 +24,8 @@ QUALITY_COLUMNS = (
 _CLIPPED = (0, 255)
 _MIN_TILE_PX, _TILES_ACROSS = 32, 8  # of a frame, at least
 _TILE_SAMPLES = 16
+_WHITE_NOISE = 0.6  # of the contrast of samples is left in means of 2 x 2; 0.5 if all is noise
+_LARGEST_FACE = 5 / 8  # of the frame's shorter side
 _SAME_SCALE = 1.1  # factor between pixel sizes
 _STRONG_PERCENTILE = 90
 _SHADING_SIGMA_PX = 8.0  # at half resolution
@@ -135,13 +138,14 @@ def halve(image_yx: NDArray[np.uint8]) -> NDArray[np.float32]:
 def measure_flat_fraction(
     half_yx: NDArray[np.float32], half_um: float, params: QualityParams
 ) -> float:
-    """Fraction of tiles whose contrast is far below the frame's own, or next to nothing.
+    """Fraction of a frame in flat regions that are large enough to be foil.
 
-    A tile has the same size on the specimen and the same number of samples whatever the
-    magnification (at least ``32`` px, and at least ``8`` tiles across a frame), so that the faces
-    of large grains are not taken for foil and noise is averaged out before foil is taken for
-    texture. Contrast is the standard deviation within rows, which streaks of charging along the
-    scan direction do not change.
+    The frame is cut into tiles of ``tile_um``, at least 32 px and at most an eighth of the frame,
+    each averaged to the same number of samples. A tile is flat if its contrast is far below the
+    frame's own, or next to nothing beside white noise (which halves in the means of 2 x 2).
+    Where the tiles are smaller than ``tile_um``, flat regions that do not hold a square of that
+    size (at most 5/8 of the frame) are faces of grains. Contrast is the standard deviation
+    within rows, which charging along the scan lines does not change.
 
     Parameters
     ----------
@@ -152,18 +156,40 @@ def measure_flat_fraction(
     params
         Tile size and thresholds.
     """
-    shortest = min(half_yx.shape)
-    tile = min(round(params.tile_um / half_um), shortest // _TILES_ACROSS)
-    tile = max(tile, _MIN_TILE_PX // 2)
+    wanted = params.tile_um / half_um
+    tile = round(max(min(wanted, min(half_yx.shape) / _TILES_ACROSS), _MIN_TILE_PX / 2))
     scale = min(_TILE_SAMPLES / tile, 1.0)
     height, width = (max(int(side * scale), 1) for side in half_yx.shape)
     small_yx = cv2.resize(half_yx, (width, height), interpolation=cv2.INTER_AREA)
-    side = min(_TILE_SAMPLES, height, width)
-    rows, columns = height // side, width // side
-    tiles = small_yx[: rows * side, : columns * side].reshape(rows, side, columns, side)
-    contrast = np.sqrt(tiles.var(axis=3).mean(axis=1))
-    strong = float(np.percentile(contrast, _STRONG_PERCENTILE))
-    return float((contrast < max(params.flat_contrast * strong, params.flat_level)).mean())
+    contrast_yx, coarse_yx = (_measure_contrast(small_yx, step) for step in (1, 2))
+    strong = float(np.percentile(contrast_yx, _STRONG_PERCENTILE))
+    is_flat_yx = contrast_yx < max(params.flat_contrast * strong, params.flat_level)
+    is_flat_yx |= (coarse_yx < _WHITE_NOISE * contrast_yx) & (coarse_yx < params.flat_level)
+    largest = max(int(_LARGEST_FACE * min(is_flat_yx.shape)), 1)
+    return float(_keep_squares(is_flat_yx, min(round(wanted / tile), largest)).mean())
+
+
+def _keep_squares(mask_yx: NDArray[np.bool_], side: int) -> NDArray[np.bool_]:
+    """Keep what is covered by squares that lie in a mask ``(R, C)`` as a whole."""
+    if side <= 1:
+        return mask_yx
+    whole_yx = sliding_window_view(mask_yx, (side, side)).all(axis=(2, 3))
+    kept_yx = np.zeros_like(mask_yx)
+    for y, x in np.ndindex(side, side):
+        kept_yx[y : y + whole_yx.shape[0], x : x + whole_yx.shape[1]] |= whole_yx
+    return kept_yx
+
+
+def _measure_contrast(small_yx: NDArray[np.float32], step: int) -> NDArray[np.float32]:
+    """Measure the standard deviation within the rows of each tile, in steps of some samples."""
+    side = min(_TILE_SAMPLES, *small_yx.shape) // step * step
+    rows, columns = (length // side for length in small_yx.shape)
+    tiles = small_yx[: rows * side, : columns * side]
+    if step > 1:
+        size = (columns * side // step, rows * side // step)
+        tiles = cv2.resize(tiles, size, interpolation=cv2.INTER_AREA)
+    split = tiles.reshape(rows, side // step, columns, side // step)
+    return np.asarray(np.sqrt(split.var(axis=3).mean(axis=1)))
 
 
 def measure_sharpness(half_yx: NDArray[np.float32]) -> float:
