@@ -44,14 +44,14 @@ def test_flat_fraction_is_the_bare_share(share):
     assert measure_quality(image_yx, UM, PARAMS).flat_fraction == pytest.approx(share, abs=0.05)
 
 
-def draw_spheres(pixel_size_um, *, diameter_um=10.0, rim=60.0, seed=0, shape=(480, 640)):
+def draw_spheres(pixel_size_um, *, diameter_um=5.0, rim=60.0, seed=0, shape=(480, 640)):
     """Dense spheres in focus, smooth but for shot noise: bright rims, or shaded from above."""
     rng = np.random.default_rng(seed)
     radius = diameter_um / 2 / pixel_size_um
     y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
     top_yx, grey_yx = np.full(shape, -np.inf), np.full(shape, 60.0)
     field = np.prod([side + 2 * radius for side in shape])
-    for _ in range(min(int(4 * field / (np.pi * radius**2)) + 3, 2000)):
+    for _ in range(min(int(6 * field / (np.pi * radius**2)) + 3, 2000)):
         r = radius * rng.uniform(0.6, 1.2)
         at_y, at_x = (rng.uniform(-radius, side + radius) for side in shape)
         rows = slice(max(int(at_y - r), 0), max(int(at_y + r) + 1, 0))
