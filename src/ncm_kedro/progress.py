@@ -14,6 +14,7 @@ from kedro.pipeline.node import Node
 logger = logging.getLogger(__name__)
 
 _SHORT_S = 1.0
+_TRUST_S = 60.0  # of measured time that the pace of the machine is held against
 
 
 class ProgressHook:
@@ -52,7 +53,7 @@ class ProgressHook:
             return
         left_s = sum(self._left_s.values())
         done_s = self._planned_s - left_s
-        pace = (time.monotonic() - self._started) / done_s if done_s else 1.0
+        pace = (time.monotonic() - self._started + _TRUST_S) / (done_s + _TRUST_S)
         logger.info(
             "%d nodes to go, about %.0f min left: %s",
             len(self._left_s),

@@ -12,8 +12,9 @@ the training data with the other classes only.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -32,6 +33,7 @@ from ncm_kedro.params.sem_ingest import AuditParams
 from ncm_kedro.sem.io.sidecar import focus_columns, read_settings
 
 _LOG = logging.getLogger(__name__)
+Folds: TypeAlias = list[tuple[NDArray[np.intp], NDArray[np.intp]]]
 TARGETS = ("class", "composition", "state")
 SCHEMES = {"by_file": "frame_id", "by_area": "band", "by_mosaic": "mosaic", "by_session": "session"}
 VERDICTS = ("not detectable", "session-bound", "partly confounded", "confounded")
@@ -101,11 +103,13 @@ def tabulate_confounding(
     targets = [name for name in TARGETS if bands[name].nunique() > 1]
     jobs = [(kind, target) for kind in features for target in targets]
     level = 1 - (1 - params.confidence) / max(1, len(jobs))
+    folds = {target: _draw_folds(bands, target, params) for target in targets}
     rows = []
     for kind, target in tqdm(jobs, desc="confounding table", disable=None, leave=False):
-        rows.append(
-            asdict(_fill_row(kind, target, features[kind], bands, level=level, params=params))
+        row = _fill_row(
+            kind, target, features[kind], bands, folds[target], level=level, params=params
         )
+        rows.append(asdict(row))
     return rows
 
 
@@ -179,6 +183,7 @@ def _fill_row(
     target: str,
     features: pd.DataFrame,
     bands: pd.DataFrame,
+    folds: Mapping[str, Folds],
     *,
     level: float,
     params: AuditParams,
@@ -189,8 +194,9 @@ def _fill_row(
     best: dict[str, float | None] = {}
     bounds: dict[str, float | None] = {}
     for scheme, column in SCHEMES.items():
-        groups = bands[column].to_numpy(dtype=object)
-        scores = {m: _score(m, features.to_numpy(), truth, groups, params) for m in _MODELS}
+        scores = {
+            m: _score(m, features.to_numpy(), truth, folds[scheme], params.seed) for m in _MODELS
+        }
         models[scheme] = scores
         best[scheme] = max((score for score in scores.values() if score is not None), default=None)
         # Frames of one band are one draw, so files are not counted one by one.
@@ -255,26 +261,39 @@ def _explain(
     return text
 
 
+def _draw_folds(bands: pd.DataFrame, target: str, params: AuditParams) -> dict[str, Folds]:
+    """Draw the folds of each way of splitting; none where something has but one group."""
+    truth = bands[target].to_numpy(dtype=object)
+    drawn: dict[str, Folds] = {}
+    for scheme, column in SCHEMES.items():
+        groups = bands[column].to_numpy(dtype=object)
+        fewest = int(pd.Series(groups).groupby(truth).nunique().min())
+        if fewest < 2:
+            drawn[scheme] = []
+            continue
+        folds = StratifiedGroupKFold(
+            min(params.n_folds, fewest), shuffle=True, random_state=params.seed
+        )
+        drawn[scheme] = list(folds.split(truth, truth, groups))
+    return drawn
+
+
 def _score(
     model: str,
     features: NDArray[np.float64],
     truth: NDArray[np.object_],
-    groups: NDArray[np.object_],
-    params: AuditParams,
+    folds: Folds,
+    seed: int,
 ) -> float | None:
-    """Balanced accuracy over all folds together; None if something has but one group."""
-    groups_each = pd.Series(groups).groupby(truth).nunique()
-    if groups_each.min() < 2:
+    """Balanced accuracy over all folds together; None without folds."""
+    if not folds:
         return None
-    folds = StratifiedGroupKFold(
-        min(params.n_folds, int(groups_each.min())), shuffle=True, random_state=params.seed
-    )
     predicted = np.empty_like(truth)
-    for train, test in folds.split(features, truth, groups):
+    for train, test in folds:
         if len(set(truth[train])) == 1:
             predicted[test] = truth[train][0]
             continue
-        fitted = _build_model(model, params.seed).fit(features[train], truth[train])
+        fitted = _build_model(model, seed).fit(features[train], truth[train])
         predicted[test] = fitted.predict(features[test])
     return float(balanced_accuracy_score(truth, predicted))
 
