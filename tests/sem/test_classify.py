@@ -62,6 +62,13 @@ def test_a_frame_below_one_crop_is_refused(frame_classifier, frame_yx):
         frame_classifier.classify_frame(frame_yx[:60], 0.25, "small.jpg")
 
 
+def test_a_drawing_in_colour_is_a_problem_not_a_class(frame_classifier, frame_yx):
+    rgb = np.dstack([frame_yx] * 3)
+    rgb[20:60, 30:34] = (40, 250, 20)
+    answer = predict_frame(frame_classifier, image=encode_png(rgb))
+    assert "overlay" in answer["problem"]
+
+
 def test_composition_is_summed_over_its_states(frame_classifier, frame_yx):
     row = describe_prediction(
         frame_classifier.classifier, frame_classifier.classify_frame(frame_yx, 0.25, "f")

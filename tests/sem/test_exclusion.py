@@ -92,8 +92,11 @@ def test_sharpness_is_compared_at_one_magnification():
     assert decided.index[decided["excluded"]].tolist() == [15]
 
 
-@pytest.mark.parametrize(("flag", "word"), [("coloured", "overlay"), ("annotated_inside", "text")])
-def test_frames_that_are_drawn_on_are_excluded_with_the_reason(flag, word):
+@pytest.mark.parametrize(
+    ("flag", "word"),
+    [("coloured", "overlay"), ("annotated_inside", "text"), ("grey_range_underused", "dim")],
+)
+def test_frames_that_are_drawn_on_or_dim_are_excluded_with_the_reason(flag, word):
     table = make_table()
     table.loc[2, "flags"] = f"banner_missing;{flag}"
     table.loc[3, "flags"] = "annotated;tinted"

@@ -233,6 +233,13 @@ def test_a_frame_far_below_the_range_of_its_run_is_flagged():
     assert second == {"grey_range_underused"}
 
 
+def test_wider_numbers_do_not_decide_for_narrower_ones():
+    wide = (draw_deep(4000).astype(np.uint32)) * 100_000
+    (first_yx, flags), (second_yx, _) = decide(write_tiff(draw_deep(4000)), write_tiff(wide))
+    assert not flags
+    assert first_yx.max() > 240 < second_yx.max()
+
+
 def test_the_bit_depth_can_be_set():
     deep_yx = draw_deep(900)
     mapped_yx, flags = decide(write_tiff(deep_yx), bit_depth=12)[0]

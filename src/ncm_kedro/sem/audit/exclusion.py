@@ -11,17 +11,21 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ncm_kedro.errors import FrameError
 from ncm_kedro.params.sem_ingest import QualityParams
 from ncm_kedro.sem.audit.quality import group_scales
 from ncm_kedro.sem.io.banner import ANNOTATED_INSIDE
 from ncm_kedro.sem.io.decoding import COLOURED
+from ncm_kedro.sem.io.grey_range import RANGE_UNDERUSED
 from ncm_kedro.sem.io.sidecar import Sidecar
 
 PARTLY_BARE, CLIPPED, BLURRED = "partly_bare", "clipped", "blurred"
 DUPLICATE, NEAR_DUPLICATE = "duplicate", "near_duplicate"
 PROVENANCE, QUARANTINED = "provenance_token", "quarantined"
 
-_DRAWN = {
+_UNUSABLE = {
+    RANGE_UNDERUSED: "dim: below an eighth of the grey range that the instrument's frames share "
+    "(of another detector? read it in a run of its own)",
     ANNOTATED_INSIDE: "annotated: text or marks are drawn into the image",
     COLOURED: "coloured: a drawing, an overlay or an element map",
 }
@@ -50,8 +54,8 @@ class Split:
 def decide_exclusions(table: pd.DataFrame, params: QualityParams) -> pd.DataFrame:
     """Flag frames, and say which are excluded and why.
 
-    A frame is excluded if it is drawn on, bare, clipped, out of focus, a copy of an earlier frame,
-    a copy of a frame of another class, or quarantined: the path in its sidecar names another
+    A frame is excluded if it is drawn on, dim, bare, clipped, out of focus, a copy of an earlier
+    frame or of a frame of another class, or quarantined: the path in its sidecar names another
     material or class, **and** its texture stands apart from the rest of its class
     (:func:`split_values`). The path alone only flags, since good frames carry misleading paths too.
 
@@ -81,9 +85,9 @@ def decide_exclusions(table: pd.DataFrame, params: QualityParams) -> pd.DataFram
     findings.flag(clipped > params.flag_clipped_fraction, CLIPPED)
     findings.flag(table["near_duplicate_of"].notna().to_numpy(), NEAR_DUPLICATE)
     findings.flag(tokens.notna().to_numpy(), PROVENANCE)
-    for flag, reason in _DRAWN.items():
-        is_drawn = table["flags"].str.split(";").map(lambda names, flag=flag: flag in names)
-        findings.exclude(flag, dict.fromkeys(_rows(is_drawn.to_numpy()), reason))
+    for flag, reason in _UNUSABLE.items():
+        carries = table["flags"].str.split(";").map(lambda names, flag=flag: flag in names)
+        findings.exclude(flag, dict.fromkeys(_rows(carries.to_numpy()), reason))
     findings.exclude(
         PARTLY_BARE,
         {
@@ -135,6 +139,24 @@ class _Findings:
                 ["; ".join(entry) or None for entry in self._reasons], dtype="str"
             ),
         )
+
+
+def reject_unusable(flags: Iterable[str], where: str) -> None:
+    """Reject a frame that would be excluded from training for what its file shows.
+
+    Raises
+    ------
+    FrameError
+        If it is drawn on, coloured, or far below the grey range of its instrument.
+    """
+    for flag in flags:
+        if flag in _UNUSABLE:
+            raise FrameError(
+                where,
+                found=_UNUSABLE[flag],
+                expected="a frame as the detector recorded it",
+                action="export it without drawings and colours, at its full grey range",
+            )
 
 
 def find_contradiction(

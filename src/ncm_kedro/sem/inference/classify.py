@@ -24,8 +24,10 @@ from ncm_kedro.learning.models.classifier import CropPredictions, SemClassifier
 from ncm_kedro.learning.models.predict import build_network, predict_crops
 from ncm_kedro.params.sem_classify import ClassifyParams
 from ncm_kedro.params.sem_ingest import ReadingParams
+from ncm_kedro.sem.audit.exclusion import reject_unusable
 from ncm_kedro.sem.io.frames import NO_FRAMES, FrameRecord, RawFrames, to_frame_error
-from ncm_kedro.sem.io.reading import read_micrograph
+from ncm_kedro.sem.io.grey_range import GreyRange
+from ncm_kedro.sem.io.reading import find_ranges, read_micrograph
 
 UNCERTAINTY_TYPES = {
     "prediction_set": "str",
@@ -283,6 +285,7 @@ def predict_frame(
         fallback_um = float(cast("float", pixel_size_um)) if given else settings.pixel_size_um
         reading = ReadingParams.model_validate({"pixel_size": {"fallback_um": fallback_um}})
         frame = read_micrograph(data, reading, where=where)
+        reject_unusable(frame.flags, where)
         prediction = frame_classifier.classify_frame(
             frame.image_yx, frame.pixel_size.value_um, where
         )
@@ -393,9 +396,10 @@ def classify_folder(
         if entry.kind not in NO_FRAMES
     ]
     shown: list[ShownFrame] = []
+    ranges = find_ranges(raw.records, reading)
     for record in tqdm(raw.records, "frames", disable=None):
         try:
-            frame, pixel_size_um = _prediction_record(record, frame_classifier, reading)
+            frame, pixel_size_um = _prediction_record(record, frame_classifier, reading, ranges)
         except Exception as raised:  # noqa: BLE001  (one file, whatever is in it, costs itself)
             error = to_frame_error(raised, record.file)
             _LOG.warning("rejected: %s", error)
@@ -416,7 +420,10 @@ def classify_folder(
 
 
 def _prediction_record(
-    record: FrameRecord, frame_classifier: FrameClassifier, reading: ReadingParams
+    record: FrameRecord,
+    frame_classifier: FrameClassifier,
+    reading: ReadingParams,
+    ranges: Mapping[str, GreyRange],
 ) -> tuple[ShownFrame, float]:
     pixel_size_um, magnification = (
         float(record.settings[key]) if key in record.settings else None
@@ -429,7 +436,9 @@ def _prediction_record(
         sidecar_data=record.read_sidecar(),
         pixel_size_um=pixel_size_um,
         magnification=magnification,
+        ranges=ranges,
     )
+    reject_unusable(frame.flags, record.file)
     prediction = frame_classifier.classify_frame(
         frame.image_yx, frame.pixel_size.value_um, record.file
     )

@@ -37,8 +37,8 @@ class GreyStatistics:
     Parameters
     ----------
     group
-        Frames of one group share one range: ``integer``, ``float`` or ``unit`` (0 to 1), and the
-        instrument.
+        Frames of one group share one range: the type of number (``uint16``, ``float``; ``unit`` for
+        0 to 1), and the instrument.
     """
 
     group: str
@@ -72,7 +72,7 @@ def summarise_grey(raster: Raster) -> GreyStatistics | None:
     low, high = np.percentile(
         np.delete(sample_yx, np.s_[banner.first_row : banner.stop_row], axis=0), _PERCENTILES
     )
-    kind = "float" if raster.grey_yx.dtype.kind == "f" else "integer"
+    kind = "float" if raster.grey_yx.dtype.kind == "f" else raster.grey_yx.dtype.name
     if kind == "float" and low >= -_SLACK and high <= 1 + _SLACK:
         return GreyStatistics("unit", float(low), float(high))
     return GreyStatistics(f"{kind} {raster.instrument}", float(low), float(high))
@@ -104,7 +104,7 @@ def _decide_range(kind: str, low: float, high: float, bit_depth: int | None) -> 
     if kind == "unit":
         return GreyRange(0.0, 1.0)
     is_positive = low >= -_SLACK * high
-    if kind == "integer" and is_positive:
+    if kind != "float" and is_positive:
         depths = [bit_depth] if bit_depth else [d for d in _BIT_DEPTHS if high < 2**d]
         if depths:
             return GreyRange(0.0, 2.0 ** depths[0] - 1)
