@@ -115,9 +115,7 @@ def read_electrodes(folder, store):
     frames = dataset.load()
     assessed, rejected = assess_sem_frames(frames, QUALITY, 1)
     mosaic = MosaicParams(workers=1)
-    manifest, _ = build_sem_manifest(
-        assessed, rejected, find_sem_overlaps(frames, assessed, mosaic), mosaic
-    )
+    manifest, _ = build_sem_manifest(assessed, find_sem_overlaps(frames, assessed, mosaic), mosaic)
     return {"raw": raw, "frames": frames, "manifest": manifest, "rejected": rejected}
 
 

@@ -4,15 +4,7 @@ import pandas as pd
 import pytest
 
 from ncm_kedro.errors import FrameError
-from ncm_kedro.sem.audit.usage import (
-    count_frames,
-    describe_rejected,
-    list_excluded,
-    list_folders,
-    require_classes,
-    summarise_usage,
-    warn_unused,
-)
+from ncm_kedro.sem.audit.usage import describe_usage, require_classes, summarise_usage, warn_unused
 from ncm_kedro.sem.io.frames import NOT_AN_IMAGE, summarise_problem
 from ncm_kedro.sem.io.labels import NOT_UNDERSTOOD
 
@@ -21,7 +13,11 @@ def make_manifest(*rows):
     """`rows`: file, class, reason of exclusion or None."""
     table = pd.DataFrame(rows, columns=["file", "class", "exclusion_reason"])
     return table.assign(
-        frame_id=table["file"], excluded=table["exclusion_reason"].notna(), session="s", mosaic="m"
+        frame_id=table["file"],
+        flags="",
+        excluded=table["exclusion_reason"].notna(),
+        session="s",
+        mosaic="m",
     )
 
 
@@ -53,11 +49,7 @@ REJECTED = make_rejected(
 
 @pytest.fixture
 def report():
-    return {
-        "frames": count_frames(MANIFEST, REJECTED),
-        "excluded": list_excluded(MANIFEST),
-        "rejected": describe_rejected(REJECTED),
-    }
+    return describe_usage(MANIFEST, REJECTED)
 
 
 def test_found_is_used_and_excluded_and_rejected(report):
@@ -79,16 +71,15 @@ def test_every_reason_is_warned_of_with_its_count_and_folders(report):
 
 def test_a_data_set_of_which_all_is_used_is_not_warned_of():
     manifest, rejected = make_manifest(("811/a.png", "811", None)), make_rejected()
-    report = {
-        "frames": count_frames(manifest, rejected),
-        "excluded": [],
-        "rejected": describe_rejected(rejected),
-    }
-    assert warn_unused(report) == []
+    assert warn_unused(describe_usage(manifest, rejected)) == []
 
 
 def test_folders_say_what_they_were_read_as():
-    assert list_folders(MANIFEST)[-1] == {"folder": "NCM811", "class": "811", "frames": 1}
+    assert describe_usage(MANIFEST, REJECTED)["folders"][-1] == {
+        "folder": "NCM811",
+        "class": "811",
+        "frames": 1,
+    }
 
 
 @pytest.mark.parametrize(
@@ -104,11 +95,11 @@ def test_folders_say_what_they_were_read_as():
 )
 def test_a_class_that_lost_all_its_frames_ends_the_run_naming_the_folders(manifest, rejected):
     with pytest.raises(FrameError, match=r"^class 622: .*NCM622 \(\d\).*(bare|no pixel size)"):
-        require_classes(make_manifest(*manifest), make_rejected(*rejected))
+        require_classes(describe_usage(make_manifest(*manifest), make_rejected(*rejected)))
 
 
 def test_other_losses_do_not_end_it():
-    require_classes(MANIFEST, REJECTED)
+    require_classes(describe_usage(MANIFEST, REJECTED))
 
 
 def test_the_kind_of_an_error_does_not_name_one_file():

@@ -13,11 +13,13 @@ from ncm_kedro.sem.crops.crop_set import CropSet
 
 
 def plan_sem_crops(
-    manifest: pd.DataFrame, params: CropParams
+    manifest: pd.DataFrame, audit: dict[str, Any], params: CropParams
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Place crops and share them out among the splits."""
+    """Place crops and share them out among the splits, unless a class has lost all its frames."""
+    from ncm_kedro.sem.audit.usage import require_classes
     from ncm_kedro.sem.crops.crops import plan_crops
 
+    require_classes(audit)
     return plan_crops(manifest, params)
 
 

@@ -13,7 +13,7 @@ def create_pipeline() -> Pipeline:
         [
             node(
                 nodes.plan_sem_crops,
-                inputs=["sem_manifest", "params:crop_augment"],
+                inputs=["sem_manifest", "sem_audit", "params:crop_augment"],
                 outputs=["sem_crops", "sem_crop_report"],
                 name="plan_sem_crops",
             ),

@@ -13,6 +13,13 @@ from ncm_kedro.params.sem_classify import SemAdditivesParams
 from ncm_kedro.sem.io.frames import RawFrames
 
 
+def require_additive_classes(manifest: pd.DataFrame, rejected: pd.DataFrame) -> None:
+    """End the run if a condition has lost all its frames."""
+    from ncm_kedro.sem.audit.usage import describe_usage, require_classes
+
+    require_classes(describe_usage(manifest, rejected))
+
+
 def predict_additives(
     *,
     raw: RawFrames,

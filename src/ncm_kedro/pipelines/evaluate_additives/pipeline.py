@@ -15,6 +15,12 @@ def create_pipeline() -> Pipeline:
     return _reading() + pipeline(
         [
             node(
+                nodes.require_additive_classes,
+                inputs=["additive_manifest", "additive_rejected_files"],
+                outputs=None,
+                name="require_additive_classes",
+            ),
+            node(
                 nodes.predict_additives,
                 inputs={
                     "raw": "raw_additive_frames",

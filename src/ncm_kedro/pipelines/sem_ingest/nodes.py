@@ -42,24 +42,20 @@ def assess_sem_frames(
 def find_sem_overlaps(
     frames: FrameStore, assessed: pd.DataFrame, mosaic: MosaicParams
 ) -> pd.DataFrame:
-    """Find frames that show a common region; a class that has lost all its frames ends the run."""
-    from ncm_kedro.sem.audit.usage import require_classes
+    """Find frames that show a common region."""
     from ncm_kedro.sem.mosaic.overlaps import find_overlaps
 
-    require_classes(assessed, frames.rejected)
     return find_overlaps(frames, assessed, mosaic)
 
 
 def build_sem_manifest(
-    assessed: pd.DataFrame, rejected: pd.DataFrame, overlaps: pd.DataFrame, mosaic: MosaicParams
+    assessed: pd.DataFrame, overlaps: pd.DataFrame, mosaic: MosaicParams
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Place frames in mosaics, and exclude those that show a region of another class."""
-    from ncm_kedro.sem.audit.usage import require_classes
     from ncm_kedro.sem.mosaic.mosaic import build_mosaics, exclude_conflicts
 
     placed, links = build_mosaics(assessed, overlaps, mosaic)
     manifest = exclude_conflicts(placed, links)
-    require_classes(manifest, rejected)
     return order_columns(manifest), links
 
 
@@ -78,6 +74,13 @@ def audit_sem_frames(
         "flagged.png": plot_flagged_frames(manifest, frames),
     }
     return report, figures, render_sem_audit(report, figures)
+
+
+def require_sem_classes(audit: dict[str, Any]) -> None:
+    """End the run if a class has lost all its frames; the audit that shows why is saved."""
+    from ncm_kedro.sem.audit.usage import require_classes
+
+    require_classes(audit)
 
 
 def order_columns(manifest: pd.DataFrame) -> pd.DataFrame:

@@ -8,7 +8,7 @@ from ncm_kedro.pipelines.sem_ingest import nodes
 
 
 def create_pipeline() -> Pipeline:
-    """Decode once, assess, chain into mosaics, audit."""
+    """Decode once, assess, chain into mosaics, audit; a class without a frame ends the run."""
     audit = node(
         nodes.audit_sem_frames,
         inputs=["sem_manifest", "sem_frames", "sem_links", "params:sem_ingest.audit"],
@@ -16,7 +16,14 @@ def create_pipeline() -> Pipeline:
         name="audit_sem_frames",
         tags="sem",
     )
-    return create_reading_pipeline() + pipeline([audit])
+    check = node(
+        nodes.require_sem_classes,
+        inputs="sem_audit",
+        outputs=None,
+        name="require_sem_classes",
+        tags="sem",
+    )
+    return create_reading_pipeline() + pipeline([audit, check])
 
 
 def create_reading_pipeline() -> Pipeline:
@@ -47,12 +54,7 @@ def create_reading_pipeline() -> Pipeline:
             ),
             node(
                 nodes.build_sem_manifest,
-                inputs=[
-                    "sem_assessed",
-                    "sem_rejected_files",
-                    "sem_overlaps",
-                    "params:sem_ingest.mosaic",
-                ],
+                inputs=["sem_assessed", "sem_overlaps", "params:sem_ingest.mosaic"],
                 outputs=["sem_manifest", "sem_links"],
                 name="build_manifest",
             ),

@@ -20,15 +20,7 @@ from tqdm import tqdm
 
 from ncm_kedro.params.sem_ingest import AuditParams
 from ncm_kedro.sem.audit.confounding import summarise_confounding, tabulate_confounding
-from ncm_kedro.sem.audit.usage import (
-    count_flags,
-    count_frames,
-    describe_rejected,
-    list_excluded,
-    list_folders,
-    summarise_usage,
-    warn_unused,
-)
+from ncm_kedro.sem.audit.usage import describe_usage, summarise_usage, warn_unused
 from ncm_kedro.sem.crops.regions import cut_frames, frame_boxes, measure_areas, place_boxes
 from ncm_kedro.sem.io.frames import Frames
 from ncm_kedro.sem.mosaic.mosaic import list_scale_conflicts
@@ -135,21 +127,16 @@ def audit_frames(
     Returns
     -------
     dict
-        `frames` (counts, per class too), `folders` (class and frames of each), `excluded` (frame,
-        reason), `rejected` (files, and counts per reason), `flagged`, `areas` (per class and per
-        mosaic), `overlaps`, `label_conflicts`, `pixel_size_conflicts`, `confounding` (rows),
-        `verdict` and `warnings`; made of JSON types.
+        What `describe_usage` gives, `areas` (per class and per mosaic), `overlaps`,
+        `label_conflicts`, `pixel_size_conflicts`, `confounding` (rows), `verdict` and `warnings`;
+        made of JSON types.
     """
     bands = plan_bands(manifest, params)
     grey = measure_grey(frames, bands, params)
     rows = tabulate_confounding(manifest, bands, grey, params)
     areas = measure_areas(manifest)
     report: dict[str, Any] = {
-        "frames": count_frames(manifest, rejected),
-        "folders": list_folders(manifest),
-        "excluded": list_excluded(manifest),
-        "rejected": describe_rejected(rejected),
-        "flagged": count_flags(manifest),
+        **describe_usage(manifest, rejected),
         "areas": {
             "classes": _records(sum_areas(areas).reset_index()),
             "mosaics": _records(areas),

@@ -12,44 +12,63 @@ from ncm_kedro.sem.io.frames import NEVER_FRAMES, NO_FRAMES
 from ncm_kedro.sem.io.labels import NOT_UNDERSTOOD, count_names
 
 
-def require_classes(manifest: pd.DataFrame, rejected: pd.DataFrame) -> None:
-    """Reject a data set in which a class has lost all its frames.
+def describe_usage(manifest: pd.DataFrame, rejected: pd.DataFrame) -> dict[str, Any]:
+    """Describe which frames were used and which were not.
 
     Parameters
     ----------
     manifest
-        `class`, `file`, `excluded`, `exclusion_reason` of the frames that could be read.
+        Frames that could be read: `frame_id, file, class, session, mosaic, flags, excluded,
+        exclusion_reason`.
     rejected
-        `file, class, folder, kind, reason` of those that could not.
+        Files that could not: `file, class, folder, kind, reason`.
+
+    Returns
+    -------
+    dict
+        `frames` (counts, per class too), `folders` (class and frames of each), `excluded` (frame,
+        class, folder, reason), `rejected` (files, and counts per reason) and `flagged`; made of
+        JSON types.
+    """
+    return {
+        "frames": count_frames(manifest, rejected),
+        "folders": list_folders(manifest),
+        "excluded": list_excluded(manifest),
+        "rejected": describe_rejected(rejected),
+        "flagged": count_flags(manifest),
+    }
+
+
+def require_classes(usage: dict[str, Any]) -> None:
+    """Reject a data set in which a class has lost all its frames.
+
+    Parameters
+    ----------
+    usage
+        What `describe_usage` returned.
 
     Raises
     ------
     FrameError
         Naming the classes, the folders found, and the reasons.
     """
-    out = manifest["excluded"].astype(bool)
-    used = set(manifest.loc[~out, "class"])
-    unread = rejected[~rejected["kind"].isin(NO_FRAMES) & (rejected["class"] != "")]
-    frames = manifest.assign(
-        folder=name_folders(manifest), reason=manifest["exclusion_reason"].map(name_reason)
-    )
-    parts = (frames[out], unread.assign(reason=unread["kind"]))
-    lost = pd.concat([part[["class", "folder", "reason"]] for part in parts])
-    lost = lost[~lost["class"].isin(used)]
-    if lost.empty:
+    classes = usage["frames"]["classes"]
+    lost = [name for name, counts in classes.items() if not counts["kept"]]
+    if not lost:
         return
+    unread = [row for row in usage["rejected"]["files"] if row["kind"] not in NO_FRAMES]
+    losses = [(row["class"], row["folder"], row["kind"]) for row in unread]
+    losses += [(r["class"], r["folder"], name_reason(r["reason"])) for r in usage["excluded"]]
     texts = [
-        f"{name}: all {len(rows)} frames (folders: {count_names(Counter(rows['folder']))}; "
-        f"reasons: {count_names(Counter(rows['reason']))})"
-        for name, rows in lost.groupby("class", sort=True)
+        f"{name}: all {classes[name]['found']} frames (folders: "
+        f"{count_names(Counter(folder for own, folder, _ in losses if own == name))}; reasons: "
+        f"{count_names(Counter(reason for own, _, reason in losses if own == name))})"
+        for name in lost
     ]
-    first = unread[unread["class"].isin(lost["class"])].head(1)
-    advice = "".join(
-        f" ({file}: {reason.partition('What to do: ')[2] or reason})"
-        for file, reason in zip(first["file"], first["reason"], strict=True)
-    )
+    first = next((row for row in unread if row["class"] in lost), None)
+    advice = "" if first is None else f" ({first['file']}: {_advise(first['reason'])})"
     raise FrameError(
-        f"class {', '.join(sorted(set(lost['class'])))}",
+        f"class {', '.join(lost)}",
         found=f"no frame that can be used; {'; '.join(texts)}",
         expected="at least one frame that can be used of every class found",
         action=f"mend what the reasons name{advice}; every file is listed with its reason in "
@@ -107,12 +126,12 @@ def list_folders(manifest: pd.DataFrame) -> list[dict[str, Any]]:
 
 def list_excluded(manifest: pd.DataFrame) -> list[dict[str, str]]:
     """List excluded frames with their reasons, sorted by identity."""
-    out = manifest[manifest["excluded"].astype(bool)].sort_values("frame_id")
+    rows = manifest.assign(folder=name_folders(manifest)).sort_values("frame_id")
+    out = rows[rows["excluded"].astype(bool)]
+    names = {"frame_id": "frame_id", "class": "class", "folder": "folder"}
     return [
-        {"frame_id": str(frame_id), "class": str(class_name), "reason": str(reason)}
-        for frame_id, class_name, reason in zip(
-            out["frame_id"], out["class"], out["exclusion_reason"], strict=True
-        )
+        {key: str(row[name]) for key, name in (names | {"reason": "exclusion_reason"}).items()}
+        for row in out.to_dict("records")
     ]
 
 
@@ -202,9 +221,13 @@ def _explain(row: dict[str, Any]) -> str:
     """Say what is to be done about a reason, or show one file of it."""
     file, reason = row["example"]["file"], row["example"]["reason"]
     if row["reason"] == NOT_UNDERSTOOD:
-        return str(reason.partition("What to do: ")[2])
+        return _advise(reason)
     example = reason if reason.startswith(file) else f"{file}: {reason}"
     return f"for instance {file if reason == row['reason'] else example}"
+
+
+def _advise(reason: str) -> str:
+    return reason.partition("What to do: ")[2] or reason
 
 
 def _list_without_image(report: dict[str, Any]) -> list[str]:
