@@ -164,7 +164,7 @@ def test_excluded_frames_and_label_conflicts_are_listed_and_not_measured():
     links.loc[0, ["frame_b", "kind", "used"]] = ["811/0_0", "label_conflict", False]
     report = audit_frames(manifest, frames, links, NONE_REJECTED, PARAMS)
     assert report["excluded"] == [
-        {"frame_id": "333/0_0", "class": "333", "reason": "bare: 68 % flat"}
+        {"frame_id": "333/0_0", "class": "333", "folder": "333", "reason": "bare: 68 % flat"}
     ]
     assert [pair["frame_b"] for pair in report["label_conflicts"]] == ["811/0_0"]
     assert "333/0_0 and 811/0_0" in report["warnings"][0]
