@@ -9,6 +9,8 @@ import pandas as pd
 import pytest
 
 from ncm_kedro.params.sem_ingest import AuditParams
+from ncm_kedro.plotting.sem.audit import plot_class_areas, plot_confounding, plot_flagged_frames
+from ncm_kedro.plotting.sem.report import render_sem_audit
 from ncm_kedro.sem.audit.audit import audit_frames, measure_grey, plan_bands
 from ncm_kedro.sem.io.sidecar import focus_columns, read_settings
 
@@ -239,3 +241,20 @@ def test_frames_without_sidecars_can_be_audited():
     }
     assert report["verdict"]["acquisition"] == "not applicable"
     assert report["verdict"]["grey_levels"] == "confounded"
+
+
+def test_a_data_set_of_which_nothing_can_be_used_is_audited_too():
+    manifest, frames, links = make_data(shared_settings, ["811"])
+    manifest = manifest.assign(excluded=True, exclusion_reason="coloured: drawn on")
+    report = audit_frames(manifest, frames, links, NONE_REJECTED, PARAMS)
+    assert (report["frames"]["found"], report["frames"]["kept"]) == (9, 0)
+    assert any("coloured (9)" in text for text in report["warnings"])
+    page = render_sem_audit(
+        report,
+        {
+            "areas.png": plot_class_areas(report),
+            "confounding.png": plot_confounding(report["confounding"]),
+            "flagged.png": plot_flagged_frames(manifest, frames),
+        },
+    )
+    assert "coloured" in page

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -175,3 +177,13 @@ def test_ground_too_small_for_three_splits_is_said():
 def test_nothing_to_take_crops_from_is_an_error(manifest):
     with pytest.raises(TableError, match="sem_"):
         plan_crops(manifest, PARAMS)
+
+
+@pytest.mark.parametrize(("height", "width"), [(96, 96), (64, 256), (90, 400)])
+def test_the_advice_on_crops_that_are_too_large_works_to_the_letter(height, width):
+    manifest = make_manifest({"811": [1]}, height=height, width=width)
+    with pytest.raises(TableError, match="size_px") as caught:
+        plan_crops(manifest, PARAMS)
+    size_px = int(re.search(r"to (\d+)", caught.value.action)[1])
+    crops, _ = plan_crops(manifest, PARAMS.model_copy(update={"size_px": size_px}))
+    assert set(crops["split"]) == {"train", "validate", "test"}

@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ncm_kedro.errors import TableError
-from ncm_kedro.params.crop_augment import CropParams
+from ncm_kedro.params.crop_augment import CropParams, SplitParams
 from ncm_kedro.sem.crops.regions import (
     REGION_COLUMNS,
     SPLITS,
@@ -92,7 +92,7 @@ def plan_crops(manifest: pd.DataFrame, params: CropParams) -> tuple[pd.DataFrame
         "classes": classes,
         "warnings": warnings,
     }
-    return _join(tables), report
+    return _join(tables, frames, params), report
 
 
 def _usable_frames(manifest: pd.DataFrame) -> pd.DataFrame:
@@ -102,7 +102,8 @@ def _usable_frames(manifest: pd.DataFrame) -> pd.DataFrame:
             "sem_manifest",
             found=f"{len(manifest)} frames, all of them excluded",
             expected="at least one frame to take crops from",
-            action="look at the exclusion reasons in the audit and correct the data or the rules",
+            action="look at the reasons in 08_reporting/sem/audit.html, correct the data or the "
+            "rules (sem_ingest.quality), and run `kedro run --pipelines sem_ingest` again",
         )
     return kept
 
@@ -195,14 +196,22 @@ def _name_areas(
     ]
 
 
-def _join(tables: list[pd.DataFrame]) -> pd.DataFrame:
+def _fit_three_splits(frames: pd.DataFrame, split: SplitParams) -> int:
+    """Return the largest crop (px) of which the smallest frame holds a strip for each split."""
+    sides = frames[["height_px", "width_px"]].to_numpy()
+    room_px = (sides.max(axis=1) - 2 * split.guard_px) / (len(SPLITS) * split.min_strip_crops)
+    return int(np.minimum(sides.min(axis=1), room_px).min())
+
+
+def _join(tables: list[pd.DataFrame], frames: pd.DataFrame, params: CropParams) -> pd.DataFrame:
     filled = [table for table in tables if len(table)]
     if not filled:
         raise TableError(
             "sem_crops",
-            found="no frame that holds a crop",
+            found=f"no frame that holds a crop of {params.size_px} px",
             expected="frames at least as large as a crop",
-            action="lower crop_augment's size_px",
+            action=f"lower crop_augment.size_px in conf/local/parameters.yml to "
+            f"{_fit_three_splits(frames, params.split)} or less (below 16, take larger frames)",
         )
     crops = pd.concat(filled, ignore_index=True)[[*_COLUMNS, *REGION_COLUMNS]]
     return crops.sort_values("crop_id", ignore_index=True).astype({"size_px": "int64"})

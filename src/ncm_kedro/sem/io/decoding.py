@@ -256,7 +256,8 @@ def _check_size(width: int, height: int, where: str, max_megapixels: float) -> N
             where,
             found=f"an image of {width} x {height} px ({width * height / 1e6:.0f} megapixels)",
             expected=f"at most {max_megapixels:g} megapixels",
-            action="raise reading.max_megapixels if there is memory for it, or reduce the image",
+            action="raise sem_ingest.reading.max_megapixels in conf/local/parameters.yml if there "
+            "is memory for it, or reduce the image",
         )
 
 

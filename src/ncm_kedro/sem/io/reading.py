@@ -232,7 +232,8 @@ def _check_size(image_yx: NDArray[np.uint8], min_size_px: int, where: str) -> No
             where,
             found=f"an image of {width} x {height} px (banner cut)",
             expected=f"at least {min_size_px} x {min_size_px} px",
-            action="remove it, or lower reading.min_size_px",
+            action="remove it, or lower sem_ingest.reading.min_size_px in conf/local/"
+            "parameters.yml",
         )
 
 
