@@ -27,6 +27,7 @@ IMPLAUSIBLE, RESIZED = "pixel_size_implausible", "image_resized"
 _AGREEMENT = 0.03  # relative difference of two sources that confirm each other
 _MAX_ROUNDING = 0.08  # relative; a value of one digit is not taken to be coarser than this
 _BAR_ERROR_PX = 0.5
+_FINER = 2.0  # times, that a bar has to be finer than metadata that agree
 _MIN_FIELD_UM, _MAX_FIELD_UM = 0.5, 20_000.0
 _SCAN_PX = 1024  # a narrower frame is taken as a crop of a scan of this width
 _PRINT_MM = (100.0, 700.0)  # width of the print or display that magnifications refer to
@@ -240,7 +241,7 @@ def _choose(candidates: list[_Candidate]) -> _Candidate:
     for stated in candidates[: candidates.index(bar)]:
         rounding = min(stated.relative_error + bar.relative_error, _MAX_ROUNDING)
         if stated.agrees_with(bar, max(_AGREEMENT, rounding)):
-            return min(stated, bar, key=lambda each: each.relative_error)
+            return bar if bar.relative_error < stated.relative_error / _FINER else stated
     return first
 
 
