@@ -25,11 +25,10 @@ from ncm_kedro.synthetic.sem.vendors import (
 PARAMS = PixelSizeParams()
 GREY = np.random.default_rng(7).integers(60, 180, (240, 320), dtype=np.uint8)
 WIDE = np.zeros((960, 1280), np.uint8)
-NO_BANNER = slice(0, 0)
 
 
-def find(known=None, image_yx=WIDE, banner=NO_BANNER, params=PARAMS):
-    return find_pixel_size(image_yx, banner, known or KnownSizes(), params, "a")
+def find(known=None, image_yx=WIDE, databars=(), params=PARAMS):
+    return find_pixel_size(image_yx, databars, known or KnownSizes(), params, "a")
 
 
 def beside(text, **more):
@@ -42,7 +41,7 @@ def scan_sidecar(pixel_um, width_px=480):
 
 def with_bar(pixel_size_um):
     banner_yx = draw_banner(1280, pixel_size_um, datetime(2024, 5, 6))
-    return np.vstack([WIDE, banner_yx]), slice(960, 1024)
+    return np.vstack([WIDE, banner_yx]), [slice(960, 1024)]
 
 
 def png(image_yx, **options):
@@ -209,10 +208,10 @@ def test_metadata_that_contradicts_the_bar_is_used_and_flagged():
 
 def test_the_bar_tells_a_crop_from_a_reduced_copy():
     sidecar = read_sidecar(write_vendor_sidecar("hitachi", (1920, 2560), 0.25))
-    found = find(KnownSizes(sidecar), *with_bar(0.25))
-    assert (found.value_um, found.flags) == (pytest.approx(0.25, rel=1e-3), ())
-    found = find(KnownSizes(sidecar), *with_bar(0.5))
-    assert (found.value_um, found.flags) == (pytest.approx(0.5, rel=1e-3), ())
+    for truth_um in (0.25, 0.5):
+        found = find(KnownSizes(sidecar), *with_bar(truth_um))
+        assert found.value_um == pytest.approx(truth_um, rel=1e-3)
+        assert "pixel_size_conflict" not in found.flags
 
 
 def test_image_file_and_sidecar_that_contradict_each_other():
@@ -239,7 +238,7 @@ def test_a_plain_resolution_comes_after_the_bar():
 
 def test_an_unreadable_bar_is_flagged():
     found = find(scan_sidecar(0.7), np.vstack([WIDE, np.zeros((64, 1280), np.uint8)]),
-                 slice(960, 1024))  # fmt: skip
+                 [slice(960, 1024)])  # fmt: skip
     assert (found.source, found.flags) == ("metadata", ("scale_bar_unreadable",))
 
 

@@ -42,7 +42,8 @@ _WORD_GAP = 0.8  # of the line's height; what is nearer is one word, blanks incl
 _MIN_OVERLAP = 0.4
 _CHARACTERS = (*"0123456789", "u", "n", "m", "µ")
 _TOUCHING = ("um", "nm", "mm", "µm", "00")  # characters that small print runs together
-_HOLES = {"0": (1,), "4": (0, 1), "6": (1,), "8": (2,), "9": (1,), "00": (2,)}
+_MIN_HOLE = 0.03  # of a character's box
+_HOLES = {"0": (1, 2), "4": (0, 1), "6": (1,), "8": (2,), "9": (1,), "00": (2,)}
 _FONT_FILES = (
     "DejaVuSans.ttf", "DejaVuSans-Bold.ttf", "DejaVuSansMono.ttf", "DejaVuSansMono-Bold.ttf",
     "DejaVuSerif.ttf", "DejaVuSerif-Bold.ttf", "STIXGeneral.ttf", "STIXGeneralBol.ttf",
@@ -231,10 +232,11 @@ def _normalise(patch_yx: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def _count_holes(patch_yx: NDArray[np.uint8]) -> int:
-    """Count areas of background that ink encloses (a single pixel is none, in large print)."""
+    """Count areas of background that ink encloses; corners that strokes leave are none."""
     blank = np.pad((patch_yx <= _INK).astype(np.uint8), 1, constant_values=1)
-    count, _ = cv2.connectedComponents(blank, connectivity=4)
-    return int(count) - 2
+    _, _, stats, _ = cv2.connectedComponentsWithStats(blank, connectivity=4)
+    areas = stats[2:, cv2.CC_STAT_AREA]  # without ink and what lies around it
+    return int((areas > _MIN_HOLE * patch_yx.size).sum())
 
 
 def _find_blobs(ink_yx: NDArray[np.uint8]) -> list[_Blob]:
@@ -299,6 +301,8 @@ def _is_set_in_line(
             is_in_line &= base - blob.bottom <= slack
         if not is_in_line:
             return False
+    if any(left.right - right.x > slack for left, right in pairwise(word)):
+        return False  # a broken character
     lowest = slice(round(base - 0.3 * (base - top)), base)
     for left, right in pairwise(word):
         between_yx = ink_yx[lowest, left.right + 1 : right.x - 1]

@@ -9,6 +9,7 @@ a misread label is off by a factor of two or more.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -103,7 +104,7 @@ class _Candidate:
 
 def find_pixel_size(
     image_yx: NDArray[np.uint8],
-    banner: slice,
+    databars: Sequence[slice],
     known: KnownSizes,
     params: PixelSizeParams,
     where: str,
@@ -113,9 +114,9 @@ def find_pixel_size(
     Parameters
     ----------
     image_yx
-        The whole frame, ``(H, W)``, banner included.
-    banner
-        Rows of the banner; empty if there is none. A bar is then searched in the image itself.
+        The whole frame, ``(H, W)``, databars included.
+    databars
+        Rows of the databars. Without any, a scale bar is searched in the image itself.
     known
         What frame table, sidecar and image file say.
 
@@ -123,7 +124,8 @@ def find_pixel_size(
     -------
     PixelSize
         Flagged if sources contradict each other by more than 3 %, if one was implausible, if the
-        image is not of the size that its metadata describe, or if a banner's bar is not read.
+        image is not of the size that its metadata describe, or if a databar's scale bar is not
+        read.
 
     Raises
     ------
@@ -131,8 +133,9 @@ def find_pixel_size(
         If no source knows a plausible pixel size.
     """
     height_px, width_px = image_yx.shape
-    bar = read_scale_bar(image_yx, banner)
-    shapes_px = [(width_px, height_px), (width_px, height_px - (banner.stop - banner.start))]
+    bar = read_scale_bar(image_yx, databars)
+    recorded_px = height_px - sum(rows.stop - rows.start for rows in databars)
+    shapes_px = [(width_px, height_px), (width_px, recorded_px)]
     listed, problems = _list_candidates(known, bar, shapes_px)
     candidates = []
     for candidate in listed:
@@ -142,7 +145,7 @@ def find_pixel_size(
         else:
             candidates.append(candidate)
     flags = {IMPLAUSIBLE} if len(candidates) < len(listed) else set()
-    if bar is None and banner.stop > banner.start:
+    if bar is None and databars:
         flags.add(UNREADABLE)
     if not candidates:
         candidates = _fall_back(known, params, width_px, problems)

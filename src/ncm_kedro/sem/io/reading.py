@@ -213,8 +213,8 @@ def read_micrograph(
     _check_size(image_yx, params.min_size_px, where)
     sidecar, embedded = read_sidecar(sidecar_data), read_embedded(data)
     known = KnownSizes(sidecar, embedded, pixel_size_um, magnification, class_name)
-    databar = slice(banner.first_row, banner.stop_row)
-    pixel_size = find_pixel_size(whole_yx, databar, known, params.pixel_size, where)
+    databars = [slice(bar.first_row, bar.stop_row) for bar in bars]
+    pixel_size = find_pixel_size(whole_yx, databars, known, params.pixel_size, where)
     noticed |= {*sidecar.flags, *pixel_size.flags, *flags}
     noticed -= {MISSING} if embedded.sections else set()
     return Micrograph(image_yx, banner_px, pixel_size, sidecar, embedded, tuple(sorted(noticed)))

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
+from pathlib import Path
 
+import matplotlib as mpl
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
 
 _ASCII, _BYTE = 2, 1
 
@@ -138,3 +141,114 @@ def _describe_tescan(width: int, pixel_size_um: float) -> bytes:
     )  # fmt: skip
     thumbnail = bytes(range(256)) * 2
     return b"Y\x14\x00\x00" + thumbnail + b"\x1d\x01\x00\x00\x02\x00" + "\r\n".join(lines).encode()
+
+
+_LENGTHS_UM = tuple(
+    digit * 10.0**power for power in range(3, -4, -1) for digit in (5, 2, 1)
+)  # from 5 mm down to 1 nm
+_LAYOUTS = {
+    # rows, background, print, of the width that the bar may take at most
+    "fei": (64, 0, 255, 0.3),
+    "zeiss": (77, 255, 0, 0.2),
+    "tescan": (120, 96, 255, 0.25),
+    "jeol": (64, 0, 255, 0.15),
+    "hitachi": (64, None, 255, 0.42),
+}
+
+
+def draw_vendor_bar(
+    vendor: str,
+    background_yx: NDArray[np.uint8],
+    pixel_size_um: float,
+    *,
+    font: str = "DejaVuSans.ttf",
+    font_px: int = 20,
+    label: str | None = None,
+) -> tuple[NDArray[np.uint8], float]:
+    """Draw the lowest rows of a frame with the scale bar of an instrument, and a working distance.
+
+    Parameters
+    ----------
+    vendor
+        ``fei`` (cells; the label stands between two halves), ``zeiss`` (framed, white; the label
+        stands above), ``tescan`` (cells, grey; a ruler), ``jeol`` (filled; the label stands
+        beside) or ``hitachi`` (eleven ticks, drawn into the image).
+    background_yx
+        Recorded image ``(64, W)`` below the ticks of ``hitachi``; of others only the width counts.
+    font, font_px
+        File of matplotlib's font folder, and its size.
+    label
+        Printed in place of the length.
+
+    Returns
+    -------
+    rows_yx, length_um
+        Grey values ``(rows, W)``, and the length of the bar.
+    """
+    rows, grey, ink, fraction = _LAYOUTS[vendor]
+    width = background_yx.shape[1]
+    length_um = next(um for um in _LENGTHS_UM if um / pixel_size_um <= fraction * width)
+    length_px = length_um / pixel_size_um
+    image = Image.new("L", (width, rows), grey) if grey is not None else (
+        Image.fromarray(background_yx[:rows].copy())
+    )  # fmt: skip
+    pen = ImageDraw.Draw(image)
+    face = ImageFont.truetype(Path(mpl.get_data_path()) / "fonts" / "ttf" / font, font_px)
+    text = label or _print_length(length_um, vendor)
+    text_px = round(pen.textlength(text, font=face))
+    x = 24 if vendor == "zeiss" else round(width * 0.55)
+    end = x + round(length_px)
+
+    def write(at_x: float, at_y: float, words: str) -> None:
+        pen.text((at_x, at_y), words, fill=ink, font=face)
+
+    if vendor == "fei":
+        for line in ((0, 0, width, 0), (0, 32, width, 32), (x - 20, 0, x - 20, rows)):
+            pen.line(line, fill=ink)
+        middle = (x + end) / 2
+        pen.rectangle((x, 15, middle - text_px / 2 - 8, 17), fill=ink)
+        pen.rectangle((middle + text_px / 2 + 8, 15, end, 17), fill=ink)
+        pen.line((x, 13, x, 19), fill=ink)
+        pen.line((end, 13, end, 19), fill=ink)
+        write(middle - text_px / 2, 16 - 0.6 * font_px, text)
+        write(x - 140, 34, "4.0 mm")
+    elif vendor == "zeiss":
+        pen.rectangle((2, 1, width - 1, rows - 2), outline=ink)
+        pen.rectangle((x, 40, end, 41), fill=ink)
+        for tick in (x, end):
+            pen.line((tick, 30, tick, 52), fill=ink, width=2)
+        write(x, 4, text)
+        write(0.4 * width, 4, "WD = 5.0 mm")
+    elif vendor == "tescan":
+        pen.line((0, 40, x, 40), fill=170)
+        pen.line((x, 0, x, rows), fill=170)
+        pen.rectangle((x, 39, end, 40), fill=ink)
+        for step in range(11):
+            tick = x + step * (end - x) / 10
+            pen.line((tick, 0 if step in (0, 10) else 18, tick, 40), fill=ink)
+        write(x + 10, 46, text)
+        write(20, 46, "WD: 13.25 mm")
+    elif vendor == "jeol":
+        pen.rectangle((x, 4, end, 16), fill=ink)
+        write(end + 50, 2, text)
+        write(end + 50, 34, "WD 10.5mm")
+    else:
+        for step in range(11):
+            tick = round(x + step * (end - x) / 10)
+            pen.rectangle((tick - 1, 8, tick + 1, 22), fill=ink)
+        write(end - text_px - 10, 28, text)
+        write(10, 28, "10.0kV 14.4mm x1.00k SE(M)")
+    return np.asarray(image, dtype=np.uint8).copy(), length_um
+
+
+def _print_length(length_um: float, vendor: str) -> str:
+    """Print a length as the instrument does."""
+    scale, unit = next(
+        (scale, unit) for scale, unit in ((1e3, "mm"), (1.0, "um"), (1e-3, "nm"))
+        if length_um >= scale
+    )  # fmt: skip
+    value = length_um / scale
+    if vendor == "hitachi":
+        return f"{value:.3g}" + ("" if value >= 100 else ".0" if value >= 10 else ".00") + unit
+    unit = unit.replace("u", "µ")
+    return f"{value:g}{unit}" if vendor == "jeol" else f"{value:g} {unit}"
