@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from ncm_kedro.errors import FrameError
 from ncm_kedro.params.sem_ingest import PixelSizeParams
+from ncm_kedro.sem.io.bar_shapes import ScaleBar
 from ncm_kedro.sem.io.metadata import StatedSize, find_stated_size
-from ncm_kedro.sem.io.scale_bar import ScaleBar, read_scale_bar
+from ncm_kedro.sem.io.scale_bar import read_scale_bar
 from ncm_kedro.sem.io.sidecar import Sidecar
 
 SCALE_BAR, METADATA, FRAME_TABLE, PARAMETER = "scale_bar", "metadata", "frame_table", "parameter"
