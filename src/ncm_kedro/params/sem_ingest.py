@@ -174,7 +174,7 @@ class MosaicParams(FrozenParams):
     """Maximum number of pairs to compare, within classes and again across classes; beyond it,
     neighbours in time and evenly spaced frames only."""
 
-    min_matches: int = Field(default=8, ge=5)
+    min_matches: int = Field(default=6, ge=5)
     """Minimum number of keypoints that agree on how two frames of any magnification, rotation or
     contrast lie."""
 

@@ -72,7 +72,7 @@ def plan_crops(manifest: pd.DataFrame, params: CropParams) -> tuple[pd.DataFrame
         parts = (
             _split_frames(group, params)
             if leaking
-            else {name: cut_windows(group, strips, name, params.size_px) for name in SPLITS}
+            else {name: cut_windows(group, strips, name, params) for name in SPLITS}
         )
         crops = {
             name: _draw(windows, name, strips, wanted=wanted[name], params=params)
@@ -236,23 +236,21 @@ class Windows:
     strip: NDArray[np.int_]
 
 
-def cut_windows(group: pd.DataFrame, strips: list[Strip], split: str, size_px: int) -> Windows:
-    """Cut frames at the bounds of a split's strips; parts smaller than a crop fall out.
-
-    Parameters
-    ----------
-    size_px
-        Edge of a crop (px).
-    """
+def cut_windows(
+    group: pd.DataFrame, strips: list[Strip], split: str, params: CropParams
+) -> Windows:
+    """Cut frames at the bounds of a split's strips; parts smaller than a crop fall out."""
     mosaics = group["mosaic"].to_numpy()
     rows, regions, owners = [], [], []
     for number, strip in enumerate(strips):
         if strip.split != split:
             continue
         mine = np.flatnonzero(mosaics == strip.mosaic)
-        low, high = cut_frames(group.iloc[mine], strip.axis, *_open_ends(strip, group.iloc[mine]))
+        part = group.iloc[mine]
+        bounds = _open_ends(strip, part)
+        low, high = cut_frames(part, strip.axis, *bounds, slack_px=params.split.guard_px)
         region = np.concatenate([low, high], axis=1)
-        fits = (region[:, 2:] - region[:, :2] >= size_px).all(axis=1)
+        fits = (region[:, 2:] - region[:, :2] >= params.size_px).all(axis=1)
         rows.append(mine[fits])
         regions.append(region[fits])
         owners.append(np.full(int(fits.sum()), number))

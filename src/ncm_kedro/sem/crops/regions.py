@@ -131,7 +131,7 @@ def _cut_slabs(outline: FloatArray) -> FloatArray:
 
 
 def cut_frames(
-    rows: pd.DataFrame, axis: int, start_px: float, stop_px: float
+    rows: pd.DataFrame, axis: int, start_px: float, stop_px: float, *, slack_px: float = 0.0
 ) -> tuple[NDArray[np.int_], NDArray[np.int_]]:
     """Cut frames to the largest part that lies between two places of the mosaic.
 
@@ -143,6 +143,9 @@ def cut_frames(
         Frames of one mosaic: `PLACE_COLUMNS`, `width_px`, `height_px`.
     axis
         0: the places are of x, 1: of y.
+    slack_px
+        Width left unused at each cut of a frame that is turned or enlarged (px of the coarser of
+        frame and mosaic), since its place is known less well.
 
     Returns
     -------
@@ -155,8 +158,12 @@ def cut_frames(
     along = np.abs(slope).argmax(axis=1)
     number = np.arange(len(rows))
     slant = slope[number, 1 - along] * extent[number, 1 - along]
-    first = start_px - offset - np.minimum(slant, 0.0)
-    last = stop_px - offset - np.maximum(slant, 0.0)
+    linear = matrices[:, :, :2]
+    moved_only = (linear == np.eye(2)).all(axis=(1, 2))
+    scale = np.sqrt(np.abs(np.linalg.det(linear)))
+    slack = np.where(moved_only, 0.0, slack_px * np.maximum(1.0, scale))
+    first = start_px - offset - np.minimum(slant, 0.0) + slack
+    last = stop_px - offset - np.maximum(slant, 0.0) - slack
     main = slope[number, along]
     bounds = np.sort(np.stack([first, last], axis=1) / main[:, None], axis=1)
     bounds[last < first] = (0.0, 0.0)
