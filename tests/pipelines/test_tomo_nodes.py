@@ -12,6 +12,7 @@ from scipy import ndimage
 from ncm_kedro.datasets.particles.measurements import MeasurementFolder
 from ncm_kedro.datasets.particles.tables import ParticleTableFolder
 from ncm_kedro.datasets.tomograms.folder import ReviewFolder, VolumeFolder
+from ncm_kedro.datasets.tomograms.phantoms import TomogramTruth
 from ncm_kedro.datasets.tomograms.raw import RawTomogramFolder
 from ncm_kedro.errors import StoreError
 from ncm_kedro.params.particle_features import AttributeParams
@@ -20,12 +21,14 @@ from ncm_kedro.params.tomo_segment import (
     TomoFusionParams,
     TomoInstanceParams,
     TomoReviewParams,
+    TomoScoringParams,
     TomoVolumeParams,
 )
 from ncm_kedro.pipelines.particle_features import nodes as features
 from ncm_kedro.pipelines.tomo_review import nodes as review
 from ncm_kedro.pipelines.tomo_segment import nodes as segment
 from ncm_kedro.tomo.detector.detector import SectionPrediction
+from ncm_kedro.tomo.volumes.volume import Volumes
 
 COMPUTE = TomoComputeParams(workers=1, block_edge_vx=64)
 SHAPE = (40, 44, 48)
@@ -248,3 +251,21 @@ def test_edits_among_results_are_not_overlooked(project):
     (project.root / "review" / "s" / "edited_labels.zarr").mkdir(parents=True)
     with pytest.raises(DatasetError, match="move this folder"):
         project.edits.load()
+
+
+def test_a_truth_that_is_wrong_costs_no_sample(project, tmp_path):
+    for name in ("a", "b"):
+        project.write(name, TWO)
+    project.segment()
+    folder = tmp_path / "truth"
+    folder.mkdir()
+    known = np.asarray(project.labels.load()["a"].array[:])
+    tifffile.imwrite(folder / "a_labels.tif", known)
+    tifffile.imwrite(folder / "b_labels.tif", known[:7])
+    scores, metrics = segment.score_methods(
+        table=project.table, labels=project.labels.load(), baseline_labels=Volumes({}),
+        truth=TomogramTruth(folder), scoring=TomoScoringParams(min_volume_um3=0),
+    )  # fmt: skip
+    assert scores["sample"].tolist() == ["a"]
+    assert set(scores.attrs["rejections"]) == {"b"}
+    assert "a.default.ap_50" in metrics

@@ -50,6 +50,7 @@ def tabulate_particles(
     measurements: Measurements, table: pd.DataFrame, attributes: AttributeParams
 ) -> tuple[ParticleTables, ParticleTables, ParticleTables, ParticleTables]:
     """Make the tables of every sample: attributes, details, contacts, crack profiles."""
+    from ncm_kedro.errors import Rejections
     from ncm_kedro.particles.attributes import tabulate_attributes, tabulate_details
     from ncm_kedro.particles.plan import select_current
     from ncm_kedro.particles.variants import add_uncertainty
@@ -57,17 +58,21 @@ def tabulate_particles(
 
     current, stale = select_current(measurements, table)
     tables: tuple[dict[str, pd.DataFrame], ...] = ({}, {}, {}, {})
+    rejections = Rejections()
     for name, measurement in current.items():
-        made = tabulate_attributes(measurement, attributes)
-        tables[0][name] = add_uncertainty(made, measurement.variants)
-        tables[1][name] = tabulate_details(measurement, attributes)
-        tables[2][name] = _name_sample(measurement.contacts, name)
-        tables[3][name] = _name_sample(measurement.profiles, name)
-        for part in tables:
-            part[name].attrs[MADE_FROM] = dict(measurement.made_from)
-    first, second, third, fourth = (
-        ParticleTables(part, {**measurements.rejections, **stale}) for part in tables
-    )
+        with rejections.catch(name, f"sample {name}"):
+            made = (
+                add_uncertainty(tabulate_attributes(measurement, attributes), measurement.variants),
+                tabulate_details(measurement, attributes),
+                _name_sample(measurement.contacts, name),
+                _name_sample(measurement.profiles, name),
+            )
+            for part, one in zip(tables, made, strict=True):
+                one.attrs[MADE_FROM] = dict(measurement.made_from)
+                part[name] = one
+    rejections.check_left(len(current))
+    reasons = {**measurements.rejections, **stale, **rejections.reasons}
+    first, second, third, fourth = (ParticleTables(part, reasons) for part in tables)
     return first, second, third, fourth
 
 
@@ -84,21 +89,23 @@ def pair_particles_with_truth(
     attributes: ParticleTables, details: ParticleTables, truth: TomogramTruth, table: pd.DataFrame
 ) -> pd.DataFrame:
     """Set what was measured beside what was simulated, in the samples whose truth is known."""
+    from ncm_kedro.errors import Rejections
     from ncm_kedro.particles.statistics import pair_with_truth
 
     edges = table.set_index("sample")[["voxel_z_um", "voxel_y_um", "voxel_x_um"]]
-    known = {name: truth.read_particles(name) for name in _select(attributes, table)}
-    pairs = [
-        pair_with_truth(
-            attributes[name],
-            details[name],
-            particles,
-            same_labels=False,
-            voxel_size_um=tuple(edges.loc[name]),
-        ).assign(sample=name)
-        for name, particles in known.items()
-        if particles is not None
-    ]
+    pairs, rejections = [], Rejections()
+    for name in _select(attributes, table):
+        with rejections.catch(name, f"known particles of {name}"):
+            particles = truth.read_particles(name)
+            if particles is not None:
+                pair = pair_with_truth(
+                    attributes[name],
+                    details[name],
+                    particles,
+                    same_labels=False,
+                    voxel_size_um=tuple(edges.loc[name]),
+                )
+                pairs.append(pair.assign(sample=name))
     return pd.concat(pairs, ignore_index=True) if pairs else pd.DataFrame()
 
 
@@ -110,13 +117,18 @@ def export_electrodes(
     electrode: ElectrodeParams,
 ) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]:
     """Give every sample to electrode models: PyBaMM's parameters, and tables."""
+    from ncm_kedro.errors import Rejections
     from ncm_kedro.particles.electrode.electrode import describe_electrode
     from ncm_kedro.particles.electrode.export import tabulate_sizes, to_pybamm, to_table
 
-    described = {
-        name: describe_electrode(measurements[name], attributes[name], details[name], electrode)
-        for name in _select(attributes, table)
-    }
+    described, rejections = {}, Rejections()
+    names = list(_select(attributes, table))
+    for name in names:
+        with rejections.catch(name, f"sample {name}"):
+            described[name] = describe_electrode(
+                measurements[name], attributes[name], details[name], electrode
+            )
+    rejections.check_left(len(names))
     parameters = {name: to_pybamm(geometry) for name, geometry in described.items()}
     return parameters, to_table(described), tabulate_sizes(described)
 
@@ -138,17 +150,23 @@ def report_particles(
     figures: ParticleFigureParams,
 ) -> tuple[dict[str, Figure], str]:
     """Draw the figures of all samples, and write the page that holds them."""
+    from ncm_kedro.errors import Rejections
     from ncm_kedro.particles.plan import choose_labels
     from ncm_kedro.plotting.particles.report import draw_particles, render_particle_report
     from ncm_kedro.tomo.volumes.identity import MADE_FROM, check_belongs
 
-    shown = _select(attributes, table)
-    used = {
-        name: choose_labels(labels[name], reviewed.get(name), edits.get(name)) for name in shown
-    }
-    for name, volume in used.items():
-        check_belongs(f"particle_attributes of {name}", shown[name].attrs.get(MADE_FROM),
-                      labels=volume)  # fmt: skip
+    current = _select(attributes, table)
+    used, rejections = {}, Rejections()
+    for name, one in current.items():
+        with rejections.catch(name, f"sample {name}"):
+            chosen = choose_labels(labels.take(name), reviewed.get(name), edits.get(name))
+            made_from = one.attrs.get(MADE_FROM)
+            check_belongs(f"particle_attributes of {name}", made_from, labels=chosen)
+            used[name] = chosen
+    rejections.check_left(len(current))
+    shown = ParticleTables(
+        {name: current[name] for name in used}, {**current.rejections, **rejections.reasons}
+    )
     drawn = draw_particles(
         attributes=shown,
         table=table,

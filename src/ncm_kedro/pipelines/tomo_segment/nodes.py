@@ -141,12 +141,18 @@ def score_methods(
     truth: TomogramTruth,
     scoring: TomoScoringParams,
 ) -> tuple[pd.DataFrame, dict[str, dict[str, float]]]:
-    """Score every method on the samples whose truth is known."""
+    """Score every method on the samples whose truth is known; a wrong truth costs itself alone."""
+    from ncm_kedro.errors import Rejections
     from ncm_kedro.tomo.scoring.methods import score_samples
     from ncm_kedro.tomo.volumes.volume import list_samples
 
-    names = list_samples(table, labels)
-    scores = score_samples(names, labels, baseline_labels, truth, scoring)
+    parts, rejections = [], Rejections()
+    for name in list_samples(table, labels, truth):
+        with rejections.catch(name, f"known labels of {name}"):
+            parts.append(score_samples([name], labels, baseline_labels, truth, scoring))
+    none = score_samples([], labels, baseline_labels, truth, scoring)
+    scores = pd.concat(parts, ignore_index=True) if parts else none
+    scores.attrs["rejections"] = rejections.reasons
     metrics = {
         f"{row['sample']}.{row['method']}.{name}": {"value": float(row[name]), "step": 0}
         for row in scores.to_dict("records")
@@ -200,11 +206,11 @@ def write_tomo_report(
     from ncm_kedro.tomo.volumes.volume import list_rejections, list_samples
 
     views, unseen = _view_samples(tomograms, table, probability, labels, particles)
-    listed = particles.attrs.get("rejections", {})
+    later = [one.attrs.get("rejections", {}) for one in (particles, scores)]
     return render_tomo_report(
         samples=views,
         detector=describe_detector(detector),
-        rejected=list_rejections(table, labels.rejections, listed, unseen.reasons),
+        rejected=list_rejections(table, labels.rejections, *later, unseen.reasons),
         scores=scores,
         comparisons={
             name: compare_sections(
