@@ -1,10 +1,12 @@
 """Where a pixel size comes from, and that none of unknown unit or of another thing is taken."""
 
 import io
+import re
 from datetime import datetime
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from pydantic import ValidationError
@@ -299,11 +301,19 @@ def test_fallback_by_class_or_magnification(fallback_um, class_name, magnificati
     params = PixelSizeParams.model_validate({"fallback_um": fallback_um})
     known = KnownSizes(magnification=magnification, class_name=class_name)
     if expected_um is None:
-        with pytest.raises(FrameError, match=r"fallback_um.*frames\.csv"):
+        with pytest.raises(FrameError, match=r"frames\.csv.*fallback_um"):
             find(known, params=params)
     else:
         found = find(known, params=params)
         assert (found.value_um, found.source) == (expected_um, "parameter")
+
+
+def test_the_advice_of_a_frame_without_pixel_size_works_as_it_is_written():
+    with pytest.raises(FrameError) as caught:
+        find()
+    line = re.search(r"the line '(.+?)' with", caught.value.action)[1]
+    reading = ReadingParams.model_validate(yaml.safe_load(line)["sem_ingest"]["reading"])
+    assert find(params=reading.pixel_size).source == "parameter"
 
 
 @pytest.mark.parametrize("value", [0, -1, {}, {"x500": 0.3, "811": 0.3}, {"811": 0}])

@@ -271,7 +271,7 @@ def _unknown(where: str, problems: list[str]) -> FrameError:
         found="no readable scale bar and no usable pixel size in the image file, a sidecar or "
         f"frames.csv{also}",
         expected="a pixel size",
-        action="set sem_ingest.reading.pixel_size.fallback_um in conf/local/parameters.yml (one "
-        "number in um per px, or one by class or by magnification), or give pixel_size_um in a "
-        "frames.csv that names every frame",
+        action="give pixel_size_um in frames.csv, or write the line 'sem_ingest: {reading: "
+        "{pixel_size: {fallback_um: 0.27}}}' with your value (um per px; one number, or one by "
+        "class or by magnification) to conf/local/parameters.yml",
     )
