@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 
 from ncm_kedro.params.sem_ingest import MosaicParams
+from ncm_kedro.sem.mosaic.conflicts import list_scale_conflicts
 from ncm_kedro.sem.mosaic.mosaic import (
     assign_sessions,
     build_mosaics,
-    list_scale_conflicts,
     order_by_time,
     solve_positions,
 )

@@ -12,8 +12,9 @@ from ncm_kedro.params.sem_ingest import AuditParams, MosaicParams
 from ncm_kedro.sem.audit.audit import plan_bands
 from ncm_kedro.sem.crops.crops import crop_boxes, plan_crops
 from ncm_kedro.sem.crops.regions import measure_areas
+from ncm_kedro.sem.mosaic.conflicts import exclude_conflicts
 from ncm_kedro.sem.mosaic.geometry import chain, corners, frame_matrices, invert, map_points
-from ncm_kedro.sem.mosaic.mosaic import build_mosaics, exclude_conflicts
+from ncm_kedro.sem.mosaic.mosaic import build_mosaics
 from ncm_kedro.sem.mosaic.overlaps import find_overlaps
 
 PARAMS = MosaicParams(workers=1)

@@ -23,7 +23,7 @@ from ncm_kedro.sem.audit.confounding import summarise_confounding, tabulate_conf
 from ncm_kedro.sem.audit.usage import describe_usage, summarise_usage, warn_unused
 from ncm_kedro.sem.crops.regions import cut_frames, frame_boxes, measure_areas, place_boxes
 from ncm_kedro.sem.io.frames import Frames
-from ncm_kedro.sem.mosaic.mosaic import list_scale_conflicts
+from ncm_kedro.sem.mosaic.conflicts import list_scale_conflicts
 
 _MIN_PART = 0.5
 
