@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from numpy.typing import NDArray
 
+from ncm_kedro.sem.crops.boxes import FloatArray, frame_boxes
 from ncm_kedro.sem.crops.crops import crop_boxes
-from ncm_kedro.sem.crops.regions import FloatArray, frame_boxes
 from ncm_kedro.sem.io.frames import Frames
 
 SPLIT_COLOURS = {"train": "#4477aa", "validate": "#ddaa33", "test": "#bb2244"}

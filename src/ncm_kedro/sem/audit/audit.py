@@ -21,7 +21,8 @@ from tqdm import tqdm
 from ncm_kedro.params.sem_ingest import AuditParams
 from ncm_kedro.sem.audit.confounding import summarise_confounding, tabulate_confounding
 from ncm_kedro.sem.audit.usage import describe_usage, summarise_usage, warn_unused
-from ncm_kedro.sem.crops.regions import cut_frames, frame_boxes, measure_areas, place_boxes
+from ncm_kedro.sem.crops.boxes import cut_frames, frame_boxes, place_boxes
+from ncm_kedro.sem.crops.regions import measure_areas
 from ncm_kedro.sem.io.frames import Frames
 from ncm_kedro.sem.mosaic.conflicts import list_scale_conflicts
 

@@ -18,18 +18,14 @@ from numpy.typing import NDArray
 
 from ncm_kedro.errors import TableError
 from ncm_kedro.params.crop_augment import CropParams, SplitParams
+from ncm_kedro.sem.crops.boxes import FloatArray, cover_boxes, cut_frames, frame_boxes, place_boxes
 from ncm_kedro.sem.crops.regions import (
     REGION_COLUMNS,
     SPLITS,
-    FloatArray,
     Strip,
     class_generator,
-    cover_boxes,
-    cut_frames,
-    frame_boxes,
     measure_pixel,
     name_cells,
-    place_boxes,
     split_regions,
     union_area_px,
 )

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from ncm_kedro.errors import FrameError, ModelError, TableError
 from ncm_kedro.params.sem_classify import ClassifyParams, SurveyDrawParams, SurveyScoreParams
-from ncm_kedro.sem.crops.regions import REGION_COLUMNS, class_generator, place_boxes
+from ncm_kedro.sem.crops.boxes import place_boxes
+from ncm_kedro.sem.crops.regions import REGION_COLUMNS, class_generator
 from ncm_kedro.sem.io.frames import ClassLabel, RejectedFile
 from ncm_kedro.sem.mosaic.geometry import PLACE_COLUMNS
 
