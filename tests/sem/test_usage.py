@@ -110,3 +110,4 @@ def test_the_kind_of_an_error_does_not_name_one_file():
     assert kind("12 bytes that are no image (they begin with b'ab(')") == (
         kind("99 bytes that are no image (they begin with b'cd')")
     )
+    assert kind("an image that is damaged (OSError: 12)") == "an image that is damaged"

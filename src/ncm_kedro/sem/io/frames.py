@@ -274,7 +274,7 @@ def to_frame_error(error: Exception, file: str) -> FrameError:
 
 def summarise_problem(error: NcmError) -> str:
     """Name the kind of an error: what was found, without what is particular to one file."""
-    text = _SPECIFIC.sub("", error.found.partition(":")[0])
+    text = _SPECIFIC.sub("", error.found).partition(":")[0]
     return " ".join(_NUMBER.sub("N", text).split())
 
 
