@@ -27,7 +27,7 @@ from ncm_kedro.params.particle_features import AttributeParams
 from ncm_kedro.params.tomo_segment import TomoComputeParams
 from ncm_kedro.particles.attributes import tabulate_attributes
 from ncm_kedro.particles.axes import find_voxel_scatter, measure_alignment
-from ncm_kedro.particles.block_sums import DIRECTIONS, CroftonWeights
+from ncm_kedro.particles.block_sums import CroftonWeights, list_steps
 from ncm_kedro.particles.kernels.crack_width import map_crack_width
 from ncm_kedro.particles.measure import measure_specimen
 from ncm_kedro.particles.specimen import Specimen
@@ -197,7 +197,7 @@ def list_faces() -> pd.DataFrame:
     normals = np.random.default_rng(0).normal(size=(100_000, 3))
     normals = np.concatenate([[[1, 0, 0], [1, 1, 0], [1, 1, 1]], normals])
     normals /= np.linalg.norm(normals, axis=1, keepdims=True)
-    ratio = (np.abs(normals @ DIRECTIONS.T) * weights.area_um2).sum(axis=1)
+    ratio = (np.abs(normals @ list_steps((1.0, 1.0, 1.0)).T) * weights.area_um2).sum(axis=1)
     found = {
         "along an axis": ratio[0], "along a face diagonal": ratio[1],
         "along a space diagonal": ratio[2], "lowest": ratio.min(), "highest": ratio.max(),

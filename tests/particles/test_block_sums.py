@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ncm_kedro.errors import TomogramError
-from ncm_kedro.particles.block_sums import CELL_VX, COUNTS, DIRECTIONS, GREYS, SumsTask
+from ncm_kedro.particles.block_sums import CELL_VX, COUNTS, GREYS, LINES, SumsTask, list_steps
 from ncm_kedro.particles.specimen import Specimen
 from ncm_kedro.tomo.volumes.blocks import list_blocks
 
@@ -57,9 +57,11 @@ def add_up(labels, *, voxel_um=UNEQUAL, gap_um=0.0, edge=64, **arrays):
     return sums, parts
 
 
-def shift(array, step):
-    """The values one step away, in an array that is padded by one; the inner part."""
-    return array[tuple(slice(1 + s, n - 1 + s) for s, n in zip(step, array.shape, strict=True))]
+def shift(array, step, margin):
+    """The values one step away, in an array with a margin; the inner part."""
+    return array[
+        tuple(slice(margin + s, n - margin + s) for s, n in zip(step, array.shape, strict=True))
+    ]
 
 
 def sum_plainly(arrays, voxel_um, gap_um):
@@ -67,17 +69,19 @@ def sum_plainly(arrays, voxel_um, gap_um):
     labels, cracks, view, grey = (arrays[n] for n in ("labels", "cracks", "view", "grey"))
     known = np.where(view > 0, labels.astype(np.int64), -1)
     solid = (known > 0) & (cracks == 0)
-    padded, padded_solid = np.pad(known, 1, constant_values=-1), np.pad(solid, 1)
+    steps = list_steps(voxel_um)
+    margin = int(np.abs(steps).max())
+    padded, padded_solid = np.pad(known, margin, constant_values=-1), np.pad(solid, margin)
     inside, sums = known > 0, {}
     edge, rim, met = (np.zeros(known.shape, bool) for _ in range(3))
     names = np.unique(known[inside])
     for name in ("crossings", "solid_crossings"):
         sums |= {(name, own): np.zeros(13, int) for own in names.tolist()}
     for line, way in product(range(13), (1, -1)):
-        step = way * DIRECTIONS[line]
-        other = shift(padded, step)
+        step = way * steps[line]
+        other = shift(padded, step, margin)
         crossed = inside & (other >= 0) & (other != known)
-        wall = solid & (other >= 0) & ((other != known) | ~shift(padded_solid, step))
+        wall = solid & (other >= 0) & ((other != known) | ~shift(padded_solid, step, margin))
         if np.abs(step).sum() == 1:
             edge |= inside & (other < 0)
             rim |= inside & (other != known)
@@ -172,7 +176,7 @@ def test_a_gap_is_the_space_between_the_facing_voxels():
     for gap_um, meet in [(0.0, False), (0.29, False), (0.3, True)]:
         sums, _ = add_up(labels, voxel_um=(0.1, 0.1, 0.1), gap_um=gap_um)
         assert (("pair", 1, 2) in sums) == meet
-    straight = [tuple(step) for step in DIRECTIONS.tolist()].index((0, 0, 1))
+    straight = [tuple(step) for step in list_steps((0.1, 0.1, 0.1)).tolist()].index((0, 0, 1))
     assert sums["pair", 1, 2][straight] == sums["crossings", 1][straight] == 25
 
 
@@ -250,7 +254,7 @@ def test_an_empty_block_gives_empty_sums():
     assert part["counts"].shape == (0, len(COUNTS))
     assert part["greys"].shape == (0, len(GREYS))
     assert part["pair"].shape == (0, 2)
-    assert part["pair_crossings"].shape == (0, len(DIRECTIONS))
+    assert part["pair_crossings"].shape == (0, LINES)
 
 
 def test_coordinates_of_later_blocks_count_from_the_volume():

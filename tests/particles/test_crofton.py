@@ -4,22 +4,33 @@ from itertools import product
 
 import numpy as np
 import pytest
+import solids
+from scipy.spatial.transform import Rotation
 
-from ncm_kedro.particles.block_sums import DIRECTIONS, CroftonWeights
+from ncm_kedro.particles.block_sums import CroftonWeights, list_steps
 
 UNEQUAL = (0.3, 0.1, 0.2)
 
 
-def test_the_directions_are_half_of_the_26_neighbours():
-    both = {tuple(step) for step in np.concatenate([DIRECTIONS, -DIRECTIONS]).tolist()}
+def test_the_steps_in_cubes_are_half_of_the_26_neighbours():
+    steps = list_steps((0.1, 0.1, 0.1))
+    both = {tuple(step) for step in np.concatenate([steps, -steps]).tolist()}
     assert both == set(product((-1, 0, 1), repeat=3)) - {(0, 0, 0)}
-    assert len(DIRECTIONS) == 13
+    assert len(steps) == 13
+
+
+@pytest.mark.parametrize("voxel_um", [(0.3, 0.1, 0.1), (0.1, 0.52, 0.11), (2.0, 0.1, 0.1)])
+def test_steps_are_unlike_and_hold_no_voxel_centre_between(voxel_um):
+    steps = list_steps(voxel_um)
+    assert (np.gcd.reduce(steps, axis=1) == 1).all()
+    assert len({tuple(step) for step in [*steps.tolist(), *(-steps).tolist()]}) == 26
+    assert {(0, 0, 1), (0, 1, 0), (1, 0, 0)} <= {tuple(step) for step in steps.tolist()}
 
 
 def test_cubic_voxels_have_the_published_weights():
     """Shares of the sphere as listed by Lehmann and Legland (2012), for both ends of a line."""
-    weights = CroftonWeights.of((1.0, 1.0, 1.0))
-    lengths = np.sqrt((DIRECTIONS**2).sum(axis=1))
+    weights, steps = CroftonWeights.of((1.0, 1.0, 1.0)), list_steps((1.0, 1.0, 1.0))
+    lengths = np.sqrt((steps**2).sum(axis=1))
     published = {1: 0.0457778912, 2: 0.0369806279, 3: 0.0351956398}
     shares = [2 * published[round(length**2)] for length in lengths]
     np.testing.assert_allclose(weights.area_um2 * lengths / 2, shares, rtol=1e-6)
@@ -28,7 +39,7 @@ def test_cubic_voxels_have_the_published_weights():
 @pytest.mark.parametrize("voxel_um", [(0.1, 0.1, 0.1), UNEQUAL, (0.05, 0.3, 0.05)])
 def test_crossings_as_a_ball_has_them_on_average_give_its_surface(voxel_um):
     radius = 7.0
-    lines_um2 = np.prod(voxel_um) / np.linalg.norm(DIRECTIONS * voxel_um, axis=1)
+    lines_um2 = np.prod(voxel_um) / np.linalg.norm(list_steps(voxel_um) * voxel_um, axis=1)
     crossings = np.stack([2 * np.pi * radius**2 / lines_um2, np.zeros(13)])
     area = CroftonWeights.of(voxel_um).area(crossings)
     np.testing.assert_allclose(area, [4 * np.pi * radius**2, 0])
@@ -37,17 +48,18 @@ def test_crossings_as_a_ball_has_them_on_average_give_its_surface(voxel_um):
 def test_weights_follow_the_axes_and_the_unit():
     weights = CroftonWeights.of(UNEQUAL)
     turned = CroftonWeights.of(UNEQUAL[::-1])
-    steps = [tuple(np.abs(step)) for step in DIRECTIONS.tolist()]
+    steps = [tuple(np.abs(step)) for step in list_steps(UNEQUAL).tolist()]
+    mirrored = [tuple(np.abs(step)[::-1]) for step in list_steps(UNEQUAL[::-1]).tolist()]
     for step, area in zip(steps, weights.area_um2, strict=True):
-        assert turned.area_um2[steps.index(step[::-1])] == pytest.approx(area)
+        assert turned.area_um2[mirrored.index(step)] == pytest.approx(area)
     scaled = CroftonWeights.of(tuple(3 * edge for edge in UNEQUAL))
     np.testing.assert_allclose(scaled.area_um2, 9 * weights.area_um2)
     assert scaled.grazing_um2 == pytest.approx(9 * weights.grazing_um2)
 
 
-def count_crossings(inside):
+def count_crossings(inside, voxel_um):
     numbers = []
-    for step in DIRECTIONS:
+    for step in list_steps(voxel_um):
         here = tuple(
             slice(max(0, -s), n - max(0, s)) for s, n in zip(step, inside.shape, strict=True)
         )
@@ -63,14 +75,51 @@ def count_crossings(inside):
 def test_small_balls_are_unbiased_with_what_grazing_lines_miss(voxel_um, radius_um):
     rng = np.random.default_rng(0)
     weights = CroftonWeights.of(voxel_um)
-    size = [2 * int(radius_um / edge) + 5 for edge in voxel_um]
+    size = [2 * int(radius_um / edge) + 7 for edge in voxel_um]
     places = np.moveaxis(np.indices(size), 0, -1) - np.array(size) // 2
     areas = []
     for _ in range(400):
         offset = rng.uniform(-0.5, 0.5, 3)
         inside = np.linalg.norm((places - offset) * voxel_um, axis=-1) <= radius_um
-        areas.append(weights.area(count_crossings(inside)))
+        areas.append(weights.area(count_crossings(inside, voxel_um)))
     true = 4 * np.pi * radius_um**2
     bare, mended = np.mean(areas) / true, (np.mean(areas) + weights.grazing_um2) / true
     assert mended == pytest.approx(1, abs=0.004)
     assert abs(mended - 1) < 0.5 * abs(bare - 1)
+
+
+TURNS = [
+    Rotation.identity(),
+    Rotation.from_euler("y", 90, degrees=True),
+    Rotation.from_euler("z", 90, degrees=True),
+    *Rotation.random(4, rng=np.random.default_rng(2)),
+]
+SHAPES = {
+    "ball": solids.ball(2.4),
+    "prolate": solids.ellipsoid(6.0, 2.0, 2.0),
+    "oblate": solids.ellipsoid(4.0, 4.0, 2.0),
+    "triaxial": solids.ellipsoid(4.0, 2.8, 2.0),
+}
+
+
+@pytest.mark.parametrize(
+    ("voxel_um", "limit"),
+    [((0.3, 0.2, 0.2), 0.02), ((0.1, 0.3, 0.1), 0.02), ((0.3, 0.1, 0.1), 0.02),
+     ((0.3, 0.3, 0.1), 0.02), ((0.5, 0.1, 0.1), 0.03), ((0.5, 0.1, 0.2), 0.03)],
+)  # fmt: skip
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_surface_and_sphericity_do_not_depend_on_orientation(shape, voxel_um, limit):
+    rng = np.random.default_rng(0)
+    weights = CroftonWeights.of(voxel_um)
+    margin = int(list_steps(voxel_um).max()) + 1
+    errors = []
+    for turn in TURNS:
+        solid = solids.digitise(
+            shape, turn=turn, offset_vx=solids.random_offset(rng), voxel_um=voxel_um,
+            margin_vx=margin,
+        )  # fmt: skip
+        area = weights.area(count_crossings(solid.labels > 0, voxel_um)) + weights.grazing_um2
+        errors.append(area / shape.exact.outer - 1)
+    assert np.abs(errors).max() <= limit
+    sphericity = 1 / (1 + np.array(errors)) ** 3 * shape.exact.sphericity
+    assert np.ptp(sphericity) <= 3 * limit * shape.exact.sphericity

@@ -3,10 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
+import solids
 
 from ncm_kedro.params.particle_features import AttributeParams
 from ncm_kedro.params.tomo_segment import TomoComputeParams
-from ncm_kedro.particles.attributes import FLAGS, tabulate_details
+from ncm_kedro.particles.attributes import FLAGS, tabulate_attributes, tabulate_details
 from ncm_kedro.particles.measure import measure_specimen
 from ncm_kedro.particles.specimen import Specimen
 
@@ -56,6 +57,27 @@ def test_flags(details):
     expected[9] = "small,no_solid"
     assert details["flags"].to_dict() == expected
     assert {flag for row in expected.values() for flag in row.split(",") if flag} < set(FLAGS)
+
+
+@pytest.mark.parametrize(
+    ("gap_um", "flagged"), [(1.7, True), (None, False)], ids=["two lobes", "ball"]
+)
+def test_damage_by_the_closing_alone_is_said_in_the_row(gap_um, flagged):
+    """Two intact balls that overlap: the closing fills their neck."""
+    ball = solids.ball(1.0)
+    grid = np.stack(np.indices((40, 30, 30)), axis=-1) * 0.1 - np.array([2.0, 1.5, 1.5])
+    inside = np.linalg.norm(grid, axis=-1) < 1.0
+    if gap_um is not None:
+        shift = np.array([gap_um / 2, 0, 0])
+        inside = (ball.level(grid - shift) > 0) | (ball.level(grid + shift) > 0)
+    labels = inside.astype(np.uint32)
+    specimen = Specimen("one", labels, (0.1,) * 3, cracks=np.zeros_like(labels, dtype=np.uint8))
+    params = AttributeParams(closing_um=0.4)
+    compute = TomoComputeParams(workers=1, block_edge_vx=64)
+    measured = measure_specimen(specimen, params, compute)
+    damage = tabulate_attributes(measured, params)["damage"].iloc[0]
+    assert (tabulate_details(measured, params)["flags"].iloc[0] == "closing") == flagged
+    assert (damage > 0.002) == flagged
 
 
 def test_pieces(details):

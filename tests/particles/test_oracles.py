@@ -3,8 +3,9 @@
 Closing is off and enclosed voids are filled beforehand, so that the filled particle is its label.
 Voxel counts, volumes and centroids have one definition and agree to rounding. The rest does not:
 
-- Surface, SimpleITK: the same formula, other weights where the edges of a voxel differ, and without
-  the fraction of lines that pass between voxels.
+- Surface, SimpleITK: the same formula, its own weights for the 26 neighbours where the edges of a
+  voxel differ, by which a surface is up to 5 % off by its orientation, and without the fraction
+  of lines that pass between voxels.
 - Surface, DIPlib: an estimator of its own, from the kinds of neighbourhoods on the surface.
 - Surface, scikit-image: a mesh of a binary mask is some 8 % too high; ours has to lie below it.
 - Elongation: all take voxels as points, and agree to rounding.
@@ -22,7 +23,7 @@ from measured import measure_arrays
 
 CUBIC, UNEQUAL = (0.1, 0.1, 0.1), (0.1, 0.08, 0.07)
 LEAST_VX = 1000
-SURFACE = {"itk": 0.01, "itk unequal": 0.03, "diplib": 0.05}
+SURFACE = {"itk": 0.01, "itk unequal": 0.05, "diplib": 0.05}
 ELONGATION = 1e-3
 
 

@@ -6,20 +6,25 @@ the volume is cut.
 
 Surface areas follow by Crofton's formula. The surface of a body is four times its mean projected
 area, and the projected area along a direction is half the number of times that parallel lines cross
-the surface, times the area that belongs to a line. Voxels give lines along 13 directions; each
-stands for the part of the sphere that is nearer to it than to the others (Ohser and Muecklich 2000,
-Statistical Analysis of Microstructures in Materials Science, section 5.2; Lehmann and Legland 2012,
-Insight Journal 852).
+the surface, times the area that belongs to a line. Voxels give lines along 13 directions; in cubes
+each stands for the part of the sphere that is nearer to it than to the others (Ohser and Muecklich
+2000, Statistical Analysis of Microstructures in Materials Science, section 5.2; Lehmann and Legland
+2012, Insight Journal 852). In voxels of unequal edges the 26 neighbours crowd around the short
+edges, and no weights make up for what they do not look along: steps go over several voxels of a
+short edge, so that the directions lie about as in cubes, and the weights are those that see a
+surface of each orientation as the ones of cubes do.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import product
+from functools import lru_cache
+from itertools import permutations, product
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import nnls
 from scipy.spatial import SphericalVoronoi
 
 from ncm_kedro.errors import TomogramError
@@ -37,10 +42,33 @@ GREYS = ("grey_solid", "grey2_solid", "grey_label", "grey2_label")
 _LARGEST = 2**62
 
 
-DIRECTIONS = np.array(
+_NEIGHBOURS = np.array(
     [step for step in product((-1, 0, 1), repeat=3) if step > (0, 0, 0)], dtype=np.int64
 )
-"""Steps (z, y, x) to 13 of the 26 neighbours, (13, 3); the others are their opposites."""
+LINES = len(_NEIGHBOURS)
+"""Directions along which crossings are counted."""
+
+_LONGEST_VX = 8
+_ROUND_UP = 0.49  # edges as 3 to 2 stay at one voxel, whatever the rounding
+_ORIENTATIONS = 400
+
+
+def list_steps(voxel_size_um: Spacing) -> NDArray[np.int64]:
+    """List the steps (z, y, x) in voxels along which crossings are counted, (13, 3).
+
+    In cubes these are 13 of the 26 neighbours; the others are their opposites. An edge that is
+    shorter than the longest is taken as often as comes nearest to that one, at most 8 times, and
+    steps are then shortened to the next voxel centre on their way.
+
+    Parameters
+    ----------
+    voxel_size_um
+        Edges of a voxel along z, y, x.
+    """
+    ratio = max(voxel_size_um) / np.asarray(voxel_size_um)
+    times = np.clip(np.floor(ratio + _ROUND_UP), 1, _LONGEST_VX).astype(np.int64)
+    steps = _NEIGHBOURS * times
+    return np.asarray(steps // np.gcd.reduce(steps, axis=1)[:, None], dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -50,7 +78,7 @@ class CroftonWeights:
     Attributes
     ----------
     area_um2
-        Surface area per crossing along each of `DIRECTIONS`, (13,).
+        Surface area per crossing along each of `list_steps`, (13,).
     grazing_um2
         What lines that graze a smooth convex body without meeting a voxel of it miss, whatever
         its size: a line closer to the rim than its chord is long may pass between voxels. For a
@@ -69,15 +97,13 @@ class CroftonWeights:
         voxel_size_um
             Edges of a voxel along z, y, x; they may differ.
         """
-        steps_um = DIRECTIONS * np.asarray(voxel_size_um)
+        steps_um = list_steps(voxel_size_um) * np.asarray(voxel_size_um)
         length_um = np.sqrt((steps_um**2).sum(axis=1))
-        unit = steps_um / length_um[:, None]
-        share = SphericalVoronoi(np.concatenate([unit, -unit])).calculate_areas() / (4 * np.pi)
-        weight = share[:13] + share[13:]
+        shares = _fit_shares(tuple(np.divide(voxel_size_um, max(voxel_size_um)).tolist()))
         line_um2 = np.prod(voxel_size_um) / length_um
         return cls(
-            area_um2=2 * weight * line_um2,
-            grazing_um2=float(np.pi / 3 * (weight * length_um**2).sum()),
+            area_um2=2 * shares * line_um2,
+            grazing_um2=float(np.pi / 3 * (shares * length_um**2).sum()),
         )
 
     def area(self, crossings: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -86,10 +112,44 @@ class CroftonWeights:
         Parameters
         ----------
         crossings
-            (..., 13), how often the surface is crossed along each of `DIRECTIONS`.
+            (..., 13), how often the surface is crossed along each of `list_steps`.
         """
         areas: NDArray[np.float64] = crossings @ self.area_um2
         return areas
+
+
+@lru_cache(maxsize=64)
+def _fit_shares(edges: Spacing) -> NDArray[np.float64]:
+    """Return the share of the sphere that each direction stands for, (13,); they sum to 1.
+
+    A surface whose normal is n counts for twice the sum of the shares times the cosines between n
+    and the directions, and should count for 1. The shares of cubes are the parts of the sphere;
+    others are fitted, by least squares over evenly spread normals, to count as these do.
+    """
+    ends = _NEIGHBOURS / np.linalg.norm(_NEIGHBOURS, axis=1)[:, None]
+    parts = SphericalVoronoi(np.concatenate([ends, -ends])).calculate_areas() / (4 * np.pi)
+    cubic = parts[:LINES] + parts[LINES:]
+    steps = list_steps(edges) * np.asarray(edges)
+    along = steps / np.linalg.norm(steps, axis=1)[:, None]
+    normals = _spread_normals()
+    heavy = 1e3 * np.sqrt(len(normals))
+    seen = np.concatenate([np.abs(normals @ along.T), np.full((1, LINES), heavy)])
+    wanted = np.append(np.abs(normals @ ends.T) @ cubic, heavy)
+    shares: NDArray[np.float64] = np.asarray(nnls(seen, wanted)[0])
+    shares /= shares.sum()
+    return shares
+
+
+def _spread_normals() -> NDArray[np.float64]:
+    """Spread unit vectors evenly over an eighth of the sphere, mirror and permute them, (N, 3)."""
+    place = np.arange(_ORIENTATIONS) + 0.5
+    z = place / _ORIENTATIONS
+    angle = np.pi / 2 * (place * (np.sqrt(5) - 1) / 2 % 1)
+    flat = np.sqrt(1 - z**2)
+    corner = np.stack([z, flat * np.sin(angle), flat * np.cos(angle)], axis=1)
+    mirrors = [(1, *signs) for signs in product((-1, 1), repeat=2)]
+    half = np.concatenate([corner * mirror for mirror in mirrors])
+    return np.concatenate([half[:, order] for order in permutations(range(3))])
 
 
 @dataclass(frozen=True)
@@ -119,13 +179,14 @@ class SumsTask:
             ``filled``, uint8 cells.
         """
         near = _list_near(self.contact_gap_um, self.specimen.voxel_size_um)
-        halo = 1 + (int(np.abs(near).max()) if len(near) else 0)
+        steps = list_steps(self.specimen.voxel_size_um)
+        halo = int(np.abs(steps).max()) + (int(np.abs(near).max()) if len(near) else 0)
         ids, code = self._encode(block, halo)
         core = tuple(slice(halo, -halo) for _ in range(3))
         valid, filled = _count_cells(code[core])
         counts, greys, crossings, solid, box, records = add_up(
             code, self._read_grey(block), np.array(block.start, dtype=np.int64), halo, len(ids),
-            DIRECTIONS, near,
+            steps, near,
         )  # fmt: skip
         pair, pair_crossings = _count_records(records, ids)
         used = counts[:, 0] > 0
@@ -206,11 +267,10 @@ def _count_records(
     records: NDArray[np.int64], ids: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Count crossings by pair of particles and direction."""
-    lines = len(DIRECTIONS)
     key, number = np.unique(records, return_counts=True)
-    pair_key, place = np.unique(key // lines, return_inverse=True)
-    crossings = np.zeros((len(pair_key), lines), dtype=np.int64)
-    crossings[place, key % lines] = number
+    pair_key, place = np.unique(key // LINES, return_inverse=True)
+    crossings = np.zeros((len(pair_key), LINES), dtype=np.int64)
+    crossings[place, key % LINES] = number
     width = max(len(ids), 1)
     pair = np.stack([ids[pair_key // width], ids[pair_key % width]], axis=1)
     return pair.astype(np.int64).reshape(-1, 2), crossings

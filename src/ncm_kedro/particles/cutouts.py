@@ -18,7 +18,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from ncm_kedro.particles.block_sums import DIRECTIONS
+from ncm_kedro.particles.block_sums import LINES, list_steps
 from ncm_kedro.particles.kernels.crack_width import measure_crack_width
 from ncm_kedro.particles.kernels.cutouts import COUNTS, ROUGHNESS, fill_one, list_bars, measure_all
 from ncm_kedro.particles.specimen import Specimen, read_box
@@ -187,6 +187,7 @@ class CutoutTask:
         bins = settings.profile_bins
         ball_um = settings.ball_um(voxel_size_um)
         bars = list_bars(ball_um, voxel_size_um)
+        steps = list_steps(voxel_size_um)
         edges = np.array(voxel_size_um, dtype=np.float32)
         parts: list[tuple[NDArray[Any], ...]] = []
         for rows, region, start in self._read_groups(block):
@@ -194,7 +195,7 @@ class CutoutTask:
             smooth = self._find_equivalent(rows) >= 2 * ball_um
             counts, crossings, rough = measure_all(
                 *region, start, cuts, self.ids[rows], edges, radii_um, settings.tight, smooth,
-                bars, ball_um, DIRECTIONS,
+                bars, ball_um, steps,
             )  # fmt: skip
             shells = np.zeros((len(rows), 2, bins), dtype=np.int64)
             width = np.full((len(rows), 2), np.nan)
@@ -246,6 +247,7 @@ class CutoutTask:
         radii_um = self.settings.radii_um(voxel_size_um, self._find_equivalent(rows))
         reach_um = np.zeros(len(rows)) if self.settings.tight else radii_um
         margin = (reach_um[:, None] / np.array(voxel_size_um) + 1e-6).astype(np.int64) + 2
+        margin = np.maximum(margin, np.abs(list_steps(voxel_size_um)).max(axis=0) + 1)
         low, high = self.box[rows, :3], self.box[rows, 3:]
         end = np.broadcast_to(np.array(self.specimen.shape_zyx), low.shape)
         return radii_um, np.stack([low, high, low - margin, high + margin, end], axis=1)
@@ -271,6 +273,6 @@ class CutoutTask:
 
 def _empty_part(bins: int) -> tuple[NDArray[Any], ...]:
     return (
-        np.zeros(0, np.int64), np.zeros((0, len(COUNTS)), np.int64), np.zeros((0, 13), np.int64),
+        np.zeros(0, np.int64), np.zeros((0, len(COUNTS)), np.int64), np.zeros((0, LINES), np.int64),
         np.zeros((0, len(ROUGHNESS))), np.zeros((0, 2, bins), np.int64), np.zeros((0, 2)),
     )  # fmt: skip

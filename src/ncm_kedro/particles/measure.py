@@ -17,14 +17,14 @@ from ncm_kedro.errors import TomogramError
 from ncm_kedro.params.particle_features import AttributeParams
 from ncm_kedro.params.tomo_segment import TomoComputeParams
 from ncm_kedro.particles import block_sums
-from ncm_kedro.particles.block_sums import CELL_VX, DIRECTIONS, CroftonWeights, SumsTask
+from ncm_kedro.particles.block_sums import CELL_VX, LINES, CroftonWeights, SumsTask
 from ncm_kedro.particles.cutouts import CutoutSettings, CutoutTask
 from ncm_kedro.particles.kernels import cutouts as cutout_kernels
 from ncm_kedro.particles.specimen import Specimen, check_specimen
 from ncm_kedro.tomo.volumes.blocks import Block, list_blocks, run_blocks
 from ncm_kedro.tomo.volumes.volume import Spacing, Triple
 
-METHOD_VERSION = 1
+METHOD_VERSION = 2
 """Raised when the same settings give other numbers."""
 
 PAPER_CLOSING_VX = 10.0
@@ -270,7 +270,7 @@ def _join_cutouts(
     columns |= {name: table["greys"][:, n] for n, name in enumerate(block_sums.GREYS)}
     columns |= {f"filled_{name}": counts[:, n] for n, name in enumerate(cutout_kernels.COUNTS)}
     columns |= {name: rough[:, n] for n, name in enumerate(cutout_kernels.ROUGHNESS)}
-    for line in range(len(DIRECTIONS)):
+    for line in range(LINES):
         columns[f"filled_crossings_{line}"] = crossings[:, line]
         columns[f"label_crossings_{line}"] = table["crossings"][:, line]
         columns[f"solid_crossings_{line}"] = table["solid_crossings"][:, line]
@@ -301,7 +301,7 @@ def _join_contacts(parts: Sequence[Part], voxel_size_um: Spacing) -> pd.DataFram
     pairs, place = np.unique(
         np.concatenate([part["pair"] for part in parts]), axis=0, return_inverse=True
     )
-    crossings = np.zeros((len(pairs), len(DIRECTIONS)), dtype=np.int64)
+    crossings = np.zeros((len(pairs), LINES), dtype=np.int64)
     np.add.at(crossings, place.ravel(), np.concatenate([part["pair_crossings"] for part in parts]))
     return pd.DataFrame(
         {

@@ -80,8 +80,8 @@ def add_up(  # noqa: PLR0917  (numba takes positions)
 ]:  # fmt: skip
     """Add up the inner voxels of a block, without its margin ``halo``.
 
-    Runs of one particle are added as a whole; only voxels with something else among their 26
-    neighbours are looked around from.
+    Runs of one particle are added as a whole; only voxels with something else at the end of one of
+    the ``directions``, forth or back, are looked around from.
 
     Returns
     -------
@@ -102,7 +102,7 @@ def add_up(  # noqa: PLR0917  (numba takes positions)
     for z in range(halo, depth - halo):
         for y in range(halo, rows - halo):
             line = code[z, y]
-            _compare_rows(code, z, y, alike)
+            _compare_ends(code, z, y, directions, halo, alike)
             vz, vy, shift = z - halo + origin[0], y - halo + origin[1], origin[2] - halo
             x = halo
             while x < columns - halo:
@@ -134,19 +134,19 @@ def add_up(  # noqa: PLR0917  (numba takes positions)
 
 
 @njit(cache=True, nogil=True)
-def _compare_rows(code: NDArray[Any], z: int, y: int, alike: NDArray[Any]) -> None:
-    """Mark, along a row, the voxels whose 26 neighbours all have their code."""
+def _compare_ends(  # noqa: PLR0917  (numba takes positions)
+    code: NDArray[Any], z: int, y: int, directions: NDArray[Any], halo: int, alike: NDArray[Any]
+) -> None:
+    """Mark, along a row, the voxels whose code is also that of all ends of the directions."""
     line = code[z, y]
     columns = len(line)
-    same = np.ones(columns, dtype=np.uint8)
-    for dz in range(-1, 2):
-        for dy in range(-1, 2):
+    alike[:] = 1
+    for way in (1, -1):
+        for step in range(len(directions)):
+            dz, dy, dx = way * directions[step, 0], way * directions[step, 1], directions[step, 2]
             other = code[z + dz, y + dy]
-            for x in range(columns):
-                same[x] &= other[x] == line[x]
-    for x in range(1, columns - 1):
-        level = (line[x] == line[x - 1]) & (line[x] == line[x + 1])
-        alike[x] = level & same[x] & same[x - 1] & same[x + 1]
+            for x in range(halo, columns - halo):
+                alike[x] &= other[x + way * dx] == line[x]
 
 
 @njit(cache=True, nogil=True)

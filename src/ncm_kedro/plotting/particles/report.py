@@ -25,7 +25,7 @@ from ncm_kedro.plotting.report import list_rows, render_page
 from ncm_kedro.tomo.volumes.volume import Volume
 
 SHEET_PREFIX = "sheet_"
-_FLAGS = ("small", "pieces", "too_large")
+_FLAGS = ("small", "pieces", "too_large", "closing")
 _EDGES = ["voxel_z_um", "voxel_y_um", "voxel_x_um"]
 
 
