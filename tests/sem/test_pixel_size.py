@@ -273,7 +273,9 @@ def test_magnifications_of_any_print_or_display_are_plausible(print_mm):
 def test_a_small_frame_may_be_a_crop_of_a_scan():
     small = np.zeros((240, 320), np.uint8)
     text = "Pixel Size : 558.2 pm\nMagnification : x5000"
-    assert find(beside(text), small).value_um == pytest.approx(5.582e-4)
+    found = find(beside(text), small)
+    assert found.value_um == pytest.approx(5.582e-4)
+    assert found.flags == ("magnification_conflict",)
 
 
 def test_a_table_in_nm_is_refused():

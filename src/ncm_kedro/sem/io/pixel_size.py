@@ -25,6 +25,7 @@ from ncm_kedro.sem.io.sidecar import Sidecar
 SCALE_BAR, METADATA, FRAME_TABLE, PARAMETER = "scale_bar", "metadata", "frame_table", "parameter"
 UNREADABLE, CONFLICT = "scale_bar_unreadable", "pixel_size_conflict"
 IMPLAUSIBLE, RESIZED = "pixel_size_implausible", "image_resized"
+MAGNIFICATION = "magnification_conflict"
 
 _AGREEMENT = 0.03  # relative difference of two sources that confirm each other
 _MAX_ROUNDING = 0.08  # relative; a value of one digit is not taken to be coarser than this
@@ -153,6 +154,8 @@ def find_pixel_size(
     if not candidates:
         raise _unknown(where, problems)
     chosen = _choose(candidates)
+    if _contradicts(chosen, width_px, known.known_magnification, _MAX_RATIO):
+        flags.add(MAGNIFICATION)
     others = [other for other in candidates if other is not chosen]
     contrary = [other for other in others if not chosen.agrees_with(other)]
     flags |= ({CONFLICT} if contrary else set()) | ({RESIZED} if chosen.is_resized else set())
@@ -224,16 +227,25 @@ def _find_implausible(candidate: _Candidate, width_px: int, magnification: float
         return (
             f"{value}, which makes the frame {field_um:.4g} um wide (0.5 um to 20 mm is plausible)"
         )
-    if magnification:
-        print_mm, whole_mm = (magnification * width / 1000 for width in (field_um, whole_um))
-        ratio_of_a_crop = _MAX_RATIO_OF_A_CROP if candidate.unit_is_written else _MAX_RATIO
-        narrowest_mm, widest_mm = _PRINT_MM[0] / ratio_of_a_crop, _PRINT_MM[1] * _MAX_RATIO
-        if print_mm > widest_mm or whole_mm < narrowest_mm:
-            return (
-                f"{value}, which contradicts the magnification x{magnification:g} (the frame would "
-                f"be {field_um:.4g} um wide, {print_mm:.4g} mm on a print)"
-            )
+    ratio_of_a_crop = _MAX_RATIO_OF_A_CROP if candidate.unit_is_written else _MAX_RATIO
+    if _contradicts(candidate, width_px, magnification, ratio_of_a_crop):
+        return (
+            f"{value}, which contradicts the magnification x{magnification:g} (the frame would "
+            f"be {field_um:.4g} um wide)"
+        )
     return ""
+
+
+def _contradicts(
+    candidate: _Candidate, width_px: int, magnification: float | None, ratio_of_a_crop: float
+) -> bool:
+    """Whether a frame would be wider or narrower on a print than prints and displays are."""
+    if not magnification:
+        return False
+    print_mm, whole_mm = (
+        magnification * candidate.value_um * px / 1000 for px in (width_px, max(width_px, _SCAN_PX))
+    )
+    return print_mm > _PRINT_MM[1] * _MAX_RATIO or whole_mm < _PRINT_MM[0] / ratio_of_a_crop
 
 
 def _choose(candidates: list[_Candidate]) -> _Candidate:
