@@ -80,6 +80,33 @@ def test_a_framed_banner_is_found_below_a_black_image(banner_yx, quality):
     assert locate(frame_yx) == (480, 544, "found")
 
 
+@pytest.mark.parametrize("seed", range(24))
+def test_a_databar_is_told_from_an_image_of_about_its_grey(seed):
+    """Any height, grey, frame and compression, below or above images as dark as the bar."""
+    rng = np.random.default_rng(seed)
+    height = int(rng.integers(30, 80))
+    background = int(rng.choice([0, 30, 53, 96, 150, 200, 255]))
+    bar_yx = np.full((height, 640), background, np.uint8)
+    ink = 0 if background > 127 else 255
+    for y, text in ((13, "15.0kV WD 10.5mm x20,000"), (height - 5, "SE 2021-03-04 2 um")):
+        cv2.putText(bar_yx, text, (8, y), cv2.FONT_HERSHEY_SIMPLEX, 0.4, ink, 1, cv2.LINE_AA)
+    bar_yx[height // 2 : height // 2 + 3, 400:600] = ink
+    bar_yx = frame_cells(bar_yx, ink) if seed % 3 == 0 else bar_yx
+    grain_yx = cv2.GaussianBlur(rng.normal(size=(480, 640)), (0, 0), rng.uniform(2, 15))
+    near = np.clip(background + rng.uniform(-40, 40), 40, 215)  # not clipped as a whole
+    noise_yx = rng.normal(0, rng.uniform(4, 10), grain_yx.shape)
+    recorded_yx = near + rng.uniform(15, 50) * grain_yx / grain_yx.std() + noise_yx
+    recorded_yx = recorded_yx.clip(0, 255).astype(np.uint8)
+    at_top = seed % 4 == 0
+    frame_yx = np.vstack([bar_yx, recorded_yx] if at_top else [recorded_yx, bar_yx])
+    frame_yx = save_as_jpeg(frame_yx, 80) if seed % 2 else frame_yx
+    first_row, stop_row, status = locate(frame_yx)
+    expected = (0, height) if at_top else (480, 480 + height)
+    assert status in ("found", "unsure")
+    assert abs(first_row - expected[0]) + abs(stop_row - expected[1]) <= 2
+    assert find_banner(recorded_yx).status == "none"
+
+
 @pytest.mark.parametrize("beyond", [1, 3])
 @pytest.mark.parametrize("quality", [None, 75])
 def test_image_rows_beyond_the_frame_line_belong_to_the_banner(

@@ -19,22 +19,22 @@ Status = Literal["found", "none", "unsure"]
 
 _MAX_HEIGHT_FRACTION = 0.3  # of the frame
 _MIN_HEIGHT_PX = 10
-_TIGHT, _WIDE = 3, 24  # grey levels from the background: smoothed by JPEG; ringing beside print
+_REACHES = (1, 3, 12, 24)  # grey levels from the background: exact, and beside print in a JPEG
+_TIGHT = 1  # index of the reach of rows without print
 _INK_DISTANCE = 60  # grey levels between text and background
-_MIN_BACKGROUND = 0.25  # of each row of a databar: print and logos may fill the rest
-_MIN_BESIDE_INK = 0.1  # of rows with next to nothing but background and one other grey
-_MIN_MEDIAN_BACKGROUND = 0.5  # of its rows in the middle
-_CLEAN = 0.9  # of background in its first row; of one other grey in a rule
-_RECORDED = 0.75  # of background in the last recorded row beside it, at most
+_MIN_OF_ROW = 0.25  # of background in each row of a databar: print and logos may fill the rest
+_MIN_BESIDE_INK = 0.1  # of background in rows with next to nothing but one other grey
+_MIN_BACKGROUND = 0.5  # of background in the row in the middle
+_CLEAN = 0.9  # of background in the cleanest row; of one other grey in a rule
+_MIN_STEP = 0.35  # of a row: background that the first row has more than those beside it
+_BESIDE_ROWS = 3
+_RECORDED = 0.75  # of a recorded row that is of one grey, at most
 _MAX_RULE_PX = 4
-_ANNOTATED_FRACTION, _MARGIN_PX = 0.2, 3  # of the frame; rows beside what is drawn
-_FAR = 10**6  # a level that no row has
 _MAX_GAP_PX = 2  # rows inside without background
-_STEP_PX = 3  # rows from the image to the background, at most
-_RINGING_PX = 8  # a block of JPEG
-_BESIDE_ROWS, _MIN_BLEND = 16, 4.0  # rows; grey levels between the means of two recorded rows
-_MIN_STEP = 2.0  # of the step into the image over those between mixed rows
+_FAR = 10**6  # a level that no row has
 _EDGE_ROWS, _EDGE_FRACTION = 4, 0.01  # recorded rows that may lie beyond the frame line
+_BLEND_ROWS, _MIN_BLEND = 16, 4.0  # rows; grey levels between the means of two recorded rows
+_ANNOTATED_FRACTION, _MARGIN_PX = 0.2, 3  # of the frame; rows beside what is drawn
 
 
 @dataclass(frozen=True)
@@ -103,21 +103,32 @@ def _measure_edge(image_yx: NDArray[np.uint8]) -> tuple[int, Status]:
     """Rows at the bottom that are a databar, and how sure that is."""
     height = image_yx.shape[0]
     lowest_yx = image_yx[height - max(1, round(height * _MAX_HEIGHT_FRACTION)) :]
-    near_yb, wide_yb = _count_levels(lowest_yx, (_TIGHT, _WIDE))
+    shares = _count_levels(lowest_yx, _REACHES)
+    tight_yb, wide_yb = shares[_TIGHT], shares[-1]
     best: tuple[int, Status] = (0, "none")
-    levels = near_yb.argmax(axis=1)[near_yb.max(axis=1) >= _MIN_MEDIAN_BACKGROUND]
-    for level in _list_levels(levels):
-        share_y, wide_y = near_yb[:, level], wide_yb[:, level]
-        others_yb = np.where(abs(np.arange(256) - level) > 2 * _WIDE, wide_yb, 0)
+    uniform_y = tight_yb.max(axis=1)
+    for level in _list_levels(tight_yb.argmax(axis=1)[uniform_y >= _MIN_BACKGROUND]):
+        if wide_yb[-_MIN_HEIGHT_PX:, level].max() < _MIN_BACKGROUND:
+            continue
+        others_yb = np.where(abs(np.arange(256) - level) > 2 * _REACHES[-1], wide_yb, 0)
         is_rule = _find_rules(others_yb, lowest_yx.mean(axis=1))
         # a scale bar may fill most of a row
-        is_drawn = (wide_y >= _MIN_BESIDE_INK) & (wide_y + others_yb.max(axis=1) >= _RECORDED)
-        belongs = (share_y >= _MIN_BACKGROUND) | is_rule | is_drawn
-        top, is_sharp = _find_top(share_y, wide_y, is_rule, belongs, height)
-        rows = len(lowest_yx) - top
-        if rows < _MIN_HEIGHT_PX:
+        is_drawn = wide_yb[:, level] + others_yb.max(axis=1) >= _RECORDED
+        is_drawn &= wide_yb[:, level] >= _MIN_BESIDE_INK
+        is_apart = (wide_yb[:, level] <= _RECORDED) | (uniform_y <= _RECORDED)
+        bars = [
+            _find_top(share_yb[:, level], is_rule, is_drawn, is_apart, height)
+            for share_yb in shares
+        ]
+        top, is_sharp = min(bars, key=lambda bar: (not bar[1], bar[0]))
+        if len(lowest_yx) - top < _MIN_HEIGHT_PX:
             continue
-        top = _take_in_ringing(lowest_yx, top, level) if is_sharp else top
+        # print leaves less of the background in a small JPEG; a rule vouches for it
+        has_rule = is_sharp and is_rule[top]
+        seen_y = (wide_yb if has_rule else tight_yb)[top:, level]
+        if seen_y.max() < _RECORDED or np.median(seen_y) < _MIN_BACKGROUND:
+            continue
+        top = _take_in_blend(lowest_yx, top) if is_sharp else top
         band_yx = lowest_yx[top:]
         has_ink = (abs(band_yx.astype(np.int16) - level) > _INK_DISTANCE).sum(axis=1).max() > 1
         if is_sharp and has_ink:
@@ -154,23 +165,24 @@ def _list_levels(levels: NDArray[np.intp]) -> list[int]:
 
 def _find_top(
     share_y: NDArray[np.floating],
-    wide_y: NDArray[np.floating],
     is_rule: NDArray[np.bool_],
-    belongs: NDArray[np.bool_],
+    is_drawn: NDArray[np.bool_],
+    is_apart: NDArray[np.bool_],
     height: int,
 ) -> tuple[int, bool]:
     """First row of a databar of one background, and whether it sets in from one row to the next.
 
     Parameters
     ----------
-    share_y, wide_y
-        Fraction of background in each row, and of what is near it.
-    is_rule, belongs
-        Rows of one other grey, and rows that may be of a databar.
+    share_y
+        Fraction of background in each row.
+    is_rule, is_drawn, is_apart
+        Rows of one other grey; of background and one other grey; not of nearly the background.
     height
         Rows of the frame.
     """
     stop = len(share_y)
+    belongs = (share_y >= _MIN_OF_ROW) | is_rule | is_drawn
     last = stop - 1
     beyond = max(_EDGE_ROWS, round(_EDGE_FRACTION * height))
     while last > stop - 1 - beyond and not belongs[last]:
@@ -181,46 +193,31 @@ def _find_top(
         if gap > _MAX_GAP_PX:
             break
         first = row if belongs[row] else first
-    clean = np.flatnonzero((share_y[first : last + 1] >= _CLEAN) | is_rule[first : last + 1])
-    first += int(clean[0]) if clean.size else 0
-    if not clean.size or np.median(share_y[first : last + 1]) < _MIN_MEDIAN_BACKGROUND:
-        return stop, False
-    beside = (
-        share_y[max(first - _STEP_PX, 0) : first],
-        wide_y[max(first - _RINGING_PX, 0) : first],
-    )
-    if first == 0 or max(part.min() for part in beside) > _RECORDED:
-        # the image beside it is of the same grey: a rule across the frame tells them apart
-        rules = np.flatnonzero(is_rule[: last - _MIN_HEIGHT_PX])
-        return (int(rules[0]), True) if rules.size else (first, False)
-    return first, True
+    clear_y = np.where(is_rule, 1.0, share_y)
+    for row in range(max(first, 1), last - _MIN_HEIGHT_PX + 2):
+        beside = clear_y[max(row - _BESIDE_ROWS, 0) : row].max()
+        sets_in = clear_y[row : row + 2].min() - beside >= _MIN_STEP and is_apart[row - 1]
+        if sets_in or is_rule[row]:
+            return row, True
+    return first, False
 
 
 def _find_rules(share_yb: NDArray[np.floating], mean_y: NDArray[np.floating]) -> NDArray[np.bool_]:
     """Lines across the frame: a few rows of one grey level that the row above does not have."""
     level_y = np.where(share_yb.max(axis=1) >= _CLEAN, share_yb.argmax(axis=1), -_FAR)
-    starts = np.flatnonzero(np.abs(np.diff(level_y, prepend=_FAR)) > _WIDE)
+    starts = np.flatnonzero(np.abs(np.diff(level_y, prepend=_FAR)) > _REACHES[-1])
     lengths = np.diff(np.append(starts, len(level_y)))
     above = np.concatenate([[_FAR], mean_y[:-1]])[starts]
-    is_line = (lengths <= _MAX_RULE_PX) & (abs(above - level_y[starts]) > 2 * _WIDE)
+    is_line = (lengths <= _MAX_RULE_PX) & (abs(above - level_y[starts]) > 2 * _REACHES[-1])
     return np.asarray(np.repeat(is_line, lengths) & (level_y >= 0))
 
 
-def _take_in_ringing(lowest_yx: NDArray[np.uint8], top: int, level: int) -> int:
-    """Move the first row up over those that lossy compression has mixed with the image."""
-    start = max(top - _RINGING_PX, 1)
-    grey_yx = lowest_yx[start - 1 : top + 1].astype(np.int16)
-    is_near_y = (abs(grey_yx - level) <= _WIDE).mean(axis=1)[1:] >= _CLEAN  # rows start to top
-    step_y = abs(np.diff(grey_yx, axis=0)).mean(axis=1)  # above rows start to top
-    first = len(is_near_y) - 1
-    while first > 0 and is_near_y[first - 1]:
-        first -= 1
-    best = first + int(step_y[first:].argmax())
-    top = start + best if step_y[best] > _MIN_STEP * step_y[-1] else top
-    mean_y = lowest_yx[max(top - _BESIDE_ROWS, 0) : top].mean(axis=1)
+def _take_in_blend(lowest_yx: NDArray[np.uint8], top: int) -> int:
+    """Move the first row up over those that resampling has blended with the image."""
+    mean_y = lowest_yx[max(top - _BLEND_ROWS, 0) : top].mean(axis=1)
     usual = float(np.abs(np.diff(mean_y[:-2])).max(initial=_MIN_BLEND))
-    for _ in range(2):  # rows that resampling has blended
-        blended = len(mean_y) > 2 and abs(mean_y[-1] - mean_y[-2]) > _MIN_STEP * usual
+    for _ in range(2):
+        blended = len(mean_y) > 2 and abs(mean_y[-1] - mean_y[-2]) > 2 * usual
         top, mean_y = (top - 1, mean_y[:-1]) if blended else (top, mean_y)
     return top
 
