@@ -35,7 +35,7 @@ from ncm_kedro.sem.io.pixel_size import KnownSizes, PixelSize, find_pixel_size
 from ncm_kedro.sem.io.sidecar import MISSING, Sidecar, describe_sidecar, read_sidecar
 
 BANNER_MISSING, BANNER_UNSURE = "banner_missing", "banner_unsure"
-DECODER_VERSION = 4  # raise it when the same file and parameters would give another frame
+DECODER_VERSION = 5  # raise it when the same file and parameters would give another frame
 _COLOUR, _MIN_COLOURED_PX = 40, 20  # levels from grey; a short line of a drawing
 
 logger = logging.getLogger(__name__)
