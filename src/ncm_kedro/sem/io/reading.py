@@ -12,7 +12,13 @@ from numpy.typing import NDArray
 
 from ncm_kedro.errors import FrameError
 from ncm_kedro.params.sem_ingest import LabelParams, ReadingParams
-from ncm_kedro.sem.io.banner import Banner, cut_annotations, find_bars
+from ncm_kedro.sem.io.banner import (
+    ANNOTATED,
+    ANNOTATED_INSIDE,
+    Banner,
+    cut_annotations,
+    find_bars,
+)
 from ncm_kedro.sem.io.dates import parse_moment
 from ncm_kedro.sem.io.decoding import COLOURED, decode_image, needs_range
 from ncm_kedro.sem.io.frames import (
@@ -32,6 +38,7 @@ from ncm_kedro.sem.io.grey_range import (
 from ncm_kedro.sem.io.labels import label_frames
 from ncm_kedro.sem.io.metadata import read_embedded
 from ncm_kedro.sem.io.pixel_size import KnownSizes, PixelSize, find_pixel_size
+from ncm_kedro.sem.io.scale_bar import read_scale_bar
 from ncm_kedro.sem.io.sidecar import MISSING, Sidecar, describe_sidecar, read_sidecar
 
 BANNER_MISSING, BANNER_UNSURE = "banner_missing", "banner_unsure"
@@ -216,6 +223,8 @@ def read_micrograph(
     databars = [slice(bar.first_row, bar.stop_row) for bar in bars]
     pixel_size = find_pixel_size(whole_yx, databars, known, params.pixel_size, where)
     noticed |= {*sidecar.flags, *pixel_size.flags, *flags}
+    if not bars and read_scale_bar(image_yx, []) is not None:
+        noticed |= {ANNOTATED, ANNOTATED_INSIDE}  # a scale bar is still in what is left
     noticed -= {MISSING} if embedded.sections else set()
     return Micrograph(image_yx, banner_px, pixel_size, sidecar, embedded, tuple(sorted(noticed)))
 
