@@ -80,8 +80,8 @@ class ReadingParams(FrozenParams):
     """Smallest height and width of a usable frame, banner cut (px)."""
 
     max_megapixels: float = Field(default=300.0, gt=0)
-    """Largest frame that is read (10^6 px). Reading and assessing one of 14,336 x 14,336 px at 8 bits
-    took 1.8 GB of memory; deeper frames take more."""
+    """Largest frame that is read (10^6 px). One of 14,336 x 14,336 px at 8 bits took 1.8 GB of
+    memory to read and assess; deeper frames take more."""
 
     bit_depth: int | None = Field(default=None, ge=8, le=16)
     """Bits of the detector where files are deeper than 8 bits; None: the smallest of 8, 10, 12, 14
