@@ -71,7 +71,10 @@ def test_confounding_table_shows_every_score(tmp_path):
 def test_bars_show_classes_without_kept_frames_too(tmp_path):
     audit = {
         "frames": {
-            "classes": {"333": {"kept": 0, "excluded": 4}, "811": {"kept": 9, "excluded": 0}}
+            "classes": {
+                "333": {"kept": 0, "excluded": 4, "rejected": 0},
+                "811": {"kept": 9, "excluded": 0, "rejected": 0},
+            }
         },
         "areas": {"classes": [{"class": "811", "area_mm2": 0.5, "fields_of_view": 6.1}]},
     }

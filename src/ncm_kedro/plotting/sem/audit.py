@@ -86,11 +86,11 @@ def plot_class_areas(audit: Mapping[str, Any]) -> Figure:
     left.invert_yaxis()
     left.set_xlabel("frames")
     figure.legend(loc="outside upper left", ncols=3, frameon=False)
-    ground = [areas[name]["area_mm2"] if name in areas else 0.0 for name in names]
-    bars = right.barh(places, ground, color="#228833")
+    imaged_mm2 = [areas[name]["area_mm2"] if name in areas else 0.0 for name in names]
+    bars = right.barh(places, imaged_mm2, color="#228833")
     views = [areas[name]["fields_of_view"] if name in areas else 0.0 for name in names]
     right.bar_label(bars, [f"{view:.1f} fields of view" for view in views], padding=3, fontsize=8)
-    right.set_xlim(0, 1.35 * max([*ground, 1e-9]))
+    right.set_xlim(0, 1.35 * max([*imaged_mm2, 1e-9]))
     right.set_xlabel("unique imaged area / mm²")
     for axis in (left, right):
         axis.spines[["top", "right"]].set_visible(False)
