@@ -27,6 +27,7 @@ from ncm_kedro.pipelines import (
 JUST_TRAINED = {
     "sem_classifier": "sem_calibrated_classifier",
     "reference_sem_frames": "sem_frames",
+    "reference_sem_manifest": "sem_manifest",
     "reference_sem_crops": "sem_crops",
     "reference_sem_predictions": "sem_test_predictions",
 }

@@ -25,7 +25,11 @@ from ncm_kedro.params.sem_classify import SemAdditivesParams
 from ncm_kedro.params.sem_ingest import LabelParams, MosaicParams, QualityParams, ReadingParams
 from ncm_kedro.params.tune_train import TrainParams
 from ncm_kedro.pipelines.evaluate_additives import create_pipeline
-from ncm_kedro.pipelines.evaluate_additives.nodes import predict_additives, report_additives
+from ncm_kedro.pipelines.evaluate_additives.nodes import (
+    find_trained_regions,
+    predict_additives,
+    report_additives,
+)
 from ncm_kedro.pipelines.sem_ingest.nodes import (
     assess_sem_frames,
     build_sem_manifest,
@@ -43,6 +47,7 @@ SIDE, CROP_PX = 160, 64
 READING = ReadingParams.model_validate({"min_size_px": 32, "pixel_size": {"fallback_um": 0.25}})
 QUALITY = QualityParams(max_flat_fraction=1.0, min_relative_sharpness=0.0)
 PARAMS = SemAdditivesParams(device="cpu", n_bootstrap=200, map_pairs=2)
+NOTHING_FOUND = {"problem": None, "n_frames": 1, "pairs_skipped": 0, "views": []}
 CLASSES = {"333": (1, 0.0), "333_cycled": (1, 1.0), "811": (5, 0.0), "811_cycled": (5, 1.0)}
 
 
@@ -65,7 +70,10 @@ def trained():
             frame_id = f"{name}/{number}"
             frames[frame_id] = draw_frame(rng, grain_px, damage)
             about = {"frame_id": frame_id, "class": name, "composition": composition}
-            manifest.append({**about, "state": state or "pristine", "pixel_size_um": 0.25})
+            shown = {"pixel_size_um": 0.25, "pixel_size_source": "metadata", "excluded": False}
+            shown |= {"height_px": SIDE, "width_px": SIDE, "mosaic": frame_id}
+            shown |= {"mosaic_x_px": 0.0, "mosaic_y_px": 0.0}
+            manifest.append({**about, "state": state or "pristine", **shown})
             for x in (0, SIDE - CROP_PX):
                 region = dict(zip(REGION_COLUMNS, (0, 0, SIDE, SIDE), strict=True))
                 place = {"x_px": x, "y_px": x, "size_px": CROP_PX, "split": split, "class": name}
@@ -73,7 +81,7 @@ def trained():
                 crops.append({**names, **place, "mosaic": frame_id, "area": frame_id, **region})
     tables = pd.DataFrame(manifest), pd.DataFrame(crops)
     crop_set = build_crop_set(frames, tables[1], tables[0])
-    return fit_last_layer(crop_set, hash_split(tables[1])), frames, tables[1]
+    return fit_last_layer(crop_set, hash_split(tables[1])), frames, tables[1], tables[0]
 
 
 def fit_last_layer(crop_set, split_hash):
@@ -127,15 +135,31 @@ def electrodes(tmp_path_factory):
     return read_electrodes(folder / "raw", folder / "store.zarr")
 
 
+def search_trained(electrodes, trained):
+    classifier, frames, crops, manifest = trained
+    return find_trained_regions(
+        frames=electrodes["frames"], manifest=electrodes["manifest"], classifier=classifier,
+        reference_frames=frames, reference_manifest=manifest, reference_crops=crops,
+        mosaic=MosaicParams(workers=1),
+    )  # fmt: skip
+
+
 @pytest.fixture(scope="module")
-def predicted(electrodes, trained):
-    return predict_additives(**electrodes, classifier=trained[0], params=PARAMS)
+def regions(electrodes, trained):
+    return search_trained(electrodes, trained)
+
+
+@pytest.fixture(scope="module")
+def predicted(electrodes, trained, regions):
+    return predict_additives(
+        **electrodes, trained_regions=regions, classifier=trained[0], params=PARAMS
+    )
 
 
 @pytest.fixture(scope="module")
 def known(trained):
     """The test predictions that training would have left."""
-    classifier, frames, crops = trained
+    classifier, frames, crops, _ = trained
     names = classifier.settings.classes
     test = crops[crops["split"] == "test"].reset_index(drop=True)
     bank = build_frame_bank(frames)
@@ -150,8 +174,12 @@ def known(trained):
     return table
 
 
-def test_a_weakened_signal_of_ageing_costs_the_state_not_the_composition(predicted, trained):
-    found = report_conditions(*predicted, None, trained[0].settings, PARAMS)
+def test_a_weakened_signal_of_ageing_costs_the_state_not_the_composition(
+    predicted, trained, regions
+):
+    found = report_conditions(
+        *predicted, None, trained[0].settings, PARAMS, trained_regions=regions
+    )
     with_additive, without = found["pooled"]["VC2PS1"], found["pooled"][""]
     assert without["state_accuracy"]["value"] > 0.9
     assert with_additive["composition_accuracy"]["value"] > 0.9
@@ -175,11 +203,14 @@ def test_tables_hold_and_a_frame_that_cannot_be_read_is_listed(predicted):
     np.testing.assert_allclose(shares, 1.0)
 
 
-def test_what_is_known_without_additive_stands_beside(predicted, electrodes, trained, known):
-    classifier, frames, crops = trained
+def test_what_is_known_without_additive_stands_beside(
+    predicted, electrodes, trained, regions, known
+):
+    classifier, frames, crops, _ = trained
     found, metrics, figures = report_additives(
         predictions=predicted[0],
         rejections=predicted[1],
+        trained_regions=regions,
         frames=electrodes["frames"],
         classifier=classifier,
         reference_frames=frames,
@@ -199,7 +230,7 @@ def test_what_is_known_without_additive_stands_beside(predicted, electrodes, tra
 
 
 def test_predictions_of_another_model_are_not_set_beside(trained, known):
-    classifier, frames, crops = trained
+    classifier, frames, crops, _ = trained
     names = [f"p_{name}" for name in CLASSES]
     wrong = known.assign(**dict(zip(names, known[names].to_numpy().T[::-1], strict=True)))
     assert match_reference(classifier, frames, crops, known, "cpu")[1] is None
@@ -211,6 +242,43 @@ def test_predictions_of_another_model_are_not_set_beside(trained, known):
     assert (missing[0], "no test predictions" in missing[1]) == (None, True)
 
 
+def test_frames_of_the_training_set_are_rejected_counted_and_not_scored(trained, tmp_path):
+    classifier, frames, _, _ = trained
+    write_electrodes(tmp_path / "raw")
+    large = frames["811/1"].repeat(2, axis=0).repeat(2, axis=1)
+    copies = {
+        "811__VC2PS1/copy": frames["811/0"],
+        "811/magnified": large,
+        "811_cycled__VC2PS1/turned": np.rot90(frames["811_cycled/2"]),
+    }
+    for name, image in copies.items():
+        (tmp_path / "raw" / f"{name}.png").write_bytes(encode_png(np.ascontiguousarray(image)))
+    read = read_electrodes(tmp_path / "raw", tmp_path / "store.zarr")
+    found = search_trained(read, trained)
+    predictions, aside = predict_additives(
+        **read, trained_regions=found, classifier=classifier, params=PARAMS
+    )
+    assert set(aside["file"]) == {f"{name}.png" for name in copies}
+    assert aside["reason"].str.contains("trained or tested on").all()
+    assert set(predictions["file"]) == set(read["manifest"]["file"]) - set(aside["file"])
+    report = report_conditions(
+        predictions, aside, None, classifier.settings, PARAMS, trained_regions=found
+    )
+    assert report["trained_regions"]["n_rejected"] == 3
+    assert report["notes"][0].startswith("3 of 27 frames")
+
+
+def test_nothing_but_training_frames_ends_the_run_with_the_reason(trained, tmp_path):
+    classifier, frames, _, _ = trained
+    path = tmp_path / "raw" / "811__VC" / "copy.png"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(encode_png(frames["811/0"]))
+    read = read_electrodes(tmp_path / "raw", tmp_path / "store.zarr")
+    found = search_trained(read, trained)
+    with pytest.raises(FrameError, match="trained or tested on"):
+        predict_additives(**read, trained_regions=found, classifier=classifier, params=PARAMS)
+
+
 def test_a_model_of_other_classes_is_refused(electrodes, trained):
     classifier = trained[0]
     other = classifier.settings.model_copy(
@@ -218,7 +286,9 @@ def test_a_model_of_other_classes_is_refused(electrodes, trained):
     )
     stranger = type(classifier)(other, classifier.weights)
     with pytest.raises(ModelError, match="a model of other classes"):
-        predict_additives(**electrodes, classifier=stranger, params=PARAMS)
+        predict_additives(
+            **electrodes, trained_regions=NOTHING_FOUND, classifier=stranger, params=PARAMS
+        )
 
 
 def test_a_model_of_larger_crops_than_the_frames_is_refused(electrodes, trained):
@@ -227,14 +297,16 @@ def test_a_model_of_larger_crops_than_the_frames_is_refused(electrodes, trained)
         classifier.settings.model_copy(update={"crop_px": 300}), classifier.weights
     )
     with pytest.raises(FrameError, match="at least one crop of 300 px"):
-        predict_additives(**electrodes, classifier=larger, params=PARAMS)
+        predict_additives(
+            **electrodes, trained_regions=NOTHING_FOUND, classifier=larger, params=PARAMS
+        )
 
 
 def test_the_pipeline_starts_from_a_folder_and_a_model():
     free = {name for name in create_pipeline().inputs() if not name.startswith("params:")}
     assert free == {
         "raw_additive_frames", "sem_classifier", "reference_sem_frames", "reference_sem_crops",
-        "reference_sem_predictions",
+        "reference_sem_manifest", "reference_sem_predictions",
     }  # fmt: skip
 
 
@@ -284,7 +356,7 @@ def make_predictions(rows):
         states=("pristine", "pristine", "cycled"), crop_px=64, pixel_size_um=1.0, input_px=64,
     )  # fmt: skip
     aside = pd.DataFrame({"file": [], "reason": []})
-    return report_conditions(table, aside, None, settings, PARAMS)
+    return report_conditions(table, aside, None, settings, PARAMS, trained_regions=NOTHING_FOUND)
 
 
 def test_scores_are_shares_of_crops_and_intervals_resample_areas():

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from ncm_kedro.datasets.frames.store import FrameStore
 from ncm_kedro.learning.models.classifier import SemClassifier
 from ncm_kedro.params.sem_classify import SemAdditivesParams
+from ncm_kedro.params.sem_ingest import MosaicParams
 from ncm_kedro.sem.io.frames import RawFrames
 
 
@@ -20,20 +21,46 @@ def require_additive_classes(manifest: pd.DataFrame, rejected: pd.DataFrame) -> 
     require_classes(describe_usage(manifest, rejected))
 
 
+def find_trained_regions(
+    *,
+    frames: FrameStore,
+    manifest: pd.DataFrame,
+    classifier: SemClassifier,
+    reference_frames: FrameStore | None,
+    reference_manifest: pd.DataFrame | None,
+    reference_crops: pd.DataFrame | None,
+    mosaic: MosaicParams,
+) -> dict[str, Any]:
+    """Find frames that show a region of the frames that the classifier was trained on."""
+    from ncm_kedro.sem.inference.trained_regions import find_trained_regions
+
+    return find_trained_regions(
+        frames,
+        manifest,
+        classifier.settings,
+        trained_frames=reference_frames,
+        trained_manifest=reference_manifest,
+        crops=reference_crops,
+        params=mosaic,
+    )
+
+
 def predict_additives(
     *,
     raw: RawFrames,
     frames: FrameStore,
     manifest: pd.DataFrame,
     rejected: pd.DataFrame,
+    trained_regions: dict[str, Any],
     classifier: SemClassifier,
     params: SemAdditivesParams,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Predict every crop of the new electrodes; a frame that cannot be used gets a reason."""
     from ncm_kedro.sem.inference.additives import name_conditions, predict_new_electrodes
 
+    trained = {view["frame_id"]: view["reason"] for view in trained_regions["views"]}
     predictions, aside = predict_new_electrodes(
-        frames, manifest, name_conditions(raw), classifier, params
+        frames, manifest, name_conditions(raw), classifier, params, trained=trained
     )
     columns = ["file", "reason"]
     return predictions, pd.concat([rejected[columns], aside[columns]], ignore_index=True)
@@ -43,6 +70,7 @@ def report_additives(
     *,
     predictions: pd.DataFrame,
     rejections: pd.DataFrame,
+    trained_regions: dict[str, Any],
     frames: FrameStore,
     classifier: SemClassifier,
     reference_frames: FrameStore | None,
@@ -72,6 +100,7 @@ def report_additives(
         None if known is None else known.predictions,
         classifier.settings,
         params,
+        trained_regions=trained_regions,
     ) | {"reference_problem": problem}
     figures = {
         "accuracy.png": plot_additive_accuracy(report),

@@ -21,12 +21,27 @@ def create_pipeline() -> Pipeline:
                 name="require_additive_classes",
             ),
             node(
+                nodes.find_trained_regions,
+                inputs={
+                    "frames": "additive_frames",
+                    "manifest": "additive_manifest",
+                    "classifier": "sem_classifier",
+                    "reference_frames": "reference_sem_frames",
+                    "reference_manifest": "reference_sem_manifest",
+                    "reference_crops": "reference_sem_crops",
+                    "mosaic": "params:sem_ingest.mosaic",
+                },
+                outputs="additive_trained_regions",
+                name="find_trained_regions",
+            ),
+            node(
                 nodes.predict_additives,
                 inputs={
                     "raw": "raw_additive_frames",
                     "frames": "additive_frames",
                     "manifest": "additive_manifest",
                     "rejected": "additive_rejected_files",
+                    "trained_regions": "additive_trained_regions",
                     "classifier": "sem_classifier",
                     "params": PARAMS,
                 },
@@ -38,6 +53,7 @@ def create_pipeline() -> Pipeline:
                 inputs={
                     "predictions": "additive_predictions",
                     "rejections": "additive_rejected",
+                    "trained_regions": "additive_trained_regions",
                     "frames": "additive_frames",
                     "classifier": "sem_classifier",
                     "reference_frames": "reference_sem_frames",

@@ -21,6 +21,7 @@ from ncm_kedro.learning.models.predict import build_network, open_loader
 from ncm_kedro.params.sem_classify import SemAdditivesParams
 from ncm_kedro.sem.inference.additives import ReferenceCrops
 from ncm_kedro.sem.inference.classify import resample_frame
+from ncm_kedro.sem.inference.trained_regions import list_notes
 
 ROLES = ("overall", "composition", "state")
 """What may be right: composition and state together, or one of them."""
@@ -42,6 +43,8 @@ def report_conditions(
     known: pd.DataFrame | None,
     settings: ClassifierSettings,
     params: SemAdditivesParams,
+    *,
+    trained_regions: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Score every condition, with the test crops of the training set beside.
 
@@ -49,12 +52,15 @@ def report_conditions(
     ----------
     known
         Test predictions described by `describe_reference`; None without any.
+    trained_regions
+        Result of `find_trained_regions`.
 
     Returns
     -------
     dict
         Ready for JSON: `conditions` and `known`, lists of results of `score_condition`; `pooled`,
-        the same over all conditions of an additive; `chance` by role; `rejections`; `notes`.
+        the same over all conditions of an additive; `chance` by role; `rejections`;
+        `trained_regions` (counts); `notes`.
     """
     conditions = list(_score_groups(predictions, settings, params))
     matching = predictions[["composition", "state"]].drop_duplicates()
@@ -80,7 +86,12 @@ def report_conditions(
         "known": [] if beside is None else list(_score_groups(beside, settings, params)),
         "pooled": pooled,
         "rejections": rejections.to_dict("records"),
+        "trained_regions": {
+            **{name: value for name, value in trained_regions.items() if name != "views"},
+            "n_rejected": len(trained_regions["views"]),
+        },
         "notes": [
+            *list_notes(trained_regions),
             *_list_notes(conditions, settings),
             *(() if sets is None else sets.notes),
             *_CAVEATS,

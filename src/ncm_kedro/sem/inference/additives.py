@@ -51,6 +51,8 @@ def predict_new_electrodes(
     conditions: Mapping[str, str],
     classifier: SemClassifier,
     params: SemAdditivesParams,
+    *,
+    trained: Mapping[str, str],
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Predict every crop of every frame that is not excluded.
 
@@ -58,6 +60,8 @@ def predict_new_electrodes(
     ----------
     conditions
         Result of `name_conditions`.
+    trained
+        Why frames (by `frame_id`) show a region that the classifier knows; these are rejected.
 
     Returns
     -------
@@ -67,7 +71,7 @@ def predict_new_electrodes(
         probable by itself), `probability`, prediction set, OOD or not, ``p_<class>``. The last
         two groups are null where the classifier lacks them.
     rejections
-        `file`, `reason` of excluded frames.
+        `file`, `reason` of frames that are excluded or show a known region.
 
     Raises
     ------
@@ -81,6 +85,7 @@ def predict_new_electrodes(
     tables, rejections = [], []
     for row in tqdm(manifest.to_dict("records"), "frames of new electrodes", disable=None):
         try:
+            _require_unseen(str(row["file"]), trained.get(str(row["frame_id"])))
             table = _predict_frame(frame_classifier, frames, {str(k): v for k, v in row.items()})
         except FrameError as error:
             _LOG.warning("rejected: %s", error)
@@ -123,6 +128,16 @@ def _check_classes(manifest: pd.DataFrame, settings: ClassifierSettings) -> None
         action="name another model (classify_model_uri in globals.yml), or train one on frames "
         "of these compositions and states",
     )
+
+
+def _require_unseen(file: str, reason: str | None) -> None:
+    if reason is not None:
+        raise FrameError(
+            file,
+            found=reason,
+            expected="a region that the model has not seen",
+            action="take frames of another electrode, or elsewhere on this one",
+        )
 
 
 def _predict_frame(

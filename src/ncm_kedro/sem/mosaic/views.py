@@ -75,27 +75,52 @@ def find_similar_views(
         Pairs of representatives that were compared, and those that were not.
     """
     component, standing = _choose_representatives(ordered, links)
-    jobs = _plan_jobs(ordered, component, standing)
-    cost = 4.0 ** (jobs.first_level + jobs.second_level)
-    order = np.lexsort((jobs.second - jobs.first, cost))
-    afforded = order[np.cumsum(cost[order]) <= params.max_view_pairs]
-    chosen = jobs.take(np.sort(afforded))
-    n_pairs = len(standing) * (len(standing) - 1) // 2
-    compared = len(np.unique(np.stack([chosen.first, chosen.second]), axis=1).T)
-    all_pairs = len(np.unique(np.stack([jobs.first, jobs.second]), axis=1).T)
-    bank = _extract(frames, ordered, chosen, params)
-    found = _compare(bank, ordered, chosen, params)
-    table = _tabulate(ordered, found, params.min_gap_overlap)
+    row, column = np.triu_indices(len(standing), 1)
+    first, second = standing[row], standing[column]
+    apart = component[first] != component[second]
+    views, compared, skipped = compare_frames(frames, ordered, first[apart], second[apart], params)
     _LOG.info(
         "%d of %d frames stand for all; %d of their %d pairs compared by features: %d show a "
         "common region",
         len(standing),
         len(ordered),
         compared,
-        n_pairs,
-        len(table),
+        len(row),
+        len(views),
     )
-    return table, compared, all_pairs - compared
+    return views, compared, skipped
+
+
+def compare_frames(
+    frames: Frames,
+    ordered: pd.DataFrame,
+    first: IndexArray,
+    second: IndexArray,
+    params: MosaicParams,
+) -> tuple[pd.DataFrame, int, int]:
+    """Find which of the pairs of frames show a common region, the cheap comparisons first.
+
+    Parameters
+    ----------
+    ordered
+        Frames, index 0, 1, ....
+    first, second
+        Their numbers, ``(P,)``.
+
+    Returns
+    -------
+    views, compared, skipped
+        As `find_similar_views` returns.
+    """
+    jobs = _plan_jobs(ordered, first, second)
+    cost = 4.0 ** (jobs.first_level + jobs.second_level)
+    order = np.lexsort((jobs.second - jobs.first, cost))
+    chosen = jobs.take(np.sort(order[np.cumsum(cost[order]) <= params.max_view_pairs]))
+    compared, total = (
+        len(np.unique(np.stack([each.first, each.second]), axis=1).T) for each in (chosen, jobs)
+    )
+    found = _compare(_extract(frames, ordered, chosen, params), ordered, chosen, params)
+    return _tabulate(ordered, found, params.min_gap_overlap), compared, total - compared
 
 
 def _choose_representatives(
@@ -120,16 +145,12 @@ def _choose_representatives(
     return component, np.array(standing, dtype=np.intp)
 
 
-def _plan_jobs(ordered: pd.DataFrame, component: NDArray[np.int_], standing: IndexArray) -> _Jobs:
-    """List the comparisons of all pairs of representatives that nothing links yet.
+def _plan_jobs(ordered: pd.DataFrame, first: IndexArray, second: IndexArray) -> _Jobs:
+    """List the comparisons of pairs of frames, and how closely each one is looked at.
 
     The frame of the coarser pixels is looked at the more closely the smaller the part of it is
     that the other one can show. Where a pixel size is only assumed, both are.
     """
-    row, column = np.triu_indices(len(standing), 1)
-    first, second = standing[row], standing[column]
-    apart = component[first] != component[second]
-    first, second = first[apart], second[apart]
     pixel_um = ordered["pixel_size_um"].to_numpy(np.float64)
     side_px = ordered[["height_px", "width_px"]].max(axis=1).to_numpy()
     finest = np.clip(np.ceil(np.log2(side_px / BASE_SIDE_PX)), 0, MAX_LEVEL).astype(int)
