@@ -98,6 +98,7 @@ def test_a_network_that_reads_the_spread_has_no_mean_weight(images):
 
 @pytest.mark.parametrize(("activation", "slope"), [
     (nn.ReLU(inplace=True), lambda x: (x > 0).float()),
+    (nn.ReLU6(inplace=True), lambda x: (x > 0).float()),
     (nn.SiLU(inplace=True), lambda x: torch.sigmoid(x) * (1 + x * (1 - torch.sigmoid(x)))),
 ])  # fmt: skip
 def test_guided_gradients_stop_at_closed_gates(activation, slope):
@@ -132,7 +133,9 @@ def test_functional_activations_are_gated_like_modules(images):
     )
 
 
-@pytest.mark.parametrize("name", ["test_efficientnet", "test_resnet", "ncm_texture_net"])
+@pytest.mark.parametrize(
+    "name", ["test_efficientnet", "test_resnet", "ncm_texture_net", "ncm_pooled_lite0"]
+)
 def test_networks_by_name_are_explained_and_left_alone(name):
     torch.manual_seed(4)
     network = build_model(name, num_classes=3).train()

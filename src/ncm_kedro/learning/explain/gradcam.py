@@ -47,7 +47,7 @@ _ACTIVATIONS: frozenset[Callable[..., Any]] = frozenset(
     {
         *(functional.relu, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_, functional.relu6),
         *(functional.silu, functional.gelu, functional.mish, functional.hardswish),
-        *(functional.leaky_relu, functional.elu),
+        *(functional.leaky_relu, functional.elu, functional.hardtanh),  # the last one is ReLU6
     }
 )
 
