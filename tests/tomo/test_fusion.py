@@ -16,7 +16,7 @@ from ncm_kedro.tomo.fusion.fusion import plan_probability
 from ncm_kedro.tomo.fusion.scale import choose_source, make_grid
 from ncm_kedro.tomo.volumes.volume import Volume, VolumeTarget
 
-PARAMS = TomoFusionParams(particle_diameter_um=24.0, slab_vx=32)
+PARAMS = TomoFusionParams(particle_diameter_um=24.0, slab_vx=32, contrast="bright")
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,14 @@ class TomoFusionParams(FrozenParams):
     """Median diameter of a particle, which is scaled to what the network was trained around (um);
     null: measured on sections through the volume."""
 
+    contrast: Literal["auto", "bright", "dark"] = "auto"
+    """Whether particles are brighter or darker than their surroundings; ``auto``: as the detector
+    finds them on a few sections, with a warning where they are darker."""
+
+    particle_phase: float | None = None
+    """Value of the particles in a map of phases, a volume of at most four values, which is labelled
+    by its distance transform; null: the largest (grey value)."""
+
     scale_tolerance: float = Field(default=1.25, ge=1, le=4)
     """Factor by which the wanted scale may differ from that of a volume with cubic voxels before
     the volume is resampled (no unit)."""

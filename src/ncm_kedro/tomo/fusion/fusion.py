@@ -14,7 +14,7 @@ import json
 import logging
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ from numpy.typing import DTypeLike, NDArray
 from ncm_kedro.atomic_write import write_atomic
 from ncm_kedro.params.tomo_segment import TomoComputeParams, TomoFusionParams
 from ncm_kedro.tomo.detector.detector import Detector
+from ncm_kedro.tomo.fusion.contrast import Contrast, find_contrast
 from ncm_kedro.tomo.fusion.maps import (
     DIRECTIONS,
     STEPS_PER_VOXEL,
@@ -37,6 +38,7 @@ from ncm_kedro.tomo.fusion.maps import (
     open_scratch,
     predict_maps,
 )
+from ncm_kedro.tomo.fusion.phases import PhaseTask, measure_phase
 from ncm_kedro.tomo.fusion.scale import (
     DetectionGrid,
     apply_weights,
@@ -44,7 +46,7 @@ from ncm_kedro.tomo.fusion.scale import (
     choose_source,
     weigh_axis,
 )
-from ncm_kedro.tomo.fusion.size import ResampleTask, estimate_diameter_um, sample_grey, scale_grey
+from ncm_kedro.tomo.fusion.size import ResampleTask, sample_grey, scale_grey
 from ncm_kedro.tomo.volumes.blocks import Block, Task, list_blocks, run_blocks
 from ncm_kedro.tomo.volumes.identity import MADE_FROM, fingerprint, identify_sources
 from ncm_kedro.tomo.volumes.volume import Volume, VolumePlan, VolumeTarget
@@ -102,7 +104,7 @@ def _round(map_zyx: FloatArray) -> ByteArray:
     return np.rint(map_zyx).astype(np.uint8)
 
 
-_METHOD = 2  # raised when the same inputs and settings give other values
+_METHOD = 3  # raised when the same inputs and settings give other values
 _AXES: tuple[Axis, ...] = (0, 1, 2)
 _CHANNELS = (2, 4, 3)  # maps in the array of each pass
 _SCRATCH_BYTES = 8  # per detection voxel: grey values, and the arrays of two passes at the most
@@ -131,8 +133,9 @@ def plan_probability(
         the particle's outline within a section, fused over the directions, in steps of the
         attribute ``distance_step_um``; above 0 inside a particle) and ``disagreement`` (uint8,
         range of the three probabilities, 0 to 255). All are 0 outside the field of view. Written
-        with the array are ``distance_step_um``, ``particle_diameter_um`` and
-        ``detection_voxel_um``.
+        with the array are ``distance_step_um``, ``particle_diameter_um``,
+        ``detection_voxel_um``, ``contrast`` (``bright``, ``dark`` or ``phases``), ``grey_limits``
+        and ``contrast_warnings``.
     """
     return VolumePlan(
         name=volume.name,
@@ -169,10 +172,14 @@ class ProbabilityWriter:
 
     def __call__(self, target: VolumeTarget) -> None:
         """Write probability, distance and disagreement."""
-        grid = self._choose_grid(target)
+        contrast = self._find_contrast(target)
+        if contrast.kind == "phases":
+            self._write_phases(target, contrast)
+            return
+        grid = self._choose_grid(target, contrast)
         self._announce(target, grid)
         grey = target.work / "grey"
-        scale = self._resample(grey, grid)
+        scale = self._resample(grey, grid, contrast)
         previous: Path | None = None
         for axis, name, channels in zip(_AXES, DIRECTIONS, _CHANNELS, strict=True):
             maps = target.work / f"maps-{name}"
@@ -188,16 +195,52 @@ class ProbabilityWriter:
         shutil.rmtree(grey, ignore_errors=True)
         self._finish(target, target.work / f"maps-{DIRECTIONS[-1]}", grid)
 
-    def _choose_grid(self, target: VolumeTarget) -> DetectionGrid:
-        """Measure the particles' diameter once, lay the grid, and note both with the volume."""
-        note = target.work / "diameter.json"
+    def _find_contrast(self, target: VolumeTarget) -> Contrast:
+        """Find out once what the grey values are, and note it with the volume."""
+        note = target.work / "contrast.json"
         if note.is_file():
-            diameter_um = float(json.loads(note.read_bytes()))
+            known = json.loads(note.read_bytes())
+            contrast = Contrast(**{**known, "warnings": tuple(known["warnings"])})
         else:
-            found = self.params.particle_diameter_um
-            found = found or estimate_diameter_um(self.volume, self.network)
-            diameter_um = found or self.network.particle_px * min(self.volume.voxel_size_um)
-            write_atomic(note, json.dumps(diameter_um).encode())
+            contrast = find_contrast(self.volume, self.network, self.params)
+            write_atomic(note, json.dumps(asdict(contrast)).encode())
+            for told in contrast.warnings:
+                _log.warning("%s: %s", self.volume.name, told)
+        target.array.attrs.update(
+            {
+                "contrast": contrast.kind,
+                "grey_limits": [contrast.low, contrast.high],
+                "contrast_warnings": list(contrast.warnings),
+            }
+        )
+        return contrast
+
+    def _write_phases(self, target: VolumeTarget, contrast: Contrast) -> None:
+        """Write the maps of a volume of phases; the directions do not disagree."""
+        scale = measure_phase(self.volume, contrast.phase)
+        notes = {
+            "distance_step_um": scale.step_um,
+            "particle_diameter_um": scale.diameter_um,
+            "detection_voxel_um": min(self.volume.voxel_size_um),
+        }
+        target.array.attrs.update(notes)
+        task = PhaseTask(
+            self.volume.array, self.volume.extras.get("field_of_view"), contrast.phase, scale,
+            self.volume.voxel_size_um, target.array, target.extras["distance"],
+        )  # fmt: skip
+        depth, height, width = target.array.shards or target.array.chunks
+        run_blocks(
+            task,
+            list_blocks(self.volume.shape_zyx, (depth, height, width)),
+            finished=target.work / "phases",
+            compute=self.compute,
+            title=f"{self.volume.name}: distance transform",
+        )
+
+    def _choose_grid(self, target: VolumeTarget, contrast: Contrast) -> DetectionGrid:
+        """Lay the grid by the particles' diameter, and note both with the volume."""
+        diameter_um = contrast.diameter_um
+        diameter_um = diameter_um or self.network.particle_px * min(self.volume.voxel_size_um)
         grid = choose_grid(self.volume, diameter_um, self.network.particle_px, self.params)
         notes = {
             "distance_step_um": grid.edge_um / STEPS_PER_VOXEL,
@@ -207,12 +250,12 @@ class ProbabilityWriter:
         target.array.attrs.update(notes)
         return grid
 
-    def _resample(self, grey: Path, grid: DetectionGrid) -> GreyScale:
+    def _resample(self, grey: Path, grid: DetectionGrid, contrast: Contrast) -> GreyScale:
         """Bring the volume to the grid; return what is 0 and 1 for the network."""
         if _flag(grey).exists():
             low, high = json.loads(_flag(grey).read_bytes())
             return GreyScale(low, high)
-        source = choose_source(self.volume, grid)
+        source = choose_source(self.volume, grid, contrast.reading)
         task = ResampleTask(source, grid, sample_grey(self.volume, source), grey)
         edge = self.params.slab_vx
         self._prepare(grey, (), np.float16, grid)

@@ -24,6 +24,51 @@ _ROUNDING = 1e-6  # voxels
 
 
 @dataclass(frozen=True)
+class GreyReading:
+    """How grey values are read by all that looks for particles.
+
+    Attributes
+    ----------
+    low, high
+        Values beyond these count as these.
+    inverted
+        Whether low becomes high and high becomes low.
+    """
+
+    low: float
+    high: float
+    inverted: bool = False
+
+    def apply(self, values: NDArray[np.generic]) -> FloatArray:
+        """Return values as they are read."""
+        read: FloatArray = np.clip(values.astype(np.float32), self.low, self.high)
+        if self.inverted:
+            np.subtract(np.float32(self.low + self.high), read, out=read)
+        return read
+
+
+AS_STORED = GreyReading(-np.inf, np.inf)
+
+
+@dataclass(frozen=True)
+class GreyArray:
+    """A stored array as it is read, (Z, Y, X)."""
+
+    array: zarr.Array
+    reading: GreyReading = AS_STORED
+
+    @property
+    def shape(self) -> Triple:
+        """Voxels along z, y, x."""
+        depth, height, width = self.array.shape
+        return depth, height, width
+
+    def __getitem__(self, region: tuple[slice, ...]) -> FloatArray:
+        """Read a box."""
+        return self.reading.apply(np.asarray(self.array[region]))
+
+
+@dataclass(frozen=True)
 class DetectionGrid:
     """The grid that the network sees a volume on.
 
@@ -60,14 +105,14 @@ class Source:
     Attributes
     ----------
     array
-        The level, (Z, Y, X).
+        The level, (Z, Y, X), as it is read.
     field_of_view
         Mask at full resolution, None where everything is inside.
     factors
         Voxels at full resolution per voxel of the level, along z, y, x.
     """
 
-    array: zarr.Array
+    array: GreyArray
     field_of_view: zarr.Array | None
     factors: Triple
 
@@ -109,9 +154,9 @@ def choose_grid(
     return make_grid(volume, wanted_um)
 
 
-def choose_source(volume: Volume, grid: DetectionGrid) -> Source:
+def choose_source(volume: Volume, grid: DetectionGrid, reading: GreyReading = AS_STORED) -> Source:
     """Choose the coarsest level of the pyramid that is nowhere coarser than the grid."""
-    best = Source(volume.array, volume.extras.get("field_of_view"), (1, 1, 1))
+    best = Source(GreyArray(volume.array, reading), volume.extras.get("field_of_view"), (1, 1, 1))
     for level, sizes_um in zip(volume.levels[1:], volume.level_sizes_um[1:], strict=True):
         depth, height, width = (
             round(coarse / fine)
@@ -119,7 +164,7 @@ def choose_source(volume: Volume, grid: DetectionGrid) -> Source:
         )
         factors = (depth, height, width)
         if all(f <= max(1.0, r) for f, r in zip(factors, grid.ratios, strict=True)):
-            best = Source(level, best.field_of_view, factors)
+            best = Source(GreyArray(level, reading), best.field_of_view, factors)
     return best
 
 
@@ -140,7 +185,7 @@ def read_masked(
     inside_zyx : ndarray of bool or None
         None where all are.
     """
-    values_zyx = np.asarray(source.array[region]).astype(np.float32)
+    values_zyx = source.array[region]
     if source.field_of_view is None:
         return values_zyx, None
     spots = tuple(

@@ -26,6 +26,7 @@ from ncm_kedro.tomo.fusion.maps import (
 )
 from ncm_kedro.tomo.fusion.scale import (
     DetectionGrid,
+    GreyReading,
     Source,
     choose_source,
     make_grid,
@@ -77,15 +78,39 @@ def sample_grey(volume: Volume, source: Source) -> GreySample:
     StoreError
         If nothing is inside the field of view, or all grey values are the same.
     """
-    values = np.concatenate([_read_inside(source, region) for region in _list_samples(source)])
-    if not values.size:
-        values = _read_inside(source, (slice(0, n) for n in source.array.shape))
-    if not values.size:
-        raise _useless(volume, "no voxel inside the field of view")
+    values = np.concatenate([
+        box.ravel() if inside is None else box[inside]
+        for box, inside in read_samples(volume, source)
+    ])  # fmt: skip
     low, high = np.percentile(values, GREY_PERCENTILES)
     if not high > low:
-        raise _useless(volume, f"the grey value {low:g} throughout")
+        low, high = float(values.min()), float(values.max())
     return GreySample(float(low), float(high), float(np.median(values)))
+
+
+def read_samples(
+    volume: Volume, source: Source
+) -> list[tuple[FloatArray, NDArray[np.bool_] | None]]:
+    """Read a lattice of boxes, each with what is inside the field of view (None: all of it).
+
+    Raises
+    ------
+    StoreError
+        If nothing is inside the field of view, or all grey values are the same.
+    """
+    boxes = [read_masked(source, region) for region in _list_samples(source)]
+    boxes = [(box, inside) for box, inside in boxes if inside is None or inside.any()]
+    if not boxes:
+        whole = read_masked(source, tuple(slice(0, n) for n in source.array.shape))  # type: ignore[arg-type]
+        boxes = [whole] if whole[1] is None or whole[1].any() else []
+    if not boxes:
+        raise _useless(volume, "no voxel inside the field of view")
+    ends = [(box.min(), box.max()) if inside is None else (box[inside].min(), box[inside].max())
+            for box, inside in boxes]  # fmt: skip
+    low, high = min(end[0] for end in ends), max(end[1] for end in ends)
+    if not high > low:
+        raise _useless(volume, f"the grey value {low:g} throughout")
+    return boxes
 
 
 @dataclass(frozen=True)
@@ -141,19 +166,14 @@ def scale_grey(results: Iterable[Mapping[str, NDArray[np.generic]]]) -> GreyScal
     return GreyScale(float(low), max(float(high), float(low) + (last - first) / bins))
 
 
-def _list_samples(source: Source) -> Iterable[tuple[slice, ...]]:
+def _list_samples(source: Source) -> Iterable[tuple[slice, slice, slice]]:
     spans = []
     for length in source.array.shape:
         edge = min(_SAMPLE_EDGE, length)
         starts = np.unique(np.linspace(0, length - edge, _SAMPLES).astype(int))
         spans.append([slice(int(start), int(start) + edge) for start in starts])
-    return product(*spans)
-
-
-def _read_inside(source: Source, region: Iterable[slice]) -> NDArray[np.float32]:
-    z, y, x = region
-    values, inside = read_masked(source, (z, y, x))
-    return values.ravel() if inside is None else values[inside]
+    in_z, in_y, in_x = spans
+    return product(in_z, in_y, in_x)
 
 
 def _useless(volume: Volume, found: str) -> StoreError:
@@ -174,47 +194,75 @@ _SUITED = (
 )  # diameters that the network is sure about, as a fraction of what it is used to
 _PEAK_PX = 8  # a peak is the highest within this distance
 _APART = 0.7  # centres nearer than this fraction of a radius are of one particle
-_MIN_FOUND = 3
+MIN_FOUND = 3
+"""Particles on a few sections from which their diameter can be told."""
+
 _CONFIDENCE_POWER = 5
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class _ScaleEstimate:
-    """Particles that the network finds at one scale."""
+class ScaleEstimate:
+    """Particles that the network finds on a few sections at one scale.
+
+    Attributes
+    ----------
+    edge_um
+        Pixel of the sections.
+    diameters_px
+        Of those that it may be sure about, (n,).
+    covered
+        Fraction of the area that they cover, by a high power of their probability.
+    confidence
+        Median of the probability at their centres, 0 where there are none.
+    """
 
     edge_um: float
     diameters_px: NDArray[np.float64]
     covered: float
+    confidence: float
 
 
-def estimate_diameter_um(volume: Volume, network: Detector) -> float | None:
-    """Estimate the median diameter of the particles' sections.
+def survey_scales(
+    volume: Volume, network: Detector, reading: GreyReading, edge_um: float | None = None
+) -> ScaleEstimate:
+    """Look for particles in a few sections, at scales from the volume's own down by factors of 2.
 
-    A few sections are predicted at scales from the volume's own down, by factors of 2. The scale
-    at which particles of the size that it was trained around cover most of the area wins, an area
-    counting by a high power of its probability: on too coarse a scale a cluster passes for one
-    broken particle, but with less confidence. There, and once more at the scale that follows, the
-    median diameter is measured.
+    The scale at which particles of the size that the network was trained around cover most of the
+    area wins, an area counting by a high power of its probability: on too coarse a scale a cluster
+    passes for one broken particle, but with less confidence.
+
+    Parameters
+    ----------
+    edge_um
+        The one scale to look at, where it is known.
+    """
+    if edge_um is not None:
+        return _measure_scale(volume, network, reading, edge_um)
+    edge_um = min(volume.voxel_size_um)
+    scales: list[ScaleEstimate] = []
+    while not scales or _second_longest(volume, edge_um) >= _MIN_PX:
+        scales.append(_measure_scale(volume, network, reading, edge_um))
+        edge_um *= 2
+    return max(scales, key=lambda one: one.covered)
+
+
+def measure_diameter_um(
+    volume: Volume, network: Detector, reading: GreyReading, best: ScaleEstimate
+) -> float | None:
+    """Measure the median diameter of the particles' sections at the scale that suits them.
 
     Returns
     -------
     float or None
         Diameter of a disk of the median area (um); None where no particles are found.
     """
-    edge_um = min(volume.voxel_size_um)
-    scales: list[_ScaleEstimate] = []
-    while not scales or _second_longest(volume, edge_um) >= _MIN_PX:
-        scales.append(_measure_scale(volume, network, edge_um))
-        edge_um *= 2
-    best = max(scales, key=lambda one: one.covered)
-    if len(best.diameters_px) < _MIN_FOUND:
-        _log.warning("%s: no particles found to measure the scale by", volume.name)
+    if len(best.diameters_px) < MIN_FOUND:
         return None
     diameter_um = float(np.median(best.diameters_px)) * best.edge_um
     edge_um = max(diameter_um / network.particle_px, min(volume.voxel_size_um) / 2)
-    again = _measure_scale(volume, network, edge_um)
-    if len(again.diameters_px) >= _MIN_FOUND:
+    again = _measure_scale(volume, network, reading, edge_um)
+    if len(again.diameters_px) >= MIN_FOUND:
         diameter_um = float(np.median(again.diameters_px)) * again.edge_um
     _log.info("%s: particles measure %.3g um in the median", volume.name, diameter_um)
     return diameter_um
@@ -263,10 +311,12 @@ def _measure_apart(
     return 2 * radii[whole], whole
 
 
-def _measure_scale(volume: Volume, network: Detector, edge_um: float) -> _ScaleEstimate:
+def _measure_scale(
+    volume: Volume, network: Detector, reading: GreyReading, edge_um: float
+) -> ScaleEstimate:
     found: list[NDArray[np.float64]] = []
     area_px = 0
-    for section_yx in _cut_sections(volume, edge_um):
+    for section_yx in _cut_sections(volume, reading, edge_um):
         low, high = measure_grey_range(section_yx)
         if high > low:
             scaled_nyx = normalise_sections(section_yx[None], low, high)
@@ -277,12 +327,13 @@ def _measure_scale(volume: Volume, network: Detector, edge_um: float) -> _ScaleE
     suited = (diameters >= least) & (diameters <= most)
     areas = np.pi / 4 * diameters[suited] ** 2
     covered = float((areas * trust[suited] ** _CONFIDENCE_POWER).sum() / max(1, area_px))
-    return _ScaleEstimate(edge_um, diameters[suited], covered)
+    confidence = float(np.median(trust[suited])) if suited.any() else 0.0
+    return ScaleEstimate(edge_um, diameters[suited], covered, confidence)
 
 
-def _cut_sections(volume: Volume, edge_um: float) -> Iterator[FloatArray]:
+def _cut_sections(volume: Volume, reading: GreyReading, edge_um: float) -> Iterator[FloatArray]:
     grid = make_grid(volume, edge_um)
-    source = choose_source(volume, grid)
+    source = choose_source(volume, grid, reading)
     fill = sample_grey(volume, source).median
     for axis in range(len(DIRECTIONS)):
         plane = [length for other, length in enumerate(grid.shape_zyx) if other != axis]

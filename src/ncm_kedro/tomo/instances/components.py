@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from ncm_kedro.tomo.fusion.scale import GreyArray
 from ncm_kedro.tomo.instances.refine import balance_otsu
 from ncm_kedro.tomo.instances.refine_tasks import BOX_COLUMNS, GREY_BINS, GreyBins
 from ncm_kedro.tomo.volumes.blocks import Block
-from ncm_kedro.tomo.volumes.volume import Triple, Volume
+from ncm_kedro.tomo.volumes.volume import Triple
 
 
 @dataclass(frozen=True)
@@ -217,14 +218,14 @@ def own_blocks(
     return np.asarray(found, dtype=np.int64)
 
 
-def choose_bins(volume: Volume) -> GreyBins:
+def choose_bins(grey: GreyArray) -> GreyBins:
     """Spread the bins over the grey values of the three central planes."""
     planes = [
-        np.asarray(volume.array[tuple(slice(n // 2, n // 2 + 1) if a == axis else slice(None)
-                                      for a, n in enumerate(volume.shape_zyx))]).ravel()
+        grey[tuple(slice(n // 2, n // 2 + 1) if a == axis else slice(None)
+                   for a, n in enumerate(grey.shape))].ravel()
         for axis in range(3)
     ]  # fmt: skip
-    low, high = np.percentile(np.concatenate(planes).astype(np.float32), [0.1, 99.9])
+    low, high = np.percentile(np.concatenate(planes), [0.1, 99.9])
     return GreyBins(float(low), float(high) if high > low else float(low) + 1)
 
 

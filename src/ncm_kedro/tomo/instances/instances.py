@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ncm_kedro.errors import StoreError
 from ncm_kedro.params.tomo_segment import TomoComputeParams, TomoInstanceParams
+from ncm_kedro.tomo.fusion.scale import GreyArray, GreyReading
 from ncm_kedro.tomo.instances.components import (
     ComponentTask,
     Draft,
@@ -37,7 +38,8 @@ from ncm_kedro.tomo.volumes.blocks import Block, Task, list_blocks, run_blocks
 from ncm_kedro.tomo.volumes.identity import MADE_FROM, check_belongs, fingerprint, identify_sources
 from ncm_kedro.tomo.volumes.volume import Triple, Volume, VolumePlan, VolumeTarget
 
-METHOD_VERSION = 2
+METHOD_VERSION = 3
+_PHASE_NECK = 0.75  # of the smaller ball within; a narrower neck parts two particles
 _log = logging.getLogger(__name__)
 
 
@@ -69,6 +71,7 @@ def plan_labels(
         If the maps do not belong to the volume.
     """
     _check_maps(volume, probability, params)
+    made_from_phases = probability.attributes.get("contrast") == "phases"
     return VolumePlan(
         name=volume.name,
         shape_zyx=volume.shape_zyx,
@@ -77,13 +80,25 @@ def plan_labels(
         fingerprint=fingerprint(
             f"labels-{METHOD_VERSION}", volume.fingerprint, probability.fingerprint, params=params
         ),
-        write=_Writer(volume, probability, params, compute),
+        write=_Writer(
+            volume, probability, _fit_phases(params) if made_from_phases else params, compute
+        ),
         extras={"cracks": np.uint8},
         is_label=True,
         attributes={
             "fusion": params.fusion,
             MADE_FROM: identify_sources(tomogram=volume, probability=probability),
         },
+    )
+
+
+def _fit_phases(params: TomoInstanceParams) -> TomoInstanceParams:
+    """Keep the outlines of a map of phases, and cut at the necks of its distance transform."""
+    return params.model_copy(
+        update={
+            "refine": params.refine.model_copy(update={"enabled": False}),
+            "merge_neck_fraction": max(params.merge_neck_fraction, _PHASE_NECK),
+        }
     )
 
 
@@ -95,6 +110,13 @@ class _Writer:
     probability: Volume
     params: TomoInstanceParams
     compute: TomoComputeParams
+
+    @property
+    def _grey(self) -> GreyArray:
+        """Grey values as they were read for the probability."""
+        known = self.probability.attributes
+        low, high = known.get("grey_limits", (-np.inf, np.inf))
+        return GreyArray(self.volume.array, GreyReading(low, high, known.get("contrast") == "dark"))
 
     def __call__(self, target: VolumeTarget) -> None:
         edges = self._block_edges(target.array)
@@ -192,9 +214,9 @@ class _Writer:
             keys=parts.keys,
             labels=parts.labels,
             draft=drafted,
-            grey=self.volume.array,
+            grey=self._grey,
             view=self.volume.extras.get("field_of_view"),
-            bins=choose_bins(self.volume),
+            bins=choose_bins(self._grey),
             gap_vx=self.params.refine.gap_vx,
             shell_vx=self.params.refine.shell_vx,
         )
@@ -222,11 +244,11 @@ class _Writer:
             return draft.box, draft.count, chosen
         task = RefineTask(
             draft=drafted,
-            grey=self.volume.array,
+            grey=self._grey,
             view=self.volume.extras.get("field_of_view"),
             owner=np.where(chosen, owner, -1),
             box=draft.box,
-            threshold=find_thresholds(draft, choose_bins(self.volume)),
+            threshold=find_thresholds(draft, choose_bins(self._grey)),
             voxel_size_um=self.volume.voxel_size_um,
             params=settings,
             inset_um=inset_um,

@@ -86,7 +86,9 @@ def list_particles(
         ``crack_fraction`` of its voxels; ``neck_uncertainty``: how nearly it was joined to a
         touching particle, 0 to 1:
         probability on the contact over the lower of the two peaks, the highest
-        of its contacts; ``inner_radius_um``, the largest fused distance to the outline.
+        of its contacts; ``inner_radius_um``, the largest fused distance to the outline;
+        ``contrast``, what the grey values were taken for: ``bright`` or ``dark`` particles, or
+        ``phases``.
     """
     extras = {
         **{name: probability.extras[name] for name in ("distance", "disagreement")
@@ -102,7 +104,8 @@ def list_particles(
             task, blocks, finished=Path(folder), compute=compute, title=f"{labels.name}: measure"
         )
     step_um = float(probability.attributes.get("distance_step_um", np.nan))
-    return _tabulate(parts, labels.voxel_size_um, step_um)
+    table = _tabulate(parts, labels.voxel_size_um, step_um)
+    return table.assign(contrast=str(probability.attributes.get("contrast", "bright")))
 
 
 def _tabulate(

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from ncm_kedro.atomic_write import open_atomic
 from ncm_kedro.params.tomo_segment import RefineParams
+from ncm_kedro.tomo.fusion.scale import GreyArray
 from ncm_kedro.tomo.instances.refine import RefineLengths, refine_particle
 from ncm_kedro.tomo.instances.watershed import map_identities
 from ncm_kedro.tomo.volumes.blocks import Block
@@ -144,7 +145,7 @@ class DraftTask:
     keys: NDArray[np.uint64]
     labels: NDArray[np.uint32]
     draft: zarr.Array
-    grey: zarr.Array
+    grey: GreyArray
     view: zarr.Array | None
     bins: GreyBins
     gap_vx: int
@@ -168,7 +169,7 @@ class DraftTask:
         local[(labels > 0) & (present[np.minimum(local, len(present) - 1)] != labels)] = -2
         core = np.array([[s.start, s.stop] for s in inner], dtype=np.int64)
         count, box, inside, outside = _count_grey_levels(
-            local, self.bins.place(np.asarray(self.grey[outer.region])), valid, core,
+            local, self.bins.place(self.grey[outer.region]), valid, core,
             len(present), self.gap_vx, self.shell_vx,
         )  # fmt: skip
         box += np.tile(outer.start, 2)
@@ -194,7 +195,7 @@ class RefineTask:
     """
 
     draft: zarr.Array
-    grey: zarr.Array
+    grey: GreyArray
     view: zarr.Array | None
     owner: NDArray[np.int64]
     box: NDArray[np.int64]
@@ -241,7 +242,7 @@ class RefineTask:
         if self.view is not None:
             labels[np.asarray(self.view[outer.region]) == 0] = _BEYOND
         filled, crack = refine_particle(
-            np.asarray(self.grey[outer.region]).astype(np.float32),
+            self.grey[outer.region],
             labels,
             label,
             float(self.threshold[label - 1]),

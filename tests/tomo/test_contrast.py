@@ -1,0 +1,160 @@
+"""Garbage is named: phase maps, inverted contrast, hot voxels, no contrast."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+from instance_cases import draw_balls, perfect_maps, run_labels, store_case, store_volume
+from scipy import ndimage
+from test_fusion import PARAMS, PerfectNetwork, fuse, make_balls
+from test_fusion import store_volume as store_grey
+
+from ncm_kedro.errors import StoreError
+from ncm_kedro.params.tomo_segment import TomoFusionParams, TomoInstanceParams
+from ncm_kedro.tomo.fusion.contrast import find_contrast
+
+SHAPE = (64, 72, 80)
+CENTRES = [(20, 20, 20), (20, 20, 43), (40, 48, 22), (42, 44, 56)]  # the first two overlap
+NO_MINIMUM = TomoInstanceParams(min_volume_um3=0)
+AUTO = PARAMS.model_copy(update={"contrast": "auto"})
+
+
+@dataclass(frozen=True)
+class BlobNetwork(PerfectNetwork):
+    """Sees what is brighter than half and does not reach the rim of the section."""
+
+    def predict(self, sections_nyx):
+        inside = []
+        for section_yx in sections_nyx:
+            parts, _ = ndimage.label(section_yx > 0.5)
+            rim = np.concatenate([parts[0], parts[-1], parts[:, 0], parts[:, -1]])
+            inside.append(~np.isin(parts, np.append(rim, 0)))
+        return super().predict(np.array(inside, dtype=np.float32))
+
+
+@dataclass(frozen=True)
+class NoNetwork(PerfectNetwork):
+    def predict(self, sections_nyx):
+        raise AssertionError
+
+
+@pytest.fixture(scope="module")
+def truth():
+    return draw_balls(SHAPE, CENTRES, [12, 12, 13, 14])
+
+
+def label(folder, phases, params=None, *, edge=128):
+    """Run both plans on a map of phases."""
+    folder.mkdir(exist_ok=True)
+    volume = store_volume(folder / "grey", phases)
+    prob, dist, _, notes = fuse(
+        folder / "maps", volume, NoNetwork(), params=params or TomoFusionParams(), edge=edge
+    )
+    probability = store_volume(
+        folder / "probability", prob, extras={"distance": dist},
+        attributes={**notes, "made_from": {"tomogram": volume.fingerprint}},
+    )  # fmt: skip
+    labels, cracks = run_labels(folder, (volume, probability), NO_MINIMUM, edge=edge)
+    return labels, cracks, notes
+
+
+@pytest.mark.parametrize("values", [(0, 1), (0, 255), (3, 170)])
+def test_a_binary_map_is_cut_by_its_distance_transform(tmp_path, truth, values):
+    phases = np.where(truth > 0, values[1], values[0]).astype(np.uint8)
+    labels, cracks, notes = label(tmp_path, phases)
+    assert labels.max() == len(CENTRES)
+    assert not cracks.any()
+    np.testing.assert_array_equal(labels > 0, truth > 0)
+    agreed = [np.bincount(truth[labels == n]).max() / (labels == n).sum() for n in range(1, 5)]
+    assert min(agreed) > 0.95
+    assert notes["contrast"] == "phases"
+    assert len(notes["contrast_warnings"]) == 1
+
+
+def test_the_particles_of_a_map_of_three_phases_are_the_brightest_or_the_ones_that_are_named(
+    tmp_path, truth
+):
+    binder = (truth == 0) & (np.indices(SHAPE)[0] < 8)
+    phases = np.where(truth > 0, 85, np.where(binder, 170, 0)).astype(np.uint8)
+    for name, params, part in [
+        ("default", TomoFusionParams(), binder),
+        ("named", TomoFusionParams(particle_phase=85), truth > 0),
+    ]:
+        labels, _, _ = label(tmp_path / name, phases, params)
+        np.testing.assert_array_equal(labels > 0, part)
+    with pytest.raises(StoreError, match="particle_phase"):
+        label(tmp_path / "none", phases, TomoFusionParams(particle_phase=84))
+
+
+def test_a_map_of_phases_is_the_same_whatever_the_blocks(tmp_path, truth):
+    phases = (truth > 0).astype(np.uint8)
+    whole = label(tmp_path / "whole", phases)[0]
+    np.testing.assert_array_equal(label(tmp_path / "blocks", phases, edge=32)[0], whole)
+
+
+@pytest.mark.parametrize("value", [65535, 0])
+def test_hot_and_dead_voxels_change_next_to_nothing(tmp_path, value):
+    grey, _ = make_balls(SHAPE, CENTRES, 12)
+    clean = grey.astype(np.uint16) * 40 + 2000
+    spotted = clean.copy()
+    spotted[np.random.default_rng(0).random(SHAPE) < 2e-4] = value
+    found = []
+    for name, values in (("clean", clean), ("spotted", spotted)):
+        volume = store_grey(tmp_path / name, values)
+        prob, dist, _, notes = fuse(tmp_path / f"{name}-maps", volume, params=AUTO)
+        assert notes["contrast"] == "bright"
+        probability = store_volume(
+            tmp_path / f"{name}-probability", prob, extras={"distance": dist},
+            attributes={**notes, "made_from": {"tomogram": volume.fingerprint}},
+        )  # fmt: skip
+        (tmp_path / f"{name}-labels").mkdir()
+        case = (volume, probability)
+        found.append(run_labels(tmp_path / f"{name}-labels", case, NO_MINIMUM)[0])
+    assert found[0].max() == found[1].max() > 0
+    assert ((found[0] > 0) == (found[1] > 0)).mean() > 0.995
+
+
+@pytest.mark.parametrize("diameter_um", [None, 24.0])
+def test_dark_particles_are_found_in_inverted_grey_values_with_a_warning(tmp_path, diameter_um):
+    grey, _ = make_balls(SHAPE, CENTRES, 12)
+    params = AUTO.model_copy(update={"particle_diameter_um": diameter_um})
+    found = []
+    for name, values in (("bright", grey), ("dark", 250 - grey)):
+        volume = store_grey(tmp_path / name, values)
+        maps = fuse(tmp_path / f"{name}-maps", volume, BlobNetwork(), params=params)
+        assert maps[3]["contrast"] == name
+        assert len(maps[3]["contrast_warnings"]) == (name == "dark")
+        found.append(maps[0])
+    np.testing.assert_allclose(found[0].astype(int), found[1], atol=1)
+
+
+def test_a_setting_overrules_what_the_detector_finds(tmp_path):
+    grey, _ = make_balls(SHAPE, CENTRES, 12)
+    volume = store_grey(tmp_path / "grey", 250 - grey)
+    known = find_contrast(volume, BlobNetwork(), TomoFusionParams(contrast="bright"))
+    assert known.kind == "bright"
+    assert "hardly any particles" in known.warnings[0]
+
+
+def test_outlines_of_dark_particles_follow_inverted_grey_values(tmp_path):
+    truth = draw_balls(SHAPE, CENTRES[2:], [13, 14])
+    prob, dist = perfect_maps(truth)
+    grey = np.where(truth > 0, 180, 60).astype(np.uint8)
+    found = []
+    for name, values in (("bright", grey), ("dark", 240 - grey)):
+        (tmp_path / name).mkdir()
+        volume, probability = store_case(tmp_path / name, values, prob, dist)
+        known = {**probability.attributes, "contrast": name, "grey_limits": [60.0, 180.0]}
+        case = (volume, replace(probability, attributes=known))
+        found.append(run_labels(tmp_path / name, case, NO_MINIMUM)[0])
+    np.testing.assert_array_equal(found[0], found[1])
+
+
+@pytest.mark.parametrize("kind", ["noise", "flat"])
+def test_grey_values_without_contrast_are_named(tmp_path, kind):
+    rng = np.random.default_rng(0)
+    grey = rng.normal(120, 20, SHAPE) if kind == "noise" else rng.integers(0, 256, SHAPE)
+    volume = store_grey(tmp_path / "grey", np.clip(grey, 0, 255).astype(np.uint8))
+    known = find_contrast(volume, BlobNetwork(), TomoFusionParams())
+    assert known.kind == "bright"
+    assert "no contrast" in known.warnings[0]
