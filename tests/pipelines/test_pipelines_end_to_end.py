@@ -43,6 +43,9 @@ def test_tables_satisfy_their_contracts(finished):
     SemFramePredictions.validate(
         pd.read_parquet(data / "07_model_output" / "sem_frame_predictions.parquet")
     )
+    report = json.loads((data / "08_reporting" / "sem" / "additive_report.json").read_text("utf-8"))
+    assert report["trained_regions"]["problem"] is None
+    assert report["trained_regions"]["pairs_compared"] > 0
     assert (data / "08_reporting" / "sem" / "report.html").stat().st_size > 100_000
     record = json.loads((data / "lineage" / "sem_test_report.json").read_text(encoding="utf-8"))
     assert record["pipeline"] == "tune_train"

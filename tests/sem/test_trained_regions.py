@@ -142,7 +142,7 @@ def test_the_reason_says_how_the_frame_shows_it(found):
 def test_the_note_counts_what_is_not_scored_per_class(found):
     (note,) = list_notes(found)
     assert "12 of 17 frames" in note
-    assert "811__VC: 12" in note
+    assert "811__VC: 12 of 17" in note
     assert list_notes(found | {"views": []}) == []
 
 

@@ -23,7 +23,6 @@ _LOG = logging.getLogger(__name__)
 _GRID = 6
 _SEEN_DEG = 0.5
 _COMPARED = ["frame_id", "height_px", "width_px", "pixel_size_um", "pixel_size_source"]
-_RUN = "run `kedro run --pipelines sem_ingest,crop_augment,tune_train`"
 
 
 def find_trained_regions(
@@ -52,17 +51,19 @@ def find_trained_regions(
     -------
     dict
         Ready for JSON: `problem` (why nothing could be checked, or null), `n_frames` (of new
-        electrodes, compared), `n_trained_frames`, `pairs_compared`, `pairs_skipped` (beyond
-        ``max_view_pairs``), and `views`, one per frame that shows such a region: `frame_id`,
-        `class`, `trained_frame`, `overlap` (fraction of the smaller frame), `reason`.
+        electrodes, compared; `classes`: per class), `n_trained_frames`, `pairs_compared`,
+        `pairs_skipped` (beyond ``max_view_pairs``), and `views`, one per frame that shows such a
+        region: `frame_id`, `class`, `trained_frame`, `overlap` (fraction of the smaller frame),
+        `reason`.
     """
     new = manifest[~manifest["excluded"].astype(bool)]
     found: dict[str, Any] = {
         "problem": None, "n_frames": len(new), "n_trained_frames": 0, "pairs_compared": 0,
         "pairs_skipped": 0, "views": [],
+        "classes": {str(name): len(rows) for name, rows in new.groupby("class", sort=True)},
     }  # fmt: skip
     if trained_frames is None or trained_manifest is None or crops is None:
-        return _give_up(found, f"no training frames are at hand ({_RUN})")
+        return _give_up(found, "no training frames are at hand")
     problem = _find_problem(settings, trained_frames, trained_manifest, crops)
     if problem is not None:
         return _give_up(found, problem)
@@ -72,12 +73,12 @@ def find_trained_regions(
     usable &= ~trained_manifest["excluded"].astype(bool)
     trained = trained_manifest[usable].reset_index(drop=True)
     views, compared, skipped = _compare(frames, new, trained_frames, trained, params)
-    classes = dict(zip(new["frame_id"], new["class"], strict=True))
+    class_of = dict(zip(new["frame_id"], new["class"], strict=True))
     found |= {
         "n_trained_frames": len(trained),
         "pairs_compared": compared,
         "pairs_skipped": skipped,
-        "views": [{**view, "class": str(classes[view["frame_id"]])} for view in views],
+        "views": [{**view, "class": str(class_of[view["frame_id"]])} for view in views],
     }
     log = _LOG.warning if views else _LOG.info
     log(
@@ -92,12 +93,16 @@ def list_notes(found: Mapping[str, Any]) -> list[str]:
     if found["problem"] is not None:
         return [
             "Not checked whether frames show a region that the model was trained on, because "
-            f"{found['problem']}. Scores of such frames are too good."
+            f"{found['problem']}. Such frames score too well. `kedro run --pipelines sem` trains "
+            "on the frames of this project and compares with these."
         ]
     notes = []
     if found["views"]:
         per_class = pd.Series([view["class"] for view in found["views"]]).value_counts()
-        named = ", ".join(f"{name}: {count}" for name, count in per_class.sort_index().items())
+        named = ", ".join(
+            f"{name}: {count} of {found['classes'][name]}"
+            for name, count in per_class.sort_index().items()
+        )
         notes.append(
             f"{len(found['views'])} of {found['n_frames']} frames show a region of the frames that "
             f"the model was trained or tested on; they are not scored ({named})."
