@@ -11,7 +11,7 @@ from test_train import SMALL, make_loader, make_model, run_fit, without_clock
 
 from ncm_kedro.learning.evaluation.ood import CropOutputs
 from ncm_kedro.learning.models.networks import build_model
-from ncm_kedro.learning.models.predict import find_last_layer, predict_outputs
+from ncm_kedro.learning.models.predict import predict_outputs
 from ncm_kedro.learning.training.discriminant import fit_discriminant
 from ncm_kedro.learning.training.train import fit
 from ncm_kedro.params.tune_train import NormaliseParams, TrainParams
@@ -67,7 +67,7 @@ def test_a_network_yields_the_logits_of_its_discriminant(name):
         predict_outputs(network, batches, device="cpu", precision="float32") for batches in loaders
     ]
     found = fit_discriminant(*outputs)
-    found.write_to(network, find_last_layer(network))
+    found.write_to(network)
     after = predict_outputs(network, loaders[1], device="cpu", precision="float32")
     expected = found.predict_logits(outputs[1].features)
     scale = np.abs(expected).max()

@@ -214,8 +214,11 @@ def _draw_sample(
     truth.insert(0, "particle_id", identity["particle_id"])
     for column in range(1, params.law.noise_columns + 1):
         truth[f"noise_{column}"] = further.standard_normal(len(truth))
-    tables = (attributes, _list_contacts(bodies, name), _list_details(attributes, bodies), truth)
-    return tables, _describe_sample(name, electrode, params)
+    contacts, details = _list_contacts(bodies, name), _list_details(attributes, bodies)
+    described = _describe_sample(name, electrode, params)
+    for table in (attributes, contacts, details):
+        table.attrs["made_from"] = {"tomogram": described["fingerprint"]}
+    return (attributes, contacts, details, truth), described
 
 
 def _identify(
@@ -279,7 +282,7 @@ def _describe_sample(
         "field_of_view_fraction": 1.0,
         **dict.fromkeys(("grey_low", "grey_median", "grey_high"), np.nan),
         "rejected_reason": None,
-        "fingerprint": None,
+        "fingerprint": f"drawn {name}",
         "warnings": None,
     }
 

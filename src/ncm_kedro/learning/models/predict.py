@@ -200,27 +200,26 @@ def _predict_batch(
     return mean.clamp_min(torch.finfo(torch.float32).tiny).log(), energy
 
 
-def find_last_layer(model: nn.Module) -> nn.Linear:
+def find_last_layer(model: nn.Module) -> nn.Module:
     """Return the layer that makes logits of features, by the name that timm's settings give it.
 
     Raises
     ------
     ModelError
-        The network's last layer is not named, or not linear.
+        The network's last layer is not named.
     """
     settings = getattr(model, "pretrained_cfg", None)
     name = settings.get("classifier") if settings else None
     name = name if isinstance(name, str) or not name else name[0]
     layers: dict[str, nn.Module] = dict(model.named_modules())
-    layer = layers.get(name or "")
-    if not isinstance(layer, nn.Linear):
+    if not name or name not in layers:
         raise ModelError(
             type(model).__name__,
             found=f"last layer {name!r}",
-            expected="a network whose last layer is linear and named by timm's settings",
+            expected="a network whose last layer timm's settings name",
             action="choose another `model`",
         )
-    return layer
+    return layers[name]
 
 
 @contextmanager

@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from sklearn.metrics import balanced_accuracy_score
 from torch import nn
 
+from ncm_kedro.errors import ModelError
 from ncm_kedro.learning.evaluation.ood import CropOutputs
 from ncm_kedro.learning.models.networks import PooledLite
+from ncm_kedro.learning.models.predict import find_last_layer
 
 _SHRINKAGES = (0.1, 0.3, 0.5, 0.7)
 _STD_FLOOR = 1e-6
@@ -45,8 +47,22 @@ class Discriminant:
         """Logits (N, K) of features (N, D), as they were when it was fitted."""
         return (features - self.mean) / self.std @ self.weights.T + self.offsets
 
-    def write_to(self, network: nn.Module, last_layer: nn.Linear) -> None:
-        """Make a network yield these logits; a norm that holds the standardisation is set to it."""
+    def write_to(self, network: nn.Module) -> None:
+        """Make a network yield these logits; a norm that holds the standardisation is set to it.
+
+        Raises
+        ------
+        ModelError
+            The network's last layer is not linear.
+        """
+        last_layer = find_last_layer(network)
+        if not isinstance(last_layer, nn.Linear):
+            raise ModelError(
+                type(network).__name__,
+                found=f"a last layer of type {type(last_layer).__name__}",
+                expected="a linear one, to hold the discriminant",
+                action="choose another `model`, or set `last_layer: random`",
+            )
         weights, offsets = self.weights, self.offsets
         norm = network.norm if isinstance(network, PooledLite) else None
         if norm is None:

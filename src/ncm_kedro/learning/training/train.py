@@ -247,7 +247,7 @@ class _Run:
             for batches in (self.train_batches, self.validate_batches)
         )
         found = fit_discriminant(train, validate)
-        found.write_to(self.model, find_last_layer(self.model))
+        found.write_to(self.model)
         logger.info("discriminant of %d features, shrinkage %g", len(found.mean), found.shrinkage)
         if self.average is not None:
             self.average.module.load_state_dict(self.model.state_dict())
