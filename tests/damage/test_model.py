@@ -99,7 +99,7 @@ def test_particles_without_an_answer_say_why(data, model):
     answer = predict_particles(model, particles)
     assert answer["problem"].tolist() == [
         "", "no value of z_um, elongation",
-        "no forest of sample cyc99: there are those of all, cyc10, cyc50", "no value of contact",
+        "no forest of this sample: there are those of all, cyc10, cyc50", "no value of contact",
     ]  # fmt: skip
     numbers = answer.drop(columns=["outside", "problem"])
     assert numbers.notna().all(axis=1).tolist() == [True, False, False, False]

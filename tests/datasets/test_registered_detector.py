@@ -12,11 +12,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
 from mlflow.tracking import MlflowClient
 
-from ncm_kedro.datasets.models.detector import (
-    DetectorFolderDataset,
-    DetectorRelease,
-    RegisteredDetectorDataset,
-)
+from ncm_kedro.datasets.models.detector import DetectorFolderDataset, RegisteredDetectorDataset
+from ncm_kedro.datasets.models.versions import Release
 from ncm_kedro.errors import ModelError
 from ncm_kedro.learning.evaluation.promotion import Promotion
 from ncm_kedro.tomo.detector.detector import STARTER_FOLDER
@@ -50,13 +47,13 @@ def draw_balls() -> bytes:
     return cv2.imencode(".png", section)[1].tobytes()
 
 
-def make_release(*, promoted: bool) -> DetectorRelease:
-    return DetectorRelease(
-        folder=STARTER_FOLDER,
+def make_release(*, promoted: bool) -> Release:
+    return Release(
+        model=STARTER_FOLDER,
         promotion=Promotion(promoted, ("because of a test",)),
         metrics={"ap_50": 0.9},
         tags={"fingerprint": "abc"},
-        example_png=draw_balls(),
+        example=pd.DataFrame({"image": [draw_balls()]}),
     )
 
 
@@ -120,6 +117,6 @@ def test_a_folder_and_a_missing_model(registry, tmp_path):
     source = RegisteredDetectorDataset(model_name=NAME, source=str(tmp_path / "copy"))
     assert source.load().fingerprint == copy.load().fingerprint
     missing = RegisteredDetectorDataset(model_name=NAME, source=f"models:/{NAME}@candidate")
-    with pytest.raises(Exception, match="no particle detector there") as caught:
+    with pytest.raises(Exception, match="no such version") as caught:
         missing.load()
     assert isinstance(caught.value.__cause__, ModelError) or isinstance(caught.value, ModelError)

@@ -1,54 +1,93 @@
-"""Promotion is earned on the test split, and a rejection gives its reasons."""
+"""Promotion is earned on the same test regions, by an interval, and a rejection gives reasons."""
 
+import json
+
+import numpy as np
 import pytest
 
-from ncm_kedro.learning.evaluation.promotion import Candidate, decide_promotion
+from ncm_kedro.learning.evaluation.promotion import (
+    Comparison,
+    Promotion,
+    compare_predictions,
+    decide_promotion,
+)
+from ncm_kedro.params.tune_train import EvaluationParams
+
+PARAMS = EvaluationParams(n_bootstrap=500)
+NAMES = ("network", "texture")
 
 
-def make_candidate(name: str, score: float, split: str = "a") -> Candidate:
-    return Candidate(name, score, split)
+def draw(rng, chances, *, n_regions=24, crops=10, spread=0.0):
+    """Labels of 4 classes, and predictions that are right with these chances, region by region."""
+    region = np.repeat(np.arange(n_regions), crops)
+    labels = region % 4
+    difficulty = rng.normal(0, spread, n_regions)[region]
+    found = []
+    for chance in chances:
+        is_right = rng.random(len(labels)) < np.clip(chance + difficulty, 0, 1)
+        found.append(np.where(is_right, labels, (labels + 1) % 4))
+    return labels, *found, [f"r{number}" for number in region]
+
+
+def compare(rng, chances, **how):
+    *arrays, regions = draw(rng, chances, **how)
+    return compare_predictions(NAMES, *arrays, regions=regions, params=PARAMS)
+
+
+def make_comparison(low, reference="texture"):
+    return Comparison("network", reference, 0.8, 0.7, low, 0.2, 20)
+
+
+def test_a_clear_margin_wins_and_a_chance_lead_does_not():
+    rng = np.random.default_rng(0)
+    clear = compare(rng, (0.85, 0.5))
+    assert clear.is_won
+    assert clear.low < clear.score - clear.reference_score < clear.high
+    leads = [compare(rng, (0.7, 0.7), n_regions=16) for _ in range(200)]
+    ahead = [c for c in leads if c.score > c.reference_score]
+    assert len(ahead) > 60
+    assert sum(c.is_won for c in leads) <= 16  # nominally 5 of 200; few regions, thus more
+
+
+def test_regions_that_are_hard_for_both_cancel():
+    """The difference of models that fail together is known better than either score."""
+    paired = compare(np.random.default_rng(1), (0.75, 0.6), spread=0.25, crops=40)
+    assert paired.is_won
+    *arrays, regions = draw(np.random.default_rng(1), (0.7, 0.7))
+    same = compare_predictions(
+        NAMES, arrays[0], arrays[1], arrays[1], regions=regions, params=PARAMS
+    )
+    assert (same.low, same.high) == (0.0, 0.0)
+    assert not same.is_won
+
+
+def test_too_few_regions_prove_nothing():
+    few = compare(np.random.default_rng(0), (0.99, 0.3), n_regions=7)
+    assert few.low is None
+    decision = decide_promotion([few])
+    assert not decision.promoted
+    assert "no interval" in decision.reasons[0]
 
 
 @pytest.mark.parametrize(
-    ("candidate", "baseline", "production", "expected"),
+    ("lows", "leaking", "expected"),
     [
-        (0.9, 0.8, None, True),
-        (0.8, 0.9, None, False),
-        (0.9, 0.8, 0.85, True),
-        (0.9, 0.8, 0.95, False),
-        (0.9, 0.8, 0.9, False),
-        (0.8, 0.8, None, False),
+        ((0.01,), False, True),
+        ((0.0,), False, False),
+        ((0.01, -0.01), False, False),
+        ((0.01, 0.02), False, True),
+        ((0.01, 0.02), True, False),
     ],
 )
-def test_only_a_strict_win_over_all_rivals_promotes(candidate, baseline, production, expected):
-    decision = decide_promotion(
-        make_candidate("network", candidate),
-        make_candidate("baseline", baseline),
-        None if production is None else make_candidate("production", production),
-    )
+def test_every_interval_must_lie_above_zero(lows, leaking, expected):
+    names = ("texture", "production model")
+    comparisons = [make_comparison(low, name) for low, name in zip(lows, names, strict=False)]
+    decision = decide_promotion(comparisons, replaces="3", leaking=leaking)
     assert decision.promoted is expected
+    assert ("does not beat" in "; ".join(decision.reasons)) == (min(lows) <= 0)
 
 
-def test_refusal_names_the_rival_and_both_scores():
-    decision = decide_promotion(
-        make_candidate("network", 0.71), make_candidate("texture", 0.84), None
-    )
-    assert "network does not beat texture" in decision.reasons[0]
-    assert "0.710 against 0.840" in decision.reasons[0]
-
-
-def test_another_split_is_said():
-    decision = decide_promotion(
-        make_candidate("network", 0.9),
-        make_candidate("texture", 0.8),
-        make_candidate("old", 0.7, "b"),
-    )
-    assert any("another split" in reason for reason in decision.reasons)
-
-
-def test_a_leaking_split_promotes_nothing():
-    decision = decide_promotion(
-        make_candidate("network", 0.99), make_candidate("texture", 0.5), None, leaking=True
-    )
-    assert not decision.promoted
-    assert any("overlaps" in reason for reason in decision.reasons)
+def test_a_decision_survives_its_report():
+    decision = decide_promotion([make_comparison(0.1)], replaces="4", notes=["a note"])
+    assert Promotion.from_dict(json.loads(json.dumps(decision.to_dict()))) == decision
+    assert "a note" in decision.reasons

@@ -20,7 +20,7 @@ from conftest import run_kedro
 from ncm_kedro.contracts.sem import SemCrops, SemFramePredictions, SemManifest
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::ResourceWarning")]
-NAME = "ncm-sem-classifier"
+NAME = "test-ncm-sem-classifier"
 
 
 @pytest.fixture(scope="module")

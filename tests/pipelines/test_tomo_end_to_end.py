@@ -22,7 +22,7 @@ from ncm_kedro.contracts.tomo import ParticleListTable, SegmentationScores, Tomo
 from ncm_kedro.datasets.tomograms.folder import VolumeFolder
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::ResourceWarning")]
-DETECTOR = "nmc-particle-detector"
+DETECTOR = "test-nmc-particle-detector"
 KILLS = 10
 
 
@@ -136,7 +136,7 @@ def test_damage_is_attributed_and_the_model_registered(finished):
     assert (importance["kind"] == "noise").sum() == 1
     assert (data / "08_reporting" / "damage" / "report.html").stat().st_size > 100_000
     client = MlflowClient(f"sqlite:///{finished}/mlruns/mlflow.db")
-    version = client.get_model_version_by_alias("nmc-damage-attribution", "candidate")
+    version = client.get_model_version_by_alias("test-nmc-damage-attribution", "candidate")
     figures = [item.path for item in client.list_artifacts(version.run_id, "figures/damage")]
     assert "figures/damage/importance.png" in figures
     assert "cyc10.forest.r2" in " ".join(client.get_run(version.run_id).data.metrics)

@@ -1,7 +1,5 @@
 """Frames are covered by tiles, resampled to the model's pixel size, and averaged."""
 
-import json
-
 import cv2
 import numpy as np
 import pytest
@@ -11,9 +9,7 @@ from ncm_kedro.params.sem_classify import ClassifyParams
 from ncm_kedro.sem.inference.classify import (
     build_frame_classifier,
     describe_prediction,
-    encode_png,
     plan_tiles,
-    predict_frame,
 )
 
 
@@ -62,11 +58,20 @@ def test_a_frame_below_one_crop_is_refused(frame_classifier, frame_yx):
         frame_classifier.classify_frame(frame_yx[:60], 0.25, "small.jpg")
 
 
-def test_a_drawing_in_colour_is_a_problem_not_a_class(frame_classifier, frame_yx):
-    rgb = np.dstack([frame_yx] * 3)
-    rgb[20:60, 30:34] = (40, 250, 20)
-    answer = predict_frame(frame_classifier, image=encode_png(rgb))
-    assert "overlay" in answer["problem"]
+@pytest.mark.parametrize(
+    ("limits", "pixel_size_um", "expected"),
+    [
+        ({"max_scale": 8}, 1000.0, "within a factor of 8"),
+        ({"max_scale": 8}, 0.001, "within a factor of 8"),
+        ({"max_tiles": 11}, 0.25, "at most 11 tiles"),
+    ],
+)
+def test_a_frame_beyond_the_limits_is_refused_before_work(
+    classifier, frame_yx, limits, pixel_size_um, expected
+):
+    limited = build_frame_classifier(classifier, ClassifyParams(device="cpu", threads=1, **limits))
+    with pytest.raises(FrameError, match=expected):
+        limited.classify_frame(frame_yx, pixel_size_um, "f")
 
 
 def test_composition_is_summed_over_its_states(frame_classifier, frame_yx):
@@ -76,29 +81,3 @@ def test_composition_is_summed_over_its_states(frame_classifier, frame_yx):
     assert row["composition"] == "811"
     assert row["p_811"] + row["p_811_cycled"] == pytest.approx(1.0)
     assert row["predicted"] == ("811" if row["p_811"] > 0.5 else "811_cycled")
-
-
-def test_bytes_and_path_give_the_same_answer(frame_classifier, frame_yx, tmp_path):
-    data = encode_png(frame_yx)
-    file = tmp_path / "frame.png"
-    file.write_bytes(data)
-    by_bytes = predict_frame(frame_classifier, image=data)
-    by_path = predict_frame(frame_classifier, path=str(file))
-    assert by_bytes == by_path
-    assert by_bytes["problem"] is None
-
-
-@pytest.mark.parametrize(
-    ("request_", "problem"),
-    [
-        ({}, "neither image bytes nor a path"),
-        ({"path": "/no/such/frame.jpg"}, "cannot be read"),
-        ({"image": b"not an image"}, "no image"),
-        ({"image": float("nan"), "path": None}, "neither image bytes nor a path"),
-    ],
-)
-def test_a_bad_request_is_answered_with_its_problem(frame_classifier, request_, problem):
-    row = predict_frame(frame_classifier, **request_)
-    assert problem in row["problem"]
-    assert row["predicted"] is None
-    json.dumps(row, allow_nan=False)

@@ -4,12 +4,17 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from ncm_kedro.errors import ModelError
-from ncm_kedro.sem.crops.crop_set import build_crop_set
 from ncm_kedro.sem.inference import evaluation
-from ncm_kedro.sem.inference.evaluation import centre_crops, predict_by_texture, score_on_test
+from ncm_kedro.sem.inference.evaluation import (
+    centre_crops,
+    find_unseen_crops,
+    predict_by_texture,
+    predict_on_test,
+)
 
 
 def test_texture_baseline_tells_planted_grains_apart(crop_set):
@@ -31,30 +36,38 @@ def test_a_crop_beyond_the_frame_is_refused(crop_set):
         centre_crops(crop_set.indices["test"], crop_set.bank, 201)
 
 
-def test_a_rival_with_foreign_class_names_scores_nothing(crop_set, classifier):
+def test_an_unknown_class_is_none_of_the_true_ones(crop_set, classifier):
     other_model = replace(
         classifier, settings=classifier.settings.model_copy(update={"classes": ("333", "523")})
     )
-    assert score_on_test(crop_set, other_model, device="cpu") == 0.0
+    assert (predict_on_test(crop_set, other_model, device="cpu") == 2).all()
 
 
-def test_a_constant_rival_scores_one_over_k(crop_set, classifier):
-    weights = {name: np.zeros_like(array) for name, array in classifier.weights.items()}
-    constant = replace(classifier, weights=weights)
-    assert score_on_test(crop_set, constant, device="cpu") == pytest.approx(0.5)
-
-
-def test_a_rival_is_scored_by_mean_recall_and_foreign_names_are_wrong(
-    tables, classifier, monkeypatch
-):
-    frames, manifest, crops = tables
-    few = (crops["split"] == "test") & (crops["class"] == "811_cycled")
-    crop_set = build_crop_set(frames, crops.drop(crops.index[few][4:]), manifest)
+def test_classes_are_matched_by_name(crop_set, classifier, monkeypatch):
     labels = crop_set.indices["test"].label
-    other_model = replace(
-        classifier, settings=classifier.settings.model_copy(update={"classes": ("811", "622")})
+    turned = replace(
+        classifier,
+        settings=classifier.settings.model_copy(update={"classes": crop_set.classes[::-1]}),
     )
-    told = SimpleNamespace(probabilities=np.eye(2)[labels])
+    told = SimpleNamespace(probabilities=np.eye(2)[1 - labels])
     monkeypatch.setattr(evaluation, "predict_crops", lambda *_, **__: told)
-    assert np.bincount(labels).tolist() == [12, 4]
-    assert score_on_test(crop_set, other_model, device="cpu") == 0.5
+    np.testing.assert_array_equal(predict_on_test(crop_set, turned, device="cpu"), labels)
+
+
+def test_crops_on_trained_regions_are_recognised_in_other_frames_too():
+    """A second frame shows the place of the first one, 10 px further."""
+    manifest = pd.DataFrame(
+        {
+            "frame_id": ["a", "b", "c"], "mosaic": ["m", "m", "n"],
+            "mosaic_x_px": [0.0, 10.0, 0.0], "mosaic_y_px": [0.0, 0.0, 0.0],
+            "width_px": 200, "height_px": 100,
+        }
+    )  # fmt: skip
+    crops = pd.DataFrame(
+        [("a", 0, 0), ("a", 100, 0), ("b", 85, 0), ("b", 95, 0), ("c", 0, 0)],
+        columns=["frame_id", "x_px", "y_px"],
+    ).assign(size_px=40)
+    seen = [("a", 0, 0, 100, 100), ("gone", 0, 0, 9, 9)]
+    unseen = find_unseen_crops(crops, manifest, seen)
+    assert unseen.tolist() == [False, True, False, True, True]
+    assert find_unseen_crops(crops, manifest, []).all()

@@ -9,8 +9,12 @@ import pytest
 
 from ncm_kedro.contracts.sem import SemFramePredictions, SemOODPredictions
 from ncm_kedro.datasets.frames.raw import RawFrameFolder
-from ncm_kedro.datasets.models.classifier import read_classifier, write_classifier
-from ncm_kedro.datasets.models.sem_serving import ServedSemClassifier
+from ncm_kedro.datasets.models.classifier import (
+    CLASSIFIER_FILE,
+    read_classifier,
+    write_classifier,
+)
+from ncm_kedro.datasets.models.serving import ServedModel
 from ncm_kedro.errors import ModelError
 from ncm_kedro.learning.data.crop_index import SearchData
 from ncm_kedro.learning.models.classifier import ClassifierSettings
@@ -206,13 +210,14 @@ def test_the_frame_table_flags_the_foreign_frame_and_shows_it_first(folder, cali
 
 
 def test_the_served_model_answers_as_the_batch_does(folder, calibrated, tmp_path):
-    write_classifier(tmp_path / "c.safetensors", calibrated)
-    served = ServedSemClassifier()
-    artifacts = {"classifier": str(tmp_path / "c.safetensors")}
-    served.load_context(mlflow.pyfunc.PythonModelContext(artifacts, {}))
+    write_classifier(tmp_path / CLASSIFIER_FILE, calibrated)
+    served = ServedModel()
+    served.load_context(
+        mlflow.pyfunc.PythonModelContext({"model": str(tmp_path)}, {"kind": "sem_classifier"})
+    )
     table, _ = classify(folder, calibrated)
     requests = pd.DataFrame(
-        {"path": [str(folder / file) for file in table["file"]], "pixel_size_um": 0.25}
+        {"image": [(folder / file).read_bytes() for file in table["file"]], "pixel_size_um": 0.25}
     )
     answer = served.predict(None, requests)
     for name in ("predicted", "prediction_set", "set_size", "unknown"):

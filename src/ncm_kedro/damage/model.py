@@ -223,5 +223,5 @@ def _format_problem(model: AttributionModel, lacking: str, asked: str) -> str:
     if lacking:
         return f"no value of {lacking}"
     if asked not in model.forests:
-        return f"no forest of sample {asked}: there are those of {', '.join(model.forests)}"
+        return f"no forest of this sample: there are those of {', '.join(model.forests)}"
     return ""

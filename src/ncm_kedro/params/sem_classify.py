@@ -20,6 +20,13 @@ class ClassifyParams(FrozenParams):
     pixel_size_tolerance: float = Field(default=0.02, ge=0.0, lt=0.5)
     """Relative difference in pixel size up to which a frame is not resampled."""
 
+    max_scale: float = Field(default=16.0, ge=1)
+    """Largest factor by which a frame is enlarged or reduced to the model's pixel size; a frame
+    beyond it has a wrong pixel size, or is of another magnification than the model knows."""
+
+    max_tiles: int = Field(default=10_000, ge=1)
+    """Most tiles of a frame."""
+
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the network runs."""
 

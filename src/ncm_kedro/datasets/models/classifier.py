@@ -1,35 +1,25 @@
-"""A trained classifier in one safetensors file: weights and detector, settings in its header.
-
-The SEM classifier in the MLflow model registry.
-"""
+"""A trained SEM classifier in a safetensors file, settings in its header, and in the registry."""
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
-from importlib.metadata import version
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-import mlflow
 import numpy as np
-import pandas as pd
 from kedro.io import AbstractDataset
-from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
-from mlflow.types import ColSpec, DataType, Schema
+from mlflow.types import ColSpec, DataType
 from numpy.typing import NDArray
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from ncm_kedro.atomic_write import write_atomic
-from ncm_kedro.datasets.models.versions import tag_version
+from ncm_kedro.datasets.models.versions import RegisteredModelDataset, make_signature
 from ncm_kedro.errors import ModelError
 from ncm_kedro.learning.evaluation.conformal import AreaRanks
 from ncm_kedro.learning.evaluation.ood import OODDetector
-from ncm_kedro.learning.evaluation.promotion import Promotion
 from ncm_kedro.learning.models.classifier import ClassifierSettings, SemClassifier
 
 CLASSIFIER_FILE = "sem_classifier.safetensors"
@@ -127,70 +117,15 @@ class ClassifierFileDataset(AbstractDataset[SemClassifier, SemClassifier]):
         return {"filepath": str(self._filepath)}
 
 
-PACKAGE_ROOT = Path(__file__).parents[2]
-SERVING_SCRIPT = Path(__file__).with_name("sem_serving.py")
-SERVING_REQUIREMENTS = (
-    "mlflow",
-    "numpy",
-    "opencv-python-headless",
-    "pandas",
-    "pillow",
-    "pydantic",
-    "safetensors",
-    "scipy",
-    "timm",
-    "torch",
-    "torchvision",
-    "tqdm",
-)
-INPUT_SCHEMA = Schema(
-    [
-        ColSpec(DataType.binary, "image", required=False),
-        ColSpec(DataType.string, "path", required=False),
-        ColSpec(DataType.double, "pixel_size_um", required=False),
-    ]
-)
-
-
-@dataclass(frozen=True)
-class ClassifierRelease:
-    """A classifier on its way into the registry.
-
-    Attributes
-    ----------
-    classifier
-        The trained, calibrated classifier.
-    promotion
-        Whether it may take over production, and why.
-    metrics
-        Scores on the test split, by name.
-    tags
-        Lineage, by name.
-    example_png
-        A frame as PNG bytes: the input example.
-    """
-
-    classifier: SemClassifier
-    promotion: Promotion
-    metrics: dict[str, float]
-    tags: dict[str, str]
-    example_png: bytes
-
-
-class RegisteredClassifierDataset(AbstractDataset[ClassifierRelease, "SemClassifier | None"]):
-    """Saves a release as a new version of a registered model, loads the one behind a URI.
+class RegisteredClassifierDataset(RegisteredModelDataset[SemClassifier, SemClassifier | None]):
+    """The SEM classifier in the registry.
 
     Parameters
     ----------
-    model_name
-        Name in the registry.
-    model_uri
-        What is loaded; the production alias of ``model_name`` by default. A ``runs:/`` or
-        ``models:/`` URI or a local folder works too.
     missing_ok
-        Whether loading returns None where there is no such model yet.
-    metadata
-        For plug-ins, not used here.
+        Whether loading returns None where the registry says that there is no such model yet.
+    options
+        As for `RegisteredModelDataset`.
 
     Attributes
     ----------
@@ -199,103 +134,57 @@ class RegisteredClassifierDataset(AbstractDataset[ClassifierRelease, "SemClassif
     """
 
     may_be_missing = True
+    kind = "sem_classifier"
+    expected = "a registered SEM classifier"
+    action = (
+        "run `kedro run --pipelines sem` first, or set the model's URI in the catalog; a model "
+        "that was not promoted is `models:/{name}@candidate`"
+    )
+    requirements = (
+        "imagecodecs", "opencv-python-headless", "pillow", "safetensors", "tifffile", "timm",
+        "torch", "torchvision", "tqdm",
+    )  # fmt: skip
 
-    def __init__(
-        self,
-        *,
-        model_name: str,
-        model_uri: str | None = None,
-        missing_ok: bool = False,
-        metadata: dict[str, Any] | None = None,
-    ) -> None:
-        self._model_name = model_name
-        self._model_uri = model_uri or f"models:/{model_name}@production"
+    def __init__(self, *, missing_ok: bool = False, **options: Any) -> None:
+        super().__init__(**options)
         self._missing_ok = missing_ok
-        self.metadata = metadata
-
-    def save(self, data: ClassifierRelease) -> None:
-        """Log and register the classifier; move the aliases that it has earned."""
-        with tempfile.TemporaryDirectory() as folder:
-            weights = Path(folder) / CLASSIFIER_FILE
-            write_classifier(weights, data.classifier)
-            info = mlflow.pyfunc.log_model(
-                name=self._model_name,
-                python_model=str(SERVING_SCRIPT),
-                artifacts={"classifier": str(weights)},
-                code_paths=[str(PACKAGE_ROOT)],
-                signature=describe_signature(data.classifier.settings.classes),
-                input_example=pd.DataFrame({"image": [data.example_png]}),
-                registered_model_name=self._model_name,
-                pip_requirements=[f"{name}=={version(name)}" for name in SERVING_REQUIREMENTS],
-                metadata={"classes": list(data.classifier.settings.classes), **data.tags},
-            )
-        tag_version(
-            self._model_name,
-            str(info.registered_model_version),
-            promotion=data.promotion,
-            tags=data.tags,
-            metrics=data.metrics,
-        )
 
     def load(self) -> SemClassifier | None:
-        """Return the classifier behind the URI.
+        """Return the classifier behind the URI; None where it may be missing and is.
 
         Raises
         ------
         ModelError
-            There is no such model and ``missing_ok`` is not set.
+            If it is needed and not there, the registry does not answer, or files are missing.
         """
-        try:
-            folder = mlflow.artifacts.download_artifacts(artifact_uri=self._model_uri)
-        except (MlflowException, OSError) as error:
-            if self._missing_ok:
-                return None
-            self._refuse(error)
-        found = sorted(Path(folder).rglob(CLASSIFIER_FILE))
-        if not found:
-            self._refuse(FileNotFoundError(CLASSIFIER_FILE))
-        return read_classifier(found[0])
+        if self._missing_ok and not self._find()[0]:
+            return None
+        return super().load()
 
-    def _refuse(self, error: Exception) -> NoReturn:
-        raise ModelError(
-            self._model_uri,
-            found=f"no classifier there ({error})",
-            expected=f"a registered version of {self._model_name}",
-            action="run `kedro run --pipelines sem` first, or set the model's URI in the catalog; "
-            "a model that was not promoted is `models:/"
-            f"{self._model_name}@candidate`",
-        ) from error
+    def _write(self, model: SemClassifier, folder: Path) -> None:
+        write_classifier(folder / CLASSIFIER_FILE, model)
 
-    def _exists(self) -> bool:
-        try:
-            mlflow.artifacts.download_artifacts(artifact_uri=f"{self._model_uri}/MLmodel")
-        except (MlflowException, OSError):
-            return False
-        return True
+    def _read(self, folder: Path, number: str | None) -> SemClassifier:
+        found = sorted(folder.rglob(CLASSIFIER_FILE))
+        classifier = read_classifier(found[0] if found else folder / CLASSIFIER_FILE)
+        return replace(classifier, version=number)
 
-    def _describe(self) -> dict[str, Any]:
-        return {"model_name": self._model_name, "model_uri": self._model_uri}
-
-
-def describe_signature(classes: Sequence[str]) -> ModelSignature:
-    """Return the input and output columns of the served model.
-
-    Parameters
-    ----------
-    classes
-        Class names; each has a column of probabilities.
-    """
-    texts = ("predicted", "composition", "state")
-    columns = [ColSpec(DataType.string, name, required=False) for name in texts]
-    columns += [ColSpec(DataType.double, "probability"), ColSpec(DataType.long, "n_tiles")]
-    columns += [
-        ColSpec(DataType.string, "prediction_set", required=False),
-        ColSpec(DataType.long, "set_size", required=False),
-        ColSpec(DataType.boolean, "unknown", required=False),
-        ColSpec(DataType.double, "ood_p_value", required=False),
-        ColSpec(DataType.double, "energy", required=False),
-        ColSpec(DataType.double, "feature_distance", required=False),
-        ColSpec(DataType.string, "problem", required=False),
-    ]
-    columns += [ColSpec(DataType.double, f"p_{name}") for name in classes]
-    return ModelSignature(inputs=INPUT_SCHEMA, outputs=Schema(columns))
+    def _describe_signature(self, model: SemClassifier) -> ModelSignature:
+        columns = [
+            *(ColSpec(DataType.string, name, required=False)
+              for name in ("predicted", "composition", "state")),
+            ColSpec(DataType.double, "probability", required=False),
+            ColSpec(DataType.long, "n_tiles"),
+            ColSpec(DataType.string, "prediction_set", required=False),
+            ColSpec(DataType.long, "set_size", required=False),
+            ColSpec(DataType.boolean, "unknown", required=False),
+            ColSpec(DataType.double, "ood_p_value", required=False),
+            ColSpec(DataType.double, "energy", required=False),
+            ColSpec(DataType.double, "feature_distance", required=False),
+            ColSpec(DataType.string, "problem", required=False),
+            *(ColSpec(DataType.double, f"p_{name}", required=False)
+              for name in model.settings.classes),
+            ColSpec(DataType.double, "pixel_size_um", required=False),
+            ColSpec(DataType.string, "pixel_size_source", required=False),
+        ]  # fmt: skip
+        return make_signature(["image", "pixel_size_um"], columns)

@@ -1,84 +1,180 @@
-"""Whether a trained model is promoted to production, and why."""
+"""Whether a trained model is promoted to production, and why.
+
+Two models are compared on the same test regions: whole regions are drawn with replacement, the same
+for both (paired cluster bootstrap, Davison & Hinkley 1997, ch. 3.8), and the interval of the
+difference of their scores must lie above 0.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from ncm_kedro.learning.evaluation.metrics import (
+    count_confusion,
+    resample_areas,
+    score_confusion,
+    summarise_draws,
+)
+from ncm_kedro.params.tune_train import EvaluationParams
+
+MIN_REGIONS = 8  # fewer do not give an interval
+_MEASURE = "balanced_accuracy"
+
 
 @dataclass(frozen=True)
-class Candidate:
-    """A model as the decision sees it.
+class Comparison:
+    """Two models on the same test regions.
 
     Attributes
     ----------
-    name
-        Name in the text of the decision.
-    score
-        Score on the test split, 0 to 1, higher is better.
-    split_hash
-        Hash of the split that the model was trained and tested with; None if it has none.
+    candidate, reference
+        Names in the text of the decision.
+    score, reference_score
+        0 to 1, higher is better.
+    low, high
+        Interval of the difference, candidate minus reference; None where there are too few regions.
+    n_regions
+        Independent test regions.
+    confidence
+        Probability mass of the interval.
+    measure
+        Name of the score.
     """
 
-    name: str
+    candidate: str
+    reference: str
     score: float
-    split_hash: str | None = None
+    reference_score: float
+    low: float | None
+    high: float | None
+    n_regions: int
+    confidence: float = 0.95
+    measure: str = "balanced accuracy"
+
+    @property
+    def is_won(self) -> bool:
+        """Whether the whole interval lies above 0."""
+        return self.low is not None and self.low > 0
+
+    @property
+    def interval(self) -> str:
+        """Difference with its interval, in words."""
+        difference = f"{self.score - self.reference_score:+.3f}"
+        if self.low is None or self.high is None:
+            return f"{difference}, no interval: {self.n_regions} regions of at least {MIN_REGIONS}"
+        level = f"{100 * self.confidence:g} %"
+        return f"{difference} ({level}: {self.low:+.3f} to {self.high:+.3f})"
+
+    def describe(self) -> str:
+        """Return the comparison in words."""
+        verb = "beats" if self.is_won else "does not beat"
+        return (
+            f"{self.candidate} {verb} {self.reference} on {self.n_regions} test regions "
+            f"({self.measure} {self.score:.3f} against {self.reference_score:.3f}, difference "
+            f"{self.interval})"
+        )
 
 
 @dataclass(frozen=True)
 class Promotion:
-    """The decision, and its reasons in words."""
+    """The decision, and its reasons in words.
+
+    Attributes
+    ----------
+    comparisons
+        What it rests on.
+    compared_with_production
+        Whether it stands against one production version, ``replaces``: it is void where another
+        version went into production meanwhile.
+    replaces
+        Number of that version; None where there was none.
+    """
 
     promoted: bool
     reasons: tuple[str, ...]
+    comparisons: tuple[Comparison, ...] = ()
+    compared_with_production: bool = False
+    replaces: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-serialisable copy."""
         return asdict(self)
 
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Promotion:
+        """Read what `to_dict` returned."""
+        compared = tuple(Comparison(**entry) for entry in stored.get("comparisons", ()))
+        return cls(**{**stored, "reasons": tuple(stored["reasons"]), "comparisons": compared})
 
-def decide_promotion(
-    candidate: Candidate,
-    baseline: Candidate,
-    production: Candidate | None,
+
+def compare_predictions(
+    names: tuple[str, str],
+    labels: NDArray[np.integer],
+    predicted: NDArray[np.integer],
+    reference: NDArray[np.integer],
     *,
-    leaking: bool = False,
-    measure: str = "balanced accuracy",
-) -> Promotion:
-    """Promote the candidate only if it beats the baseline and the current production model.
+    regions: Sequence[str],
+    params: EvaluationParams,
+) -> Comparison:
+    """Compare the predictions of two classifiers for the same crops.
 
     Parameters
     ----------
-    candidate, baseline, production
-        Models evaluated on the same test split; ``production`` is None where there is none yet.
+    names
+        Of the candidate and of the reference.
+    labels, predicted, reference
+        (N,) class numbers: truth, by the candidate, by the reference; a class that is not among
+        the true ones is just wrong.
+    regions
+        (N,) name of the region each crop lies in.
+    params
+        Resamples, confidence, seed.
+    """
+    n_classes = int(max(labels.max(), predicted.max(), reference.max())) + 1
+    score, other = (
+        float(score_confusion(count_confusion(labels, claimed, n_classes))[_MEASURE])
+        for claimed in (predicted, reference)
+    )
+    n_regions = len(set(regions))
+    if n_regions < MIN_REGIONS:
+        return Comparison(*names, score, other, None, None, n_regions, params.confidence)
+    ours, theirs = (
+        resample_areas(labels, claimed, regions, n_classes, params, strata=labels)[_MEASURE]
+        for claimed in (predicted, reference)
+    )
+    span = summarise_draws(score - other, ours - theirs, params)
+    return Comparison(*names, score, other, span["low"], span["high"], n_regions, params.confidence)
+
+
+def decide_promotion(
+    comparisons: Sequence[Comparison],
+    *,
+    replaces: str | None = None,
+    notes: Sequence[str] = (),
+    leaking: bool = False,
+) -> Promotion:
+    """Promote the candidate only if it beats every reference.
+
+    Parameters
+    ----------
+    comparisons
+        With the baseline and, where it is a fair reference, with the production model.
+    replaces
+        Number of the production version; None where there is none.
+    notes
+        What else is to be said, such as why the production model is no reference.
     leaking
         Whether test and training regions overlap (data leakage); such a score promotes nothing.
-    measure
-        Name of the score, for the text of the decision.
-
-    Returns
-    -------
-    Promotion
-        On a tie the current production model stays.
     """
-    references = [baseline] if production is None else [baseline, production]
-    reasons = [_compare(candidate, reference, measure) for reference in references]
-    if production is None:
-        reasons.append("there is no production model yet")
-    elif production.split_hash != candidate.split_hash:
-        reasons.append(
-            "the production model was trained on another split: it may have seen part of this "
-            "test region, which favours it"
-        )
+    reasons = [comparison.describe() for comparison in comparisons]
+    reasons += ["there is no production model yet"] if replaces is None else []
+    reasons += notes
     if leaking:
         reasons.append("the test split overlaps the training regions, so its scores prove nothing")
-    promoted = not leaking and all(candidate.score > reference.score for reference in references)
-    return Promotion(promoted, tuple(reasons))
-
-
-def _compare(candidate: Candidate, reference: Candidate, measure: str) -> str:
-    verb = "beats" if candidate.score > reference.score else "does not beat"
-    return (
-        f"{candidate.name} {verb} {reference.name} on the test split ({measure} "
-        f"{candidate.score:.3f} against {reference.score:.3f})"
-    )
+    promoted = not leaking and all(comparison.is_won for comparison in comparisons)
+    return Promotion(promoted, tuple(reasons), tuple(comparisons), True, replaces)

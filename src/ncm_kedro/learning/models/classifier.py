@@ -17,6 +17,9 @@ from ncm_kedro.learning.evaluation.ood import OODDetector, OODScores
 from ncm_kedro.params.base import FrozenParams
 from ncm_kedro.params.tune_train import NormaliseParams
 
+TrainingRegion = tuple[str, int, int, int, int]
+"""Frame, and a box in it: x0, y0, x1, y1 (px)."""
+
 
 class ClassifierSettings(FrozenParams):
     """All that must travel with the weights."""
@@ -49,6 +52,8 @@ class ClassifierSettings(FrozenParams):
     """Thresholds of the prediction sets; none before calibration."""
     split_hash: str | None = None
     """Hash of the crops table that the network was trained with."""
+    training_regions: tuple[TrainingRegion, ...] = ()
+    """Parts of frames that training and validation could see; empty if they were not recorded."""
 
 
 @dataclass(frozen=True)
@@ -63,11 +68,14 @@ class SemClassifier:
         Network parameters and buffers by name.
     detector
         Flags out-of-distribution crops; none before calibration.
+    version
+        Number in the registry, for one that was loaded from there.
     """
 
     settings: ClassifierSettings
     weights: dict[str, NDArray[np.generic]]
     detector: OODDetector | None = None
+    version: str | None = None
 
     def with_temperature(self, temperature: float) -> SemClassifier:
         """Return a copy with calibrated logits."""

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ncm_kedro.datasets.models.attribution import AttributionRelease
+from ncm_kedro.datasets.models.versions import Release
 from ncm_kedro.datasets.tomograms.phantoms import TomogramTruth
 from ncm_kedro.params.damage_attribution import (
     AttributionParams,
@@ -186,7 +186,7 @@ def release_damage_attribution(
     scores: pd.DataFrame,
     forest: DamageForestParams,
     params: AttributionParams,
-) -> AttributionRelease:
+) -> Release[Any]:
     """Fit the forests on all particles and hand them to the registry with their scores."""
     from ncm_kedro.damage.model import fit_model
     from ncm_kedro.damage.preparation import restore_data
@@ -200,7 +200,7 @@ def release_damage_attribution(
         if silent
         else "explains the damage of every sample out of sample"
     )
-    return AttributionRelease(
+    return Release(
         model=fit_model(data, scores, forest, params),
         promotion=Promotion(not silent, (reason,)),
         metrics={f"r2_{sample}": float(value) for sample, value in own["r2"].items()},

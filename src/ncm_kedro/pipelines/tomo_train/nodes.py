@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ncm_kedro.datasets.models.detector import DetectorRelease
+from ncm_kedro.datasets.models.versions import Release
 from ncm_kedro.params.tomo_phantoms import TomoSectionParams
 from ncm_kedro.params.tomo_train import TomoTrainParams
 from ncm_kedro.tomo.detector.detector import Detector
@@ -59,17 +59,19 @@ def evaluate_particle_detector(
     sections: TomoSectionParams,
 ) -> tuple[pd.DataFrame, dict[str, Any], Metrics]:
     """Set the detector beside the one in use and the classical way."""
+    from ncm_kedro.learning.evaluation.promotion import decide_promotion
     from ncm_kedro.tomo.training.sections import load_held_out
-    from ncm_kedro.tomo.training.training import decide_detector_promotion, score_detectors
+    from ncm_kedro.tomo.training.training import score_detectors
 
     held_out = load_held_out(train, sections, folder, train.evaluation_images)
-    scores = score_detectors(detector, in_use, held_out)
+    scores, comparisons = score_detectors(detector, in_use, held_out)
     metrics = {
         f"{row['method'].replace(' ', '_')}.{name}": {"value": float(row[name]), "step": 0}
         for row in scores.to_dict("records")
         for name in ("ap_50", "ap_70", "ap_90", "recall_50")
     }
-    return scores, decide_detector_promotion(scores).to_dict(), metrics
+    decision = decide_promotion(comparisons, replaces=in_use.version)
+    return scores, decision.to_dict(), metrics
 
 
 def release_particle_detector(
@@ -81,7 +83,7 @@ def release_particle_detector(
     folder: Path,
     train: TomoTrainParams,
     sections: TomoSectionParams,
-) -> DetectorRelease:
+) -> Release[Path]:
     """Hand the detector to the registry, with an example section and its scores."""
     from ncm_kedro.learning.evaluation.promotion import Promotion
     from ncm_kedro.sem.inference.classify import encode_png
@@ -90,14 +92,15 @@ def release_particle_detector(
 
     own = scores[scores["method"] == CANDIDATE].iloc[0].to_dict()
     example = load_held_out(train, sections, folder, 1)[0]
-    return DetectorRelease(
-        folder=detector.folder,
-        promotion=Promotion(promotion["promoted"], tuple(promotion["reasons"])),
+    image = encode_png((255 * example.image_yx.clip(0, 1)).astype(np.uint8))
+    return Release(
+        model=detector.folder,
+        promotion=Promotion.from_dict(promotion),
         metrics={name: float(own[name]) for name in ("ap_50", "ap_70", "ap_90", "recall_50")},
         tags={
             "fingerprint": detector.fingerprint,
             "best_epoch": str(record["best_epoch"]),
             "training_images": str(record["images"]["training"]),
         },
-        example_png=encode_png((255 * example.image_yx.clip(0, 1)).astype(np.uint8)),
+        example=pd.DataFrame({"image": [image]}),
     )

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ncm_kedro.datasets.frames.store import FrameStore
-from ncm_kedro.datasets.models.classifier import ClassifierRelease
+from ncm_kedro.datasets.models.versions import Release
 from ncm_kedro.learning.models.classifier import SemClassifier
 from ncm_kedro.params.sem_classify import ClassifyParams
 from ncm_kedro.params.tune_train import (
@@ -71,6 +71,7 @@ def train_sem_classifier(
     from ncm_kedro.learning.models.classifier import ClassifierSettings
     from ncm_kedro.learning.training.fitting import train_classifier
     from ncm_kedro.plotting.sem.learning import plot_training_curves
+    from ncm_kedro.sem.inference.evaluation import list_training_regions
 
     found = TrainParams.model_validate(best_settings)
     params = found.model_copy(update={"epochs": min(found.epochs, train.epochs)})
@@ -84,6 +85,7 @@ def train_sem_classifier(
         input_px=params.input_px,
         test_time_augmentation=evaluation.test_time_augmentation,
         split_hash=crop_set.split_hash,
+        training_regions=list_training_regions(crop_set),
     )
     classifier, result = train_classifier(_data_of(crop_set), settings, params, folder)
     curves = pd.DataFrame([asdict(record) for record in result.history])
@@ -199,30 +201,44 @@ def evaluate_sem_test(
 def decide_sem_promotion(
     *,
     crop_set: CropSet,
+    manifest: pd.DataFrame,
+    predictions: pd.DataFrame,
+    baseline: pd.DataFrame,
     report: dict[str, Any],
     production: SemClassifier | None,
-    classifier: SemClassifier,
+    evaluation: EvaluationParams,
     device: str,
 ) -> dict[str, Any]:
     """Decide whether the classifier may take over production."""
-    from ncm_kedro.learning.evaluation.promotion import Candidate, decide_promotion
-    from ncm_kedro.sem.inference.evaluation import score_on_test
+    from ncm_kedro.learning.evaluation.promotion import compare_predictions, decide_promotion
+    from ncm_kedro.sem.inference.evaluation import compare_with_production
 
-    reference_model = None
-    if production is not None:
-        reference_model = Candidate(
-            PRODUCTION,
-            score_on_test(crop_set, production, device=device),
-            production.settings.split_hash,
-        )
-    network, baseline = (
-        report[name]["class"]["balanced_accuracy"]["value"] for name in (NETWORK, BASELINE)
+    number = {name: place for place, name in enumerate(crop_set.classes)}
+    ours, theirs = (
+        table["predicted"].map(number).to_numpy(np.int64) for table in (predictions, baseline)
     )
+    areas = crop_set.tables["test"]["area"].tolist()
+    labels = crop_set.indices["test"].label
+    comparisons = [
+        compare_predictions(
+            (NETWORK, BASELINE), labels, ours, theirs, regions=areas, params=evaluation
+        )
+    ]
+    notes: list[str] = []
+    if production is not None:
+        found, notes = compare_with_production(
+            (NETWORK, PRODUCTION),
+            crop_set,
+            manifest,
+            ours,
+            production,
+            params=evaluation,
+            device=device,
+        )
+        comparisons += found
+    replaces = None if production is None else production.version
     decision = decide_promotion(
-        Candidate(NETWORK, network, classifier.settings.split_hash),
-        Candidate(BASELINE, baseline),
-        reference_model,
-        leaking=report["leaking"],
+        comparisons, replaces=replaces, notes=notes, leaking=report["leaking"]
     )
     return decision.to_dict()
 
@@ -233,16 +249,16 @@ def release_sem_classifier(
     crops: pd.DataFrame,
     report: dict[str, Any],
     promotion: dict[str, Any],
-) -> ClassifierRelease:
+) -> Release[SemClassifier]:
     """Hand the classifier to the registry, with an example frame and its scores."""
     from ncm_kedro.learning.evaluation.promotion import Promotion
     from ncm_kedro.sem.inference.classify import encode_png
 
     frame_id = str(crops.loc[crops["split"] == "test", "frame_id"].min())
     network = report[NETWORK]["class"]
-    return ClassifierRelease(
-        classifier=classifier,
-        promotion=Promotion(promotion["promoted"], tuple(promotion["reasons"])),
+    return Release(
+        model=classifier,
+        promotion=Promotion.from_dict(promotion),
         metrics={
             f"test_{name}": network[name]["value"]
             for name in ("accuracy", "balanced_accuracy", "macro_f1")
@@ -252,7 +268,12 @@ def release_sem_classifier(
             "split_hash": str(classifier.settings.split_hash),
             "timm_model": classifier.settings.model,
         },
-        example_png=encode_png(frames[frame_id]),
+        example=pd.DataFrame(
+            {
+                "image": [encode_png(frames[frame_id])],
+                "pixel_size_um": [classifier.settings.pixel_size_um],
+            }
+        ),
     )
 
 

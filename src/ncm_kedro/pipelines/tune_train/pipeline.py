@@ -116,9 +116,12 @@ def _releasing() -> list[Node]:
             nodes.decide_sem_promotion,
             inputs={
                 **CROPS,
+                "manifest": "sem_manifest",
+                "predictions": "sem_test_predictions",
+                "baseline": "sem_baseline_predictions",
                 "report": "sem_test_report",
                 "production": "sem_production_classifier",
-                "classifier": "sem_calibrated_classifier",
+                "evaluation": "params:tune_train.evaluation",
                 "device": DEVICE,
             },
             outputs="sem_promotion",

@@ -6,7 +6,6 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
 
 import cv2
@@ -16,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from ncm_kedro.errors import FrameError, NcmError
+from ncm_kedro.errors import FrameError
 from ncm_kedro.learning.data.crop_index import CropIndex
 from ncm_kedro.learning.data.frame_bank import build_frame_bank
 from ncm_kedro.learning.evaluation.conformal import name_sets
@@ -139,12 +138,13 @@ class FrameClassifier:
         Raises
         ------
         FrameError
-            The frame is smaller than one crop.
+            The frame is smaller than one crop, or beyond `max_scale` or `max_tiles`.
         """
         settings = self.classifier.settings
         scale = pixel_size_um / settings.pixel_size_um
         if abs(scale - 1.0) <= self.params.pixel_size_tolerance:
             scale = 1.0
+        _check_effort(image_yx.shape, scale, settings.crop_px, self.params, where)
         resampled = resample_frame(image_yx, scale)
         _check_fits(image_yx, resampled, settings.crop_px, pixel_size_um, where)
         corners = plan_tiles(
@@ -261,63 +261,31 @@ def describe_problem(classifier: SemClassifier, problem: str) -> dict[str, Any]:
     }
 
 
-def predict_frame(
-    frame_classifier: FrameClassifier,
-    *,
-    image: object = None,
-    path: object = None,
-    pixel_size_um: object = None,
-) -> dict[str, Any]:
-    """Predict one request of the served model; an error becomes its `problem`.
-
-    Parameters
-    ----------
-    image, path
-        Bytes of an image file, or a file to read; one of the two.
-    pixel_size_um
-        Pixel size where the frame has no scale bar; by default the model's own.
-    """
-    where = str(path) if isinstance(path, str) and path else "image"
-    given = isinstance(pixel_size_um, int | float) and math.isfinite(pixel_size_um)
-    settings = frame_classifier.classifier.settings
-    try:
-        data = _read_request(image, path, where)
-        fallback_um = float(cast("float", pixel_size_um)) if given else settings.pixel_size_um
-        reading = ReadingParams.model_validate({"pixel_size": {"fallback_um": fallback_um}})
-        frame = read_micrograph(data, reading, where=where)
-        reject_unusable(frame.flags, where)
-        prediction = frame_classifier.classify_frame(
-            frame.image_yx, frame.pixel_size.value_um, where
-        )
-    except NcmError as error:
-        return describe_problem(frame_classifier.classifier, str(error))
-    return describe_prediction(frame_classifier.classifier, prediction)
-
-
 def encode_png(image_yx: NDArray[np.uint8]) -> bytes:
     """Return a frame, (H, W), as the content of a PNG file."""
     return bytes(cv2.imencode(".png", image_yx)[1].tobytes())
 
 
-def _read_request(image: object, path: object, where: str) -> bytes:
-    if isinstance(image, bytes | bytearray) and image:
-        return bytes(image)
-    if isinstance(path, str) and path:
-        try:
-            return Path(path).read_bytes()
-        except OSError as error:
-            raise FrameError(
-                where,
-                found=f"a file that cannot be read ({error.strerror})",
-                expected="an image file that the server can read",
-                action="send the bytes in column `image` instead",
-            ) from error
-    raise FrameError(
-        where,
-        found="neither image bytes nor a path",
-        expected="column `image` (bytes, base64 in JSON) or column `path`",
-        action="send one of the two per row",
-    )
+def _check_effort(
+    shape_yx: tuple[int, ...], scale: float, crop_px: int, params: ClassifyParams, where: str
+) -> None:
+    """Reject a frame before memory and time go into it."""
+    if not 1.0 / params.max_scale <= scale <= params.max_scale:
+        raise FrameError(
+            where,
+            found=f"a frame to be resampled by a factor of {scale:.4g}",
+            expected=f"a pixel size within a factor of {params.max_scale:g} of the model's",
+            action="correct the pixel size, or take a model trained at that magnification",
+        )
+    height_px, width_px = (max(crop_px, round(side * scale)) for side in shape_yx)
+    n_tiles = len(plan_tiles(height_px, width_px, crop_px, params.overlap))
+    if n_tiles > params.max_tiles:
+        raise FrameError(
+            where,
+            found=f"a frame of {shape_yx[1]} x {shape_yx[0]} px, that is {n_tiles} tiles",
+            expected=f"at most {params.max_tiles} tiles of {crop_px} px at the model's pixel size",
+            action="cut the frame into parts, or correct its pixel size",
+        )
 
 
 def _check_fits(

@@ -10,20 +10,30 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.metrics import recall_score
 
 from ncm_kedro.errors import FrameError, ModelError
 from ncm_kedro.learning.data.crop_index import CropIndex
 from ncm_kedro.learning.data.frame_bank import FrameBank
 from ncm_kedro.learning.evaluation.conformal import choose_sets
+from ncm_kedro.learning.evaluation.promotion import (
+    MIN_REGIONS,
+    Comparison,
+    compare_predictions,
+)
 from ncm_kedro.learning.evaluation.uncertainty_scores import CropOODScores, score_flag, score_sets
-from ncm_kedro.learning.models.classifier import CropPredictions, SemClassifier
+from ncm_kedro.learning.models.classifier import (
+    CropPredictions,
+    SemClassifier,
+    TrainingRegion,
+)
 from ncm_kedro.learning.models.predict import build_network, predict_crops
 from ncm_kedro.learning.models.texture import fit_texture_baseline, texture_features
 from ncm_kedro.params.sem_classify import ClassifyParams
 from ncm_kedro.params.tune_train import EvaluationParams
 from ncm_kedro.sem.audit.exclusion import QUARANTINED
+from ncm_kedro.sem.crops.boxes import place_boxes
 from ncm_kedro.sem.crops.crop_set import CropSet
+from ncm_kedro.sem.crops.regions import REGION_COLUMNS
 from ncm_kedro.sem.inference.classify import (
     FrameClassifier,
     build_frame_classifier,
@@ -173,6 +183,7 @@ def _make_uncalibrated_error() -> ModelError:
 
 
 _CROPS_AT_ONCE = 256
+_TOUCHING_PX = 1.0  # boxes that overlap by less share no more than their edge
 
 
 def predict_by_texture(crop_set: CropSet, seed: int) -> NDArray[np.float64]:
@@ -195,10 +206,119 @@ def measure_textures(crop_set: CropSet, split: str) -> NDArray[np.float32]:
     return np.concatenate([texture_features(pixels) for pixels in parts])
 
 
-def score_on_test(crop_set: CropSet, reference: SemClassifier, *, device: str) -> float:
-    """Return the balanced accuracy of another classifier on the test crops, by class name.
+def list_training_regions(crop_set: CropSet) -> tuple[TrainingRegion, ...]:
+    """Return the parts of frames that training, selection and calibration could see."""
+    seen = pd.concat([crop_set.tables[split] for split in ("train", "validate")])
+    rows = seen[["frame_id", *REGION_COLUMNS]].drop_duplicates().sort_values("frame_id")
+    boxes = rows[list(REGION_COLUMNS)].to_numpy(np.int64).tolist()
+    return tuple(
+        (str(frame), x0, y0, x1, y1)
+        for frame, (x0, y0, x1, y1) in zip(rows["frame_id"], boxes, strict=True)
+    )
 
-    The reference sees crops of its own physical size around the same centres.
+
+def find_unseen_crops(
+    crops: pd.DataFrame, manifest: pd.DataFrame, regions: Sequence[TrainingRegion]
+) -> NDArray[np.bool_]:
+    """Find the crops that overlap no region that a model was trained on, (N,).
+
+    Overlap is measured in the mosaics, so that another frame of the same place counts.
+
+    Parameters
+    ----------
+    crops
+        `frame_id, x_px, y_px, size_px`.
+    regions
+        What `list_training_regions` returned when the model was trained; a frame that the manifest
+        no longer has overlaps nothing.
+    """
+    places = manifest.set_index("frame_id")
+    known = [region for region in regions if region[0] in places.index]
+    unseen = np.ones(len(crops), np.bool_)
+    if not known:
+        return unseen
+    trained = places.loc[[frame for frame, *_ in known]]
+    trained_boxes = place_boxes(trained, np.array([box for _, *box in known], np.float64))
+    tested = places.loc[crops["frame_id"]]
+    corner = crops[["x_px", "y_px"]].to_numpy(np.float64)
+    size = crops[["size_px"]].to_numpy(np.float64)
+    test_boxes = place_boxes(tested, np.hstack([corner, corner + size]))
+    mosaics = trained["mosaic"].to_numpy()
+    for at, (box, mosaic) in enumerate(zip(test_boxes, tested["mosaic"], strict=True)):
+        near = trained_boxes[mosaics == mosaic]
+        overlap = (near[:, :2] < box[2:] - _TOUCHING_PX) & (near[:, 2:] > box[:2] + _TOUCHING_PX)
+        unseen[at] = not overlap.all(axis=1).any()
+    return unseen
+
+
+def compare_with_production(
+    names: tuple[str, str],
+    crop_set: CropSet,
+    manifest: pd.DataFrame,
+    predicted: NDArray[np.integer],
+    production: SemClassifier,
+    *,
+    params: EvaluationParams,
+    device: str,
+) -> tuple[list[Comparison], list[str]]:
+    """Compare with the production model on the test crops that it was not trained on.
+
+    Parameters
+    ----------
+    names
+        Of the candidate and of the production model.
+    predicted
+        (N,) class numbers by the candidate.
+
+    Returns
+    -------
+    comparisons
+        One, or none where the production model was trained on so much of the test regions that it
+        cannot serve as a reference.
+    notes
+        What is to be said about it.
+
+    Raises
+    ------
+    ModelError
+        The frames are smaller than one of the production model's crops.
+    """
+    table, notes = crop_set.tables["test"], []
+    unseen = np.ones(len(table), np.bool_)
+    if production.settings.training_regions:
+        unseen = find_unseen_crops(table, manifest, production.settings.training_regions)
+    elif production.settings.split_hash != crop_set.split_hash:
+        notes.append(
+            "the production model does not record its training regions, and its split was another: "
+            "it may have seen part of this test region, which favours it"
+        )
+    areas = table["area"].to_numpy(dtype=str)
+    if not unseen.all():
+        notes.append(
+            f"the production model was trained on {(~unseen).sum()} of the {len(unseen)} test "
+            "crops: it is compared on the others only"
+        )
+    if len(np.unique(areas[unseen])) < MIN_REGIONS and not unseen.all():
+        notes.append(
+            "those are too few regions: the production model is no reference here; test it again "
+            "on regions that it has not seen"
+        )
+        return [], notes
+    reference = predict_on_test(crop_set, production, device=device)
+    labels = crop_set.indices["test"].label
+    parts = (values[unseen] for values in (labels, predicted, reference))
+    return [
+        compare_predictions(names, *parts, regions=areas[unseen].tolist(), params=params)
+    ], notes
+
+
+def predict_on_test(
+    crop_set: CropSet, reference: SemClassifier, *, device: str
+) -> NDArray[np.int64]:
+    """Return the class numbers, (N,), that another classifier predicts for the test crops.
+
+    The reference sees crops of its own physical size around the same centres; a class that the crop
+    set does not have is the number after the last.
 
     Parameters
     ----------
@@ -216,9 +336,9 @@ def score_on_test(crop_set: CropSet, reference: SemClassifier, *, device: str) -
     probabilities = predict_crops(
         reference, build_network(reference), crop_set.bank, index, device=device
     ).probabilities
-    predicted = np.array(settings.classes)[probabilities.argmax(axis=1)]
-    truth = crop_set.tables["test"]["class"].to_numpy(dtype=str)
-    return float(recall_score(truth, predicted, labels=np.unique(truth), average="macro"))
+    number = {name: place for place, name in enumerate(crop_set.classes)}
+    known = np.array([number.get(name, len(number)) for name in settings.classes], np.int64)
+    return np.asarray(known[probabilities.argmax(axis=1)], np.int64)
 
 
 def centre_crops(index: CropIndex, bank: FrameBank, size_px: int) -> CropIndex:

@@ -67,7 +67,14 @@ class Detector:
         StarDist2D folder that it was loaded from.
     threads
         Threads that one forward pass uses; None for all cores.
+
+    Attributes
+    ----------
+    version
+        Number in the registry, for one that was loaded from there.
     """
+
+    version: str | None = None
 
     def __init__(
         self,

@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from stardist.matching import matching
 
 from ncm_kedro.atomic_write import write_model_file
-from ncm_kedro.learning.evaluation.promotion import Candidate, Promotion, decide_promotion
+from ncm_kedro.learning.evaluation.metrics import summarise_draws
+from ncm_kedro.learning.evaluation.promotion import MIN_REGIONS, Comparison
 from ncm_kedro.params.tomo_phantoms import TomoSectionParams
 from ncm_kedro.params.tomo_segment import SectionSegmentParams
 from ncm_kedro.params.tomo_train import TomoTrainParams
+from ncm_kedro.params.tune_train import EvaluationParams
 from ncm_kedro.tomo.detector.candidates import predict_candidates, suppress_overlaps, vote_outlines
 from ncm_kedro.tomo.detector.detector import Detector, load_detector
 from ncm_kedro.tomo.detector.files import DETECTOR_FILE
@@ -247,11 +249,12 @@ MEASURE = "mean average precision at IoU 0.5, 0.7 and 0.9"
 _SEED_SHARE = 0.35
 
 Labeller = Callable[[NDArray[np.float32]], NDArray[np.integer]]
+FloatArray = NDArray[np.float64]
 
 
 def score_detectors(
     candidate: Detector, reference_model: Detector, sections: Sequence[LabelledSection]
-) -> pd.DataFrame:
+) -> tuple[pd.DataFrame, list[Comparison]]:
     """Score both detectors and the classical method on the same held-out sections.
 
     Parameters
@@ -264,32 +267,46 @@ def score_detectors(
 
     Returns
     -------
-    pandas.DataFrame
+    scores
         A row per method: ``method, ap_50, ap_70, ap_90, recall_50, n_true``, pooled over the
         sections.
+    comparisons
+        Of the candidate with the classical method and with the detector in use.
     """
     methods: Mapping[str, Labeller] = {
         CANDIDATE: _segment_with(candidate),
         CURRENT: _segment_with(reference_model),
         BASELINE: _label_classically(candidate.particle_px),
     }
-    return pd.DataFrame(
-        [{"method": name, **_pool(labeller, sections)} for name, labeller in methods.items()]
+    counts = {name: _count_matches(labeller, sections) for name, labeller in methods.items()}
+    scores = pd.DataFrame(
+        [{"method": name, **_pool(found.sum(axis=0))} for name, found in counts.items()]
     )
+    return scores, [
+        _compare_detectors(counts[CANDIDATE], counts[name], name) for name in (BASELINE, CURRENT)
+    ]
 
 
-def decide_detector_promotion(scores: pd.DataFrame) -> Promotion:
-    """Let the candidate into production only where it beats both others.
-
-    Parameters
-    ----------
-    scores
-        What `score_detectors` returned.
-    """
-    mean = scores.set_index("method")[["ap_50", "ap_70", "ap_90"]].mean(axis=1)
-    candidates = {str(name): Candidate(str(name), float(value)) for name, value in mean.items()}
-    return decide_promotion(
-        candidates[CANDIDATE], candidates[BASELINE], candidates[CURRENT], measure=MEASURE
+def _compare_detectors(
+    candidate: FloatArray, reference: FloatArray, name: str, params: EvaluationParams | None = None
+) -> Comparison:
+    """Compare counts (S, IoU, 3); sections are drawn with replacement, the same for both."""
+    params = EvaluationParams() if params is None else params
+    n_sections = len(candidate)
+    score, other = (float(_mean_precision(c.sum(axis=0))) for c in (candidate, reference))
+    low = high = None
+    if n_sections >= MIN_REGIONS:
+        chance = np.full(n_sections, 1.0 / n_sections)
+        drawn = np.random.default_rng(params.seed).multinomial(
+            n_sections, chance, params.n_bootstrap
+        )
+        ours, theirs = (
+            _mean_precision(np.tensordot(drawn, c, axes=1)) for c in (candidate, reference)
+        )
+        span = summarise_draws(score - other, ours - theirs, params)
+        low, high = span["low"], span["high"]
+    return Comparison(
+        CANDIDATE, name, score, other, low, high, n_sections, params.confidence, MEASURE
     )
 
 
@@ -311,13 +328,21 @@ def _label_classically(particle_px: float) -> Labeller:
     )[0]
 
 
-def _pool(label: Labeller, sections: Sequence[LabelledSection]) -> dict[str, float]:
-    counts = np.zeros((len(_IOUS), 3))
-    for section in sections:
-        found = matching(section.labels_yx, label(section.image_yx), thresh=_IOUS)
-        counts += [[m.tp, m.fp, m.fn] for m in found]
-    hits, wrong, missed = counts.T
-    precision = hits / np.maximum(hits + wrong + missed, 1)
+def _count_matches(label: Labeller, sections: Sequence[LabelledSection]) -> FloatArray:
+    """Count hits, false and missed particles, (S, IoU, 3)."""
+    found = [matching(s.labels_yx, label(s.image_yx), thresh=_IOUS) for s in sections]
+    return np.array([[(m.tp, m.fp, m.fn) for m in matches] for matches in found], np.float64)
+
+
+def _mean_precision(counts: FloatArray) -> FloatArray:
+    """Return the mean over the IoU of the average precision, of counts (..., IoU, 3)."""
+    precision = counts[..., 0] / np.maximum(counts.sum(axis=-1), 1)
+    return np.asarray(precision.mean(axis=-1), np.float64)
+
+
+def _pool(counts: FloatArray) -> dict[str, float]:
+    hits, _, missed = counts.T
+    precision = hits / np.maximum(counts.sum(axis=1), 1)
     return {
         **{
             f"ap_{round(100 * iou)}": float(value)
