@@ -122,7 +122,10 @@ def predict_with_tta(image_yx: FloatArray, detector: Detector) -> SectionPredict
     odd = np.pad(image_yx, ((0, 1 - height % 2), (0, 1 - width % 2)), mode="edge")
     n_rays = detector.n_rays
     rays = np.arange(n_rays)
-    probs, dists = [], []
+    grid, turns = detector.grid, 0
+    rows, columns = -(-height // grid), -(-width // grid)
+    total_prob: FloatArray = np.zeros((rows, columns), np.float32)
+    total_dist: FloatArray = np.zeros((n_rays, rows, columns), np.float32)
     for swap in (False, True) if n_rays % 4 == 0 else (False,):
         for flip_y in (False, True):
             for flip_x in (False, True) if n_rays % 2 == 0 else (False,):
@@ -140,13 +143,10 @@ def predict_with_tta(image_yx: FloatArray, detector: Detector) -> SectionPredict
                 if flip_x:
                     order = n_rays // 2 - order
                 prob, dist = prob[back], dist[order % n_rays][:, *back]
-                probs.append(prob.T if swap else prob)
-                dists.append(dist.transpose(0, 2, 1) if swap else dist)
-    grid = detector.grid
-    rows, columns = -(-height // grid), -(-width // grid)
-    mean_prob = np.mean(probs, axis=0)[None, :rows, :columns]
-    mean_dist = np.mean(dists, axis=0)[None, :, :rows, :columns]
-    return SectionPrediction(mean_prob, mean_dist)
+                total_prob += (prob.T if swap else prob)[:rows, :columns]
+                total_dist += (dist.transpose(0, 2, 1) if swap else dist)[:, :rows, :columns]
+                turns += 1
+    return SectionPrediction(total_prob[None] / turns, total_dist[None] / turns)
 
 
 def suppress_overlaps(
