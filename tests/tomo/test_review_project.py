@@ -237,10 +237,10 @@ def test_further_reasons_raise_the_rank():
 def test_every_reason_is_named():
     ranked = rank_suspects(
         make_particles(
-            probability=[0.2, 0.8, 0.8, 0.8, 0.8, 0.8],
-            equivalent_diameter_um=[5.0, 20.0, 1.0, 5.0, 1.0, 5.0],
-            neck_uncertainty=[0.0, 0.0, 0.0, 0.9, 0.0, 0.0],
-            touches_border=[False, False, False, False, True, False],
+            probability=[0.2, 0.8, 0.8, 0.8, 0.8, 0.8, 0.8],
+            equivalent_diameter_um=[5.0, 20.0, 1.0, 5.0, 2.5, 5.0, 1.0],
+            neck_uncertainty=[0.0, 0.0, 0.0, 0.9, 0.0, 0.0, 0.0],
+            touches_border=[False, False, False, False, True, False, True],
         ),
         LIMITS,
     ).set_index("particle_id")["reasons"]
@@ -249,6 +249,7 @@ def test_every_reason_is_named():
         2: "much larger than the others",
         3: "much smaller than the others",
         4: "joined or parted at a suspect neck",
+        7: "a small piece at the border",
     }
 
 

@@ -236,15 +236,21 @@ class TomoReviewParams(FrozenParams):
     """Mean range of the probability between the three directions from which a particle is suspect
     (no unit, 0 to 1)."""
 
-    min_probability: float = Field(default=0.2, ge=0, le=1)
+    min_probability: float = Field(default=0.26, ge=0, le=1)
     """Mean fused probability below which a particle is suspect (no unit, 0 to 1)."""
 
-    max_neck_uncertainty: float = Field(default=0.5, gt=0)
+    max_neck_uncertainty: float = Field(default=0.8, gt=0)
     """Ambiguity of a merge or a split from which a particle is suspect (no unit, 0 to 1)."""
 
     max_size_factor: float = Field(default=2.5, gt=1)
-    """Factor between a complete particle's diameter and the sample's median beyond which it is
+    """Factor above the median of the complete particles' diameters beyond which a complete one is
     suspect (no unit)."""
+
+    min_size_fraction: float = Field(default=0.5, ge=0, lt=1)
+    """Fraction of that median below which a complete particle is suspect (no unit)."""
+
+    min_border_fraction: float = Field(default=0.45, ge=0, lt=1)
+    """Fraction of that median below which a particle that the border cuts is suspect (no unit)."""
 
     max_listed: int = Field(default=200, ge=1)
     """Longest list of suspect particles (count)."""

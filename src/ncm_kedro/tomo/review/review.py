@@ -35,8 +35,8 @@ def rank_suspects(particles: pd.DataFrame, params: TomoReviewParams) -> pd.DataF
     """List the particles that are suspect, the most suspect first.
 
     A particle's doubt is its disagreement between the directions as a fraction of the limit, plus
-    half a point for each further reason: low probability, a suspect neck, an unusual size. The
-    size of a particle that the border cuts is no reason.
+    half a point for each further reason: low probability, a suspect neck, an unusual size. A
+    particle that the border cuts has to be smaller still to be unusual.
 
     Parameters
     ----------
@@ -88,7 +88,8 @@ def _find_reasons(particles: pd.DataFrame, params: TomoReviewParams) -> dict[str
         "the directions disagree": particles["disagreement"] >= params.max_disagreement,
         "low probability": particles["probability"] < params.min_probability,
         "much larger than the others": whole & (size > median * params.max_size_factor),
-        "much smaller than the others": whole & (size < median / params.max_size_factor),
+        "much smaller than the others": whole & (size < median * params.min_size_fraction),
+        "a small piece at the border": ~whole & (size < median * params.min_border_fraction),
     }
     if _NECK in particles:
         reasons["joined or parted at a suspect neck"] = (
