@@ -79,7 +79,7 @@ def test_page_without_samples_particles_or_truth_still_renders(view):
     assert "<img" not in nothing
 
 
-SOUND = {"disagreement": 0.05, "touches_border": False, "volume_um3": 10.0, "count": 100,
+SOUND = {"disagreement": 0.05, "touches_border": False, "volume_um3": 1.0, "count": 100,
          "equivalent_diameter_um": 5.0}  # fmt: skip
 
 
@@ -91,6 +91,8 @@ SOUND = {"disagreement": 0.05, "touches_border": False, "volume_um3": 10.0, "cou
         ({}, {"touches_border": [True] * 60 + [False] * 40}, "60% of the particles, 60%"),
         ({}, {"count": 12}, "only 12 particles"),
         ({}, {"disagreement": 0.4}, "by 0.40"),
+        ({}, {"volume_um3": 4.0}, "labels fill 90% of the volume"),
+        ({"contrast_warnings": ["no contrast: noise"]}, {}, "no contrast: noise"),
         ({}, {"equivalent_diameter_um": [15.0] * 10 + [5.0] * 90}, "10% of the complete"),
         ({"field_of_view_fraction": 0.4}, {}, "only 40% of the volume"),
         ({"voxel_size_um": (0.3, 0.1, 0.1)}, {}, "3.0 times"),

@@ -146,7 +146,8 @@ def predict_with_tta(image_yx: FloatArray, detector: Detector) -> SectionPredict
                 total_prob += (prob.T if swap else prob)[:rows, :columns]
                 total_dist += (dist.transpose(0, 2, 1) if swap else dist)[:, :rows, :columns]
                 turns += 1
-    return SectionPrediction(total_prob[None] / turns, total_dist[None] / turns)
+    count = np.float32(turns)
+    return SectionPrediction(total_prob[None] / count, total_dist[None] / count)
 
 
 def suppress_overlaps(
