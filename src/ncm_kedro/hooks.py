@@ -148,11 +148,14 @@ class TrackingHook(MlflowHook):
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
-        """Create the folder of a SQLite tracking store before MLflow opens it."""
+        """Prepare a SQLite tracking store before MLflow opens it: its folder, a moved project."""
+        from ncm_kedro.datasets.models.versions import relocate_artifacts
+
         uri = context.config_loader["mlflow"]["server"]["mlflow_tracking_uri"]
         if uri.startswith("sqlite:///"):
             database = Path(context.project_path) / uri.removeprefix("sqlite:///")
             database.parent.mkdir(parents=True, exist_ok=True)
+            relocate_artifacts(f"sqlite:///{database}")
         super().after_context_created(context)
 
     @hook_impl

@@ -5,6 +5,7 @@ import io
 import json
 import math
 import resource
+import struct
 import time
 import zlib
 
@@ -146,6 +147,23 @@ def test_every_bad_row_has_its_problem_and_good_rows_are_served(served):
     assert answer["pixel_size_source"][7] == "request"
 
 
+def test_a_file_of_very_many_pages_is_refused_at_once(served):
+    tags = [(256, 64), (257, 64), (258, 8), (259, 1), (262, 1), (273, 8), (277, 1), (278, 64),
+            (279, 4096)]  # fmt: skip
+    body = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    start, size, count = 8 + 4096, 2 + len(body) + 4, 50_000
+    pages = b"".join(
+        struct.pack("<H", len(tags)) + body + struct.pack("<I", start + size * (page + 1))
+        for page in range(count)
+    )
+    data = b"II*\0" + struct.pack("<I", start) + bytes(4096) + pages[:-4] + bytes(4)
+    for name in ("classifier", "detector"):
+        started = time.monotonic()
+        answer = served[name].predict(pd.DataFrame({"image": [data]}))
+        assert time.monotonic() - started < 1
+        assert "pages" in answer["problem"][0]
+
+
 def test_a_pixel_size_that_is_assumed_is_said(served):
     answer = served["classifier"].predict(pd.DataFrame({"image": [FRAME]}))
     assert answer["pixel_size_source"].tolist() == ["model"]
@@ -214,7 +232,7 @@ def test_no_malformed_request_takes_a_model_down(served):
     slowest, counts, problems = 0.0, 0, 0
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for name, model in served.items():
-        for _ in range(130):
+        for _ in range(110):
             rows = [draw_request(rng) for _ in range(int(rng.integers(1, 3)))]
             started = time.monotonic()
             answer = model.predict(pd.DataFrame(rows))
@@ -224,8 +242,8 @@ def test_no_malformed_request_takes_a_model_down(served):
             is_bad = answer["problem"].map(bool)
             assert answer.loc[~is_bad].drop(columns="problem").iloc[:, 0].notna().all(), name
             problems += int(is_bad.any())
-    assert counts == 390
-    assert problems > 340
+    assert counts == 330
+    assert problems > 290
     assert slowest < 2.0  # beside other work; see docs/security.md
     growth_mb = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1e3
     assert growth_mb < 400

@@ -49,6 +49,21 @@ def test_a_clear_margin_wins_and_a_chance_lead_does_not():
     assert sum(c.is_won for c in leads) <= 16  # nominally 5 of 200; few regions, thus more
 
 
+def test_one_region_a_class_is_no_certainty():
+    """Equal models whose skill differs from region to region, 12 regions of 12 classes."""
+    rng = np.random.default_rng(0)
+    wins = 0
+    for _ in range(200):
+        region = np.repeat(np.arange(12), 10)
+        found = []
+        for _ in range(2):
+            skill = np.clip(0.6 + rng.normal(0, 0.15, 12), 0, 1)[region]
+            found.append(np.where(rng.random(120) < skill, region, (region + 1) % 12))
+        names = [str(number) for number in region]
+        wins += compare_predictions(NAMES, region, *found, regions=names, params=PARAMS).is_won
+    assert wins <= 24  # nominally 5; drawn within classes it is near 100
+
+
 def test_regions_that_are_hard_for_both_cancel():
     """The difference of models that fail together is known better than either score."""
     paired = compare(np.random.default_rng(1), (0.75, 0.6), spread=0.25, crops=40)

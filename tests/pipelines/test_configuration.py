@@ -140,6 +140,23 @@ def test_loading_the_demo_leaves_the_pipelines_of_base_alone(tmp_path, monkeypat
         assert registered == {name: set(p.nodes) for name, p in register_pipelines().items()}
 
 
+def test_no_model_of_the_demo_bears_a_name_that_base_looks_up():
+    """Of every registered model, whatever its pipeline."""
+    named = {
+        env: {
+            entry[key]
+            for entry in load_configuration(env)["catalog"].values()
+            for key in ("model_name", "model_uri", "source")
+            if key in entry
+        }
+        for env in ("base", "demo", "test")
+    }
+    assert {"ncm-sem-classifier", "nmc-particle-detector"} < named["base"]
+    assert named["base"] & named["demo"] == {"auto"}
+    assert named["base"] & named["test"] == {"auto"}
+    assert all("ncm-sem-classifier" not in name.split("/")[-1].split("@") for name in named["demo"])
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_single_changed_leaf_reaches_its_node_and_leaves_the_rest(tmp_path):
     for name in ("base", "demo"):

@@ -8,13 +8,18 @@ import pandas as pd
 import pytest
 
 from ncm_kedro.errors import ModelError
+from ncm_kedro.params.tune_train import EvaluationParams
+from ncm_kedro.sem.crops.crop_set import build_crop_set
 from ncm_kedro.sem.inference import evaluation
 from ncm_kedro.sem.inference.evaluation import (
     centre_crops,
+    compare_with_production,
     find_unseen_crops,
     predict_by_texture,
     predict_on_test,
 )
+
+FRAME_PX = 200
 
 
 def test_texture_baseline_tells_planted_grains_apart(crop_set):
@@ -71,3 +76,37 @@ def test_crops_on_trained_regions_are_recognised_in_other_frames_too():
     unseen = find_unseen_crops(crops, manifest, seen)
     assert unseen.tolist() == [False, True, False, True, True]
     assert find_unseen_crops(crops, manifest, []).all()
+
+
+@pytest.fixture
+def two_places(tables):
+    """The crops in ten areas, each frame a mosaic of its own."""
+    frames, manifest, crops = tables
+    crops = crops.assign(area=[f"{frame}/{n % 5}" for n, frame in enumerate(crops["frame_id"])])
+    places = {"mosaic": manifest["frame_id"], "mosaic_x_px": 0.0, "mosaic_y_px": 0.0}
+    manifest = manifest.assign(**places, width_px=FRAME_PX, height_px=FRAME_PX)
+    return build_crop_set(frames, crops, manifest), manifest
+
+
+@pytest.mark.parametrize(
+    ("trained_on", "n_compared"),
+    [("train", 1), ("none recorded", 1), ("half of the test frames", 0), ("test", 0)],
+)
+def test_production_is_no_reference_where_it_was_trained(
+    two_places, classifier, trained_on, n_compared
+):
+    crop_set, manifest = two_places
+    frames = sorted(set(crop_set.tables["train" if trained_on == "train" else "test"]["frame_id"]))
+    count = {"none recorded": 0, "half of the test frames": 1}.get(trained_on, len(frames))
+    regions = tuple((frame, 0, 0, FRAME_PX, FRAME_PX) for frame in frames[:count])
+    settings = classifier.settings.model_copy(update={"training_regions": regions})
+    production = replace(classifier, settings=settings, version="3")
+    labels = crop_set.indices["test"].label
+    comparisons, notes = compare_with_production(
+        ("network", "production"), crop_set, manifest, labels, production,
+        params=EvaluationParams(n_bootstrap=100), device="cpu",
+    )  # fmt: skip
+    assert len(comparisons) == n_compared
+    assert bool(notes) == (trained_on != "train")
+    if n_compared:
+        assert comparisons[0].n_regions == 10

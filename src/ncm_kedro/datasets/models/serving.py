@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import io
 import json
 import logging
 import math
@@ -30,6 +31,7 @@ Row = dict[str, Any]
 Table = list[Row]
 Predictor = Callable[[Table], pd.DataFrame]
 
+_MAX_PAGES = 16
 _MEGA = 1e6
 _SECTION_COLUMNS = ("particle_id", "y_px", "x_px", "probability", "outline", "problem")
 
@@ -268,7 +270,22 @@ def _read_bytes(row: Row, limits: ServingLimits) -> bytes:
     if len(given) > limits.max_megabytes * _MEGA:
         size = f"{len(given) / _MEGA:.1f} MB"
         raise _problem("image", size, f"a file of at most {limits.max_megabytes:g} MB")
+    if _has_many_pages(bytes(given)):
+        raise _problem("image", f"more than {_MAX_PAGES} pages", "a single image")
     return bytes(given)
+
+
+def _has_many_pages(data: bytes) -> bool:
+    """Tell a TIFF file whose mere list of pages would take long; a damaged one fails later."""
+    import tifffile
+
+    if not data.startswith((b"II", b"MM")):
+        return False
+    try:
+        with tifffile.TiffFile(io.BytesIO(data)) as file:
+            return bool(file.pages[_MAX_PAGES].offset)
+    except Exception:  # noqa: BLE001  (whatever is in it: an IndexError where there are fewer)
+        return False
 
 
 def _read_number(row: Row, name: str, low: float, high: float) -> float | None:

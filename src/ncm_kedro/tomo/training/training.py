@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from stardist.matching import matching
 
 from ncm_kedro.atomic_write import write_model_file
-from ncm_kedro.learning.evaluation.metrics import summarise_draws
-from ncm_kedro.learning.evaluation.promotion import MIN_REGIONS, Comparison
+from ncm_kedro.learning.evaluation.promotion import MIN_REGIONS, Comparison, bound_difference
 from ncm_kedro.params.tomo_phantoms import TomoSectionParams
 from ncm_kedro.params.tomo_segment import SectionSegmentParams
 from ncm_kedro.params.tomo_train import TomoTrainParams
@@ -303,8 +302,7 @@ def _compare_detectors(
         ours, theirs = (
             _mean_precision(np.tensordot(drawn, c, axes=1)) for c in (candidate, reference)
         )
-        span = summarise_draws(score - other, ours - theirs, params)
-        low, high = span["low"], span["high"]
+        low, high = bound_difference(ours - theirs, n_sections, params)
     return Comparison(
         CANDIDATE, name, score, other, low, high, n_sections, params.confidence, MEASURE
     )
