@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from ncm_kedro.learning.evaluation.metrics import (
     count_confusion,
@@ -161,6 +160,8 @@ def bound_difference(
     Percentiles are too narrow where there are few regions; they are taken further out, as Student's
     t asks for (expanded percentile interval, Hesterberg 2015, Am. Stat. 69, 371).
     """
+    from scipy import stats
+
     tail = (1.0 - params.confidence) / 2.0
     reach = stats.t.ppf(tail, n_regions - 1) * np.sqrt(n_regions / (n_regions - 1))
     outer = float(stats.norm.cdf(reach))
