@@ -21,6 +21,7 @@ from kedro_mlflow.io.metrics import MlflowMetricsHistoryDataset
 from pydantic import BaseModel
 
 from ncm_kedro.datasets.frames.raw import holds_frames
+from ncm_kedro.datasets.models.relocation import relocate_artifacts
 from ncm_kedro.datasets.wrappers import OptionalDataset
 from ncm_kedro.errors import NcmError, SettingsError, StoreError
 from ncm_kedro.provenance import RunRecord, describe_commit, hash_path
@@ -149,8 +150,6 @@ class TrackingHook(MlflowHook):
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
         """Prepare a SQLite tracking store before MLflow opens it: its folder, a moved project."""
-        from ncm_kedro.datasets.models.versions import relocate_artifacts
-
         uri = context.config_loader["mlflow"]["server"]["mlflow_tracking_uri"]
         if uri.startswith("sqlite:///"):
             database = Path(context.project_path) / uri.removeprefix("sqlite:///")

@@ -1,19 +1,17 @@
-"""Registered models: the base of their data sets, versions and aliases, where files lie."""
+"""Registered models: the base of their data sets, versions and aliases."""
 
 from __future__ import annotations
 
 import logging
 import re
-import sqlite3
 import tempfile
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar, Generic, NoReturn, TypeVar
-from urllib.parse import quote, unquote, urlparse
 
 import mlflow
 import pandas as pd
@@ -25,6 +23,7 @@ from mlflow.tracking import MlflowClient
 from mlflow.types import ColSpec, Schema
 from mlflow.types.schema import AnyType
 
+from ncm_kedro.datasets.models.relocation import find_database, relocate_artifacts
 from ncm_kedro.errors import ModelError
 from ncm_kedro.learning.evaluation.promotion import Promotion
 from ncm_kedro.params.base import ServingLimits
@@ -39,12 +38,7 @@ MODEL_ARTIFACT = "model"
 PACKAGE_ROOT = Path(__file__).parents[2]
 SERVING_SCRIPT = Path(__file__).with_name("serving.py")
 _SERVING_REQUIREMENTS = ("mlflow", "numpy", "pandas", "pydantic", "scipy")
-_SQLITE = "sqlite:///"
 _VERSION_URI = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>.+)|/(?P<number>\d+))")
-_LOCATIONS = {
-    "experiments": ("artifact_location",), "runs": ("artifact_uri",),
-    "logged_models": ("artifact_location",), "model_versions": ("source", "storage_location"),
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -320,67 +314,9 @@ def _find_other_winner(model_name: str, number: str, promotion: Promotion) -> st
 @contextmanager
 def _lock_aliases(model_name: str) -> Iterator[None]:
     """One process at a time, where the registry is a database on this machine."""
-    database = _find_database(mlflow.get_registry_uri())
+    database = find_database(mlflow.get_registry_uri())
     if database is None:
         yield
         return
     with FileLock(database.with_name(f".{model_name}.aliases.lock")):
         yield
-
-
-def _find_database(uri: str) -> Path | None:
-    return Path(uri.removeprefix(_SQLITE)).resolve() if uri.startswith(_SQLITE) else None
-
-
-def relocate_artifacts(uri: str) -> None:
-    """Let the artifact locations of a project that was moved or copied point to where it lies.
-
-    MLflow stores absolute paths. A location outside of the folder of its SQLite database is
-    replaced where the same file lies at the same place below that folder.
-
-    Parameters
-    ----------
-    uri
-        Of the tracking store; nothing is done unless it is a SQLite database.
-    """
-    database = _find_database(uri)
-    if database is None or not database.is_file():
-        return
-    with closing(sqlite3.connect(database, timeout=30)) as store, store:
-        tables = {name for (name,) in store.execute("SELECT name FROM sqlite_master")}
-        if "experiments" not in tables:
-            return
-        known = store.execute("SELECT DISTINCT artifact_location FROM experiments").fetchall()
-        for former in {_find_former_root(location, database.parent) for (location,) in known}:
-            if former is None:
-                continue
-            now = f"{database.parent}/"
-            logger.warning("artifacts of the registry moved from %s to %s", former, now)
-            for table, columns in _LOCATIONS.items():
-                for column in columns if table in tables else ():
-                    for old, new in ((former, now), (_to_uri(former), _to_uri(now))):
-                        store.execute(
-                            f"UPDATE {table} SET {column} = ? || substr({column}, ?) "  # noqa: S608
-                            f"WHERE substr({column}, 1, ?) = ?",
-                            (new, len(old) + 1, len(old), old),
-                        )
-
-
-def _to_uri(path: str) -> str:
-    return f"file://{quote(path)}"
-
-
-def _find_former_root(location: str | None, root: Path) -> str | None:
-    """Return the folder, with a slash at its end, that ``root`` was when a location was stored."""
-    parsed = urlparse(location or "")
-    if parsed.scheme not in {"", "file"} or not parsed.path.startswith("/"):
-        return None
-    path = Path(unquote(parsed.path) if parsed.scheme else str(location))
-    if path.is_relative_to(root):
-        return None
-    is_gone = not path.exists()
-    for place in range(1, len(path.parts)):
-        same_name = path.parts[place - 1] == root.name
-        if (is_gone or same_name) and root.joinpath(*path.parts[place:]).exists():
-            return f"{Path(*path.parts[:place])}/".replace("//", "/")
-    return None
