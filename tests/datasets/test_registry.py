@@ -124,6 +124,22 @@ def test_models_survive_moving_or_copying_the_project(project, tmp_path, keep):
     assert not project.exists()
 
 
+def test_a_location_elsewhere_that_is_only_unavailable_stays(project):
+    """Such as a network drive that is not mounted now."""
+    elsewhere = str(project.parent / "drive" / "artifacts")
+    number = mlflow.create_experiment("elsewhere", artifact_location=elsewhere)
+    (project / "mlruns" / "artifacts").mkdir(exist_ok=True)
+    find_version(f"models:/{NAME}@production")
+    assert mlflow.get_experiment(number).artifact_location == elsewhere
+
+
+def test_models_survive_renaming_the_folder_of_the_database(project, tmp_path):
+    RegisteredDetectorDataset(model_name=NAME).save(release())
+    (project / "mlruns").rename(tmp_path / "registry")
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/registry/mlflow.db")
+    assert RegisteredDetectorDataset(model_name=NAME).load().version == "1"
+
+
 def register(client, count):
     client.create_registered_model(NAME)
     return [client.create_model_version(NAME, "source").version for _ in range(count)]
