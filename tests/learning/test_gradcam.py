@@ -9,7 +9,8 @@ from torch.nn import functional
 
 from ncm_kedro.errors import ModelError
 from ncm_kedro.learning.explain.gradcam import differentiate_guided, explain_crops, find_map_layer
-from ncm_kedro.learning.models.networks import TextureNet, build_model
+from ncm_kedro.learning.models.networks import build_model
+from ncm_kedro.learning.models.pooled import TextureNet
 
 SIDE = 24
 

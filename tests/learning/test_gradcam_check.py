@@ -14,7 +14,7 @@ from ncm_kedro.learning.explain.gradcam import (
     shuffle_all,
 )
 from ncm_kedro.learning.explain.maps import TRAINED
-from ncm_kedro.learning.models.networks import TextureNet
+from ncm_kedro.learning.models.pooled import TextureNet
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ from torch.overrides import TorchFunctionMode
 from ncm_kedro.errors import ModelError
 from ncm_kedro.learning.data.loader import choose_device
 from ncm_kedro.learning.explain.maps import TRAINED, AttributionMaps, CascadeStep
-from ncm_kedro.learning.models.networks import PooledLite, TextureNet
+from ncm_kedro.learning.models.pooled import PooledNetwork
 from ncm_kedro.params.sem_explain import MapWeighting
 
 Explain = Callable[[nn.Module], Mapping[str, NDArray[np.float32]]]
@@ -107,7 +107,7 @@ def explain_crops(
 def find_map_layer(network: nn.Module, input_px: int) -> str:
     """Name the last layer that all evidence passes through and that still has positions.
 
-    For networks that read several stages (`map_layer` of `TextureNet` and `PooledLite`) this is the
+    For networks that read several stages (`PooledNetwork`) this is the
     first of them: the later ones see the image through it. For any other network it is what last
     yields maps of more than one position.
 
@@ -123,7 +123,7 @@ def find_map_layer(network: nn.Module, input_px: int) -> str:
     ModelError
         Its features are not maps (B, C, H, W), as in transformers.
     """
-    if isinstance(network, TextureNet | PooledLite):
+    if isinstance(network, PooledNetwork):
         return network.map_layer
     device = next(network.parameters()).device
     probe = torch.zeros(1, 1, input_px, input_px, device=device)

@@ -16,7 +16,7 @@ from torch import nn
 
 from ncm_kedro.errors import ModelError
 from ncm_kedro.learning.evaluation.ood import CropOutputs
-from ncm_kedro.learning.models.networks import PooledLite
+from ncm_kedro.learning.models.pooled import PooledLite
 from ncm_kedro.learning.models.predict import find_last_layer
 
 _SHRINKAGES = (0.1, 0.3, 0.5, 0.7)
