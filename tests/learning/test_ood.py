@@ -1,5 +1,7 @@
 """Out-of-distribution crops are detected; each part against a known value."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.neighbors import NearestNeighbors
@@ -9,7 +11,6 @@ from ncm_kedro.learning.evaluation.ood import (
     CropOutputs,
     fit_detector,
     measure_distance,
-    scale_features,
 )
 from ncm_kedro.params.tune_train import OODParams
 
@@ -40,15 +41,21 @@ def detector():
 
 
 @pytest.mark.parametrize("neighbours", [1, 7])
-def test_distance_is_that_of_the_nearest_neighbours_direction(neighbours):
+def test_distance_is_that_of_the_nearest_neighbours(neighbours):
     rng = np.random.default_rng(1)
     train, points = rng.normal(size=(300, 16)), 9.0 * rng.normal(size=(2500, 16))
-    oracle = NearestNeighbors(n_neighbors=neighbours).fit(scale_features(train))
-    expected = oracle.kneighbors(scale_features(points))[0][:, -1]
-    found = measure_distance(points, scale_features(train), neighbours)
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
-    zero = measure_distance(np.zeros((1, 3)), scale_features(np.eye(3)), 1)
-    assert zero == pytest.approx(np.sqrt(2.0))
+    oracle = NearestNeighbors(n_neighbors=neighbours).fit(train)
+    expected = oracle.kneighbors(points)[0][:, -1]
+    np.testing.assert_allclose(measure_distance(points, train, neighbours), expected, rtol=1e-4)
+
+
+def test_what_is_far_out_in_the_same_direction_is_far():
+    """Scaled to length one, features of twice the length would lie on those of the training."""
+    rng = np.random.default_rng(3)
+    train, validate = draw_outputs(rng, 400), draw_outputs(rng, 200)
+    found = fit_detector(train, validate, name_areas(200, 50), OODParams())
+    twice = replace(draw_outputs(rng, 100), features=2.0 * draw_outputs(rng, 100).features)
+    assert found.evaluate(twice).unknown.mean() > 0.9
 
 
 def test_fewer_training_crops_than_neighbours_are_enough():

@@ -68,6 +68,8 @@ def _pack_detector(detector: OODDetector | None) -> dict[str, NDArray[np.generic
     arrays["scores"], arrays["weights"] = detector.ranks.scores, detector.ranks.weights
     arrays["false_alarm_rate"] = np.float64(detector.false_alarm_rate)
     arrays["neighbours"] = np.int64(detector.neighbours)
+    if detector.standard_2d is not None:
+        arrays["standard_2d"] = detector.standard_2d
     return {f"{_DETECTOR}{name}": np.asarray(array) for name, array in arrays.items()}
 
 
@@ -84,6 +86,7 @@ def _unpack_detector(arrays: dict[str, NDArray[Any]]) -> OODDetector | None:
         ranks=AreaRanks(parts["scores"], parts["weights"]),
         false_alarm_rate=parts["false_alarm_rate"].item(),
         neighbours=parts["neighbours"].item(),
+        standard_2d=parts.get("standard_2d"),
     )
 
 

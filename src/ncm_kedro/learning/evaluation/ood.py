@@ -1,10 +1,12 @@
 """The flag of out-of-distribution (OOD) crops.
 
-Two measures: the distance of a crop's features, scaled to length one, to their k-th nearest
-neighbour among the training crops (Sun et al. 2022, arXiv:2204.06507, section 3), and the energy of
-its logits (Liu et al. 2020, arXiv:2010.03759, eq. 4). Each is standardised by its median and spread
-on the validation split, the larger one is the score, and its rank among the validation mosaics
-gives one p-value (`conformal`). One test in place of two corrected ones needs half as many mosaics.
+Two measures: the distance of a crop's features to their k-th nearest neighbour among the training
+crops (Sun et al. 2022, arXiv:2204.06507, section 3), and the energy of its logits (Liu et al. 2020,
+arXiv:2010.03759, eq. 4). Each feature is standardised on the training crops; in the paper all are
+scaled to length one, which scales back what lies far outside in the direction of the others. Each
+measure is standardised by its median and spread on the validation split, the larger one is the
+score, and its rank among the validation mosaics gives one p-value (`conformal`). One test in place
+of two corrected ones needs half as many mosaics.
 
 The flag alarms on the nominal fraction of validation crops, mosaics weighing alike. A threshold
 with that fraction as upper bound on unseen regions would lie above all validation crops where
@@ -65,7 +67,7 @@ class OODScores:
     Attributes
     ----------
     feature_distance, energy
-        (N,) distance to the k-th nearest training crop, 0 (alike) to 2 (opposite); energy (nats).
+        (N,) distance to the k-th nearest training crop (standard deviations); energy (nats).
     score
         (N,) the larger excess over the validation median, in spreads.
     p
@@ -88,7 +90,8 @@ class OODDetector:
     Attributes
     ----------
     reference_nd
-        (M, D) features of the training crops, scaled to length one.
+        (M, D) features of the training crops, standardised, or scaled to length one without
+        ``standard_2d``.
     neighbours
         k of the k-th nearest neighbour.
     location, spread
@@ -98,6 +101,8 @@ class OODDetector:
         Scores of the validation crops.
     false_alarm_rate
         Nominal rate: fraction of validation crops that are flagged.
+    standard_2d
+        (2, D) mean and standard deviation of each feature; none in models registered before.
     """
 
     reference_nd: NDArray[np.float16]
@@ -106,6 +111,7 @@ class OODDetector:
     spread: NDArray[np.float64]
     ranks: AreaRanks
     false_alarm_rate: float
+    standard_2d: NDArray[np.float32] | None = None
 
     @property
     def level(self) -> float:
@@ -135,7 +141,8 @@ class OODDetector:
 
     def evaluate(self, outputs: CropOutputs) -> OODScores:
         """Score crops by their features and energies."""
-        distance = measure_distance(outputs.features, self.reference_nd, self.neighbours)
+        features = scale_features(outputs.features, self.standard_2d)
+        distance = measure_distance(features, self.reference_nd, self.neighbours)
         energy = outputs.energy.astype(np.float64)
         score = self.combine(distance, energy)
         p = self.ranks.measure_p(score)
@@ -180,9 +187,12 @@ def fit_detector(
                 expected="finite outputs of the network",
                 action="check the training curve",
             )
-    reference_nd = scale_features(train.features).astype(np.float16)
+    spread_d = train.features.std(axis=0).clip(min=_MIN_SPREAD)
+    standard_2d = np.stack([train.features.mean(axis=0), spread_d]).astype(np.float32)
+    reference_nd = scale_features(train.features, standard_2d).astype(np.float16)
     neighbours = min(params.neighbours, len(reference_nd))
-    distance = measure_distance(validate.features, reference_nd, neighbours)
+    scaled = scale_features(validate.features, standard_2d)
+    distance = measure_distance(scaled, reference_nd, neighbours)
     measures = np.stack([distance, validate.energy], axis=1).astype(np.float64)
     location = _find_quantile(measures, mosaics, 0.5)
     spread = np.maximum(_find_quantile(measures, mosaics, _UPPER_QUANTILE) - location, _MIN_SPREAD)
@@ -194,12 +204,17 @@ def fit_detector(
         spread=spread,
         ranks=rank_areas(score, mosaics),
         false_alarm_rate=params.false_alarm_rate,
+        standard_2d=standard_2d,
     )
 
 
-def scale_features(features: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Scale features (N, D) to length one; one of zeros stays zero."""
+def scale_features(
+    features: NDArray[np.floating], standard_2d: NDArray[np.floating] | None = None
+) -> NDArray[np.float32]:
+    """Standardise features (N, D), or scale them to length one (one of zeros stays zero)."""
     values = np.asarray(features, dtype=np.float32)
+    if standard_2d is not None:
+        return np.asarray((values - standard_2d[0]) / standard_2d[1], dtype=np.float32)
     length = np.linalg.norm(values, axis=1, keepdims=True)
     return np.asarray(values / np.maximum(length, np.finfo(np.float32).tiny))
 
@@ -207,29 +222,28 @@ def scale_features(features: NDArray[np.floating]) -> NDArray[np.float32]:
 def measure_distance(
     features: NDArray[np.floating], reference_nd: NDArray[np.floating], neighbours: int
 ) -> NDArray[np.float64]:
-    """Measure how far features lie from their k-th nearest neighbour on the unit sphere.
+    """Measure how far features (N, D) lie from their k-th nearest neighbour.
 
     Parameters
     ----------
-    features
-        (N, D), of any length.
-    reference_nd
-        (M, D), of length one.
+    features, reference_nd
+        (N, D) and (M, D), scaled alike.
     neighbours
         k, at most M.
 
     Returns
     -------
     ndarray, (N,)
-        Euclidean distance between unit vectors, 0 to 2.
+        Euclidean distance.
     """
-    scaled, reference = scale_features(features), reference_nd.astype(np.float32)
-    distance = np.empty(len(scaled))
-    for start in range(0, len(scaled), _ROWS_AT_ONCE):
-        rows = slice(start, start + _ROWS_AT_ONCE)
-        closeness = scaled[rows] @ reference.T
-        kth = np.partition(closeness, -neighbours, axis=1)[:, -neighbours]
-        distance[rows] = np.sqrt(np.maximum(2.0 - 2.0 * kth, 0.0))
+    reference = reference_nd.astype(np.float64)
+    lengths = (reference**2).sum(axis=1)
+    distance = np.empty(len(features))
+    for start in range(0, len(features), _ROWS_AT_ONCE):
+        rows = features[start : start + _ROWS_AT_ONCE].astype(np.float64)
+        squares = (rows**2).sum(axis=1)[:, None] + lengths - 2.0 * rows @ reference.T
+        kth = np.partition(squares, neighbours - 1, axis=1)[:, neighbours - 1]
+        distance[start : start + _ROWS_AT_ONCE] = np.sqrt(np.maximum(kth, 0.0))
     return distance
 
 
