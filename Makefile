@@ -36,7 +36,7 @@ demo: $(READY)
 	@echo "  $(BIN)/mlflow ui --backend-store-uri sqlite:///mlruns/mlflow.db"
 
 test: $(READY)
-	@echo "Running the fast tests: up to 25 minutes on 2 cores, less than 1 GB of temporary disk."
+	@echo "Running the fast tests: up to 17 minutes on 2 cores, less than 1 GB of temporary disk."
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-all: $(READY)
