@@ -132,7 +132,9 @@ def has_published_weights(name: str) -> bool:
 def _build_from_package(name: str, settings: dict[str, Any]) -> nn.Module:
     if name == "ncm_pooled_lite0":
         model = cast(PooledLite, timm.create_model(name, **settings))
-        model.backbone.load_state_dict(_fold_stem(read_packaged_weights(LITE0)), strict=False)
+        weights = _fold_stem(read_packaged_weights(LITE0))
+        own = model.backbone.state_dict()
+        model.backbone.load_state_dict({k: weights[k] if own[k].ndim else own[k] for k in own})
         return model
     weights = read_packaged_weights(name)
     overlay = _fit_ends(timm.create_model(name, **settings), weights)
@@ -183,8 +185,7 @@ def read_packaged_weights(name: str) -> dict[str, Tensor]:
 
 
 def _fold_stem(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Sum the first layer's colours, and drop the last layer."""
-    weights = {k: v for k, v in weights.items() if not k.startswith("classifier.")}
+    """Sum the first layer's colours."""
     stem = adapt_input_conv(1, weights["conv_stem.weight"])
     return weights | {"conv_stem.weight": cast(Tensor, stem)}
 

@@ -15,6 +15,7 @@ Its ImageNet weights come as a Python package, so that no machine is without pre
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -29,7 +30,7 @@ _STD_FLOOR = 1e-4
 _POOLED_BLOCKS = (1, 2, 3, 4, 6)  # stages of EfficientNet-lite whose statistics are read
 
 
-class PooledNetwork(nn.Module):
+class PooledNetwork(nn.Module, ABC):
     """Reads pooled statistics of its feature maps into a linear layer."""
 
     map_layer: str
@@ -44,9 +45,9 @@ class PooledNetwork(nn.Module):
         self.drop = nn.Dropout(drop_rate)
         self.classifier = nn.Linear(num_features, num_classes)
 
+    @abstractmethod
     def forward_features(self, image: Tensor) -> Tensor:
         """Map images (B, C, H, W), grey / 255, to pooled statistics (B, num_features)."""
-        raise NotImplementedError
 
     def forward(self, image: Tensor) -> Tensor:
         """Map images (B, C, H, W) to logits (B, num_classes)."""
