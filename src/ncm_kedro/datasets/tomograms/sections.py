@@ -75,7 +75,10 @@ def open_sections(folder: Path) -> OpenedVolume:
 
 def list_sections(folder: Path) -> list[Path]:
     """List the image files of a folder; ``s2.tif`` comes before ``s10.tif``."""
-    files = [path for path in folder.iterdir() if path.suffix.lower() in SECTION_SUFFIXES]
+    files = sorted(
+        (path for path in folder.iterdir() if path.suffix.lower() in SECTION_SUFFIXES),
+        key=lambda path: natural_key(path.stem),
+    )
     visible = [path for path in files if not path.name.startswith(".") and not path.is_dir()]
     broken = [path for path in visible if not path.is_file()]
     if broken:
@@ -83,7 +86,7 @@ def list_sections(folder: Path) -> list[Path]:
             folder, f"links to files that are not there: {_name_some(broken)}", "every section",
             "connect the drive that holds them, or remove the links",
         )  # fmt: skip
-    return sorted(visible, key=lambda path: _natural_key(path.stem))
+    return visible
 
 
 def _check_names(folder: Path, files: Sequence[Path]) -> None:
@@ -93,8 +96,8 @@ def _check_names(folder: Path, files: Sequence[Path]) -> None:
         if plain != path.stem.lower() and any(plain == other.stem.lower() for other in files):
             raise _ambiguous(folder, "copies beside their originals",
                              [f for f in files if _COPY.search(f.stem)])  # fmt: skip
-    number = Counter(tuple(_natural_key(path.stem)) for path in files)
-    twice = [path for path in files if number[tuple(_natural_key(path.stem))] > 1]
+    number = Counter(tuple(natural_key(path.stem)) for path in files)
+    twice = [path for path in files if number[tuple(natural_key(path.stem))] > 1]
     if twice:
         raise _ambiguous(folder, "sections of one number in more than one file", twice)
     patterns = Counter(_pattern(path) for path in files)
@@ -198,6 +201,7 @@ def _find_section_size(file: Path) -> tuple[Spacing | None, str]:
         return find_voxel_size(tiff)
 
 
-def _natural_key(text: str) -> list[tuple[int, int, str]]:
+def natural_key(text: str) -> list[tuple[int, int, str]]:
+    """Return what sorts names with numbers as people do: ``s2`` before ``s10``."""
     parts = re.split(r"(\d+)", text)
     return [(1, int(p), "") if p.isdigit() else (0, 0, p.lower()) for p in parts if p]

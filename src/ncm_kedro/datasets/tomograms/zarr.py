@@ -22,6 +22,7 @@ from ncm_kedro.datasets.tomograms.notes import (
     make_chunk_warning,
     make_volume_error,
 )
+from ncm_kedro.datasets.tomograms.sections import natural_key
 from ncm_kedro.errors import TomogramError
 from ncm_kedro.tomo.volumes.volume import Region, Spacing
 
@@ -99,12 +100,20 @@ def _choose(
         path = _level(name, image, 0)
         return path, *_find_ome_size(folder, image, 0, node[path].ndim)
     volumes = [
-        name for name, item in node.members(max_depth=None)
+        name
+        for name, item in _list_members(node)
         if isinstance(item, zarr.Array) and len(drop_unit_axes(item.shape)) == 3
-    ]  # fmt: skip
+    ]
     if len(volumes) != 1:
         raise _unclear(folder, f"{len(volumes)} arrays that may be the volume", node)
     return volumes[0], *_find_own_size(node[volumes[0]])
+
+
+def _list_members(
+    group: zarr.Group, depth: int | None = None
+) -> list[tuple[str, zarr.Array | zarr.Group]]:
+    """List what a group holds by name: the file system gives it in any order."""
+    return sorted(group.members(max_depth=depth), key=lambda member: natural_key(member[0]))
 
 
 def _list_images(node: zarr.Group) -> dict[str, Mapping[str, Any]]:
@@ -113,7 +122,7 @@ def _list_images(node: zarr.Group) -> dict[str, Mapping[str, Any]]:
     There the groups of the store are the images; labels of an image lie deeper and are none.
     """
     groups = {"": node} | {
-        name: item for name, item in node.members() if isinstance(item, zarr.Group)
+        name: item for name, item in _list_members(node, 0) if isinstance(item, zarr.Group)
     }
     images = {}
     for name, group in groups.items():
@@ -242,8 +251,11 @@ def _join(units: Sequence[Any]) -> str:
 
 
 def _unclear(folder: Path, found: str, node: zarr.Group) -> TomogramError:
-    held = [f"{name} {item.shape}" for name, item in node.members(max_depth=None)
-            if isinstance(item, zarr.Array)]  # fmt: skip
+    held = [
+        f"{name} {item.shape}"
+        for name, item in _list_members(node)
+        if isinstance(item, zarr.Array)
+    ]
     return make_volume_error(
         folder,
         f"{found} (the store holds {'; '.join(held[:12]) or 'no array'})",
