@@ -4,7 +4,7 @@ published   per image: open, decode as RGB, cut, resize to 224 px; batch 10, flo
             the loss read at every step (Oh et al. 2024)
 constant    this package's training step, fed the same tensors again and again: the upper bound
 ours        frames on the device as uint8, crops cut, resized and flipped there by index, bf16
-            autocast, compiled, fused optimiser, nothing waited for within the run
+            autocast, fused optimiser, nothing waited for within the run
 
 Frames are made in a temporary folder, so that this runs anywhere with torch, timm, numpy, Pillow,
 pydantic and tqdm. Goals on a GPU: ours >= 20 x published, ours >= 0.85 x constant, and on an H200
@@ -106,10 +106,7 @@ class OurStep:
         self.device, self.dtype = device, choose_precision(params.precision, device)
         model: nn.Module = timm.create_model(params.model, in_chans=1, num_classes=N_CLASSES)
         self.model = model.to(device, memory_format=torch.channels_last).train()
-        compiles = params.compile == "always" or (
-            params.compile == "auto" and device.type == "cuda"
-        )
-        self.forward = torch.compile(self.model) if compiles else self.model
+        self.forward = torch.compile(self.model) if params.compile == "always" else self.model
         self.optimiser = build_optimiser(self.model, params, device)
         self.total = torch.zeros((), device=device)
 
@@ -148,9 +145,12 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--timed-convolutions", action="store_true", help="cudnn.benchmark")
     args = parser.parse_args()
     device = choose_device(args.device)
-    torch.backends.cudnn.benchmark = True
+    torch.backends.cudnn.benchmark = args.timed_convolutions
+    torch.backends.cudnn.deterministic = not args.timed_convolutions
     with tempfile.TemporaryDirectory() as folder:
         measure(args, make_frames(Path(folder), args.frames), device)
 
@@ -158,7 +158,12 @@ def main() -> None:
 def measure(args: argparse.Namespace, paths: list[Path], device: torch.device) -> None:
     """Measure the three ways and print ratios."""
     augment = AugmentParams(flip=True, rotate90=True, brightness=0.1, contrast=0.1)
-    params = TrainParams(model=args.model, pretrained=False, augment=augment)
+    params = TrainParams(
+        model=args.model,
+        pretrained=False,
+        augment=augment,
+        compile="always" if args.compile else "never",
+    )
     bank = build_frame_bank({path.name: np.asarray(Image.open(path)) for path in paths})
     crops = draw_crops(len(bank), args.batch * (args.steps + 20))
     loader = CropLoader(

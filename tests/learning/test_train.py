@@ -18,7 +18,14 @@ from ncm_kedro.errors import ModelError, SettingsError
 from ncm_kedro.learning.data import loader as loader_module
 from ncm_kedro.learning.data.crop_index import CropIndex
 from ncm_kedro.learning.data.frame_bank import FrameBank, build_frame_bank
-from ncm_kedro.learning.data.loader import CropLoader, choose_device, choose_precision
+from ncm_kedro.learning.data.loader import (
+    CropLoader,
+    choose_device,
+    choose_precision,
+    open_split_loaders,
+)
+from ncm_kedro.learning.training import train as train_module
+from ncm_kedro.learning.training.fitting import choose_batch_size, find_largest_batch
 from ncm_kedro.learning.training.state import (
     EpochRecord,
     build_average,
@@ -173,11 +180,76 @@ def test_it_learns_and_keeps_the_best_epoch(tmp_path, precision):
     assert result.best_score == max(scores) > 0.9
     assert scores[result.best_epoch - 1] == result.best_score
     assert result.history[-1].train_loss < 0.5 * result.history[0].train_loss
-    saved = read_checkpoint(tmp_path / "best.pt")["weights"]
+    saved = read_checkpoint(tmp_path / f"best_{result.best_epoch:04d}.pt")["weights"]
     assert all(torch.equal(saved[n], v) for n, v in result.model.state_dict().items())
     assert next(result.model.parameters()).dtype is torch.float32
     assert not result.model.training
     assert json.dumps([vars(record) for record in result.history])
+
+
+def test_weights_are_stored_once(tmp_path):
+    """A large network's checkpoint is dear: no weights twice, none but the best at the end."""
+    sizes = []
+
+    def weigh(_: EpochRecord) -> None:
+        state = read_checkpoint(tmp_path / "last.pt")
+        stored = [state, read_checkpoint(next(tmp_path.glob("best_*.pt")))]
+        sizes.append([sum("weights" in name for name in part) for part in stored])
+
+    run_fit(SMALL, tmp_path, on_epoch=weigh)
+    assert sizes == [[1, 1], [1, 1], [0, 1]]
+    assert len(list(tmp_path.glob("best_*.pt"))) == 1
+
+
+def test_a_checkpoint_that_is_slow_to_write_is_written_less_often(tmp_path, monkeypatch, small_run):
+    clock, written = [0.0], []
+
+    def write_slowly(state, path):
+        clock[0] += 5.0
+        if path.name == "last.pt":
+            written.append(state["history"][-1]["epoch"])
+        write_checkpoint(state, path)
+
+    def tick() -> float:
+        clock[0] += 0.001
+        return clock[0]
+
+    def pass_epoch(record: EpochRecord) -> None:
+        clock[0] += 30.0
+        curve = json.loads((tmp_path / "epochs.json").read_text())
+        assert [entry["epoch"] for entry in curve] == list(range(1, record.epoch + 1))
+
+    params = SMALL.model_copy(update={"epochs": 12, "input_px": 16})
+    monkeypatch.setattr(train_module, "write_checkpoint", write_slowly)
+    monkeypatch.setattr(train_module.time, "perf_counter", tick)
+    run_fit(params, tmp_path, on_epoch=pass_epoch)
+    assert written[0] == 1
+    assert written[-1] == 12
+    assert 2 <= np.diff(written)[:-1].min() <= np.diff(written)[:-1].max() <= 4
+
+
+@pytest.mark.parametrize("lost", ["before", "after"])
+def test_killed_between_its_files_a_run_still_resumes_to_the_same_weights(
+    tmp_path, monkeypatch, small_run, lost
+):
+    """Killed just before or just after the second `last.pt` is written."""
+
+    def kill(state, path):
+        second = path.name == "last.pt" and len(state["history"]) == 2
+        if second and lost == "before":
+            raise Killed
+        write_checkpoint(state, path)
+        if second:
+            raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(train_module, "write_checkpoint", kill)
+        with pytest.raises(Killed):
+            run_fit(SMALL, tmp_path)
+    resumed = run_fit(SMALL, tmp_path)
+    assert without_clock(resumed.history) == without_clock(small_run[0].history)
+    for name, value in small_run[0].model.state_dict().items():
+        assert torch.equal(value, resumed.model.state_dict()[name]), name
 
 
 def test_finished_run_is_not_repeated_but_replayed_to_a_listener(small_run):
@@ -296,6 +368,76 @@ def test_average_of_weights_warms_up_and_copies_buffers():
         expected = decay * expected + 1.0 - decay
         assert average.module.weight.tolist() == pytest.approx([expected] * 2)
     assert average.module.running_mean.tolist() == [3.0, 3.0]
+
+
+def test_average_of_weights_takes_no_copy_of_the_state(monkeypatch):
+    model = make_model(SMALL)
+    average = build_average(model, SMALL.model_copy(update={"ema_decay": 0.5}))
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("state_dict")
+
+    monkeypatch.setattr(nn.Module, "state_dict", refuse)
+    average.update(model, 2)
+
+
+def test_convolutions_are_chosen_for_repeatability_not_by_timing():
+    seen = []
+    flags = torch.backends.cudnn
+    run_fit(
+        SMALL.model_copy(update={"epochs": 1, "input_px": 16}),
+        on_epoch=lambda _: seen.append((flags.benchmark, flags.deterministic)),
+    )
+    assert seen == [(False, True)]
+
+
+def test_validation_and_training_see_the_same_pixels_under_autocast():
+    loader = make_loader(SMALL, train=False)
+    loader = CropLoader(loader.bank, loader.crops, batch_size=8, input_px=24, path="torch")
+    plain = torch.cat([batch.images for batch in loader.iterate_epoch(0)])
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = torch.cat([batch.images for batch in loader.iterate_epoch(0)])
+    assert torch.equal(plain, inside)
+
+
+def test_frames_are_sent_to_a_device_once():
+    bank = make_bank()
+    assert bank.to_device(CPU) is bank.to_device(CPU)
+    assert bank.to_device(CPU) is not make_bank().to_device(CPU)
+
+
+def test_networks_are_compiled_only_where_asked_and_do_without_a_compiler(monkeypatch, caplog):
+    assert TrainParams().compile == "never"
+    monkeypatch.setattr(torch._inductor.config.cpp, "cxx", ("no-such-compiler",))
+    params = SMALL.model_copy(update={"epochs": 1, "input_px": 16})
+    with caplog.at_level("WARNING"):
+        compiled = run_fit(params.model_copy(update={"compile": "always"}))
+    assert "not compiled" in caplog.text
+    assert without_clock(compiled.history) == without_clock(run_fit(params).history)
+
+
+class FullMemory(nn.Module):
+    """Holds no more than 24 images."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        if len(images) > 24:
+            raise torch.OutOfMemoryError
+        return images.mean(dim=(1, 2, 3)) * self.weight
+
+
+def test_batch_size_auto_is_half_of_what_just_fits():
+    auto = SMALL.model_copy(update={"batch_size": "auto"})
+    assert find_largest_batch(FullMemory(), auto, CPU, 1000) == 8
+    assert find_largest_batch(FullMemory(), auto, CPU, 6) <= 6
+    assert choose_batch_size(FullMemory(), auto, 1000).batch_size == 32  # a CPU
+    assert choose_batch_size(FullMemory(), SMALL, 1000) is SMALL
+    assert TrainParams().batch_size == 10  # the paper's
+    with pytest.raises(SettingsError, match="auto"):
+        open_split_loaders(make_bank(), None, None, auto)
 
 
 def test_biases_and_norms_are_not_decayed():

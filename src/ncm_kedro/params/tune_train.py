@@ -7,7 +7,7 @@ cross entropy, learning rate 3.5e-4, batch 10, 20 epochs, no augmentation, no no
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -101,8 +101,9 @@ class TrainParams(FrozenParams):
     epochs: int = Field(default=20, ge=0)
     """Passes over the training crops; 0 needs a discriminant last layer."""
 
-    batch_size: int = Field(default=10, ge=1)
-    """Crops in a step."""
+    batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = 10
+    """Crops in a step. `auto`: the largest power of two that fits into the GPU's memory, 32 on a
+    CPU; the learning rate is left as it is."""
 
     input_px: int = Field(default=224, ge=16, le=2048)
     """Side to which crops are resized (pixels)."""
@@ -155,8 +156,9 @@ class TrainParams(FrozenParams):
     device: DeviceName = "auto"
     """Where to train; `auto`: CUDA if there is one."""
 
-    compile: Literal["auto", "always", "never"] = "auto"
-    """Compile the network with torch.compile; `auto`: on CUDA."""
+    compile: Literal["always", "never"] = "never"
+    """Compile the network with torch.compile, anew in every trial of a search; without a C compiler
+    it trains uncompiled, and says so."""
 
     channels_last: bool = True
     """Lay activations out channels-last (faster with bfloat16 on CPU and GPU)."""
@@ -175,7 +177,8 @@ class TrainParams(FrozenParams):
 
     @model_validator(mode="after")
     def _check_blending(self) -> Self:
-        if (self.mixup_alpha or self.cutmix_alpha) and self.batch_size % 2:
+        blends = self.mixup_alpha or self.cutmix_alpha
+        if blends and self.batch_size != "auto" and self.batch_size % 2:
             raise ValueError("mixup and CutMix need an even batch_size")
         if self.epochs == 0 and self.last_layer != "discriminant":
             raise ValueError("epochs: 0 trains nothing: it needs last_layer: discriminant")

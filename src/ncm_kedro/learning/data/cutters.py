@@ -218,7 +218,11 @@ class DeviceCutter:
         )
 
     def cut(self, rows: torch.Tensor) -> torch.Tensor:
-        """(B, 1, P, P) float32 crops of `rows` (B,)."""
+        """(B, 1, P, P) float32 crops of `rows` (B,); the caller's autocast does not reach them."""
+        with torch.autocast(self._span.device.type, enabled=False):
+            return self._cut(rows)
+
+    def _cut(self, rows: torch.Tensor) -> torch.Tensor:
         drawn = {name: values[rows] for name, values in self._table.items()}
         images = self._resample(drawn)
         images = _orient(images, drawn)

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +41,7 @@ class DeviceFrames:
     widths: torch.Tensor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FrameBank:
     """All frames in host memory.
 
@@ -100,15 +101,22 @@ class FrameBank:
         return np.array([rows[frame_id] for frame_id in frame_ids], dtype=np.int64)
 
     def to_device(self, device: torch.device) -> DeviceFrames:
-        """Copy the frames to `device` once, as uint8."""
+        """Copy the frames to `device` as uint8, once while the bank is in use."""
         import torch
 
-        writeable = self.pixels if self.pixels.flags.writeable else self.pixels.copy()
-        return DeviceFrames(
-            pixels=torch.from_numpy(writeable).to(device),
-            offsets=torch.from_numpy(self.offsets.copy()).to(device),
-            widths=torch.from_numpy(self.widths.copy()).to(device),
-        )
+        there = _ON_DEVICE.setdefault(self, {})
+        if device not in there:
+            writeable = self.pixels if self.pixels.flags.writeable else self.pixels.copy()
+            with torch.inference_mode(False):  # training reads what a prediction may have sent
+                there[device] = DeviceFrames(
+                    pixels=torch.from_numpy(writeable).to(device),
+                    offsets=torch.from_numpy(self.offsets.copy()).to(device),
+                    widths=torch.from_numpy(self.widths.copy()).to(device),
+                )
+        return there[device]
+
+
+_ON_DEVICE: WeakKeyDictionary[FrameBank, dict[torch.device, DeviceFrames]] = WeakKeyDictionary()
 
 
 def build_frame_bank(

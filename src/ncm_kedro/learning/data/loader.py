@@ -26,7 +26,7 @@ from ncm_kedro.learning.data.crop_index import (
     draw_changes,
 )
 from ncm_kedro.learning.data.cutters import DeviceCutter, HostCutter, cut_crop
-from ncm_kedro.learning.data.frame_bank import DeviceFrames, FrameBank
+from ncm_kedro.learning.data.frame_bank import FrameBank
 from ncm_kedro.params.tune_train import AugmentParams, NormaliseParams, TrainParams
 
 _ORDER_STREAM = 1
@@ -118,8 +118,6 @@ class CropLoader:
         OpenCV is not installed.
     threads
         Threads of the `opencv` path.
-    frames
-        The bank on the device, if it is there already (shared between loaders).
 
     Raises
     ------
@@ -145,7 +143,6 @@ class CropLoader:
         device: torch.device | str = "cpu",
         path: Literal["auto", "opencv", "torch"] = "auto",
         threads: int = 2,
-        frames: DeviceFrames | None = None,
     ) -> None:
         crops.check_inside(bank)
         self.bank, self.crops = bank, crops
@@ -157,7 +154,6 @@ class CropLoader:
         self.drop_last = drop_last and len(crops) >= batch_size
         self.device = torch.device(device)
         self.path = _choose_path(path, self.device, self.normalise)
-        self._frames = frames
         if self.normalise.method == "data_set" and statistics is None:
             raise SettingsError(
                 "normalise.method",
@@ -214,9 +210,8 @@ class CropLoader:
                 )
 
     def _iterate_device(self, order: NDArray[np.int64], draws: CropDraws) -> Iterator[Batch]:
-        if self._frames is None:
-            self._frames = self.bank.to_device(self.device)
-        cutter = DeviceCutter(self._frames, self.crops.frame, draws, **self._preparation)
+        frames = self.bank.to_device(self.device)
+        cutter = DeviceCutter(frames, self.crops.frame, draws, **self._preparation)
         labels = torch.from_numpy(self.crops.label.copy()).to(self.device)
         order_on_device = torch.from_numpy(order).to(self.device)
         for start in range(0, len(order), self.batch_size):
@@ -229,13 +224,23 @@ def open_split_loaders(
 ) -> tuple[CropLoader, CropLoader]:
     """Loaders of the training split (shuffled, augmented) and of the validation split.
 
-    Grey statistics, where the normalisation needs them, come from the training split alone; both
-    loaders share the frames on the device.
+    Grey statistics, where the normalisation needs them, come from the training split alone.
+
+    Raises
+    ------
+    SettingsError
+        The batch size is still to be found.
     """
+    if params.batch_size == "auto":
+        raise SettingsError(
+            "batch_size",
+            found="auto, before a network was there to find it for",
+            expected="a number of crops",
+            action="call fitting.choose_batch_size first",
+        )
     device = choose_device(params.device)
     by_data_set = params.normalise.method == "data_set"
     statistics = measure_statistics(bank, train) if by_data_set else None
-    on_device = device.type == "cuda" and not params.normalise.clahe
     common: dict[str, Any] = {
         "batch_size": params.batch_size,
         "input_px": params.input_px,
@@ -244,7 +249,6 @@ def open_split_loaders(
         "seed": params.seed,
         "device": device,
         "threads": params.loader_threads,
-        "frames": bank.to_device(device) if on_device else None,
     }
     return (
         CropLoader(bank, train, augment=params.augment, shuffle=True, drop_last=True, **common),

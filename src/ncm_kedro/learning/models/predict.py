@@ -156,7 +156,7 @@ def predict_outputs(
     """
     where = choose_device(device)
     dtype = choose_precision(precision, where)
-    model.to(where).eval()
+    model.to(where, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     parts: list[tuple[torch.Tensor, ...]] = []
     with (
         torch.inference_mode(),
@@ -164,7 +164,11 @@ def predict_outputs(
         _catch_features(find_last_layer(model)) as caught,
     ):
         for batch in batches.iterate_epoch(0):
-            logits, energy = _predict_batch(model, batch.images.to(where), test_time_augmentation)
+            logits, energy = _predict_batch(
+                model,
+                batch.images.to(where, memory_format=torch.channels_last),
+                test_time_augmentation,
+            )
             features = torch.stack(caught).mean(0)
             caught.clear()
             parts.append((logits, batch.labels.to(where), energy, features, batch.index.to(where)))

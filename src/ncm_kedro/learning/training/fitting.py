@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -13,6 +14,7 @@ from torch import nn
 from ncm_kedro.learning.data.crop_index import SearchData
 from ncm_kedro.learning.data.loader import (
     choose_device,
+    choose_precision,
     measure_statistics,
     open_split_loaders,
 )
@@ -27,6 +29,8 @@ from ncm_kedro.learning.training.train import fit
 from ncm_kedro.params.tune_train import CalibrationParams, TrainParams
 
 logger = logging.getLogger(__name__)
+
+_CPU_BATCH = 32
 
 
 def choose_start(params: TrainParams) -> TrainParams:
@@ -81,6 +85,43 @@ def build_network_for(params: TrainParams, n_classes: int) -> nn.Module:
         )
 
 
+def choose_batch_size(network: nn.Module, params: TrainParams, n_crops: int) -> TrainParams:
+    """Return settings with a number for the batch size `auto`.
+
+    Powers of two are tried, each with a forward and a backward pass, until the device has no memory
+    left or the crops are used up. A CPU's memory ends in swapping, not in an error: there it is 32.
+    """
+    if params.batch_size != "auto":
+        return params
+    device, size = choose_device(params.device), _CPU_BATCH
+    if device.type == "cuda":
+        size = find_largest_batch(network, params, device, n_crops)
+    logger.info("batch_size: auto is %d", size)
+    return params.model_copy(update={"batch_size": size})
+
+
+def find_largest_batch(
+    network: nn.Module, params: TrainParams, device: torch.device, n_crops: int
+) -> int:
+    """Half of the largest power of two of images that fits into memory.
+
+    The other half is for the optimiser's state and the frames.
+    """
+    trial = copy.deepcopy(network).to(device).train()
+    dtype, size = choose_precision(params.precision, device), 2
+    try:
+        while size <= n_crops:
+            images = torch.zeros((size, 1, params.input_px, params.input_px), device=device)
+            with torch.autocast(device.type, dtype, dtype is not torch.float32):
+                trial(images).float().sum().backward()
+            size *= 2
+    except torch.OutOfMemoryError:
+        logger.info("%d images do not fit into the memory of %s", size, device)
+    del trial
+    torch.cuda.empty_cache()
+    return max(1, size // 4)
+
+
 def train_classifier(
     data: SearchData,
     settings: ClassifierSettings,
@@ -108,8 +149,9 @@ def train_classifier(
     classifier, result
         The best epoch's classifier, not calibrated yet, and the curves.
     """
-    train, validate = open_split_loaders(data.bank, data.train, data.validate, params)
     network = build_network_for(params, len(settings.classes))
+    params = choose_batch_size(network, params, len(data.train))
+    train, validate = open_split_loaders(data.bank, data.train, data.validate, params)
     result = fit(network, train, validate, params, on_epoch=on_epoch, checkpoint_dir=folder)
     by_data_set = params.normalise.method == "data_set"
     statistics = measure_statistics(data.bank, data.train) if by_data_set else None

@@ -21,11 +21,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from ncm_kedro.atomic_write import write_atomic
 from ncm_kedro.errors import ModelError
 from ncm_kedro.learning.data.crop_index import SearchData
 from ncm_kedro.learning.data.loader import open_split_loaders
-from ncm_kedro.learning.training.state import EpochRecord, read_checkpoint
+from ncm_kedro.learning.training.state import EpochRecord
 from ncm_kedro.learning.training.train import fit
 from ncm_kedro.params.tune_train import SearchParams, TrainParams
 
@@ -161,11 +160,10 @@ def trial_folder(search_dir: Path, number: int) -> Path:
 def retire_trial(search_dir: Path, number: int) -> None:
     """Retain the curve of a trial that has ended and delete its weights."""
     folder = trial_folder(search_dir, number)
-    state = read_checkpoint(folder / "last.pt")
-    if state is not None:
-        write_atomic(folder / "curve.json", json.dumps(state["history"]).encode())
-    for name in ("last.pt", "best.pt"):
-        (folder / name).unlink(missing_ok=True)
+    if (folder / "epochs.json").exists():
+        (folder / "epochs.json").replace(folder / "curve.json")
+    for weights in folder.glob("*.pt"):
+        weights.unlink()
 
 
 def read_curve(search_dir: Path, number: int) -> list[EpochRecord] | None:

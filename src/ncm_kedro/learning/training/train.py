@@ -1,6 +1,8 @@
 """Training of a classifier: one function, resumable, the same on CPU and GPU.
 
 Within an epoch nothing waits for the device: loss and hits are summed there and read once.
+cuDNN's convolutions are deterministic and not chosen by timing: same seed, same result goes before
+speed.
 """
 
 from __future__ import annotations
@@ -8,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import json
 import logging
 import math
 import time
@@ -20,6 +23,7 @@ from torch import nn
 from torch.nn import functional
 from tqdm import tqdm
 
+from ncm_kedro.atomic_write import write_atomic
 from ncm_kedro.errors import ModelError, SettingsError
 from ncm_kedro.learning.data.crop_index import Batch
 from ncm_kedro.learning.data.loader import BatchSource, choose_device, choose_precision
@@ -43,6 +47,8 @@ from ncm_kedro.params.tune_train import TrainParams
 logger = logging.getLogger(__name__)
 
 _DROPOUT_STREAM = 3
+_CHEAP_WRITE_S = 1.0
+_WAIT_PER_WRITE = 10.0
 
 
 def fit(
@@ -67,9 +73,10 @@ def fit(
     params
         Settings.
     on_epoch
-        Called after every new epoch, once its checkpoint is on disk.
+        Called after every new epoch, once its checkpoint is on disk if it is due.
     checkpoint_dir
-        Folder of `last.pt` (everything needed to resume) and `best.pt` (weights).
+        Folder of `last.pt` (everything needed to resume), the weights of the best epoch
+        (`best_<epoch>.pt`) and the curve (`epochs.json`).
     resume
         Resume from `last.pt` if it belongs to the same settings and crops.
     replay
@@ -94,7 +101,10 @@ def fit(
     if replay and on_epoch is not None:
         for earlier in run.history:
             on_epoch(earlier)
-    with fork_generators(run.device), torch.backends.cudnn.flags(enabled=True, benchmark=True):
+    with (
+        fork_generators(run.device),
+        torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True),
+    ):
         while not run.is_finished:
             record = run.train_epoch()
             run.save()
@@ -129,10 +139,7 @@ class _Run:
         self.dtype = choose_precision(params.precision, self.device)
         self.layout = torch.channels_last if params.channels_last else torch.contiguous_format
         self.model = cast("nn.Module", model.to(self.device, memory_format=self.layout))  # type: ignore[call-overload]
-        compiled = params.compile == "always" or (
-            params.compile == "auto" and self.device.type == "cuda"
-        )
-        self.forward = torch.compile(self.model) if compiled else self.model
+        self.forward = torch.compile(self.model) if params.compile == "always" else self.model
         self.train_batches, self.validate_batches = train_batches, validate_batches
         if params.trainable == "last_layer":
             self.model.requires_grad_(False)
@@ -145,6 +152,8 @@ class _Run:
         self.best_weights: dict[str, torch.Tensor] = {}
         self.best_epoch = 0
         self.best_rank = (-math.inf, -math.inf)
+        self.saved_best_epoch: int | None = None
+        self.write_seconds, self.written_at = 0.0, -math.inf
 
     @property
     def is_finished(self) -> bool:
@@ -263,7 +272,12 @@ class _Run:
             images, targets = self.mixup(images.clone(), targets)  # it writes to the images
             smoothing = 0.0
         with self.autocast():
-            logits = self.forward(images)
+            try:
+                logits = self.forward(images)
+            except torch._dynamo.exc.TorchDynamoException as error:
+                logger.warning("not compiled: %s", str(error).strip().splitlines()[0])
+                self.forward = self.model
+                logits = self.forward(images)
         return functional.cross_entropy(logits.float(), targets, label_smoothing=smoothing), logits
 
     def _step(self, step: int) -> None:
@@ -289,38 +303,68 @@ class _Run:
         return torch.cat(logits), torch.cat(labels)
 
     def save(self) -> None:
-        """Write `last.pt`, and `best.pt` where the newest epoch is the best."""
+        """Write the curve, and checkpoints where they are due.
+
+        A checkpoint that takes long to write (on slow storage, of a large network) is written less
+        often: at most about a tenth of the time goes into it.
+        """
         if self.folder is None:
             return
-        if self.best_epoch == self.history[-1].epoch:
-            write_checkpoint({"weights": self.best_weights}, self.folder / "best.pt")
-        state = {
+        curve = [dataclasses.asdict(record) for record in self.history]
+        write_atomic(self.folder / "epochs.json", json.dumps(curve).encode())
+        waited = time.perf_counter() - self.written_at
+        if not (
+            self.is_finished
+            or self.write_seconds < _CHEAP_WRITE_S
+            or waited > _WAIT_PER_WRITE * self.write_seconds
+        ):
+            return
+        started = time.perf_counter()
+        self._write_checkpoints(self.folder, curve)
+        self.written_at = time.perf_counter()
+        self.write_seconds = self.written_at - started
+
+    def _write_checkpoints(self, folder: Path, curve: list[dict[str, Any]]) -> None:
+        """Write the best weights, once, then `last.pt`, which names them.
+
+        Whenever a run is killed, `last.pt` and the weights that it names are there. A finished run
+        needs no other weights.
+        """
+        best = folder / f"best_{self.best_epoch:04d}.pt"
+        if self.best_epoch != self.saved_best_epoch:
+            write_checkpoint({"weights": self.best_weights}, best)
+        state: dict[str, Any] = {
             "fingerprint": self.fingerprint,
-            "weights": self.model.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "average": self.average.module.state_dict() if self.average else {},
-            "best_weights": self.best_weights,
             "best_epoch": self.best_epoch,
             "best_rank": list(self.best_rank),
-            "history": [dataclasses.asdict(record) for record in self.history],
+            "history": curve,
         }
-        write_checkpoint(state, self.folder / "last.pt")
+        if not self.is_finished:
+            state["weights"] = self.model.state_dict()
+            state["optimiser"] = self.optimiser.state_dict()
+            state["average"] = self.average.module.state_dict() if self.average else {}
+        write_checkpoint(state, folder / "last.pt")
+        self.saved_best_epoch = self.best_epoch
+        for old in set(folder.glob("best_*.pt")) - {best}:
+            old.unlink()
 
     def load(self) -> None:
         """Resume from `last.pt`, if there is one of the same settings and crops."""
         state = None if self.folder is None else read_checkpoint(self.folder / "last.pt")
-        if state is None:
+        if self.folder is None or state is None:
             return
-        if state.get("fingerprint") != self.fingerprint:
+        best = read_checkpoint(self.folder / f"best_{state.get('best_epoch', 0):04d}.pt")
+        if state.get("fingerprint") != self.fingerprint or best is None:
             logger.warning(
                 "%s: settings or crops have changed, training starts from scratch", self.folder
             )
             return
-        self.model.load_state_dict(state["weights"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        if self.average is not None:
-            self.average.module.load_state_dict(state["average"])
-        self.best_weights = state["best_weights"]
+        if "weights" in state:
+            self.model.load_state_dict(state["weights"])
+            self.optimiser.load_state_dict(state["optimiser"])
+            if self.average is not None:
+                self.average.module.load_state_dict(state["average"])
+        self.best_weights, self.saved_best_epoch = best["weights"], state["best_epoch"]
         self.best_epoch, self.best_rank = state["best_epoch"], tuple(state["best_rank"])
         self.history = [EpochRecord(**record) for record in state["history"]]
         logger.info("%s: resumes after epoch %d", self.folder, self.history[-1].epoch)
