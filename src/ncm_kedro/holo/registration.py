@@ -1,0 +1,118 @@
+"""Bringing the images of all distances onto the pixels of the highest magnification.
+
+Fringes differ between distances; hence phases that were retrieved from each distance alone are
+correlated, not the images themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import affine_transform, gaussian_filter
+from skimage.registration import phase_cross_correlation
+
+from ncm_kedro.holo.geometry import Geometry
+from ncm_kedro.holo.retrieval import PhaseRetriever
+from ncm_kedro.params.holo import RetrievalParams
+
+FloatArray = NDArray[np.float32]
+
+_UPSAMPLING = 50  # parts of a pixel that a shift is measured in
+_COARSE_PX = 0.08  # of the frame: structure coarser than this is no landmark
+_FINE_PX = 1.0
+_OUTLIER = 4.0  # median deviations
+_LEAST_ANGLES = 6  # for a drift to be fitted rather than a constant shift
+
+
+def rescale_image(
+    image_yx: FloatArray, geometry: Geometry, distance: int, shift_yx: Sequence[float]
+) -> FloatArray:
+    """Resample an image onto the pixels of the reference distance (cubic splines).
+
+    Parameters
+    ----------
+    distance
+        Which scan of ``geometry`` the image belongs to.
+    shift_yx
+        Where the image shows the middle of the reference, (y, x) in reference pixels.
+    """
+    scale = geometry.voxel_um / geometry.pixel_um[distance]
+    if scale == 1 and not np.any(shift_yx):
+        return image_yx
+    middle = (np.array(image_yx.shape) - 1) / 2
+    offset = middle - scale * (middle - np.asarray(shift_yx))
+    moved: FloatArray = affine_transform(
+        image_yx, [scale, scale], offset, order=3, mode="nearest", output=np.float32
+    )
+    return moved
+
+
+def measure_shifts(
+    intensity_kyx: FloatArray, geometry: Geometry, retrieval: RetrievalParams
+) -> NDArray[np.float64]:
+    """Measure where each distance shows what the reference shows.
+
+    Parameters
+    ----------
+    intensity_kyx
+        (K, Y, X), one projection at each distance, on the reference's pixels.
+
+    Returns
+    -------
+    ndarray of float64
+        (K, 2), y and x in pixels, 0 for the reference.
+    """
+    shape = intensity_kyx.shape[1], intensity_kyx.shape[2]
+    alone = retrieval.model_copy(update={"method": "ctf_homogeneous", "refinements": 0})
+    window = np.outer(np.hanning(shape[0]), np.hanning(shape[1])).astype(np.float32)
+    landmarks = []
+    for image, fresnel in zip(intensity_kyx, geometry.fresnel, strict=True):
+        phase = PhaseRetriever(shape, (fresnel,), alone).retrieve(image[None])
+        coarse = gaussian_filter(phase, _COARSE_PX * min(shape))
+        landmarks.append((gaussian_filter(phase, _FINE_PX) - coarse) * window)
+    shifts = np.zeros((len(landmarks), 2))
+    for number, image in enumerate(landmarks):
+        if number != geometry.reference:
+            found = phase_cross_correlation(
+                landmarks[geometry.reference], image,
+                upsample_factor=_UPSAMPLING, normalization=None,
+            )  # fmt: skip
+            shifts[number] = -found[0]
+    return shifts
+
+
+def fit_drift(
+    places_m: NDArray[np.float64], shifts_mkd: NDArray[np.float64], count: int
+) -> NDArray[np.float64]:
+    """Fit a slow drift (parabola in time) through measured shifts, without outliers.
+
+    Parameters
+    ----------
+    places_m
+        (M,), projections at which they were measured, counted from 0.
+    shifts_mkd
+        (M, K, 2).
+    count
+        Projections of the scan.
+
+    Returns
+    -------
+    ndarray of float64
+        (A, K, 2), shift of every projection.
+    """
+    time = places_m / max(count - 1, 1)
+    degree = 2 if len(time) >= _LEAST_ANGLES else 0
+    flat = shifts_mkd.reshape(len(time), -1)
+    deviation = np.abs(flat - np.median(flat, axis=0))
+    spread = np.median(deviation, axis=0) + 1.0 / _UPSAMPLING
+    out = np.empty((count, flat.shape[1]))
+    for column in range(flat.shape[1]):
+        good = deviation[:, column] <= max(_OUTLIER * spread[column], 2.0)
+        for _ in range(3):
+            fit = np.polynomial.Polynomial.fit(time[good], flat[good, column], degree, (0, 1))
+            left = np.abs(flat[:, column] - fit(time))
+            good = left <= _OUTLIER * (np.median(left) + 1.0 / _UPSAMPLING)
+        out[:, column] = fit(np.arange(count) / max(count - 1, 1))
+    return out.reshape(count, *shifts_mkd.shape[1:])

@@ -1,0 +1,102 @@
+"""A scan as its files hold it: projections, flats and darks of each distance, nothing read yet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ncm_kedro.holo.geometry import Geometry
+
+FrameReader = Callable[[NDArray[np.intp]], NDArray[Any]]
+"""Reads frames by number, (N, Y, X) in the type of the file; pickles."""
+
+
+@dataclass(frozen=True)
+class DistanceScan:
+    """The frames of one distance.
+
+    Attributes
+    ----------
+    source
+        File or folder, and entry.
+    read
+        Reads frames of the file by number.
+    frames
+        (A,), number in the file of each projection.
+    flat_frames, dark_frames
+        Numbers of the frames without sample, and without beam; the first may be empty where the
+        projections are corrected already.
+    read_flats, read_darks
+        Read those, where they lie in files of their own; None: ``read`` does.
+    """
+
+    source: str
+    read: FrameReader
+    frames: NDArray[np.intp]
+    flat_frames: NDArray[np.intp]
+    dark_frames: NDArray[np.intp]
+    read_flats: FrameReader | None = None
+    read_darks: FrameReader | None = None
+
+
+@dataclass(frozen=True)
+class RawScan:
+    """Projections of one sample at one or several distances.
+
+    Attributes
+    ----------
+    name, source
+        The sample, and its file or folder.
+    shape_ayx
+        Projections, rows, columns, the same at every distance.
+    angles_deg
+        (A,), the same at every distance.
+    distances
+        One entry per distance, in the order of ``geometry``.
+    geometry
+        Effective distances and pixels.
+    centre_px
+        Where the rotation axis meets a row; None: to be found.
+    attributes
+        ``cycles``, ``c_rate``, ``axis_to_collector`` where known.
+    fingerprint
+        Identity of the files' content and of the notes that read them.
+    warnings
+        What a person should know about it.
+    """
+
+    name: str
+    source: str
+    shape_ayx: tuple[int, int, int]
+    angles_deg: NDArray[np.float64]
+    distances: tuple[DistanceScan, ...]
+    geometry: Geometry
+    fingerprint: str
+    centre_px: float | None = None
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def is_full_turn(self) -> bool:
+        """Whether the angles go over a whole turn."""
+        return float(np.ptp(self.angles_deg)) > 270.0
+
+
+class RawScans(dict[str, RawScan]):
+    """Scans by sample.
+
+    Parameters
+    ----------
+    rejected
+        Reason by file that cannot be used.
+    """
+
+    def __init__(
+        self, scans: Mapping[str, RawScan], rejected: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(scans)
+        self.rejected = dict(rejected or {})
