@@ -21,6 +21,7 @@ from ncm_kedro.hooks import (
     PrerequisiteHook,
     _hash_input,
     list_producers,
+    report_error,
 )
 from ncm_kedro.provenance import describe_commit, hash_path
 
@@ -314,3 +315,31 @@ def test_without_any_the_run_does_without_and_says_what_to_put_where(
             whole = {node.name for node in pipelines[(names or ["__default__"])[0]].nodes}
             assert set(left) == whole - additives
     assert "new/<composition>_<state>__<additive>/" in caplog.text
+
+
+@pytest.mark.usefixtures("registered")
+def test_a_run_for_both_kinds_of_data_names_the_kind_that_is_missing(tmp_path):
+    kinds = {
+        "raw_sem_frames": "ncm_kedro.datasets.frames.raw.RawFrameFolder",
+        "raw_tomograms": "ncm_kedro.datasets.tomograms.raw.RawTomogramFolder",
+    }
+    with pytest.raises(StoreError) as caught:
+        check(["__default__"], make_catalog(tmp_path, kinds))
+    assert str(tmp_path / "raw_sem_frames") in caught.value.action
+    (tmp_path / "raw_sem_frames" / "811").mkdir(parents=True)
+    with pytest.raises(StoreError, match="one kind alone") as caught:
+        check(["__default__"], make_catalog(tmp_path, kinds))
+    assert str(tmp_path / "raw_sem_frames") not in caught.value.action
+    assert str(tmp_path / "raw_tomograms") in caught.value.action
+
+
+def test_an_error_to_act_on_is_written_without_a_traceback(capsys):
+    known = SettingsError("a.yml", found="x", expected="y", action="z")
+    for error, shown in ((known, False), (ValueError("a fault"), True)):
+        try:
+            raise RuntimeError("outer") from error
+        except RuntimeError as outer:
+            report_error(type(outer), outer, outer.__traceback__)
+        written = capsys.readouterr().err
+        assert str(error) in written
+        assert ("Traceback" in written) == shown

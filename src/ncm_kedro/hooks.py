@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from types import TracebackType
 from typing import Any, Protocol, runtime_checkable
 
 import mlflow
@@ -35,6 +37,11 @@ LINEAGE = "lineage"
 """Data set that records which run made each of the others."""
 RAW_DATA_PRODUCER = "synthesise"
 """Raw data is the user's; data sets of that kind report themselves what is missing."""
+RAW_DATA = {
+    "raw_sem_frames": "SEM frames (<composition>_<state>/*.jpg, .png or .tif)",
+    "raw_tomograms": "tomograms (<sample>.tif, .h5, .zarr or a folder of sections)",
+}
+"""What a user lays down, and in which form."""
 REFUSED_RUNNERS = ("ParallelRunner", "ThreadRunner")
 DEFAULT = "__default__"
 SEM, TOMO = ("sem_ingest", "crop_augment", "tune_train", "sem_report"), ("tomo",)
@@ -95,13 +102,15 @@ class PrerequisiteHook:
         SettingsError
             The run has a runner that works in several processes or threads.
         StoreError
-            An input of the run is made by another pipeline and is not there.
+            An input of the run is made by another pipeline and is not there, or a run without a
+            name finds one kind of data alone.
         """
-        error = _find_other_runner(run_params) or _find_missing_inputs(
-            run_params, pipeline, catalog
+        error = (
+            _find_other_runner(run_params)
+            or _find_missing_raw_data(pipeline, catalog)
+            or _find_missing_inputs(run_params, pipeline, catalog)
         )
         if error is not None:
-            logger.error("%s", error)
             raise error
 
 
@@ -119,6 +128,27 @@ def _find_other_runner(run_params: dict[str, Any]) -> NcmError | None:
         found=runner,
         expected="SequentialRunner: nodes use all `workers` themselves, MLflow tracks one thread",
         action="leave --runner out; set `workers` (or `dask_address`) in conf/local/globals.yml",
+    )
+
+
+def _find_missing_raw_data(pipeline: Pipeline, catalog: DataCatalog) -> NcmError | None:
+    """Explain the start to one who runs both kinds of data and has one, or none yet."""
+    if not set(RAW_DATA) <= pipeline.inputs():
+        return None
+    folders = {name: Path(str(getattr(catalog.get(name), "_filepath", name))) for name in RAW_DATA}
+    missing = [
+        f"{RAW_DATA[name]} into {folder}"
+        for name, folder in folders.items()
+        if not folder.is_dir() or not any(folder.iterdir())
+    ]
+    if not missing:
+        return None
+    return StoreError(
+        "raw data",
+        found="one kind alone" if len(missing) < len(RAW_DATA) else "none yet",
+        expected="SEM frames and tomograms, as a run without a name is for both",
+        action=f"put {', '.join(missing)}; or run one kind alone, `kedro run --pipelines sem` or "
+        "`--pipelines tomo`; or try synthetic data, `kedro run --env demo --pipelines demo`",
     )
 
 
@@ -233,15 +263,24 @@ class LineageHook:
         )
         _link_page(dataset_name, dataset)
 
-    @hook_impl
-    def on_pipeline_error(self, error: Exception) -> None:
-        """Log the error in one line, before Kedro's own traceback."""
-        cause: BaseException | None = error
-        while cause is not None:
-            if isinstance(cause, NcmError):
-                logger.error("%s", cause)
-                return
-            cause = cause.__cause__
+
+def report_error(
+    kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+) -> None:
+    """Write an error that a user can act on as its message alone; others with the traceback.
+
+    Parameters
+    ----------
+    kind, error, traceback
+        As Python gives them to ``sys.excepthook``.
+    """
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, NcmError):
+        cause = cause.__cause__
+    if cause is None:
+        sys.__excepthook__(kind, error, traceback)
+    else:
+        sys.stderr.write(f"{cause}\n")
 
 
 def list_producers() -> dict[str, str]:

@@ -18,7 +18,7 @@ _TRUST_S = 60.0  # of measured time that the pace of the machine is held against
 
 
 class ProgressHook:
-    """Reports each node before it runs, in environments that hold ``progress.yml``.
+    """Reports each node before it runs, and the time left in environments with ``progress.yml``.
 
     That file holds the seconds that the longer nodes took when they were measured; the pace of the
     present machine corrects them.
@@ -48,20 +48,18 @@ class ProgressHook:
 
     @hook_impl
     def before_node_run(self, node: Node) -> None:
-        """Report the node, and the time left at the pace so far."""
-        if not self._measured_s:
-            return
-        left_s = sum(self._left_s.values())
-        done_s = self._planned_s - left_s
-        pace = (time.monotonic() - self._started + _TRUST_S) / (done_s + _TRUST_S)
-        logger.info(
-            "%d nodes to go, about %.0f min left: %s",
-            len(self._left_s),
-            left_s * pace / 60,
-            node.name.replace("_", " "),
-        )
+        """Report the node, and the time left at the pace so far where times were measured."""
+        left = f"{len(self._left_s)} {'node' if len(self._left_s) == 1 else 'nodes'} to go"
+        if self._measured_s:
+            left += f", about {self._estimate_left_s() / 60:.0f} min left"
+        logger.info("%s: %s", left, node.name.replace("_", " "))
 
     @hook_impl
     def after_node_run(self, node: Node) -> None:
         """Strike the node off."""
         self._left_s.pop(node.name, None)
+
+    def _estimate_left_s(self) -> float:
+        left_s = sum(self._left_s.values())
+        done_s = self._planned_s - left_s
+        return left_s * (time.monotonic() - self._started + _TRUST_S) / (done_s + _TRUST_S)

@@ -1,17 +1,26 @@
 """Project settings that Kedro reads."""
 
 import logging
+import os
+import sys
 
 logging.captureWarnings(True)  # before MLflow's import warns: the logging configuration decides
+# Of a class of kedro-mlflow; MLflow shows it whatever the filters of warnings say.
+logging.getLogger("py.warnings").addFilter(
+    lambda record: "Add type hints to the `predict` method" not in record.getMessage()
+)
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 from ncm_kedro.hooks import (  # noqa: E402
     LineageHook,
     NcmSession,
     PrerequisiteHook,
     TrackingHook,
+    report_error,
 )
 from ncm_kedro.progress import ProgressHook  # noqa: E402
 
+sys.excepthook = report_error
 HOOKS = (PrerequisiteHook(), TrackingHook(), LineageHook(), ProgressHook())
 SESSION_CLASS = NcmSession
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro_mlflow",)  # TrackingHook extends its hook

@@ -1,7 +1,13 @@
 """What a reader sees of a page."""
 
+import base64
 import html
 import re
+
+BLANK_PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGP4DwABAQEAsTj2FAAAAABJRU5ErkJggg=="
+)
+"""A picture of one pixel, for pages whose figures do not matter."""
 
 
 def read_text(page):

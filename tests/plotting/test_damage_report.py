@@ -7,7 +7,7 @@ from dataclasses import replace
 import matplotlib
 import pandas as pd
 import pytest
-from page_text import list_headings, list_warnings, read_text
+from page_text import BLANK_PNG, list_headings, list_warnings, read_text
 from test_damage_figures import (
     GROUPS,
     NAMES,
@@ -120,7 +120,7 @@ def make_tables(samples=TWO, dull=(), **changes):
 
 def make_page(data, tables, params=PARAMS):
     """Page with blank figures."""
-    blank = dict.fromkeys(FIGURES, b"")
+    blank = dict.fromkeys(FIGURES, BLANK_PNG)
     return render_damage_report(
         data, tables, blank, params=params, forest=DamageForestParams(), dimensions=2
     )

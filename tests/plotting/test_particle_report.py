@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from page_text import list_captions, list_headings, list_warnings, read_text
+from page_text import BLANK_PNG, list_captions, list_headings, list_warnings, read_text
 from test_particle_figures import make_attributes, make_pairs, make_profiles
 
 from ncm_kedro.params.particle_features import AttributeParams, ParticleFigureParams
@@ -63,7 +63,7 @@ def make_page(
     )
 
 
-BLANK = dict.fromkeys(("stages", "distributions", "pairs"), b"")
+BLANK = dict.fromkeys(("stages", "distributions", "pairs"), BLANK_PNG)
 
 
 def make_two():
@@ -98,7 +98,7 @@ def test_page_of_two_samples(sample):
                              "of the complete particle. Yellow: outline of the label; red: marked "
                              "cracks and voids. A section may miss what the volume holds")
                for line in list_captions(page))  # fmt: skip
-    assert page.count("data:image/png;base64,") == 6
+    assert page.count("data:image/webp;base64,") == 6
     assert len(list_headings(page)) == 9
     assert [line for line in list_warnings(page) if line.startswith("late: ")][-1].count(
         "roughness outer"

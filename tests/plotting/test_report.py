@@ -1,6 +1,7 @@
 """A page holds all that it was given, escaped, in one file."""
 
 import base64
+import io
 import re
 
 import numpy as np
@@ -8,6 +9,8 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 from page_text import list_captions, read_text
+from PIL import Image
+from scipy.ndimage import gaussian_filter
 
 from ncm_kedro.plotting import numbers, report
 
@@ -42,13 +45,34 @@ def test_few_sections_have_no_contents(page):
     assert "http" not in page
 
 
-def test_images_are_embedded_as_png():
-    figure = Figure(figsize=(1, 1))
+def decode(picture):
+    kind, code = picture.source.split(",")
+    assert kind == "data:image/webp;base64"
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(code))).convert("RGB"))
+
+
+def test_a_figure_is_embedded_at_twice_its_size_on_the_page_and_without_loss():
+    figure = Figure(figsize=(3, 2))
     figure.subplots().plot([0, 1])
-    for image, start in ((figure, b"\x89PNG"), (b"saved", b"saved")):
-        kind, code = report.encode_image(image).split(",")
-        assert kind == "data:image/png;base64"
-        assert base64.b64decode(code).startswith(start)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=report.PAGE_DPI, bbox_inches="tight")
+    drawn = np.asarray(Image.open(buffer).convert("RGB"))
+    for image in (figure, buffer.getvalue()):
+        picture = report.encode_picture(image)
+        np.testing.assert_array_equal(decode(picture), drawn)
+        assert (2 * picture.height, 2 * picture.width) == pytest.approx(drawn.shape[:2], abs=1)
+
+
+def test_a_micrograph_is_embedded_small_and_close_to_what_it_was():
+    rng = np.random.default_rng(1)
+    grey = gaussian_filter(rng.normal(size=(400, 600)), 1.0)
+    pixels = np.clip(128 + 200 * grey, 0, 255).astype(np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="png")
+    picture = report.encode_picture(buffer.getvalue())
+    assert len(picture.source) < 0.7 * len(buffer.getvalue())
+    error = decode(picture).astype(float) - pixels[..., None]
+    assert np.sqrt((error**2).mean()) < 0.15 * pixels.std()
 
 
 def test_numbers_are_written_plainly():

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from page_text import list_captions, list_headings, list_warnings, read_text
+from page_text import BLANK_PNG, list_captions, list_headings, list_warnings, read_text
 from test_tomo_figures import make_scores
 
 from ncm_kedro.plotting.tomo import report
@@ -56,7 +56,7 @@ def test_page_holds_samples_detector_and_suspects(view):
     ):  # fmt: skip
         assert words in text, words
     assert "<detector>" not in page
-    assert page.count("data:image/png;base64,") == 5
+    assert page.count("data:image/webp;base64,") == 5
     assert len(list_captions(page)) == 10
     assert len(list_headings(page)) == 6
     assert "http" not in text
@@ -66,7 +66,7 @@ def test_page_holds_samples_detector_and_suspects(view):
 def undrawn(monkeypatch):
     """Pages without the costly figures."""
     for name in ("plot_orthogonal", "plot_solids", "plot_sizes"):
-        monkeypatch.setattr(report, name, lambda *args, **kwargs: b"")
+        monkeypatch.setattr(report, name, lambda *args, **kwargs: BLANK_PNG)
 
 
 @pytest.mark.usefixtures("undrawn")
