@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test test-all lint format viz bench lock clean
+.PHONY: help demo test test-all lint format viz viz-static docs bench lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -13,6 +13,8 @@ help:
 	@echo "make test-all  with the slow tests"
 	@echo "make lint      ruff, mypy and the import contracts"
 	@echo "make viz       the lineage in the browser (kedro viz)"
+	@echo "make viz-static  the same as a folder of files, build"
+	@echo "make docs      the site, site/"
 	@echo "make bench     the benchmarks"
 	@echo "make lock      resolve pyproject.toml into requirements.txt again"
 
@@ -28,7 +30,7 @@ $(READY): requirements.txt
 
 demo: $(READY)
 	@echo "Running the demo on synthetic SEM frames and tomograms: a line a stage, 400 MB of disk."
-	@KEDRO_LOGGING_CONFIG=conf/demo/logging.yml MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR=false $(BIN)/kedro run --env demo --pipelines demo
+	@KEDRO_LOGGING_CONFIG=conf/demo/logging.yml $(BIN)/kedro run --env demo --pipelines demo
 	@echo "Done. Open data/demo/08_reporting/sem/report.html (SEM frames) and"
 	@echo "data/demo/08_reporting/tomo/report.html (tomograms) and"
 	@echo "data/demo/08_reporting/particles/report.html (their particles) and"
@@ -55,6 +57,14 @@ format: $(READY)
 
 viz: $(READY)
 	@$(BIN)/kedro viz run
+
+viz-static: $(READY)
+	@KEDRO_ENV=demo $(BIN)/kedro viz build --include-previews
+	@echo "Done. Look at it: python3 -m http.server --directory build"
+
+docs: $(READY)
+	@$(BIN)/mkdocs build --strict --quiet
+	@echo "Done. Open site/index.html"
 
 bench: $(READY)
 	@echo "Benchmarks print ratios against a named peer, and tables of errors: many minutes on 2 cores."
