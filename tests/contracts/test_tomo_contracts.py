@@ -2,53 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pandas as pd
 import pandera.errors
 import pytest
-import zarr
 
 from ncm_kedro.contracts.tomo import (
     ParticleListTable,
     SegmentationScores,
     TomogramTable,
-    validate_labels,
-    validate_tomograms,
 )
-from ncm_kedro.errors import StoreError
-from ncm_kedro.tomo.volumes.volume import Volume
-
-
-def make_volume(dtype=np.uint32, shape=(4, 5, 6), **extras):
-    store = zarr.storage.MemoryStore()
-    arrays = {
-        name: zarr.create_array(store, name=name, shape=size, dtype=kind)
-        for name, (kind, size) in {"0": (dtype, shape), **extras}.items()
-    }
-    return Volume("cyc10", "cyc10.ome.zarr", arrays.pop("0"), (), (0.1, 0.1, 0.1), arrays)
-
-
-def test_sound_volumes_pass():
-    validate_labels({"cyc10": make_volume(cracks=(np.uint8, (4, 5, 6)))})
-    validate_tomograms({"a": make_volume(np.uint16), "b": make_volume(np.float32)})
-
-
-@pytest.mark.parametrize(
-    ("check", "volume", "message"),
-    [
-        (validate_labels, make_volume(np.int64), "int64"),
-        (validate_labels, make_volume(shape=(4, 5)), "2 axes"),
-        (validate_labels, make_volume(cracks=(np.uint8, (4, 5, 5))), "cracks of shape"),
-        (validate_labels, replace(make_volume(), voxel_size_um=(0.1, 0.0, 0.1)), "voxel size"),
-        (validate_tomograms, make_volume(np.complex64), "complex64"),
-        (validate_tomograms, replace(make_volume(), voxel_size_um=(0.1, np.nan, 1)), "voxel size"),
-    ],
-)
-def test_other_volumes_are_named(check, volume, message):
-    with pytest.raises(StoreError, match=message):
-        check({"cyc10": volume})
 
 
 def test_tables_are_checked():

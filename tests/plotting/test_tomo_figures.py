@@ -19,7 +19,6 @@ from ncm_kedro.plotting.tomo.scores import (
 from ncm_kedro.plotting.tomo.sections import (
     plot_methods,
     plot_orthogonal,
-    plot_phantom,
     plot_sizes,
     plot_solids,
     weighted_median,
@@ -86,13 +85,6 @@ def test_methods_are_counted_beside_each_other(sample, tmp_path):
     methods = {"truth": cut.labels_yx, "paper": (cut.labels_yx > 0).astype(int)}
     figure = draw(plot_methods([(cut, methods), (cut, methods)], truth="truth"), tmp_path)
     assert titles_of(figure)[1:3] == [f"truth: {count}", "paper: 1"]
-
-
-def test_phantom_beside_a_real_section(packing, tmp_path):
-    labels, cracks, grey = packing
-    figure = plot_phantom(grey[20], labels[20], cracks[20] > 0, pixel_um=0.1, real_yx=grey[9])
-    assert len(draw(figure, tmp_path).axes) == 3
-    assert len(plot_phantom(grey[20], labels[20], cracks[20] > 0, pixel_um=0.1).axes) == 2
 
 
 def test_solids_are_drawn_with_their_box(sample, tmp_path):

@@ -11,7 +11,7 @@ from page_text import BLANK_PNG, list_captions, list_headings, list_warnings, re
 from test_tomo_figures import make_scores
 
 from ncm_kedro.plotting.tomo import report
-from ncm_kedro.plotting.tomo.report import render_tomo_report, view_sample
+from ncm_kedro.plotting.tomo.report import draw_samples, render_tomo_report, view_sample
 
 
 def list_particles(labels, voxel_um):
@@ -37,7 +37,9 @@ def view(sample, packing):
 
 def render(samples=(), detector=None, **more):
     values = {"rejected": pd.DataFrame(columns=["file", "reason"]), **more}
-    return render_tomo_report(samples=list(samples), detector=detector or {}, **values)
+    return render_tomo_report(
+        samples=list(samples), figures=draw_samples(samples), detector=detector or {}, **values
+    )
 
 
 def test_page_holds_samples_detector_and_suspects(view):

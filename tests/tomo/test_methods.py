@@ -6,15 +6,17 @@ from instance_cases import draw_balls, store_volume
 
 from ncm_kedro.contracts.tomo import SegmentationScores
 from ncm_kedro.errors import StoreError
-from ncm_kedro.params.tomo_segment import TomoScoringParams
+from ncm_kedro.params.tomo_segment import TomoComputeParams, TomoInstanceParams, TomoScoringParams
 from ncm_kedro.tomo.scoring.methods import (
     label_otsu_watershed,
     link_slices,
     name_method,
+    plan_baseline_methods,
     score_samples,
     split_name,
 )
 from ncm_kedro.tomo.scoring.score import score_labels
+from ncm_kedro.tomo.volumes.volume import VolumeTarget
 
 UM = (0.5, 0.5, 0.5)
 
@@ -35,6 +37,26 @@ def test_otsu_and_distance_watershed_part_balls():
 
 def test_a_constant_volume_holds_nothing():
     assert not label_otsu_watershed(np.full((8, 8, 8), 5), voxel_size_um=UM).any()
+
+
+def test_baselines_read_inverted_grey_values_as_the_detector_did(tmp_path):
+    labels, grey = make_balls()
+    dark = np.clip(240 - grey, 0, 255).astype(np.uint8)
+    volume = store_volume(tmp_path / "grey", dark, voxel_um=UM)
+    probability = store_volume(
+        tmp_path / "probability",
+        dark,
+        attributes={"contrast": "dark", "grey_limits": [0.0, 255.0], "distance_step_um": 0.1},
+        extras={"distance": dark},
+    )
+    plans = plan_baseline_methods(
+        volume, probability, None, instances=TomoInstanceParams(),
+        scoring=TomoScoringParams(paper_fusion=False, slice_linking=False),
+        compute=TomoComputeParams(workers=1),
+    )  # fmt: skip
+    target = VolumeTarget(np.zeros(dark.shape, np.uint32), {}, tmp_path)
+    plans[0].write(target)
+    assert score_labels(labels, target.array, voxel_size_um=UM).ap_70 == 1.0
 
 
 def test_sections_are_linked_to_balls():

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import ClassVar
 
-import numpy as np
 import pandas as pd
 import pandera.pandas as pa
 from pandera.typing import Series
-
-from ncm_kedro.errors import StoreError
-from ncm_kedro.tomo.volumes.volume import Volume
 
 CHANGE_KINDS = ("deleted", "added", "merged", "split", "reshaped", "renumbered", "rearranged")
 
@@ -107,64 +102,3 @@ class ReviewLog(pa.DataFrameModel):
     particles_after: Series[str]
     voxels_changed: Series[int] = pa.Field(ge=0, coerce=True)
     original_fingerprint: Series[str]
-
-
-def validate_tomograms(volumes: Mapping[str, Volume]) -> None:
-    """Check that volumes are what the segmentation works on.
-
-    Parameters
-    ----------
-    volumes
-        Volumes by sample.
-
-    Raises
-    ------
-    StoreError
-        If one is not 3-D, holds no numbers, or has no positive voxel size.
-    """
-    for volume in volumes.values():
-        _check_geometry(volume)
-        kind = np.dtype(volume.array.dtype)
-        if kind.kind not in "uif" or kind.itemsize > 8:
-            _refuse(volume, f"values of type {kind}", "whole or floating numbers")
-
-
-def validate_labels(volumes: Mapping[str, Volume]) -> None:
-    """Check that volumes hold labels, and that their extras match.
-
-    Parameters
-    ----------
-    volumes
-        Label volumes by sample.
-
-    Raises
-    ------
-    StoreError
-        If one is not 3-D, is not uint32, has no positive voxel size, or has an extra of another
-        shape.
-    """
-    for volume in volumes.values():
-        _check_geometry(volume)
-        kind = np.dtype(volume.array.dtype)
-        if kind != np.dtype(np.uint32):
-            _refuse(volume, f"values of type {kind}", "labels of type uint32, 0 = background")
-        for name, extra in volume.extras.items():
-            if tuple(extra.shape) != tuple(volume.array.shape):
-                _refuse(volume, f"{name} of shape {extra.shape}", f"shape {volume.array.shape}")
-
-
-def _check_geometry(volume: Volume) -> None:
-    if volume.array.ndim != 3:
-        _refuse(volume, f"{volume.array.ndim} axes", "the three axes z, y, x")
-    sizes = volume.voxel_size_um
-    if len(sizes) != 3 or not all(np.isfinite(size) and size > 0 for size in sizes):
-        _refuse(volume, f"voxel size {sizes} um", "three positive voxel edges in um")
-
-
-def _refuse(volume: Volume, found: str, expected: str) -> None:
-    raise StoreError(
-        volume.path,
-        found=found,
-        expected=expected,
-        action=f"remove this store and run the pipeline that makes {volume.name} again",
-    )

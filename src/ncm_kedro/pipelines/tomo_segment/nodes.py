@@ -162,29 +162,6 @@ def score_methods(
     return scores, metrics
 
 
-def show_samples(
-    *,
-    tomograms: Volumes,
-    table: pd.DataFrame,
-    probability: Volumes,
-    labels: Volumes,
-    particles: pd.DataFrame,
-) -> dict[str, Figure]:
-    """Draw the sections and the solids of every sample, and the size distributions."""
-    from ncm_kedro.plotting.tomo.sections import plot_orthogonal, plot_sizes, plot_solids
-
-    views, _ = _view_samples(tomograms, table, probability, labels, particles)
-    figures: dict[str, Figure] = {}
-    for view in views:
-        border = view.particles.loc[view.particles["touches_border"], "particle_id"]
-        figures[f"{view.sample}_sections.png"] = plot_orthogonal(
-            view.cuts, title=view.sample, border_ids=[int(number) for number in border]
-        )
-        figures[f"{view.sample}_solids.png"] = plot_solids(view.solid, title=view.sample)
-    sizes = plot_sizes({view.sample: view.particles for view in views})
-    return {**figures, "sizes.png": sizes}
-
-
 def write_tomo_report(
     *,
     tomograms: Volumes,
@@ -197,9 +174,9 @@ def write_tomo_report(
     truth: TomogramTruth,
     detector: Detector,
     review: TomoReviewParams,
-) -> str:
-    """Write the page that a user opens first."""
-    from ncm_kedro.plotting.tomo.report import render_tomo_report
+) -> tuple[dict[str, Figure], str]:
+    """Draw every sample once, and write the page that a user opens first."""
+    from ncm_kedro.plotting.tomo.report import draw_samples, render_tomo_report
     from ncm_kedro.plotting.tomo.scores import compare_sections
     from ncm_kedro.tomo.detector.detector import describe_detector
     from ncm_kedro.tomo.scoring.methods import select_methods
@@ -207,8 +184,10 @@ def write_tomo_report(
 
     views, unseen = _view_samples(tomograms, table, probability, labels, particles)
     later = [one.attrs.get("rejections", {}) for one in (particles, scores)]
-    return render_tomo_report(
+    figures = draw_samples(views)
+    page = render_tomo_report(
         samples=views,
+        figures=figures,
         detector=describe_detector(detector),
         rejected=list_rejections(table, labels.rejections, *later, unseen.reasons),
         scores=scores,
@@ -221,6 +200,7 @@ def write_tomo_report(
         },
         review=review,
     )
+    return figures, page
 
 
 def _view_samples(

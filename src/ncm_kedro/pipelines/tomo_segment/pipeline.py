@@ -98,18 +98,6 @@ def _evaluating() -> list[Node]:
             name="score_segmentation",
         ),
         node(
-            nodes.show_samples,
-            inputs={
-                "tomograms": "tomograms",
-                "table": "tomogram_table",
-                "probability": "particle_probability",
-                "labels": "particle_labels",
-                "particles": "tomo_particles",
-            },
-            outputs="tomo_figures",
-            name="show_tomograms",
-        ),
-        node(
             nodes.write_tomo_report,
             inputs={
                 "tomograms": "tomograms",
@@ -123,7 +111,7 @@ def _evaluating() -> list[Node]:
                 "detector": "particle_detector_to_apply",
                 "review": "params:tomo_review",
             },
-            outputs="tomo_report",
+            outputs=["tomo_figures", "tomo_report"],
             name="write_tomo_report",
         ),
     ]

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
 from ncm_kedro.params.tomo_segment import TomoReviewParams
 from ncm_kedro.plotting.report import list_rows, render_page
@@ -93,9 +94,33 @@ def view_sample(
     )
 
 
+def draw_samples(samples: Sequence[SampleView]) -> dict[str, Figure]:
+    """Draw the sections and the solids of every sample, and the size distributions.
+
+    Returns
+    -------
+    dict
+        ``<sample>_sections.png`` and ``<sample>_solids.png``, and ``sizes.png`` unless there is no
+        sample.
+    """
+    figures: dict[str, Figure] = {}
+    for view in samples:
+        border = view.particles.loc[view.particles["touches_border"], "particle_id"]
+        figures[f"{view.sample}_sections.png"] = plot_orthogonal(
+            view.cuts, title=view.sample, border_ids=border.astype(int).tolist()
+        )
+        figures[f"{view.sample}_solids.png"] = plot_solids(
+            view.solid, title=f"{view.sample}: {len(view.particles)} particles", cut=_CORNER
+        )
+    if samples:
+        figures["sizes.png"] = plot_sizes({view.sample: view.particles for view in samples})
+    return figures
+
+
 def render_tomo_report(
     *,
     samples: Sequence[SampleView],
+    figures: Mapping[str, Figure],
     detector: Mapping[str, Any],
     rejected: pd.DataFrame,
     scores: pd.DataFrame | None = None,
@@ -108,6 +133,8 @@ def render_tomo_report(
     ----------
     samples
         What `view_sample` returned for each sample.
+    figures
+        What `draw_samples` made of them.
     detector
         Metadata of the detector; shown as it is. ``name`` and ``fingerprint`` are expected;
         ``trained_on`` (text), ``phantoms_only`` (bool), ``particle_px``, ``diameter_range_px``
@@ -126,8 +153,14 @@ def render_tomo_report(
     known = scores if scores is not None else pd.DataFrame()
     return render_page(
         "tomo.html.j2",
-        samples=[_describe_sample(view, limits, detector.get("diameter_range_px"))
-                 for view in samples],
+        samples=[
+            {
+                **_describe_sample(view, limits, detector.get("diameter_range_px")),
+                "sections": figures[f"{view.sample}_sections.png"],
+                "solids": figures[f"{view.sample}_solids.png"],
+            }
+            for view in samples
+        ],
         detector=detector,
         rejected=rejected,
         scores=list_rows(known),
@@ -135,7 +168,7 @@ def render_tomo_report(
         scores_figure=plot_segmentation_scores(known) if len(known) else None,
         limits=limits,
         plausible_um=PARTICLE_UM,
-        sizes=plot_sizes({view.sample: view.particles for view in samples}) if samples else None,
+        sizes=figures.get("sizes.png"),
         comparisons={
             name: {"truth": TRUTH in rows[0][1], "image": plot_methods(rows, truth=TRUTH)}
             for name, rows in (comparisons or {}).items()
@@ -147,7 +180,7 @@ def render_tomo_report(
 def _describe_sample(
     view: SampleView, limits: TomoReviewParams, range_px: Sequence[float] | None
 ) -> dict[str, Any]:
-    """Gather what the page states and shows of a sample."""
+    """Gather what the page states of a sample."""
     particles, facts = view.particles, view.facts
     border = particles["touches_border"].to_numpy(dtype=bool)
     diameter_um = particles["equivalent_diameter_um"].to_numpy(dtype=np.float64)[~border]
@@ -183,12 +216,4 @@ def _describe_sample(
         "assumed_cubes": CUBES in str(facts.get("voxel_size_source")),
         "volume_fraction": volume_um3.sum() / max(imaged_um3, 1e-12),
         "suspects": rank_suspects(particles, limits)[list(_SUSPECT_COLUMNS)],
-        "sections": plot_orthogonal(
-            view.cuts,
-            title=view.sample,
-            border_ids=particles.loc[border, "particle_id"].astype(int).tolist(),
-        ),
-        "solids": plot_solids(
-            view.solid, title=f"{view.sample}: {len(particles)} particles", cut=_CORNER
-        ),
     }

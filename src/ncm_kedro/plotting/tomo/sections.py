@@ -1,4 +1,4 @@
-"""Figures of sections: grey values with outlines, methods beside each other, phantoms.
+"""Figures of sections: grey values with outlines, methods beside each other.
 
 Figures of whole samples: particles in 3D and their sizes.
 """
@@ -17,9 +17,7 @@ from ncm_kedro.plotting.style import (
     BLUE,
     GREY,
     ORANGE,
-    FloatArray,
     LabelArray,
-    colour_labels,
     draw_outlines,
     draw_scale_bar,
     stretch_grey,
@@ -98,45 +96,6 @@ def plot_methods(
             draw_outlines(axes, methods[name], width_pt=1.2)
             count = int(np.count_nonzero(np.unique(methods[name])))
             axes.set_title(f"{name}: {count}", fontsize=9)
-    return figure
-
-
-def plot_phantom(
-    image_yx: FloatArray,
-    labels_yx: LabelArray,
-    cracks_yx: NDArray[np.bool_],
-    *,
-    pixel_um: float,
-    real_yx: FloatArray | None = None,
-) -> Figure:
-    """Show a phantom's section, its ground truth, and a real section beside.
-
-    Parameters
-    ----------
-    image_yx
-        Grey values of the phantom, (H, W).
-    labels_yx, cracks_yx
-        True labels and true cracks, (H, W).
-    pixel_um
-        Pixel size of the phantom in um.
-    real_yx
-        A real section, any shape.
-    """
-    count = 2 if real_yx is None else 3
-    figure = Figure(figsize=(4.2 * count, 4.6), layout="constrained")
-    panels = figure.subplots(1, count, squeeze=False)[0]
-    for axes in panels:
-        axes.set_axis_off()
-    panels[0].imshow(stretch_grey(image_yx), cmap="gray", vmin=0, vmax=1)
-    panels[0].set_title("phantom", fontsize=10)
-    shape = (int(labels_yx.shape[0]), int(labels_yx.shape[1]))
-    draw_scale_bar(panels[0], shape, pixel_um)
-    panels[1].imshow(colour_labels(labels_yx), interpolation="nearest")
-    tint_cracks(panels[1], np.asarray(cracks_yx, dtype=np.float32), strength=1.0)
-    panels[1].set_title("its ground truth: particles, cracks and voids (red)", fontsize=10)
-    if real_yx is not None:
-        panels[2].imshow(stretch_grey(real_yx), cmap="gray", vmin=0, vmax=1)
-        panels[2].set_title("real section", fontsize=10)
     return figure
 
 

@@ -68,6 +68,13 @@ class GreyArray:
         return self.reading.apply(np.asarray(self.array[region]))
 
 
+def read_as_detected(volume: Volume, probability: Volume) -> GreyArray:
+    """Return a volume's grey values as they were read for its probability."""
+    known = probability.attributes
+    low, high = known.get("grey_limits", (-np.inf, np.inf))
+    return GreyArray(volume.array, GreyReading(low, high, known.get("contrast") == "dark"))
+
+
 @dataclass(frozen=True)
 class DetectionGrid:
     """The grid that the network sees a volume on.

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ncm_kedro.errors import StoreError
 from ncm_kedro.params.tomo_segment import TomoComputeParams, TomoInstanceParams
-from ncm_kedro.tomo.fusion.scale import GreyArray, GreyReading
+from ncm_kedro.tomo.fusion.scale import GreyArray, read_as_detected
 from ncm_kedro.tomo.instances.components import (
     ComponentTask,
     Draft,
@@ -113,10 +113,7 @@ class _Writer:
 
     @property
     def _grey(self) -> GreyArray:
-        """Grey values as they were read for the probability."""
-        known = self.probability.attributes
-        low, high = known.get("grey_limits", (-np.inf, np.inf))
-        return GreyArray(self.volume.array, GreyReading(low, high, known.get("contrast") == "dark"))
+        return read_as_detected(self.volume, self.probability)
 
     def __call__(self, target: VolumeTarget) -> None:
         edges = self._block_edges(target.array)

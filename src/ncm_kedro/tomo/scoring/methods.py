@@ -27,6 +27,7 @@ from ncm_kedro.params.tomo_segment import (
 )
 from ncm_kedro.tomo.detector.detector import Detector
 from ncm_kedro.tomo.detector.sections import segment_section
+from ncm_kedro.tomo.fusion.scale import GreyArray, read_as_detected
 from ncm_kedro.tomo.instances.instances import plan_labels
 from ncm_kedro.tomo.instances.refine import fill_voids
 from ncm_kedro.tomo.scoring.score import LabelScores, count_overlaps, match_labels, score_labels
@@ -138,9 +139,9 @@ PAPER = "paper"
 OTSU_WATERSHED = "otsu_watershed"
 SLICE_LINKING = "slice_linking"
 _SEPARATOR = "__"
-_METHOD_VERSION = 2
+_METHOD_VERSION = 3
 
-Labeller = Callable[[Volume], NDArray[np.uint32]]
+Labeller = Callable[[GreyArray, Spacing], NDArray[np.uint32]]
 
 
 def plan_baseline_methods(
@@ -158,6 +159,8 @@ def plan_baseline_methods(
     ----------
     volume
         The tomogram; two of the methods hold it whole.
+    probability
+        Says how grey values were read: inverted ones count for every method.
     instances
         Settings of the default labelling; the paper's method takes over all but ``fusion``.
     compute
@@ -178,7 +181,7 @@ def plan_baseline_methods(
     least_um3 = instances.min_volume_um3
     if scoring.otsu_watershed:
         label: Labeller = partial(_label_by_otsu, min_volume_um3=least_um3)
-        plans.append(_plan_whole(volume, OTSU_WATERSHED, f"{least_um3}", label))
+        plans.append(_plan_whole(volume, probability, OTSU_WATERSHED, (f"{least_um3}", label)))
     if scoring.slice_linking:
         diameter_um = float(probability.attributes["particle_diameter_um"])
         edge_um = float(probability.attributes["detection_voxel_um"])
@@ -190,7 +193,7 @@ def plan_baseline_methods(
             detection_voxel_um=edge_um,
             min_volume_um3=least_um3,
         )
-        plans.append(_plan_whole(volume, SLICE_LINKING, identity, label))
+        plans.append(_plan_whole(volume, probability, SLICE_LINKING, (identity, label)))
     return plans
 
 
@@ -206,7 +209,8 @@ def split_name(name: str) -> tuple[str, str]:
 
 
 def _label_by_slices(
-    volume: Volume,
+    grey: GreyArray,
+    voxel_size_um: Spacing,
     detector: Detector,
     *,
     particle_diameter_um: float,
@@ -216,43 +220,51 @@ def _label_by_slices(
     """Link two-dimensional instances; slices are upsampled to the detection grid at most."""
     wanted_edge_um = particle_diameter_um / detector.particle_px
     params = SectionSegmentParams(
-        particle_px=particle_diameter_um / volume.voxel_size_um[1],
+        particle_px=particle_diameter_um / voxel_size_um[1],
         scales=(min(1.0, wanted_edge_um / detection_voxel_um),),
         turns=False,
     )
     return link_slices(
-        np.asarray(volume.array[:]),
+        grey[:, :, :],
         lambda section_yx: segment_section(section_yx, detector, params).labels_yx,
-        voxel_size_um=volume.voxel_size_um,
+        voxel_size_um=voxel_size_um,
         min_volume_um3=min_volume_um3,
     )
 
 
-def _label_by_otsu(volume: Volume, *, min_volume_um3: float) -> NDArray[np.uint32]:
+def _label_by_otsu(
+    grey: GreyArray, voxel_size_um: Spacing, *, min_volume_um3: float
+) -> NDArray[np.uint32]:
     return label_otsu_watershed(
-        np.asarray(volume.array[:]),
-        voxel_size_um=volume.voxel_size_um,
-        min_volume_um3=min_volume_um3,
+        grey[:, :, :], voxel_size_um=voxel_size_um, min_volume_um3=min_volume_um3
     )
 
 
 @dataclass(frozen=True)
 class _WholeWriter:
-    volume: Volume
+    grey: GreyArray
+    voxel_size_um: Spacing
     label: Labeller
 
     def __call__(self, target: VolumeTarget) -> None:
-        target.array[:] = self.label(self.volume)
+        target.array[:] = self.label(self.grey, self.voxel_size_um)
 
 
-def _plan_whole(volume: Volume, method: str, identity: str, label: Labeller) -> VolumePlan:
+def _plan_whole(
+    volume: Volume, probability: Volume, method: str, labeller: tuple[str, Labeller]
+) -> VolumePlan:
+    """Plan a method that holds the volume whole; its identity changes with what it depends on."""
+    identity, label = labeller
+    grey = read_as_detected(volume, probability)
     return VolumePlan(
         name=name_method(volume.name, method),
         shape_zyx=volume.shape_zyx,
         dtype=np.uint32,
         voxel_size_um=volume.voxel_size_um,
-        fingerprint=fingerprint(f"{method}-{_METHOD_VERSION}", volume.fingerprint, identity),
-        write=_WholeWriter(volume, label),
+        fingerprint=fingerprint(
+            f"{method}-{_METHOD_VERSION}", volume.fingerprint, identity, str(grey.reading)
+        ),
+        write=_WholeWriter(grey, volume.voxel_size_um, label),
         is_label=True,
         attributes={"method": method, MADE_FROM: identify_sources(tomogram=volume)},
     )
