@@ -50,9 +50,9 @@ from ncm_kedro.params.damage_attribution import (
     DamageTableParams,
     PaperForestParams,
 )
-from ncm_kedro.params.synthesise import ParticleTableParams
 from ncm_kedro.params.tomo_phantoms import DamageLawParams
-from ncm_kedro.synthetic.particle_tables import draw_particle_tables
+from table_phantoms.params import ParticleTableParams
+from table_phantoms.tables import draw_particle_tables
 
 DRIVERS = {"z_um": -1, "contact": 1, "volume_um3": 1}
 """Planted drivers and their signs."""

@@ -41,8 +41,9 @@ from ncm_kedro.params.damage_attribution import (
     DamageForestParams,
     DamageTableParams,
 )
-from ncm_kedro.params.synthesise import ParticleTableParams
-from ncm_kedro.synthetic.particle_tables import draw_particle_tables
+from table_phantoms.oracle import make_explainer
+from table_phantoms.params import ParticleTableParams
+from table_phantoms.tables import draw_particle_tables
 
 FloatArray = NDArray[np.float64]
 Answer = TypeVar("Answer")
@@ -176,27 +177,24 @@ def run_parts(settings: argparse.Namespace) -> None:
     base = np.full(len(test), damage[train].mean())
     mine_r2, their_r2 = (score_r2(damage[test], f.predict(values[test]), base)
                          for f in (mine, theirs))  # fmt: skip
-    deep = RandomForestRegressor(**NOTEBOOK_FOREST, random_state=0).fit(
-        values[train], damage[train]
-    )
+    large = params.model_copy(update={"max_leaves": 512, "min_leaf": 1})
+    deep = grow_forest(bin_values(values), damage, train, large, rng)
     print_markdown(
         f"One forest of {len(train)} particles and {values.shape[1]} attributes, one thread",
         ["what", "rows", "ours s", "library s", "library / ours", "difference at most"],
         [["growing, against scikit-learn", len(train), my_fit.cpu_s, their_fit.cpu_s,
           their_fit.cpu_s / my_fit.cpu_s,
           f"R2 of unseen particles {mine_r2:.3f} and {their_r2:.3f}"],
-         compare_shap("SHAP of that forest of scikit-learn", theirs, values[train]),
-         compare_shap("SHAP of a forest of depth 30", deep, values[train][: settings.rows])],
+         compare_shap("SHAP of that forest", mine, values[train]),
+         compare_shap("SHAP of a forest of 512 leaves", deep, values[train][: settings.rows])],
     )  # fmt: skip
 
 
-def compare_shap(name: str, forest: RandomForestRegressor, values_np: FloatArray) -> list[Any]:
+def compare_shap(name: str, forest: Forest, values_np: FloatArray) -> list[Any]:
     """Return a row on the SHAP values of one forest by us and by the shap library."""
     alone = [[column] for column in range(values_np.shape[1])]
-    (mine, _), my_cost = measure(
-        lambda: explain_forest(Forest.from_scikit_learn(forest), values_np, alone)
-    )
-    theirs, their_cost = measure(lambda: shap.TreeExplainer(forest).shap_values(values_np))
+    (mine, _), my_cost = measure(lambda: explain_forest(forest, values_np, alone))
+    theirs, their_cost = measure(lambda: make_explainer(forest).shap_values(values_np))
     apart = float(np.abs(mine - theirs).max())
     if apart > 1e-9:
         raise SystemExit(f"{name}: values differ by {apart}")

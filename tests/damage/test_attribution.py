@@ -14,9 +14,9 @@ from ncm_kedro.params.damage_attribution import (
     DamageForestParams,
     DamageTableParams,
 )
-from ncm_kedro.params.synthesise import ParticleTableParams
 from ncm_kedro.params.tomo_phantoms import DamageLawParams
-from ncm_kedro.synthetic.particle_tables import draw_particle_tables
+from table_phantoms.params import ParticleTableParams
+from table_phantoms.tables import draw_particle_tables
 
 FOREST = DamageForestParams(trees=15, max_leaves=32)
 FEW = AttributionParams(

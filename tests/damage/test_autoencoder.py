@@ -193,7 +193,8 @@ def test_the_one_standard_error_rule():
 
 @pytest.fixture(scope="module")
 def fitted():
-    rows = draw_linear(300, rank=2, columns=6)
+    factors = np.array([1e-3, 1e3, 1.0, 5.0, 0.2, 40.0])  # units must not matter
+    rows = draw_linear(300, rank=2, columns=6) * factors + 7.0
     names = list(rows.columns)
     params = AutoencoderParams(steps=500, repeats=2)
     return rows, names, params, fit_autoencoder(rows, names, 3, params)
@@ -207,22 +208,13 @@ def test_a_fitted_network_reconstructs_in_units_and_survives_plain_arrays(fitted
     assert latents.min() >= 0
     assert latents.max() <= 1
     back = network.decode(latents)
-    assert ((back - scaled) ** 2).mean() < 0.1 * scaled.var()
+    assert (((back - scaled) ** 2).mean(axis=0) < 0.2 * scaled.var(axis=0)).all()
     np.savez(tmp_path / "network.npz", **network.to_arrays())
     with np.load(tmp_path / "network.npz") as arrays:
         again = Autoencoder.from_arrays(arrays)
     assert again.names == network.names
     assert again.latent_names == ("LD1", "LD2", "LD3")
     np.testing.assert_array_equal(again.decode(again.encode(scaled)), back)
-
-
-def test_units_of_the_attributes_do_not_matter(fitted):
-    rows, names, params, network = fitted
-    factors = np.array([1e-3, 1e3, 1.0, 5.0, 0.2, 40.0])
-    other = fit_autoencoder(rows * factors + 7.0, names, 3, params)
-    back = (other.decode(other.encode(rows.to_numpy() * factors + 7.0)) - 7.0) / factors
-    here = network.decode(network.encode(rows.to_numpy()))
-    assert ((back - here) ** 2).mean() < 0.01
 
 
 def test_latents_are_in_order_of_significance(fitted):

@@ -27,12 +27,6 @@ def test_grid_is_cut_into_its_squares():
     assert len({*zip(numbers.tolist(), squares.tolist(), strict=True)}) == 16
 
 
-def test_longer_side_is_cut_first():
-    places = scatter(400, sides=(10.0, 100.0))
-    numbers = assign_blocks(places, 2)
-    assert places[numbers == 0, 1].max() < places[numbers == 1, 1].min()
-
-
 def test_blocks_do_not_overlap():
     places = scatter(600)
     numbers = assign_blocks(places, 13)
@@ -68,12 +62,6 @@ def test_folds_hold_whole_blocks_and_are_balanced():
     assert len({tuple(folds) for folds in dealt}) == 40
     together = np.mean([folds[blocks == 0][0] == folds[blocks == 1][0] for folds in dealt])
     assert 0.0 < together < 0.5
-
-
-def test_uneven_blocks_are_balanced_by_count():
-    blocks = np.repeat([10, 11, 12, 13], [90, 30, 30, 30])
-    folds = assign_folds(blocks, 2, np.random.default_rng(0))
-    assert sorted(np.bincount(folds)) == [90, 90]
 
 
 def test_fewer_blocks_make_fewer_folds():

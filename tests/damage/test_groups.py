@@ -9,7 +9,6 @@ from ncm_kedro.damage.grouping import (
     EXACT_GROUPS,
     correlate_ranks,
     group_attributes,
-    label_group,
 )
 
 
@@ -72,13 +71,3 @@ def test_correlation_is_the_mean_of_absolute_ones_over_samples(normal):
     found = correlate_ranks(rows, ["contact", "z_um", "elongation"])
     np.testing.assert_allclose(found, expected, atol=1e-12)
     assert found[0, 1] > 0.6
-
-
-def test_constant_and_single_attributes_stand_alone(normal):
-    rows = make_rows(contact=normal[0], z_um=np.zeros(2000))
-    assert group_attributes(rows, ["contact", "z_um"], 0.1, ()) == (("z_um",), ("contact",))
-    assert group_attributes(rows, ["contact"], 0.5, EXACT_GROUPS) == (("contact",),)
-
-
-def test_label_joins_paper_names():
-    assert label_group(("sphericity", "vs_ratio")) == "Sphericity + VSratio"

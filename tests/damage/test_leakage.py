@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ncm_kedro.damage.grouping import EXACT_GROUPS, LEAKS, list_leaks
+from ncm_kedro.damage.grouping import EXACT_GROUPS, list_leaks
 from ncm_kedro.errors import SettingsError
 from ncm_kedro.particles.columns import ATTRIBUTE_NAMES
 
@@ -29,13 +29,6 @@ def test_leaks_are_those_of_the_documentation(preset, column):
     documented = read_documented(column)
     assert len(documented) >= 2
     assert set(list_leaks(preset)) == documented
-
-
-def test_leaks_stand_in_the_order_of_the_table_with_a_reason():
-    for leaks in LEAKS.values():
-        assert list(leaks) == sorted(leaks, key=ATTRIBUTE_NAMES.index)
-        assert all(leaks.values())
-        assert "damage" not in leaks
 
 
 def test_exact_groups_are_one_number():

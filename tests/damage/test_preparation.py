@@ -254,11 +254,6 @@ def test_nothing_left_lists_the_reasons(both):
         prepare(both, params)
 
 
-def test_samples_that_were_not_measured_are_named(both):
-    data = prepare(ParticleTables(both, {"cyc99": "no labels"}))
-    assert data.rejections == {"cyc99": "no labels"}
-
-
 def test_presets_must_agree(both):
     both["cyc50"].attrs["preset"] = "paper"
     with pytest.raises(SettingsError, match=r"cyc50 .*preset paper, cyc10 .*preset corrected"):
@@ -327,10 +322,3 @@ def test_description_survives_json_and_parquet(both, tmp_path):
     for name in ("samples", "inputs", "leaking", "groups", "rejections", "notes", "comparable",
                  "preset"):  # fmt: skip
         assert getattr(back, name) == getattr(data, name)
-
-
-def test_tables_are_not_changed(both):
-    before = {sample: table.copy() for sample, table in both.items()}
-    prepare(both)
-    for sample, table in both.items():
-        pd.testing.assert_frame_equal(table, before[sample])

@@ -15,10 +15,7 @@ from ncm_kedro.damage.resampling import (
 from ncm_kedro.damage.significance import (
     IMPORTANCE_COLUMNS,
     NOISE,
-    average_shap,
-    centre_draws,
     compare_importance,
-    find_interval,
     tabulate_attributes_alone,
     tabulate_importance,
     tabulate_ranks,
@@ -76,19 +73,6 @@ def linear():
     return problem, repeat_explanations([problem], FOREST, PARAMS)[0]
 
 
-def test_draws_are_moved_onto_the_value_and_keep_their_shape():
-    draws = np.array([[1.0, 5.0], [2.0, 5.5], [9.0, 7.0]])
-    moved = centre_draws(draws, np.array([0.0, 6.0]))
-    np.testing.assert_allclose(np.median(moved, axis=0), [0, 6])
-    np.testing.assert_allclose(np.diff(moved, axis=0), np.diff(draws, axis=0))
-
-
-def test_an_interval_holds_the_middle_share():
-    draws = np.linspace(0, 1, 1001)[:, None]
-    low, high = find_interval(draws, 0.9)
-    assert (low[0], high[0]) == (pytest.approx(0.05), pytest.approx(0.95))
-
-
 def test_p_values_count_the_worse_of_both_shares():
     draws = np.column_stack([np.linspace(-0.1, 0.5, 99), np.full(99, 0.1), np.zeros(99)])
     permuted = np.zeros((99, 3))
@@ -142,26 +126,6 @@ def test_intervals_are_ordered_and_hold_what_they_are_of(linear):
     assert table.loc[4, ["rank", "rank_low", "rank_high", "q_value"]].isna().all()
 
 
-def test_a_wider_interval_holds_a_narrower_one(linear):
-    wide, narrow = (
-        tabulate(*linear, PARAMS.model_copy(update={"confidence": level})) for level in (0.95, 0.6)
-    )
-    assert (wide["explained_low"] < narrow["explained_low"]).all()
-    assert (wide["explained_high"] > narrow["explained_high"]).all()
-
-
-def test_two_attributes_that_say_the_same_share_their_part_alone():
-    problem = pose(weights=(0, 0, 1, 0, 0))
-    found = repeat_explanations([problem], FOREST, PARAMS)[0]
-    table = tabulate(problem, found).set_index("group")
-    assert table["rank"].idxmin() == "pair"
-    alone = tabulate_attributes_alone(problem, found, list("abcde")).set_index("attribute")
-    assert alone.loc[["c", "d"], "explained"].sum() == pytest.approx(
-        table.loc["pair", "explained"], rel=0.05
-    )
-    assert alone.loc["c", "explained"] < 0.8 * table.loc["pair", "explained"]
-
-
 def test_ranks_without_any_uncertainty_are_not_tabulated(linear):
     problem, found = linear
     none = tabulate_ranks(problem, found, LABELS)
@@ -211,12 +175,6 @@ def test_samples_of_one_law_do_not_differ_and_those_of_two_laws_do():
     np.testing.assert_allclose(alike["difference"], (second - first)[alike.index])
 
 
-def test_one_sample_has_nothing_to_be_compared_with(linear):
-    table = compare_importance([("cyc10", linear[1])], LABELS, PARAMS)
-    assert table.empty
-    assert "q_value" in table
-
-
 def test_scores_of_a_linear_law(linear):
     problem, found = linear
     table = score(problem, found).set_index("model")
@@ -242,12 +200,6 @@ def test_a_score_that_shuffled_damage_beats_does_not_explain(linear):
     assert first["r2_low"] > 0
     assert first["p_value"] == pytest.approx(0.11)
     assert not first["explains"]
-
-
-def test_shap_values_are_averaged_over_repeats(linear):
-    _, found = linear
-    first, second = (each.shap[0] for each in found.repeats)
-    np.testing.assert_allclose(average_shap(found.repeats, 0), (first + second) / 2)
 
 
 @pytest.fixture(scope="module")

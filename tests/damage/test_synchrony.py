@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy.stats import kstest
 
-from ncm_kedro.damage import synchrony as ns
+from ncm_kedro.damage import autocorrelation as ns
 from ncm_kedro.damage.grouping import assign_blocks
 from ncm_kedro.damage.synchrony import QUANTITIES, evaluate_synchrony, measure_synchrony
 from ncm_kedro.errors import TableError

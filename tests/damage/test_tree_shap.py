@@ -5,13 +5,12 @@ from math import factorial
 
 import numpy as np
 import pytest
-import shap
-from sklearn.ensemble import RandomForestRegressor
 
-from ncm_kedro.damage.forest import Forest, bin_values, grow_forest
+from ncm_kedro.damage.forest import bin_values, grow_forest
 from ncm_kedro.damage.tree_shap import explain_forest
 from ncm_kedro.errors import SettingsError
 from ncm_kedro.params.damage_attribution import DamageForestParams
+from table_phantoms.oracle import make_explainer
 
 
 def draw_problem(count, columns, seed=0):
@@ -20,18 +19,16 @@ def draw_problem(count, columns, seed=0):
     return values, values[:, 0] * values[:, 1] + np.abs(values[:, 2]) + rng.normal(size=count)
 
 
-@pytest.mark.parametrize("settings", [{"max_depth": 4}, {"max_depth": 30}, {"max_leaf_nodes": 30}])
+@pytest.mark.parametrize("settings", [{}, {"max_leaves": 300, "min_leaf": 1}, {"trees": 1}])
 def test_values_are_those_of_the_shap_library(settings):
     values, target = draw_problem(300, 14)
-    values = values.astype(np.float32).astype(np.float64)
-    model = RandomForestRegressor(8, random_state=0, max_features=0.5, **settings)
-    model.fit(values, target)
-    expected = shap.TreeExplainer(model).shap_values(values[:60])
-    mine, base = explain_forest(
-        Forest.from_scikit_learn(model), values[:60], [[n] for n in range(14)]
+    params = DamageForestParams(**{"trees": 8, "max_leaves": 16, **settings})
+    forest = grow_forest(
+        bin_values(values), target, np.arange(300), params, np.random.default_rng(0)
     )
-    np.testing.assert_allclose(mine, expected, atol=1e-9)
-    np.testing.assert_allclose(mine.sum(axis=1) + base, model.predict(values[:60]), atol=1e-9)
+    mine, base = explain_forest(forest, values[:60], [[n] for n in range(14)])
+    np.testing.assert_allclose(mine, make_explainer(forest).shap_values(values[:60]), atol=1e-9)
+    np.testing.assert_allclose(mine.sum(axis=1) + base, forest.predict(values[:60]), atol=1e-9)
 
 
 def predict_conditional(forest, tree, node, row, known):

@@ -19,19 +19,19 @@ from ncm_kedro.params.damage_attribution import (
     LinkParams,
     PaperForestParams,
 )
-from ncm_kedro.params.synthesise import ParticleTableParams
 from ncm_kedro.particles.plan import ParticleTables
 from ncm_kedro.pipelines.damage_attribution import create_pipeline
 from ncm_kedro.pipelines.damage_attribution.pipeline import TABLES
 from ncm_kedro.plotting.damage.tables import FIGURES
-from ncm_kedro.synthetic.particle_tables import draw_particle_tables
+from table_phantoms.params import ParticleTableParams
+from table_phantoms.tables import draw_particle_tables
 
 CONF = Path(__file__).parents[2] / "conf" / "base" / "damage_attribution" / "catalog.yml"
 PARAMS = {
     "table": DamageTableParams(),
     "forest": DamageForestParams(trees=20, max_leaves=24),
     "attribution": AttributionParams(
-        repeats=1, folds=3, bootstraps=20, permutations=39, perturbations=2, resampled_trees=10
+        repeats=1, folds=3, bootstraps=20, permutations=19, perturbations=2, resampled_trees=6
     ),
     "paper": PaperForestParams(draws=2, seeds=2, preset="code", max_explained=20),
     "autoencoder": AutoencoderParams(max_dimensions=3, repeats=2, steps=20, hidden=8),

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
-from sklearn.ensemble import RandomForestRegressor
 
 from ncm_kedro.errors import ModelError
 from ncm_kedro.params.damage_attribution import DamageForestParams
@@ -245,25 +244,6 @@ class Forest:
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Forest:
         """Build a forest out of what `to_arrays` returned."""
         return cls(**{name: arrays[name] for name in cls.__dataclass_fields__})
-
-    @classmethod
-    def from_scikit_learn(cls, forest: RandomForestRegressor) -> Forest:
-        """Copy a fitted forest of scikit-learn, which compares values as float32."""
-        trees = [each.tree_ for each in forest.estimators_]
-        size = max(tree.node_count for tree in trees)
-
-        def stack(parts: list[NDArray[Any]], fill: int) -> NDArray[Any]:
-            padded = [np.pad(p, (0, size - len(p)), constant_values=fill) for p in parts]
-            return np.array(padded)
-
-        return cls(
-            feature=stack([np.maximum(t.feature, LEAF) for t in trees], LEAF).astype(np.int32),
-            threshold=stack([t.threshold for t in trees], 0),
-            left=stack([t.children_left for t in trees], LEAF).astype(np.int32),
-            right=stack([t.children_right for t in trees], LEAF).astype(np.int32),
-            value=stack([t.value[:, 0, 0] for t in trees], 0),
-            cover=stack([t.weighted_n_node_samples for t in trees], 0),
-        )
 
 
 def bin_values(values_np: FloatArray) -> Bins:

@@ -13,13 +13,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ncm_kedro.params.particle_features import AttributeParams
-from ncm_kedro.params.synthesise import ParticleTableParams
-from ncm_kedro.synthetic.table_electrode import (
+from table_phantoms.electrode import (
     Electrode,
     find_nearest,
     list_contacts,
     measure_density,
 )
+from table_phantoms.params import ParticleTableParams
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]

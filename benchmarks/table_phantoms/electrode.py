@@ -15,8 +15,8 @@ from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 from scipy.special import elliprg
 
-from ncm_kedro.params.synthesise import DIAMETER_CUT, TableElectrodeParams
 from ncm_kedro.synthetic.tomo.scene import draw_directions, reach_ellipsoids
+from table_phantoms.params import DIAMETER_CUT, TableElectrodeParams
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]

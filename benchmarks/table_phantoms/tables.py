@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array, eye_array
 from scipy.special import expit, logit
 
-from ncm_kedro.params.synthesise import Driver, ParticleTableParams, TableSampleParams
-from ncm_kedro.synthetic.table_columns import (
+from ncm_kedro.synthetic.tomo.scene import simulate_damage
+from table_phantoms.columns import (
     Bodies,
     draw_columns,
     find_directed,
@@ -29,8 +29,8 @@ from ncm_kedro.synthetic.table_columns import (
     measure_bodies,
     measure_surroundings,
 )
-from ncm_kedro.synthetic.table_electrode import Electrode, pack_electrode
-from ncm_kedro.synthetic.tomo.scene import simulate_damage
+from table_phantoms.electrode import Electrode, pack_electrode
+from table_phantoms.params import Driver, ParticleTableParams, TableSampleParams
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]

@@ -1,0 +1,224 @@
+"""Table phantoms: contract, real geometry, a simulated damage model, and its leaky attributes."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.typing import NDArray
+from scipy.special import logit
+
+from ncm_kedro.contracts.particles import (
+    validate_attributes,
+    validate_contacts,
+    validate_details,
+)
+from ncm_kedro.contracts.tomo import TomogramTable
+from ncm_kedro.params.tomo_phantoms import DamageLawParams
+from ncm_kedro.particles import axes as neighbours
+from ncm_kedro.particles.columns import ATTRIBUTE_NAMES
+from table_phantoms.columns import UNCERTAINTY_SHARES
+from table_phantoms.params import (
+    ParticleTableParams,
+    TableElectrodeParams,
+    TableSampleParams,
+)
+from table_phantoms.tables import (
+    DRIVERS,
+    ParticleTablePhantom,
+    draw_neighbour_noise,
+    draw_particle_tables,
+)
+
+LAW = ["depth", "contact", "size"]
+NULL_LAW = DamageLawParams(depth=0, contact=0, size=0)
+
+
+@cache
+def draw(seed: int = 1, particles: int = 2000, **settings: Any) -> ParticleTablePhantom:
+    settings.setdefault("samples", ("cyc10",))
+    names = settings.pop("samples")
+    samples = {name: ParticleTableParams().samples[name] for name in names}
+    return draw_particle_tables(
+        ParticleTableParams(samples=samples, particles=particles, **settings), seed
+    )
+
+
+def keep_whole(phantom: ParticleTablePhantom, sample: str = "cyc10") -> pd.DataFrame:
+    table = phantom.attributes[sample]
+    return table[~table["touches_border"]]
+
+
+def fit_weights(
+    truth: pd.DataFrame, sample: TableSampleParams, law: DamageLawParams
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Weights by least squares on the logit, and their standard errors."""
+    design = np.column_stack([np.ones(len(truth)), truth[LAW]])
+    target = logit(truth["simulated_damage"] / law.max_damage) / sample.asynchrony
+    found, *_ = np.linalg.lstsq(design, target.to_numpy(), rcond=None)
+    rest = target - design @ found
+    variance = rest @ rest / (len(truth) - design.shape[1])
+    errors = np.sqrt(variance * np.diag(np.linalg.inv(design.T @ design)))
+    return found[1:], errors[1:]
+
+
+@pytest.mark.parametrize("preset", ["corrected", "paper"])
+@pytest.mark.parametrize(("seed", "particles", "noise"), [(0, 60, 0), (1, 200, 0.3), (2, 20, 0.05)])
+def test_tables_hold_the_contracts(preset: Any, seed: int, particles: int, noise: float) -> None:
+    phantom = draw(
+        seed, particles, samples=("cyc50", "cyc10"), preset=preset, measurement_noise=noise
+    )
+    validate_attributes(phantom.attributes)
+    validate_details(phantom.details)
+    validate_contacts(phantom.contacts)
+    TomogramTable.validate(phantom.table)
+    assert list(phantom.table["sample"]) == ["cyc10", "cyc50"]
+    for name, table in phantom.attributes.items():
+        assert len(table) == len(phantom.truth[name]) == particles
+        assert table.attrs["sample"] == name
+        assert table.attrs["preset"] == table.attrs["settings"]["preset"] == preset
+        given = [column for column in table if column.endswith("_uncertainty")]
+        expected = [f"{column}_uncertainty" for column in UNCERTAINTY_SHARES]
+        assert given == (expected if noise else [])
+
+
+def test_same_seed_same_tables_whatever_else_is_drawn() -> None:
+    one = draw(3, 200)
+    samples = {"a": TableSampleParams(), "cyc10": ParticleTableParams().samples["cyc10"]}
+    again = draw_particle_tables(ParticleTableParams(samples=samples, particles=200), 3)
+    for part in ("attributes", "contacts", "details", "truth"):
+        pd.testing.assert_frame_equal(getattr(one, part)["cyc10"], getattr(again, part)["cyc10"])
+    assert not np.array_equal(again.attributes["a"]["x_um"], again.attributes["cyc10"]["x_um"])
+    assert not np.array_equal(draw(4, 200).truth["cyc10"]["noise"], one.truth["cyc10"]["noise"])
+
+
+@pytest.mark.parametrize(
+    "law",
+    [
+        DamageLawParams(),
+        DamageLawParams(depth=0, size=0),
+        DamageLawParams(depth=0.8, contact=-0.3, size=0, noise=1),
+    ],
+)
+def test_law_is_found_again(law: DamageLawParams) -> None:
+    phantom = draw(samples=("cyc10", "cyc50"), law=law)
+    for name, sample in ParticleTableParams().samples.items():
+        found, errors = fit_weights(phantom.truth[name], sample, law)
+        simulated = np.array([law.depth, law.contact, law.size])
+        assert (np.abs(found - simulated) < 3.5 * errors).all()
+        assert errors.max() < 0.04
+    assert phantom.drivers == {
+        DRIVERS[driver]: getattr(law, driver) for driver in DRIVERS if getattr(law, driver) != 0
+    }
+
+
+def test_null_world_has_no_drivers() -> None:
+    phantom = draw(law=NULL_LAW, particles=4000)
+    whole = keep_whole(phantom)
+    free = [name for name in ATTRIBUTE_NAMES if name not in
+            ("damage", "surface_inner_um2", "roughness_inner")]  # fmt: skip
+    related = whole[free].corrwith(whole["damage"]).abs()
+    assert related.max() < 4.5 / np.sqrt(whole[free].notna().sum().min())
+    assert phantom.drivers == {}
+    assert whole["damage"].std() > 0.01
+
+
+@pytest.mark.parametrize("driver", LAW)
+def test_threshold_makes_a_step(driver: Any) -> None:
+    law = NULL_LAW.model_copy(update={driver: 0.8})
+    truth = draw(threshold_driver=driver, threshold_quantile=0.3, law=law).truth["cyc10"]
+    levels = np.sort(truth[driver].unique())
+    assert len(levels) == 2
+    assert (truth[driver] == levels[0]).mean() == pytest.approx(0.3, abs=0.01)
+    plain = draw().truth["cyc10"][driver]
+    target = logit(truth["simulated_damage"] / law.max_damage)
+    above = truth[driver] == levels[1]
+    assert plain[above].min() > plain[~above].max()
+    step = target[above].mean() - target[~above].mean()
+    assert step == pytest.approx(0.8 * (levels[1] - levels[0]), abs=0.06)
+    for side in (above, ~above):
+        assert abs(plain[side].corr(target[side])) < 4 / np.sqrt(side.sum())
+
+
+def test_noise_of_a_pair_has_the_planted_correlation() -> None:
+    triple = np.arange(0, 6000, 3)[:, None] + np.array([0, 1])  # of each three, two touch
+    pairs = np.concatenate([triple, triple[:, ::-1]])
+    drawn = draw_neighbour_noise(np.random.default_rng(0), 6000, pairs, 0.6).reshape(-1, 3)
+    np.testing.assert_allclose(drawn.std(axis=0), 1, rtol=0.05)
+    expected = np.array([[1, 0.6, 0], [0.6, 1, 0], [0, 0, 1]])  # both see the same sum
+    np.testing.assert_allclose(np.corrcoef(drawn.T), expected, atol=0.08)
+
+
+def test_damage_leaks_as_in_measured_tables() -> None:
+    corrected = keep_whole(draw(law=NULL_LAW))
+    paper = keep_whole(draw(law=NULL_LAW, preset="paper", box_bias=False))
+    for table in (corrected, paper):
+        cracks_um3 = table["damage"] * table["volume_um3"]
+        assert table["surface_inner_um2"].corr(cracks_um3) > 0.6
+        assert table["roughness_inner"].corr(table["damage"]) > 0.3
+        assert abs(table["roughness_outer"].corr(table["damage"])) < 0.1
+    leaks = ["electron_density", "homogeneity", "sphericity", "vs_ratio"]
+    assert (corrected[leaks].corrwith(corrected["damage"]).abs() < 0.1).all()
+    assert (paper[leaks].corrwith(paper["damage"]) < -0.2).all()
+
+
+def test_the_box_of_the_paper_adds_damage_to_small_particles() -> None:
+    biased, plain = draw(preset="paper"), draw(preset="paper", box_bias=False)
+    added = biased.attributes["cyc10"]["damage"] - plain.attributes["cyc10"]["damage"]
+    radius_vx = biased.details["cyc10"]["equivalent_diameter_um"] / 2 / 0.1
+    at = plain.attributes["cyc10"]["damage"].rsub(1)
+    for radius, share in ((25, 0.16), (35, 0.11), (50, 0.068), (70, 0.042)):
+        near = (radius_vx - radius).abs() < 1.5
+        assert (added / at)[near].mean() == pytest.approx(share, rel=0.15)
+
+
+def test_measured_values_scatter_by_their_uncertainty() -> None:
+    noise = 0.05
+    true, seen = (keep_whole(draw(measurement_noise=share)) for share in (0, noise))
+    for name in UNCERTAINTY_SHARES:
+        error = (seen[name] - true[name]) / seen[f"{name}_uncertainty"]
+        error = error[seen[f"{name}_uncertainty"] > 0]
+        # A surface below that of a ball is not measured, which cuts the errors of round particles.
+        assert 0.8 < error.std() < 1.1, name
+    assert (seen["elongation_uncertainty"] < noise * seen["elongation"]).all()
+
+
+def test_neighbour_columns_agree_with_the_measurement() -> None:
+    params = TableElectrodeParams()
+    table = draw(2, 500).attributes["cyc10"]
+    centre = table[["z_um", "y_um", "x_um"]].to_numpy()
+    whole = ~table["touches_border"].to_numpy()
+    near, _ = neighbours.find_nearest(centre, whole, 6)
+    far = neighbours.find_nearest(centre, np.ones_like(whole), 6)[1].mean(axis=1)
+    inner = whole & (near >= 0).all(axis=1)
+    # Centres of particles that the border cuts differ, so compare far from it.
+    side = table["x_um"].max()
+    place = table[["x_um", "y_um"]]
+    inner &= ((place > 30) & (place < side - 30)).all(axis=1).to_numpy()
+    assert inner.sum() > 20
+    np.testing.assert_allclose(table["distance_nearest_um"][inner], far[inner])
+    for name, column in (("volume_um3", "volume_std_um3"), ("elongation", "elongation_std"),
+                         ("sphericity", "sphericity_std")):  # fmt: skip
+        spread = neighbours.spread_over(table[name].to_numpy(), near)
+        np.testing.assert_allclose(table[column][inner], spread[inner])
+    assert table["volume_um3"].max() < 4 * params.median_diameter_um**3
+
+
+def test_tables_are_consistent_with_each_other() -> None:
+    phantom = draw(2, 500)
+    table, details = phantom.attributes["cyc10"], phantom.details["cyc10"]
+    contacts = phantom.contacts["cyc10"]
+    area = contacts.groupby("particle_id")["area_um2"].sum()
+    share = area.reindex(table["particle_id"]).fillna(0).to_numpy() / table["surface_outer_um2"]
+    np.testing.assert_allclose(table["contact"], np.minimum(share, 1))
+    touching = contacts.groupby("particle_id").size().reindex(table["particle_id"]).fillna(0)
+    np.testing.assert_array_equal(details["touching_particles"], touching)
+    both = set(zip(contacts["particle_id"], contacts["neighbour_id"], strict=True))
+    assert {(other, one) for one, other in both} == both
+    row = phantom.table.iloc[0]
+    for axis in "zyx":
+        assert table[f"{axis}_um"].max() <= row[f"size_{axis}_vx"] * row[f"voxel_{axis}_um"]
+    np.testing.assert_allclose(table["voxel_count"] * 0.1**3, table["volume_um3"], rtol=0.01)
