@@ -1,6 +1,6 @@
 import pytest
 
-from ncm_kedro.units import parse_length_um, parse_magnification, parse_voltage_kv
+from ncm_kedro.units import natural_key, parse_length_um, parse_magnification, parse_voltage_kv
 
 
 @pytest.mark.parametrize(
@@ -57,3 +57,8 @@ def test_magnifications(text, expected):
 )  # fmt: skip
 def test_voltages(text, expected_kv):
     assert parse_voltage_kv(text) == expected_kv
+
+
+def test_names_with_numbers_are_sorted_as_people_do():
+    names = ["10", "a2", "2\u00b2", "a", "s10", "S2"]
+    assert sorted(names, key=natural_key) == ["a", "a2", "S2", "s10", "2\u00b2", "10"]

@@ -38,12 +38,6 @@ def test_profile_gives_places_by_area():
     assert profile.place_before(20, 25) == pytest.approx(15)
 
 
-def test_area_is_kept_under_shift_and_order():
-    low = np.random.default_rng(1).uniform(0, 100, (20, 2))
-    boxes = np.concatenate([low, low + 30], axis=1)
-    assert union_area_px(boxes[::-1] + 1234.5) == pytest.approx(union_area_px(boxes))
-
-
 def test_areas_per_mosaic_in_mm2_without_excluded_frames():
     manifest = pd.DataFrame(
         {

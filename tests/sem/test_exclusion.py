@@ -50,13 +50,6 @@ def test_good_frames_are_kept_without_flags():
     assert decided["exclusion_reason"].isna().all()
 
 
-def test_input_is_not_changed():
-    table = make_table()
-    before = table.copy(deep=True)
-    decide_exclusions(table, PARAMS)
-    pd.testing.assert_frame_equal(table, before)
-
-
 @pytest.mark.parametrize(
     ("column", "flagged", "excluded", "flag"),
     [
@@ -112,12 +105,6 @@ def test_magnification_is_no_difference_of_material():
     )
     table = join(make_table(20, path=LCO), near, make_table(20, class_name="811_cycled"))
     assert not decide_exclusions(table, PARAMS)["excluded"].any()
-
-
-def test_earlier_flags_are_kept_and_sorted():
-    table = make_table().assign(flags="sidecar_missing;banner_missing", flat_fraction=0.5)
-    decided = decide_exclusions(table, PARAMS)
-    assert decided.loc[0, "flags"] == "banner_missing;partly_bare;sidecar_missing"
 
 
 def test_copies_of_one_class_keep_the_first():

@@ -15,11 +15,6 @@ def make_raw(*files):
     )
 
 
-def test_frame_id_collapses_odd_characters():
-    file = "333/ETRI_ 20 kV_SE_HighVac_x500 __1157.jpg"
-    assert assign_frame_ids({file: "333"})[file] == "333/ETRI_20_kV_SE_HighVac_x500_1157"
-
-
 def test_frame_ids_stay_apart_when_stems_collide():
     files = ["333/a b.jpg", "333/a_b.png", "333/a__b.jpg", "333/a  b.jpg", "523/a b.jpg"]
     ids = assign_frame_ids({file: file.split("/")[0] for file in files})
@@ -70,12 +65,6 @@ def test_files_that_are_no_frames_get_the_class_of_their_folder():
     stray = RejectedFile("NCM622/a.dm3", "a format", "a format", "NCM622")
     _, rejected = label_frames(RawFrames(raw.root, raw.records, (stray,)), LabelParams())
     assert rejected[0].class_name == "622"
-
-
-def test_one_class_only_is_fine():
-    frames, aside = label_frames(make_raw("811/a.jpg", "811/b.jpg"), LabelParams())
-    assert {frame.label.name for frame in frames} == {"811"}
-    assert aside == ()
 
 
 def test_nothing_of_a_known_class_names_the_folders_and_what_would_do():

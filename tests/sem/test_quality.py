@@ -7,7 +7,6 @@ from ncm_kedro.params.sem_ingest import QualityParams
 from ncm_kedro.sem.audit.quality import (
     QUALITY_COLUMNS,
     assess_frames,
-    find_near_duplicates,
     group_scales,
     halve,
     measure_quality,
@@ -175,10 +174,6 @@ def test_near_duplicates_are_found_and_drifted_neighbours_are_not():
     table = assess_frames(frames, dict.fromkeys(frames, UM), PARAMS)
     assert table["frame_id"].tolist() == sorted(frames)
     assert table["near_duplicate_of"].fillna("").tolist() == ["", "333/a", "", ""]
-
-
-def test_frames_without_structure_are_no_duplicates_of_each_other():
-    assert list(find_near_duplicates(np.zeros((3, 4), np.float32), np.ones(3), 0.9)) == [-1, -1, -1]
 
 
 def test_frames_of_other_magnifications_are_no_duplicates():

@@ -277,12 +277,6 @@ def test_other_values_range_over_what_the_run_holds_and_are_flagged(dtype):
     assert int(second_yx.max()) == pytest.approx(127, abs=4)
 
 
-def test_ten_pixels_are_too_few():
-    tiny = encode(np.full((10, 10), 7, np.uint8), "PNG")
-    with pytest.raises(FrameError, match="10 x 10 px"):
-        read_micrograph(tiny, PARAMS, where="a")
-
-
 def test_banner_is_cut_and_the_bar_measured(grey_yx):
     frame_yx = np.kron(grey_yx, np.ones((6, 4), np.uint8))  # 768 x 640
     banner_yx = draw_banner(640, 0.3, datetime(2024, 1, 2))
@@ -294,18 +288,6 @@ def test_banner_is_cut_and_the_bar_measured(grey_yx):
     assert micrograph.pixel_size.source == "scale_bar"
     assert micrograph.pixel_size.value_um == pytest.approx(0.3, rel=0.005)
     assert micrograph.flags == ("sidecar_missing",)
-
-
-def test_no_banner_falls_back_to_the_parameter(grey_yx):
-    micrograph = read_micrograph(encode(grey_yx, "PNG"), PARAMS, where="a")
-    assert micrograph.banner_px == 0
-    assert (micrograph.pixel_size.value_um, micrograph.pixel_size.source) == (0.25, "parameter")
-    assert "banner_missing" in micrograph.flags
-
-
-def test_no_pixel_size_at_all_names_the_ways_out(grey_yx):
-    with pytest.raises(FrameError, match=r"frames\.csv.*fallback_um"):
-        read_micrograph(encode(grey_yx, "PNG"), ReadingParams(), where="a")
 
 
 def labelled(tmp_path, grey_yx, **settings):

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ncm_kedro.sem.io.bar_shapes import find_bars
 from ncm_kedro.sem.io.glyphs import read_words
-from ncm_kedro.sem.io.scale_bar import is_round, read_scale_bar
+from ncm_kedro.sem.io.scale_bar import read_scale_bar
 from ncm_kedro.synthetic.sem.acquisition import draw_banner, place_scale_bar
 from ncm_kedro.synthetic.sem.vendors import draw_vendor_bar
 
@@ -209,11 +209,3 @@ def test_an_image_without_a_bar_has_none(smooth_yx):
     assert read_scale_bar(smooth_yx, []) is None
     assert read_scale_bar(bright_yx, []) is None
     assert read_scale_bar(np.full((240, 320), 255, np.uint8), []) is None
-
-
-@pytest.mark.parametrize(
-    ("value", "expected"),
-    [(100, True), (0.2, True), (5, True), (2.5, True), (137, False), (0, False)],
-)
-def test_round_numbers(value, expected):
-    assert is_round(value) is expected

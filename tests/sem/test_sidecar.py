@@ -3,8 +3,8 @@ from datetime import datetime
 
 import pytest
 
-from ncm_kedro.sem.io.dates import parse_moment
 from ncm_kedro.sem.io.sidecar import Sidecar, describe_sidecar, read_sidecar
+from ncm_kedro.units import parse_moment
 
 TEXT = "\r\n".join(
     [

@@ -13,8 +13,13 @@ from pathlib import Path
 
 from ncm_kedro.datasets.frames.listing import Listing
 from ncm_kedro.errors import TableError
-from ncm_kedro.sem.io.dates import parse_moment
-from ncm_kedro.units import parse_length_um, parse_magnification, parse_voltage_kv, split_quantity
+from ncm_kedro.units import (
+    parse_length_um,
+    parse_magnification,
+    parse_moment,
+    parse_voltage_kv,
+    split_quantity,
+)
 
 FRAME_TABLE = "frames.csv"
 _MISNAMED = {

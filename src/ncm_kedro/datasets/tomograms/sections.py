@@ -26,6 +26,7 @@ from ncm_kedro.datasets.tomograms.tiff import (
 )
 from ncm_kedro.errors import TomogramError
 from ncm_kedro.tomo.volumes.volume import Region, Spacing
+from ncm_kedro.units import natural_key
 
 SECTION_SUFFIXES = (*TIFF_SUFFIXES, ".png")
 _COPY = re.compile(
@@ -96,8 +97,8 @@ def _check_names(folder: Path, files: Sequence[Path]) -> None:
         if plain != path.stem.lower() and any(plain == other.stem.lower() for other in files):
             raise _ambiguous(folder, "copies beside their originals",
                              [f for f in files if _COPY.search(f.stem)])  # fmt: skip
-    number = Counter(tuple(natural_key(path.stem)) for path in files)
-    twice = [path for path in files if number[tuple(natural_key(path.stem))] > 1]
+    number = Counter(natural_key(path.stem) for path in files)
+    twice = [path for path in files if number[natural_key(path.stem)] > 1]
     if twice:
         raise _ambiguous(folder, "sections of one number in more than one file", twice)
     patterns = Counter(_pattern(path) for path in files)
@@ -199,9 +200,3 @@ def _find_section_size(file: Path) -> tuple[Spacing | None, str]:
         return None, "PNG sections hold no size"
     with tifffile.TiffFile(file) as tiff:
         return find_voxel_size(tiff)
-
-
-def natural_key(text: str) -> list[tuple[int, int, str]]:
-    """Return what sorts names with numbers as people do: ``s2`` before ``s10``."""
-    parts = re.split(r"(\d+)", text)
-    return [(1, int(p), "") if p.isdigit() else (0, 0, p.lower()) for p in parts if p]

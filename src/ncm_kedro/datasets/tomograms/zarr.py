@@ -22,9 +22,9 @@ from ncm_kedro.datasets.tomograms.notes import (
     make_chunk_warning,
     make_volume_error,
 )
-from ncm_kedro.datasets.tomograms.sections import natural_key
 from ncm_kedro.errors import TomogramError
 from ncm_kedro.tomo.volumes.volume import Region, Spacing
+from ncm_kedro.units import natural_key
 
 _MARKS = ("zarr.json", ".zarray", ".zgroup")
 _READ_ERRORS = (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError)
@@ -252,9 +252,7 @@ def _join(units: Sequence[Any]) -> str:
 
 def _unclear(folder: Path, found: str, node: zarr.Group) -> TomogramError:
     held = [
-        f"{name} {item.shape}"
-        for name, item in _list_members(node)
-        if isinstance(item, zarr.Array)
+        f"{name} {item.shape}" for name, item in _list_members(node) if isinstance(item, zarr.Array)
     ]
     return make_volume_error(
         folder,

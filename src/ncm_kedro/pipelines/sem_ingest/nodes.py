@@ -52,7 +52,7 @@ def build_sem_manifest(
     assessed: pd.DataFrame, overlaps: pd.DataFrame, mosaic: MosaicParams
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Place frames in mosaics, and exclude those that show a region of another class."""
-    from ncm_kedro.sem.mosaic.conflicts import exclude_conflicts
+    from ncm_kedro.sem.mosaic.merging import exclude_conflicts
     from ncm_kedro.sem.mosaic.mosaic import build_mosaics
 
     placed, links = build_mosaics(assessed, overlaps, mosaic)

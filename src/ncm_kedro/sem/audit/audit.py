@@ -24,7 +24,7 @@ from ncm_kedro.sem.audit.usage import describe_usage, summarise_usage, warn_unus
 from ncm_kedro.sem.crops.boxes import cut_frames, frame_boxes, place_boxes
 from ncm_kedro.sem.crops.regions import measure_areas
 from ncm_kedro.sem.io.frames import Frames
-from ncm_kedro.sem.mosaic.conflicts import list_scale_conflicts
+from ncm_kedro.sem.mosaic.merging import list_scale_conflicts
 
 _MIN_PART = 0.5
 

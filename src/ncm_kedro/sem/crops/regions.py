@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ncm_kedro.params.crop_augment import CropParams
-from ncm_kedro.sem.crops.boxes import FloatArray, cover_boxes, frame_boxes
+from ncm_kedro.sem.crops.boxes import FloatArray, Strip, cover_boxes, frame_boxes
 from ncm_kedro.sem.mosaic.geometry import frame_matrices
 from ncm_kedro.units import area_px_to_mm2
 
@@ -165,34 +165,6 @@ def _cover_grid(boxes: FloatArray) -> tuple[FloatArray, FloatArray, NDArray[np.b
         np.add.at(change, (x, y), sign)
     covered = change.cumsum(axis=0).cumsum(axis=1)[:-1, :-1] > 0
     return x_edges, y_edges, covered
-
-
-@dataclass(frozen=True)
-class Strip:
-    """Part of a mosaic between two places along its longer side.
-
-    Parameters
-    ----------
-    mosaic
-        Name of the mosaic.
-    axis
-        0: the strip is bounded in x; 1: in y.
-    start_px, stop_px
-        Bounds in mosaic coordinates.
-    split
-        What the strip is for.
-    """
-
-    mosaic: str
-    axis: int
-    start_px: float
-    stop_px: float
-    split: str
-
-    @property
-    def length_px(self) -> float:
-        """Extent along the axis (px)."""
-        return self.stop_px - self.start_px
 
 
 @dataclass

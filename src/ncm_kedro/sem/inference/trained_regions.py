@@ -14,8 +14,7 @@ from ncm_kedro.learning.models.classifier import ClassifierSettings
 from ncm_kedro.params.sem_ingest import MosaicParams
 from ncm_kedro.sem.crops.crop_set import hash_split
 from ncm_kedro.sem.io.frames import Frames
-from ncm_kedro.sem.mosaic.geometry import frame_matrices, invert, map_points
-from ncm_kedro.sem.mosaic.mosaic import PIXEL_SIZE_STEP
+from ncm_kedro.sem.mosaic.geometry import PIXEL_SIZE_STEP, frame_matrices, invert, map_points
 from ncm_kedro.sem.mosaic.registration import IndexArray
 from ncm_kedro.sem.mosaic.views import compare_frames
 

@@ -19,7 +19,6 @@ from ncm_kedro.sem.io.banner import (
     cut_annotations,
     find_bars,
 )
-from ncm_kedro.sem.io.dates import parse_moment
 from ncm_kedro.sem.io.decoding import COLOURED, decode_image, needs_range
 from ncm_kedro.sem.io.frames import (
     DecodedFrame,
@@ -40,6 +39,7 @@ from ncm_kedro.sem.io.metadata import read_embedded
 from ncm_kedro.sem.io.pixel_size import KnownSizes, PixelSize, find_pixel_size
 from ncm_kedro.sem.io.scale_bar import read_scale_bar
 from ncm_kedro.sem.io.sidecar import MISSING, Sidecar, describe_sidecar, read_sidecar
+from ncm_kedro.units import parse_moment
 
 BANNER_MISSING, BANNER_UNSURE = "banner_missing", "banner_unsure"
 DECODER_VERSION = 5  # raise it when the same file and parameters would give another frame

@@ -21,8 +21,13 @@ from typing import TypeAlias, TypeVar
 
 import pandas as pd
 
-from ncm_kedro.sem.io.dates import parse_moment
-from ncm_kedro.units import parse_magnification, parse_number, parse_voltage_kv, um_per_unit
+from ncm_kedro.units import (
+    parse_magnification,
+    parse_moment,
+    parse_number,
+    parse_voltage_kv,
+    um_per_unit,
+)
 
 FieldValue: TypeAlias = str | list[str]
 Sections: TypeAlias = dict[str, dict[str, FieldValue]]

@@ -17,6 +17,8 @@ PLACE_COLUMNS = (
     "mosaic_angle_deg",
     "mosaic_mirrored",
 )
+PIXEL_SIZE_STEP = 0.05
+"""Relative difference of pixel sizes below which they may be one, measured twice (no unit)."""
 
 
 def make_matrices(

@@ -8,7 +8,6 @@ residual are dropped in a second pass.
 from __future__ import annotations
 
 import logging
-import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,20 +20,20 @@ from scipy.sparse.linalg import spsolve
 from ncm_kedro.params.sem_ingest import MosaicParams
 from ncm_kedro.sem.io.sidecar import session_settings
 from ncm_kedro.sem.mosaic.geometry import (
+    PIXEL_SIZE_STEP,
     PLACE_COLUMNS,
     corners,
-    make_matrices,
     map_points,
     place_by_shift,
     split_matrices,
 )
-from ncm_kedro.sem.mosaic.merging import Views, merge_sheets
+from ncm_kedro.sem.mosaic.merging import Views, describe_views, merge_sheets
 from ncm_kedro.sem.mosaic.registration import IndexArray
+from ncm_kedro.units import natural_key
 
 _LOG = logging.getLogger(__name__)
 _TREE_SLACK = 6.0
 _ANCHOR = 1e-9
-PIXEL_SIZE_STEP = 0.05
 _SETTINGS = ("magnification", "accelerating_voltage_kv", "instrument", "pixel_size_um")
 
 
@@ -111,17 +110,6 @@ def build_mosaics(
         int((~same).sum()),
     )
     return result, links
-
-
-def describe_views(links: pd.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return how the second frame of each link lies in the first, ``(P, 2, 3)``, and the scores."""
-    matrices = make_matrices(
-        links["scale"].to_numpy(np.float64),
-        links["angle_deg"].to_numpy(np.float64),
-        links["mirrored"].to_numpy(bool),
-        links[["dx_px", "dy_px"]].to_numpy(np.float64),
-    )
-    return matrices, links["score"].to_numpy(np.float64)
 
 
 def _describe_places(
@@ -299,7 +287,7 @@ def order_by_time(manifest: pd.DataFrame) -> pd.DataFrame:
     manifest
         With `class`, `file` and `acquired_at`, in any order.
     """
-    by_number = manifest.assign(_key=manifest["file"].map(_natural_key)).sort_values(
+    by_number = manifest.assign(_key=manifest["file"].map(natural_key)).sort_values(
         ["class", "_key"], kind="stable"
     )
     times = by_number.groupby("class")["acquired_at"].transform(lambda part: part.ffill().bfill())
@@ -344,9 +332,3 @@ def _changes(values: pd.Series, classes: NDArray[np.object_]) -> NDArray[np.bool
     else:
         changed = (filled != filled.shift()) & filled.notna() & filled.shift().notna()
     return changed.fillna(False).to_numpy(dtype=bool)
-
-
-def _natural_key(file: str) -> tuple[tuple[int, str], ...]:
-    return tuple(
-        (int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", file)
-    )

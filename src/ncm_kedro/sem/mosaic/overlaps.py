@@ -19,12 +19,17 @@ from tqdm import tqdm
 
 from ncm_kedro.params.sem_ingest import MosaicParams
 from ncm_kedro.sem.io.frames import Frames
-from ncm_kedro.sem.mosaic.geometry import invert, place_by_shift, split_matrices
-from ncm_kedro.sem.mosaic.mosaic import (
+from ncm_kedro.sem.mosaic.geometry import (
     PIXEL_SIZE_STEP,
+    invert,
+    place_by_shift,
+    split_matrices,
+)
+from ncm_kedro.sem.mosaic.mosaic import (
     find_components,
     order_by_time,
 )
+from ncm_kedro.sem.mosaic.refinement import find_slant, refine_shift
 from ncm_kedro.sem.mosaic.registration import (
     IndexArray,
     SpectrumBank,
@@ -32,9 +37,7 @@ from ncm_kedro.sem.mosaic.registration import (
     common_fraction,
     correlate_padded,
     correlate_pairs,
-    find_slant,
     reduce_frame,
-    refine_shift,
     unwrap_shifts,
 )
 from ncm_kedro.sem.mosaic.views import find_similar_views

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from ncm_kedro.params.sem_ingest import MosaicParams
@@ -28,8 +29,14 @@ from ncm_kedro.sem.mosaic.features import (
     compare_views,
     find_features,
 )
-from ncm_kedro.sem.mosaic.geometry import corners, invert, map_points, split_matrix
-from ncm_kedro.sem.mosaic.mosaic import PIXEL_SIZE_STEP, find_components
+from ncm_kedro.sem.mosaic.geometry import (
+    PIXEL_SIZE_STEP,
+    corners,
+    invert,
+    map_points,
+    split_matrix,
+)
+from ncm_kedro.sem.mosaic.mosaic import find_components
 from ncm_kedro.sem.mosaic.registration import IndexArray
 
 _LOG = logging.getLogger(__name__)
@@ -235,6 +242,7 @@ def _compare(
     found: dict[tuple[int, int], SimilarView] = {}
     starts = range(0, len(rows), _PAIRS_AT_ONCE)
     with (
+        threadpool_limits(1, "blas"),  # threads of BLAS in each worker wait for each other
         ThreadPoolExecutor(params.workers) as pool,
         tqdm(total=len(rows), desc="views", unit="pair", disable=None, leave=False) as bar,
     ):
