@@ -3,10 +3,8 @@ import re
 import socket
 import unicodedata
 
-import numpy as np
 import pytest
 from kedro.io import DatasetError
-from PIL import Image
 
 from ncm_kedro.datasets.frames.raw import RawFrameFolder
 from ncm_kedro.sem.io.frames import NEVER_FRAMES
@@ -140,14 +138,6 @@ def test_sidecars_of_other_instruments_belong_to_their_image(tmp_path, image, si
     touch(tmp_path / "811" / sidecar)
     raw = load(tmp_path)
     assert [record.sidecar_path.name for record in raw.records] == [sidecar]
-    assert raw.rejections == ()
-
-
-def test_a_header_comes_before_a_note(tmp_path):
-    for name in ("a.tif", "a-tif.hdr", "a.txt"):
-        touch(tmp_path / "811" / name)
-    raw = load(tmp_path)
-    assert raw.records[0].sidecar_path.name == "a-tif.hdr"
     assert raw.rejections == ()
 
 
@@ -329,26 +319,6 @@ def test_a_folder_of_strays_counts_them(tmp_path):
     touch(tmp_path / "333/readme.md")
     with pytest.raises(DatasetError, match=r"no image that can be used \(1 other files.*readme"):
         load(tmp_path)
-
-
-def test_nothing_is_opened_when_listing(tmp_path):
-    touch(tmp_path / "333/a.jpg", b"")
-    assert len(load(tmp_path)) == 1
-
-
-def test_records_read_their_bytes(tmp_path):
-    path = tmp_path / "333/a.png"
-    path.parent.mkdir()
-    Image.fromarray(np.zeros((4, 4), np.uint8)).save(path)
-    touch(tmp_path / "333/a.png.txt", b"abc")
-    record = load(tmp_path).records[0]
-    assert record.read_image() == path.read_bytes()
-    assert record.read_sidecar() == b"abc"
-
-
-def test_saving_is_refused(tmp_path):
-    with pytest.raises(DatasetError, match="read only"):
-        RawFrameFolder(filepath=str(tmp_path)).save("anything")
 
 
 def test_exists_and_describes(tmp_path):

@@ -3,7 +3,6 @@
 from itertools import combinations, pairwise
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from ncm_kedro.electrochemistry.capacity import find_increasing
@@ -12,7 +11,6 @@ from ncm_kedro.electrochemistry.summary import (
     Cell,
     CyclingFile,
     RawCycling,
-    list_ranges,
     summarise_groups,
     tabulate_cells,
 )
@@ -178,15 +176,3 @@ def test_fewest_numbers_stand_out_of_order():
             if all(a < b for a, b in pairwise(chosen))
         )
         assert member.sum() == longest
-
-
-def test_ranges_are_joined():
-    assert list_ranges([7, 12, 13, 14, 20]) == "7, 12-14, 20"
-    assert list_ranges([]) == ""
-
-
-def test_empty_tables_keep_their_columns(tmp_path):
-    tables = measure_cells(lay_down(tmp_path, {"a.csv": HEADER + "1,101,100\n"}), PARAMS)
-    assert isinstance(tables.curves, pd.DataFrame)
-    assert "voltage_v" in tables.curves
-    assert tables.bad_rows.empty

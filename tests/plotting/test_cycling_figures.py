@@ -53,11 +53,6 @@ def test_voltage_curves_are_drawn_where_there_are_any():
     assert [len(axes.lines) for axes in figure.axes[3:5]] == [4, 4]
 
 
-def test_no_mass_is_said_in_the_empty_panel():
-    summary = make_summary().query("quantity != 'discharge_capacity_mah_g'")
-    assert draw(summary, EMPTY_CURVES).axes[0].texts[0].get_text() == "no mass given"
-
-
 @pytest.fixture
 def cells():
     return pd.DataFrame({

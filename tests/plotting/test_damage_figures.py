@@ -21,7 +21,7 @@ from ncm_kedro.plotting.damage.importance import (
     plot_uncertain_ranks,
 )
 from ncm_kedro.plotting.damage.paper import plot_leaks, plot_paper_robustness
-from ncm_kedro.plotting.damage.shap import plot_beeswarm, plot_dependence, spread_by_density
+from ncm_kedro.plotting.damage.shap import plot_beeswarm, plot_dependence
 from ncm_kedro.plotting.style import RED
 
 GROUPS = {
@@ -240,16 +240,6 @@ def test_differences_are_filled_where_found():
     assert axes.get_title() == "b minus a"
 
 
-def test_a_single_group():
-    one = {"Volume": ["volume_um3"]}
-    table = make_importance(["a"], one)
-    assert "Volume" in texts_of(plot_importance(table, make_scores(["a"])))
-    assert "Volume" in texts_of(plot_leaks(table, table))
-    shap, values = make_shap(["a"], 30, ["volume_um3"])
-    for plot in (plot_beeswarm, plot_dependence):
-        assert len([a for a in plot(shap, values, ["volume_um3"]).axes if a.collections]) >= 1
-
-
 def test_only_what_leaks_is_red():
     figure = plot_leaks(make_importance(["a"]), make_importance(["a"], leaking=True))
     leaking, free = figure.axes
@@ -282,16 +272,6 @@ def test_ranks_are_counted_and_the_measured_marked():
     assert [label.get_text() for label in axes.get_yticklabels()] == ["X", "Y"]
     assert axes.images[0].get_array().tolist() == [[25, 75], [75, 25]]
     assert list(axes.lines[0].get_xdata()) == [1, 2]
-
-
-def test_points_spread_where_they_are_dense():
-    rng = np.random.default_rng(0)
-    values = np.concatenate([rng.normal(0, 0.01, 900), rng.uniform(-1, 1, 100)])
-    offsets = spread_by_density(values, rng)
-    assert np.abs(offsets).max() <= 1
-    dense = np.abs(values) < 0.01
-    assert offsets[dense].std() > 3 * offsets[np.abs(values) > 0.5].std()
-    assert not spread_by_density(np.full(50, 0.1), rng).any()
 
 
 def test_chance_is_drawn_beside_likeness():

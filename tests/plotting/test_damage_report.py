@@ -199,13 +199,6 @@ def test_empty_tables_leave_every_figure_with_a_sentence():
     assert page.count("<img ") == len(FIGURES) - 2
 
 
-def test_circles_without_a_link_are_not_drawn():
-    links = list_links(cyc10=(0.1, 0.1, 0.1), cyc50=(0.1, 0.1, 0.1))
-    figures = draw_damage(make_data(), make_tables(latent_links=links), 2)
-    assert any("count as a link" in words for words in texts_of(figures["latent_circles"]))
-    assert "cyc10" in texts_of(figures["latent_matrices"])
-
-
 def test_shap_values_of_other_particles_are_refused():
     tables = make_tables()
     with pytest.raises(TableError):

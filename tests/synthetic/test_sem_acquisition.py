@@ -8,12 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ncm_kedro.errors import SettingsError
 from ncm_kedro.synthetic.sem.acquisition import (
     corrupt_sidecar,
     draw_banner,
     place_scale_bar,
-    write_korean_date,
     write_sidecar,
 )
 from ncm_kedro.synthetic.sem.plan import draw_recordings
@@ -47,30 +45,6 @@ def test_tick_centres_are_the_printed_length_apart(
     assert last < width_px - 4
 
 
-def test_real_layout_at_full_width() -> None:
-    bar = place_scale_bar(1280, 100 / 371)
-    assert (bar.first_tick_x_px, bar.last_tick_x_px) == (811, 1182)
-    banner = draw_banner(1280, 100 / 371, MOMENT)
-    assert banner.shape == (64, 1280)
-    bright = banner > 128
-    assert bright[16, 808:1185].all()
-    assert bright[:8].sum() == bright[53:].sum() == 0
-    assert 0.02 < bright.mean() < 0.10
-
-
-def test_text_depends_on_the_minute_and_stays_clear_of_the_bar() -> None:
-    one = draw_banner(640, 0.27, MOMENT)
-    other = draw_banner(640, 0.27, MOMENT.replace(minute=48))
-    assert (one != other).any()
-    changed = np.flatnonzero((one != other).any(axis=0))
-    assert changed.max() < place_scale_bar(640, 0.27).first_tick_x_px - 6
-
-
-def test_a_frame_too_small_for_any_bar_is_refused() -> None:
-    with pytest.raises(SettingsError):
-        place_scale_bar(40, 0.01)
-
-
 @pytest.fixture
 def sidecar() -> bytes:
     recording = draw_recordings(["s"], np.random.default_rng(0))[0]
@@ -82,19 +56,6 @@ def sidecar() -> bytes:
         pixel_size_um=100 / 371,
         filament_ua=5345.5,
     )
-
-
-@pytest.mark.parametrize(
-    ("moment", "text"),
-    [
-        (datetime(2019, 9, 2, 0, 9, 36), "2019-09-02 오전 12:09:36"),
-        (datetime(2022, 6, 16, 12, 51, 11), "2022-06-16 오후 12:51:11"),
-        (datetime(2019, 12, 3, 20, 14, 33), "2019-12-03 오후 8:14:33"),
-        (datetime(2019, 9, 2, 9, 8, 10), "2019-09-02 오전 9:08:10"),
-    ],
-)
-def test_korean_dates(moment: datetime, text: str) -> None:
-    assert write_korean_date(moment) == text
 
 
 def test_bytes_are_utf8_with_crlf_and_no_other_line_ends(sidecar: bytes) -> None:

@@ -8,14 +8,10 @@ import numpy as np
 import pytest
 
 from ncm_kedro.params.synthesise import AdditiveParams, SynthesiseSemParams
-from ncm_kedro.synthetic.sem.canvas import match_grey_law, render_canvas
+from ncm_kedro.synthetic.sem.canvas import render_canvas
 from ncm_kedro.synthetic.sem.particles import (
-    OUTSIDE,
     choose_law,
     derive_law,
-    draw_grain_tile,
-    draw_sprite,
-    draw_sprites,
     measure_nickel_fraction,
     mix_laws,
 )
@@ -38,32 +34,6 @@ def test_damage_grows_from_pristine_over_formation_to_cycled(name: str) -> None:
     params = SynthesiseSemParams()
     values = [getattr(choose_law(params, "622", state), name) for state in params.states]
     assert values[0] < values[1] < values[2]
-
-
-def test_drawn_diameters_follow_the_law() -> None:
-    law = derive_law(0.6, 0.5)
-    sprites = draw_sprites(law, 400, 0.54, np.random.default_rng(1))
-    logs = np.log([s.diameter_um for s in sprites])
-    assert np.exp(np.median(logs)) == pytest.approx(law.median_diameter_um, rel=0.01)
-    assert logs.std() == pytest.approx(law.log_spread, rel=0.06)
-
-
-def test_sprites_cover_their_area_and_rims_are_brighter_than_middles() -> None:
-    rng = np.random.default_rng(0)
-    law = derive_law(1 / 3, 0.0)
-    tile = draw_grain_tile(3.0, rng)
-    areas, edge = [], []
-    for _ in range(20):
-        sprite = draw_sprite(12.0, law, tile, 0.2, rng)
-        half = sprite.height_yx.shape[0] // 2
-        y, x = np.mgrid[-half : half + 1, -half : half + 1]
-        distance = np.hypot(y, x) / 30.0
-        inside = sprite.height_yx > OUTSIDE
-        areas.append(inside.sum() * 0.2**2)
-        middle = sprite.shade_yx[inside & (distance < 0.5)].mean()
-        edge.append(float(sprite.shade_yx[inside & (distance > 0.9)].mean() - middle))
-    assert np.mean(areas) == pytest.approx(np.pi * 6.0**2, rel=0.04)
-    assert np.mean(edge) > 0.05
 
 
 def test_no_signal_means_one_law_and_full_signal_each_its_own() -> None:
@@ -101,9 +71,3 @@ def test_canvases_differ_in_diameters_but_not_in_the_grey_law() -> None:
         quantiles.append(np.quantile(canvas.signal_yx, [0.05, 0.25, 0.5, 0.75, 0.95]))
     assert means == sorted(means, reverse=True)
     np.testing.assert_allclose(quantiles[0], quantiles[-1], atol=0.03)
-
-
-def test_grey_law_keeps_the_order_of_grey_levels() -> None:
-    ramp = np.linspace(0, 1, 10_000, dtype=np.float32).reshape(100, 100) ** 3
-    matched = match_grey_law(ramp)
-    assert (np.diff(matched.ravel()) >= 0).all()

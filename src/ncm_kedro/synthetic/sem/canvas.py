@@ -5,6 +5,7 @@ A field of view larger than a frame: particles deposited on the electrode, then 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -182,11 +183,13 @@ def _is_taken(taken: NDArray[np.uint8], y: int, x: int, radius: float) -> bool:
     """Return whether a disc (px of the full field) overlaps a taken one (half resolution)."""
     if taken[y // 2, x // 2]:
         return True
-    at = ((np.array((y, x)) + radius * _COMPASS) * 0.5).astype(np.intp)
-    return bool(taken[at[:, 0], at[:, 1]].any())
+    return any(
+        taken[int((y + radius * down) * 0.5), int((x + radius * right) * 0.5)]
+        for down, right in _COMPASS
+    )
 
 
-_COMPASS = np.array([(np.sin(a), np.cos(a)) for a in np.linspace(0, 2 * np.pi, 10, endpoint=False)])
+_COMPASS = [(math.sin(a), math.cos(a)) for a in np.linspace(0, 2 * math.pi, 10, endpoint=False)]
 
 
 def _orient(image_yx: Float, turn: int) -> Float:
