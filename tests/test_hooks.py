@@ -1,6 +1,7 @@
 """What surrounds a run: prerequisites, what is omitted, hashes, commits, lineage."""
 
 import logging
+import re
 import subprocess
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from kedro.framework.hooks.manager import _create_hook_manager
 from kedro.framework.project import pipelines
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
-from kedro.io import AbstractDataset, DataCatalog
+from kedro.io import AbstractDataset, DataCatalog, MemoryDataset
 from kedro.pipeline import node, pipeline
 from kedro.runner import ParallelRunner, SequentialRunner, ThreadRunner
 
@@ -221,6 +222,27 @@ def test_what_is_missing_and_what_makes_it_is_named_in_the_order_of_the_road(tmp
     assert caught.value.where == "tune_train"
     assert "sem_crop_report, sem_crops, sem_manifest" in caught.value.found
     assert "`kedro run --pipelines sem_ingest,crop_augment` first" in caught.value.action
+
+
+@pytest.mark.usefixtures("registered")
+def test_a_run_that_starts_behind_what_it_needs_is_told_where_to_begin(tmp_path):
+    """The advice works: from there on nothing is missing."""
+    saved = ("sem_frames", "sem_crops", "sem_manifest", "sem_best_settings")
+    catalog = make_catalog(tmp_path, dict.fromkeys(saved, PARQUET))
+    catalog["sem_crop_set"] = MemoryDataset()
+    for name in saved:
+        (tmp_path / name).write_bytes(b"")
+    run_params = {"pipeline_names": ["tune_train"]}
+    part = pipelines["tune_train"].from_nodes("train_sem_classifier")
+    with pytest.raises(StoreError) as caught:
+        PrerequisiteHook().before_pipeline_run(run_params, part, catalog)
+    begin = re.fullmatch(r"set `--from-nodes (.+)`", caught.value.action)[1].split(",")
+    assert begin == ["join_sem_crops"]
+    whole = pipelines["tune_train"].from_nodes(*begin)
+    PrerequisiteHook().before_pipeline_run(run_params, whole, catalog)
+    (tmp_path / "sem_frames").unlink()
+    with pytest.raises(StoreError, match="sem_ingest"):
+        PrerequisiteHook().before_pipeline_run(run_params, part, catalog)
 
 
 @pytest.mark.usefixtures("registered")

@@ -155,23 +155,49 @@ def _find_missing_raw_data(pipeline: Pipeline, catalog: DataCatalog) -> NcmError
 def _find_missing_inputs(
     run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog
 ) -> NcmError | None:
+    names = run_params.get("pipeline_names") or [DEFAULT]
     producers = list_producers()
-    missing = [
-        name
-        for name in sorted(pipeline.inputs())
-        if name in producers and name in catalog and _is_missing(catalog.get(name))
-    ]
-    if not missing:
-        return None
-    needed = {producers[name] for name in missing}
-    first = ",".join(name for name in pipelines if name in needed)
-    more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
-    return StoreError(
-        ", ".join(run_params.get("pipeline_names") or ["__default__"]),
-        found=f"nothing yet of {', '.join(missing[:_SHOWN])}{more}",
-        expected="results of earlier pipelines",
-        action=f"run `kedro run --pipelines {first}` first (in the same --env)",
-    )
+    missing, starts = _trace_missing(names, pipeline, catalog, set(producers))
+    if missing:
+        needed = {producers[name] for name in missing}
+        first = ",".join(name for name in pipelines if name in needed)
+        more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
+        return StoreError(
+            ", ".join(names),
+            found=f"nothing yet of {', '.join(missing[:_SHOWN])}{more}",
+            expected="results of earlier pipelines",
+            action=f"run `kedro run --pipelines {first}` first (in the same --env)",
+        )
+    if starts:
+        return StoreError(
+            ", ".join(names),
+            found=f"a start behind {', '.join(starts)}, whose results are not on disk",
+            expected="a start that makes what later nodes need",
+            action=f"set `--from-nodes {','.join(starts)}`",
+        )
+    return None
+
+
+def _trace_missing(
+    names: list[str], pipeline: Pipeline, catalog: DataCatalog, made: set[str]
+) -> tuple[list[str], list[str]]:
+    """Trace inputs that are not there to other pipelines, and to nodes of the named ones."""
+    makers = {
+        output: node for name in names for node in pipelines[name].nodes for output in node.outputs
+    }
+    missing: set[str] = set()
+    starts: set[str] = set()
+    wanted = set(pipeline.inputs())
+    while wanted:
+        name = wanted.pop()
+        if name not in made or name not in catalog or not _is_missing(catalog.get(name)):
+            continue
+        if name in makers:
+            starts.add(makers[name].name)
+            wanted |= set(makers[name].inputs)
+        else:
+            missing.add(name)
+    return sorted(missing), sorted(starts)
 
 
 class TrackingHook(MlflowHook):

