@@ -1,5 +1,6 @@
 """A figure comes back as the image that was saved."""
 
+import base64
 import io
 
 import matplotlib.image
@@ -7,7 +8,7 @@ import pytest
 from kedro.io import DatasetError
 from matplotlib.figure import Figure
 
-from ncm_kedro.datasets.figures import FigureFileDataset
+from ncm_kedro.datasets.figures import FigureFileDataset, FigureFolderDataset
 
 
 def test_a_figure_comes_back_as_its_file(tmp_path):
@@ -23,3 +24,13 @@ def test_a_figure_comes_back_as_its_file(tmp_path):
 def test_a_missing_figure_is_an_error(tmp_path):
     with pytest.raises(DatasetError, match=r"none\.png"):
         FigureFileDataset(filepath=str(tmp_path / "none.png")).load()
+
+
+def test_a_folder_of_figures_is_previewed_as_one_picture(tmp_path):
+    dataset = FigureFolderDataset(filepath=str(tmp_path / "figures"), save_args={"dpi": 50})
+    colours = {"a.png": "red", "b.png": "blue"}
+    dataset.save({name: Figure(figsize=(24, 2), facecolor=c) for name, c in colours.items()})
+    pixels = matplotlib.image.imread(io.BytesIO(base64.b64decode(dataset.preview())))
+    assert pixels.shape[:2] == (150, 900)
+    assert pixels[20, 450, :3] == pytest.approx([1, 0, 0], abs=0.02)
+    assert pixels[120, 450, :3] == pytest.approx([0, 0, 1], abs=0.02)

@@ -59,6 +59,8 @@ def make_release(promoted: bool, seed: int = 0) -> Release:
         metrics={"test_balanced_accuracy": 0.5},
         tags={"split_hash": "abc"},
         example=pd.DataFrame({"image": [encode_png(FRAME_YX)]}),
+        trained_on="7 crops of two classes",
+        scores=("balanced accuracy 0.50 (0.40 to 0.60)",),
     )
 
 
@@ -78,6 +80,13 @@ def test_aliases_follow_the_decision_and_the_model_answers(registry):
     assert production.version == 2
     assert production.tags["promoted"] == "true"
     assert production.tags["promotion_reasons"] == "because of a test"
+
+    card = client.get_model_version(NAME, "3").description
+    told = ("7 crops of two classes", "split_hash: abc", "0.50 (0.40 to 0.60)", "because of a test")
+    assert all(text in card for text in told)
+    assert "not earned" in card
+    assert set(RegisteredClassifierDataset.cannot) <= set(card.replace("- ", "").splitlines())
+    assert "not earned" not in production.description
 
     loaded = dataset.load()
     expected = make_release(promoted=True, seed=1).model

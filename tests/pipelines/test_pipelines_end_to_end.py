@@ -3,23 +3,33 @@
 import base64
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from mlflow.tracking import MlflowClient
 
-from conftest import run_kedro
+from browser import Browser
+from conftest import PROJECT, run_kedro
 from ncm_kedro.contracts.sem import SemCrops, SemFramePredictions, SemManifest
+from ncm_kedro.pipeline_registry import register_pipelines
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::ResourceWarning")]
+MISSION = (
+    "sem_ingest", "crop_augment", "tune_train", "evaluate_additives", "tomo_segment",
+    "particle_features", "damage_attribution",
+)  # fmt: skip
 NAME = "test-ncm-sem-classifier"
 
 
@@ -166,6 +176,49 @@ def test_a_notebook_opens_and_plots_what_was_made(finished, name):
         check=False,
     )
     assert result.returncode == 0, result.stderr[-3000:]
+
+
+def test_every_snippet_of_the_gallery_and_of_the_how_to_runs(finished):
+    docs = PROJECT / "docs"
+    texts = [(docs / name).read_text("utf-8") for name in ("howto/notebooks.md", "gallery.md")]
+    opening, *snippets = [
+        block for text in texts for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    ]
+    assert len(snippets) > 7
+    assert 'env="demo"' in opening
+    code = opening.replace('env="demo"', 'env="test"')
+    for number, snippet in enumerate(snippets):
+        code += f"\nfigure = None\n{snippet}\nif figure: figure.savefig('{number}.pdf')\n"
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=finished, env={**os.environ, "MPLBACKEND": "agg"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert len(list(finished.glob("*.pdf"))) == len(snippets) - 1
+
+
+def test_the_static_lineage_shows_every_pipeline_of_the_mission_in_a_browser(finished, tmp_path):
+    built = run_kedro(finished, "viz", "build", "--include-previews", KEDRO_ENV="test")
+    assert built.returncode == 0, built.stderr[-3000:]
+    nodes = [json.loads(path.read_text()) for path in (finished / "build/api/nodes").iterdir()]
+    shown = {node["filepath"]: node for node in nodes if node.get("preview")}
+    for path in ("05_model_input/sem_crops.parquet", "08_reporting/figures/sem_audit"):
+        assert any(name.endswith(path) for name in shown), path
+    server = ThreadingHTTPServer(
+        ("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(finished / "build"))
+    )
+    with Browser(tmp_path) as browser:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        for name in MISSION:
+            browser.send("Page.navigate", url=f"http://127.0.0.1:{server.server_port}/?pid={name}")
+            labels = (
+                "[...document.querySelectorAll('.pipeline-node__text')].map(e => e.textContent)"
+            )
+            browser.wait_for(f"{labels}.length > 3")
+            names = {node.name for node in register_pipelines()[name].nodes}
+            assert names <= set(browser.evaluate(labels)), name
+    server.shutdown()
 
 
 def test_missing_data_says_what_to_put_where(project):

@@ -21,6 +21,11 @@ class RegisteredAttributionDataset(RegisteredModelDataset["AttributionModel", "A
     kind = "damage_attribution"
     expected = "a registered damage attribution"
     action = "run `kedro run --pipelines damage_attribution`, or name a version"
+    cannot = (
+        "say what causes damage: it predicts damage from attributes that go with it",
+        "speak of other electrodes: each forest is of one volume",
+        "use attributes that were measured with another preset or at another voxel size",
+    )
     requirements = ("numba",)
     default_limits = ServingLimits(max_rows=10_000)
 

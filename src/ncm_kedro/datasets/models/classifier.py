@@ -143,6 +143,12 @@ class RegisteredClassifierDataset(RegisteredModelDataset[SemClassifier, SemClass
         "run `kedro run --pipelines sem` first, or set the model's URI in the catalog; a model "
         "that was not promoted is `models:/{name}@candidate`"
     )
+    cannot = (
+        "be expected to score alike on another electrode or session: without replicates, chemistry "
+        "and acquisition cannot be told apart (see the confounding table of sem_ingest)",
+        "name a class that it was not trained on: the OOD flag catches some of such material",
+        "read frames at another scale than served ones are limited to",
+    )
     requirements = (
         "imagecodecs", "opencv-python-headless", "pillow", "safetensors", "tifffile", "timm",
         "torch", "torchvision", "tqdm",

@@ -32,6 +32,11 @@ class RegisteredDetectorDataset(RegisteredModelDataset[Path, Detector]):
     """
 
     kind = "particle_detector"
+    cannot = (
+        "be trusted unseen: look at the outlines on your material before you use a number",
+        "find particles far smaller or larger than those that it was trained on",
+        "see cracks thinner than a pixel",
+    )
     expected = "a registered particle detector, or a StarDist model folder"
     action = (
         "set `detector` in conf/local/globals.yml to auto, starter, a models:/ URI or a folder "

@@ -23,6 +23,7 @@ from mlflow.tracking import MlflowClient
 from mlflow.types import ColSpec, Schema
 from mlflow.types.schema import AnyType
 
+from ncm_kedro.datasets.models.card import write_card
 from ncm_kedro.datasets.models.relocation import find_database, relocate_artifacts
 from ncm_kedro.errors import ModelError
 from ncm_kedro.learning.evaluation.promotion import Promotion
@@ -57,6 +58,10 @@ class Release(Generic[S]):
         Lineage by name.
     example
         Rows of a request: the input example.
+    trained_on
+        Data that it was trained on, in a sentence.
+    scores
+        A line per score, with its interval, for the model card.
     """
 
     model: S
@@ -64,6 +69,8 @@ class Release(Generic[S]):
     metrics: dict[str, float]
     tags: dict[str, str]
     example: pd.DataFrame
+    trained_on: str = ""
+    scores: tuple[str, ...] = ()
 
 
 class RegisteredModelDataset(AbstractDataset[Release[S], L], Generic[S, L]):
@@ -88,6 +95,8 @@ class RegisteredModelDataset(AbstractDataset[Release[S], L], Generic[S, L]):
     """What is looked for, in words."""
     action: ClassVar[str]
     """What to do where there is none; ``{name}`` is the model's."""
+    cannot: ClassVar[tuple[str, ...]]
+    """What may not be expected of it, for the model card."""
     requirements: ClassVar[tuple[str, ...]]
     """Distributions that the served model needs beside those of all."""
     without_registry: ClassVar[str] = ""
@@ -124,13 +133,22 @@ class RegisteredModelDataset(AbstractDataset[Release[S], L], Generic[S, L]):
                 model_config={"kind": self.kind, **self._limits.model_dump()},
                 metadata=data.tags,
             )
+        number = str(info.registered_model_version)
         tag_version(
             self._model_name,
-            str(info.registered_model_version),
+            number,
             promotion=data.promotion,
             tags=data.tags,
             metrics=data.metrics,
         )
+        card = write_card(
+            trained_on=data.trained_on,
+            scores=data.scores,
+            promotion=data.promotion,
+            cannot=self.cannot,
+            tags=data.tags,
+        )
+        MlflowClient().update_model_version(self._model_name, number, description=card)
 
     def load(self) -> L:
         """Return the model behind the URI.

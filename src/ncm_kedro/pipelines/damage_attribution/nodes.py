@@ -191,6 +191,7 @@ def release_damage_attribution(
     from ncm_kedro.damage.model import fit_model
     from ncm_kedro.damage.preparation import restore_data
     from ncm_kedro.learning.evaluation.promotion import Promotion
+    from ncm_kedro.plotting.numbers import write_interval
 
     data = restore_data(rows, described)
     own = scores[scores["model"] == "forest"].set_index("sample")
@@ -207,6 +208,9 @@ def release_damage_attribution(
         tags={"preset": data.preset, "particles": str(len(data.rows)),
               "samples": ", ".join(data.samples), "excluded_attributes": ", ".join(data.leaking)},
         example=data.rows[list(data.inputs)].head(3).reset_index(drop=True),
+        trained_on=f"{len(data.rows)} complete particles of {', '.join(data.samples)}",
+        scores=tuple(f"R² of held-out particles of {row['sample']}: {write_interval(row, 'r2')}"
+                     for row in own.reset_index().to_dict("records")),
     )  # fmt: skip
 
 

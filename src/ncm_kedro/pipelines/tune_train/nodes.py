@@ -252,8 +252,10 @@ def release_sem_classifier(
 ) -> Release[SemClassifier]:
     """Hand the classifier to the registry, with an example frame and its scores."""
     from ncm_kedro.learning.evaluation.promotion import Promotion
+    from ncm_kedro.plotting.numbers import write_interval
     from ncm_kedro.sem.inference.classify import encode_png
 
+    seen = crops[crops["split"] != "test"]
     frame_id = str(crops.loc[crops["split"] == "test", "frame_id"].min())
     network = report[NETWORK]["class"]
     return Release(
@@ -273,6 +275,13 @@ def release_sem_classifier(
                 "image": [encode_png(frames[frame_id])],
                 "pixel_size_um": [classifier.settings.pixel_size_um],
             }
+        ),
+        trained_on=f"{len(seen)} crops of {seen['frame_id'].nunique()} frames in "
+        f"{seen['class'].nunique()} classes: {', '.join(sorted(seen['class'].unique()))}",
+        scores=tuple(
+            f"{name.replace('_', ' ')} on {report[NETWORK]['n_areas']} areas held out: "
+            f"{write_interval(network[name], digits=3)}"
+            for name in ("balanced_accuracy", "accuracy", "macro_f1")
         ),
     )
 
