@@ -27,6 +27,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
+from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from ncm_kedro.params.sem_ingest import AuditParams
@@ -104,13 +105,14 @@ def tabulate_confounding(
     jobs = [(kind, target) for kind in features for target in targets]
     level = 1 - (1 - params.confidence) / max(1, len(jobs))
     folds = {target: _draw_folds(bands, target, params) for target in targets}
-    rows = []
-    for kind, target in tqdm(jobs, desc="confounding table", disable=None, leave=False):
-        row = _fill_row(
-            kind, target, features[kind], bands, folds[target], level=level, params=params
-        )
-        rows.append(asdict(row))
-    return rows
+    with threadpool_limits(1, "blas"):  # threads cost more than these small fits
+        rows = [
+            _fill_row(
+                kind, target, features[kind], bands, folds[target], level=level, params=params
+            )
+            for kind, target in tqdm(jobs, desc="confounding table", disable=None, leave=False)
+        ]
+    return [asdict(row) for row in rows]
 
 
 def summarise_confounding(rows: list[dict[str, Any]]) -> dict[str, Any]:
