@@ -23,6 +23,7 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from ncm_kedro.damage.forest import bin_values, grow_forest
 from ncm_kedro.damage.tree_shap import explain_forest
@@ -53,7 +54,7 @@ def run_tasks(
     """
     answers: list[Answer] = []
     marks = {len(tasks) * part // every for part in range(1, every + 1)}
-    with ThreadPoolExecutor(max_workers=workers) as pool:
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(max_workers=workers) as pool:
         running = [pool.submit(task) for task in tasks]
         try:
             for done, future in enumerate(running, start=1):
