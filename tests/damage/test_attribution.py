@@ -126,12 +126,6 @@ def test_ranks_are_drawn_again_within_the_uncertainty(simulated):
     assert found.ranks.groupby(["sample", "draw"])["rank"].sum().nunique() == 1
 
 
-def test_without_uncertainty_no_ranks_are_drawn_again(small):
-    data, found = small
-    assert not build_problem(data, "cyc10").uncertainty_np.any()
-    assert found.ranks.empty
-
-
 def test_a_problem_is_the_rows_of_its_sample(simulated):
     data, _ = simulated
     problem = build_problem(data, "cyc50")

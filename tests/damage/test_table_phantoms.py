@@ -85,16 +85,6 @@ def test_tables_hold_the_contracts(preset: Any, seed: int, particles: int, noise
         assert given == (expected if noise else [])
 
 
-def test_same_seed_same_tables_whatever_else_is_drawn() -> None:
-    one = draw(3, 200)
-    samples = {"a": TableSampleParams(), "cyc10": ParticleTableParams().samples["cyc10"]}
-    again = draw_particle_tables(ParticleTableParams(samples=samples, particles=200), 3)
-    for part in ("attributes", "contacts", "details", "truth"):
-        pd.testing.assert_frame_equal(getattr(one, part)["cyc10"], getattr(again, part)["cyc10"])
-    assert not np.array_equal(again.attributes["a"]["x_um"], again.attributes["cyc10"]["x_um"])
-    assert not np.array_equal(draw(4, 200).truth["cyc10"]["noise"], one.truth["cyc10"]["noise"])
-
-
 @pytest.mark.parametrize(
     "law",
     [
@@ -205,20 +195,3 @@ def test_neighbour_columns_agree_with_the_measurement() -> None:
         spread = neighbours.spread_over(table[name].to_numpy(), near)
         np.testing.assert_allclose(table[column][inner], spread[inner])
     assert table["volume_um3"].max() < 4 * params.median_diameter_um**3
-
-
-def test_tables_are_consistent_with_each_other() -> None:
-    phantom = draw(2, 500)
-    table, details = phantom.attributes["cyc10"], phantom.details["cyc10"]
-    contacts = phantom.contacts["cyc10"]
-    area = contacts.groupby("particle_id")["area_um2"].sum()
-    share = area.reindex(table["particle_id"]).fillna(0).to_numpy() / table["surface_outer_um2"]
-    np.testing.assert_allclose(table["contact"], np.minimum(share, 1))
-    touching = contacts.groupby("particle_id").size().reindex(table["particle_id"]).fillna(0)
-    np.testing.assert_array_equal(details["touching_particles"], touching)
-    both = set(zip(contacts["particle_id"], contacts["neighbour_id"], strict=True))
-    assert {(other, one) for one, other in both} == both
-    row = phantom.table.iloc[0]
-    for axis in "zyx":
-        assert table[f"{axis}_um"].max() <= row[f"size_{axis}_vx"] * row[f"voxel_{axis}_um"]
-    np.testing.assert_allclose(table["voxel_count"] * 0.1**3, table["volume_um3"], rtol=0.01)

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
+from manifest_cases import list_frame
 from ncm_kedro.params.crop_augment import CropParams
 from ncm_kedro.plotting.sem.audit import (
     plot_class_areas,
@@ -19,23 +20,14 @@ from ncm_kedro.sem.crops.crops import plan_crops
 
 @pytest.fixture
 def manifest():
-    numbers = np.arange(24)
-    names = np.repeat(["333", "811_cycled"], 12)
-    return pd.DataFrame(
-        {
-            "frame_id": [f"{name}/{n}" for name, n in zip(names, numbers, strict=True)],
-            "class": names,
-            "mosaic": [f"{name}/m01" for name in names],
-            "mosaic_x_px": 10.0 * (numbers % 12),
-            "mosaic_y_px": 60.0 * (numbers % 12),
-            "width_px": 160,
-            "height_px": 120,
-            "pixel_size_um": 0.5,
-            "excluded": numbers == 3,
-            "exclusion_reason": [("bare" if n == 3 else None) for n in numbers],
-            "flags": ["duplicate" if n == 5 else "" for n in numbers],
-        }
-    )
+    return pd.DataFrame([
+        list_frame(
+            name, n, mosaic_x_px=10.0 * (n % 12), mosaic_y_px=60.0 * (n % 12), width_px=160,
+            height_px=120, pixel_size_um=0.5, excluded=n == 3,
+            exclusion_reason="bare" if n == 3 else None, flags="duplicate" if n == 5 else "",
+        )
+        for n, name in enumerate(["333"] * 12 + ["811_cycled"] * 12)
+    ])  # fmt: skip
 
 
 def save(figure, tmp_path):

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from manifest_cases import list_frame
 from ncm_kedro.learning.models.classifier import ClassifierSettings, SemClassifier
 from ncm_kedro.learning.models.predict import export_weights
 from ncm_kedro.learning.training.fitting import build_network_for
@@ -31,32 +32,16 @@ def tables():
         for number, split in enumerate(SPLITS):
             frame_id = f"{class_name}/{number}"
             frames[frame_id] = draw_frame(rng, coarse=state == "cycled")
-            manifest.append(
-                {
-                    "frame_id": frame_id,
-                    "class": class_name,
-                    "composition": "811",
-                    "state": state,
-                    "pixel_size_um": 0.25,
-                }
-            )
+            manifest.append(list_frame(
+                class_name, number, height_px=FRAME_PX, width_px=FRAME_PX, pixel_size_um=0.25,
+                mosaic=frame_id,
+            ))  # fmt: skip
             for crop in range(12):
                 x, y = (int(v) for v in rng.integers(0, FRAME_PX - CROP_PX, 2))
                 region = dict(zip(REGION_COLUMNS, (0, 0, FRAME_PX, FRAME_PX), strict=True))
-                crops.append(
-                    {
-                        "crop_id": f"{frame_id}@{crop}",
-                        "frame_id": frame_id,
-                        "x_px": x,
-                        "y_px": y,
-                        "size_px": CROP_PX,
-                        "split": split,
-                        "class": class_name,
-                        "mosaic": frame_id,
-                        "area": frame_id,
-                        **region,
-                    }
-                )
+                names = {"crop_id": f"{frame_id}@{crop}", "frame_id": frame_id, "class": class_name}
+                place = {"x_px": x, "y_px": y, "size_px": CROP_PX, "split": split}
+                crops.append({**names, **place, "mosaic": frame_id, "area": frame_id, **region})
     return frames, pd.DataFrame(manifest), pd.DataFrame(crops)
 
 

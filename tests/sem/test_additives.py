@@ -41,7 +41,6 @@ from ncm_kedro.sem.inference.additive_scores import pick_typical, report_conditi
 from ncm_kedro.sem.inference.additives import match_reference, name_conditions
 from ncm_kedro.sem.inference.classify import encode_png
 from ncm_kedro.sem.io.frames import FrameRecord, RawFrames
-from ncm_kedro.sem.io.labels import label_frames
 
 SIDE, CROP_PX = 160, 64
 READING = ReadingParams.model_validate({"min_size_px": 32, "pixel_size": {"fallback_um": 0.25}})
@@ -291,17 +290,6 @@ def test_a_model_of_other_classes_is_refused(electrodes, trained):
         )
 
 
-def test_a_model_of_larger_crops_than_the_frames_is_refused(electrodes, trained):
-    classifier = trained[0]
-    larger = type(classifier)(
-        classifier.settings.model_copy(update={"crop_px": 300}), classifier.weights
-    )
-    with pytest.raises(FrameError, match="at least one crop of 300 px"):
-        predict_additives(
-            **electrodes, trained_regions=NOTHING_FOUND, classifier=larger, params=PARAMS
-        )
-
-
 def test_the_pipeline_starts_from_a_folder_and_a_model():
     free = {name for name in create_pipeline().inputs() if not name.startswith("params:")}
     assert free == {
@@ -317,20 +305,6 @@ def test_the_condition_is_a_column_or_else_the_additive(tmp_path):
     ]
     named = name_conditions(RawFrames(tmp_path, tuple(records)))
     assert list(named.values()) == ["second coin", ""]
-
-
-def test_folders_below_a_class_are_conditions_of_new_electrodes(tmp_path):
-    for file in ("811__VC/b.png", "811/coin 3/c.png", "811/cycled/d.png", "811/e.png"):
-        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / file).touch()
-    raw = RawFrameFolder(filepath=str(tmp_path), conditions=True).load()
-    frames, _ = label_frames(raw, LabelParams())
-    assert {f.record.file: (f.label.state, f.label.additive) for f in frames} == {
-        "811__VC/b.png": ("pristine", "VC"),
-        "811/coin 3/c.png": ("pristine", "coin-3"),
-        "811/cycled/d.png": ("cycled", ""),
-        "811/e.png": ("pristine", ""),
-    }
 
 
 def make_predictions(rows):

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from manifest_cases import list_frame
 from ncm_kedro.sem.crops.regions import measure_areas, name_cells, profile_area, union_area_px
 
 
@@ -39,19 +40,10 @@ def test_profile_gives_places_by_area():
 
 
 def test_areas_per_mosaic_in_mm2_without_excluded_frames():
-    manifest = pd.DataFrame(
-        {
-            "class": "333",
-            "session": "333/s01",
-            "mosaic": ["m1", "m1", "m2", "m2"],
-            "mosaic_x_px": [0.0, 50.0, 0.0, 500.0],
-            "mosaic_y_px": 0.0,
-            "width_px": 100,
-            "height_px": 100,
-            "pixel_size_um": 2.0,
-            "excluded": [False, False, False, True],
-        }
-    )
+    manifest = pd.DataFrame([
+        list_frame("333", n, mosaic=mosaic, mosaic_x_px=x, pixel_size_um=2.0, excluded=n == 3)
+        for n, (mosaic, x) in enumerate([("m1", 0.0), ("m1", 50.0), ("m2", 0.0), ("m2", 500.0)])
+    ])  # fmt: skip
     areas = measure_areas(manifest).set_index("mosaic")
     assert areas["area_px2"].to_dict() == {"m1": 15_000.0, "m2": 10_000.0}
     assert areas.loc["m1", "area_mm2"] == pytest.approx(15_000 * 4e-6)

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from manifest_cases import list_frame
 from ncm_kedro.params.sem_ingest import AuditParams
 from ncm_kedro.plotting.sem.audit import plot_class_areas, plot_confounding, plot_flagged_frames
 from ncm_kedro.plotting.sem.report import render_sem_audit
@@ -25,51 +26,28 @@ def make_data(settings_of, classes=CLASSES, n_series=3, n_frames=3):
     rng = np.random.default_rng(0)
     frames, rows = {}, []
     for index, name in enumerate(classes):
-        composition, _, state = name.partition("_")
         for series in range(n_series):
             focus, grey = settings_of(index, series)
+            sidecar = {
+                "Image Info": {"Date": "2019-09-02", "Time": "00:09:36.5"},
+                "Running Info": {"Focus": str(focus), "Magnification": "x500 "},
+                "   - Focus": {"OL1 Val": str(focus)},
+            }
             for number in range(n_frames):
-                frame_id = f"{name}/{series}_{number}"
+                row = list_frame(
+                    name, f"{series}_{number}", session=f"{name}/s{series * (focus < 5000):02d}",
+                    mosaic=f"{name}/m{series:02d}", mosaic_y_px=20.0 * number, height_px=HEIGHT,
+                    width_px=WIDTH, flags="sidecar_missing" if number == 2 else "",
+                    sidecar_json=json.dumps(sidecar),
+                )  # fmt: skip
                 noise = rng.normal(grey, 20, (HEIGHT, WIDTH))
-                frames[frame_id] = np.clip(noise, 0, 255).astype(np.uint8)
-                sidecar = {
-                    "Image Info": {"Date": "2019-09-02", "Time": "00:09:36.5"},
-                    "Running Info": {"Focus": str(focus), "Magnification": "x500 "},
-                    "   - Focus": {"OL1 Val": str(focus)},
-                }
-                rows.append(
-                    {
-                        "frame_id": frame_id,
-                        "file": f"{frame_id}.png",
-                        "class": name,
-                        "composition": composition,
-                        "state": state or "pristine",
-                        "session": f"{name}/s{series if focus < 5000 else 0:02d}",
-                        "mosaic": f"{name}/m{series:02d}",
-                        "mosaic_x_px": 0.0,
-                        "mosaic_y_px": 20.0 * number,
-                        "height_px": HEIGHT,
-                        "width_px": WIDTH,
-                        "pixel_size_um": 1.0,
-                        "flags": "sidecar_missing" if number == 2 else "",
-                        "excluded": False,
-                        "exclusion_reason": None,
-                        "sidecar_json": json.dumps(sidecar),
-                    }
-                )
-    links = pd.DataFrame(
-        {
-            "frame_a": [row["frame_id"] for row in rows[:-1:2]],
-            "frame_b": [row["frame_id"] for row in rows[1::2]],
-            "score": 30.0,
-            "overlap": 2 / 3,
-            "scale": 1.0,
-            "refined": True,
-            "used": True,
-            "residual_px": 0.1,
-            "kind": "same_class",
-        }
-    )
+                frames[row["frame_id"]] = np.clip(noise, 0, 255).astype(np.uint8)
+                rows.append(row)
+    names = [row["frame_id"] for row in rows]
+    links = pd.DataFrame({"frame_a": names[:-1:2], "frame_b": names[1::2]}).assign(
+        score=30.0, overlap=2 / 3, scale=1.0, refined=True, used=True, residual_px=0.1,
+        kind="same_class",
+    )  # fmt: skip
     return pd.DataFrame(rows), frames, links
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from manifest_cases import list_frame
 from ncm_kedro.contracts.sem import SemCrops
 from ncm_kedro.errors import TableError
 from ncm_kedro.params.crop_augment import CropParams, SplitParams
@@ -28,19 +29,11 @@ def make_manifest(series, seed=0, height=HEIGHT, width=WIDTH):
             places = np.cumsum(steps, axis=0)
             places -= places.min(axis=0)
             for frame, (x, y) in enumerate(places):
-                rows.append(
-                    {
-                        "frame_id": f"{class_name}/m{number}_{frame}",
-                        "class": class_name,
-                        "mosaic": f"{class_name}/m{number + 1:02d}",
-                        "mosaic_x_px": x,
-                        "mosaic_y_px": y,
-                        "height_px": height,
-                        "width_px": width,
-                        "pixel_size_um": 0.5,
-                        "excluded": False,
-                    }
-                )
+                rows.append(list_frame(
+                    class_name, f"m{number}_{frame}", mosaic=f"{class_name}/m{number + 1:02d}",
+                    mosaic_x_px=x, mosaic_y_px=y, height_px=height, width_px=width,
+                    pixel_size_um=0.5,
+                ))  # fmt: skip
     return pd.DataFrame(rows)
 
 

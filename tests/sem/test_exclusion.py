@@ -204,12 +204,6 @@ def test_contradicting_words(class_name, path, expected):
     assert found == expected
 
 
-def test_split_of_two_clear_groups():
-    split = split_values(np.array([1.0, 1.1, 0.9, 5.0, 5.1, 4.9]))
-    assert 1.1 < split.threshold < 4.9
-    assert split.separation == pytest.approx(4 / np.std([0.9, 1.0, 1.1]), rel=1e-6)
-
-
 def test_one_group_does_not_look_like_two():
     rng = np.random.default_rng(0)
     values = [rng.normal(0.7, 0.02, 80) for _ in range(200)]

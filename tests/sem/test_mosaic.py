@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from manifest_cases import list_frame
 from ncm_kedro.params.sem_ingest import MosaicParams
 from ncm_kedro.sem.mosaic.merging import list_scale_conflicts
 from ncm_kedro.sem.mosaic.mosaic import (
@@ -45,23 +46,13 @@ def draw_series(rng, n_frames, step=(60, 40)):
 
 
 def make_row(class_name, series, number, place, minute):
-    return {
-        "frame_id": f"{class_name}/{series}_{number}",
-        "file": f"{class_name}/{series}_{number}.jpg",
-        "class": class_name,
-        "magnification": 500.0,
-        "accelerating_voltage_kv": 20.0,
-        "instrument": "SNE-4500M",
-        "acquired_at": pd.Timestamp("2024-01-01") + pd.Timedelta(minutes=minute),
-        "height_px": HEIGHT,
-        "width_px": WIDTH,
-        "pixel_size_um": 0.27,
-        "pixel_size_source": "scale_bar",
-        "sidecar_json": json.dumps({"Running Info": {"Focus": str(1000 + series)}}),
-        "true_series": f"{class_name}/{series}",
-        "true_x": place[0],
-        "true_y": place[1],
-    }
+    return list_frame(
+        class_name, f"{series}_{number}", magnification=500.0, accelerating_voltage_kv=20.0,
+        instrument="SNE-4500M", height_px=HEIGHT, width_px=WIDTH, pixel_size_um=0.27,
+        acquired_at=pd.Timestamp("2024-01-01") + pd.Timedelta(minutes=minute),
+        sidecar_json=json.dumps({"Running Info": {"Focus": str(1000 + series)}}),
+        true_series=f"{class_name}/{series}", true_x=place[0], true_y=place[1],
+    )  # fmt: skip
 
 
 def make_data(classes=("333", "811_cycled"), n_series=2, n_frames=7, seed=0):
@@ -241,7 +232,7 @@ def test_shifts_are_found_to_a_fraction_of_a_pixel(true_yx):
 def test_sessions_end_at_pauses_and_changed_settings():
     rows = [make_row("333", 0, number, (0, 0), number) for number in range(6)]
     table = pd.DataFrame(rows)
-    late = table["file"].isin(["333/0_3.jpg", "333/0_4.jpg", "333/0_5.jpg"])
+    late = table["file"].isin(["333/0_3.png", "333/0_4.png", "333/0_5.png"])
     table.loc[late, "acquired_at"] += pd.Timedelta(hours=7)
     table.loc[5, "sidecar_json"] = json.dumps({"Running Info": {"Focus": "1234"}})
     table.loc[1, "acquired_at"] = pd.NaT
@@ -255,9 +246,9 @@ def test_frames_without_times_keep_their_running_number():
     table = pd.DataFrame(rows)
     table["acquired_at"] = pd.Series([pd.NaT] * 3, dtype="datetime64[ns]")
     assert order_by_time(table)["file"].tolist() == [
-        "333/0_9.jpg",
-        "333/0_10.jpg",
-        "333/0_100.jpg",
+        "333/0_9.png",
+        "333/0_10.png",
+        "333/0_100.png",
     ]
 
 

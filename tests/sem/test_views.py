@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from manifest_cases import list_frame
 from ncm_kedro.params.crop_augment import CropParams, SplitParams
 from ncm_kedro.params.sem_ingest import AuditParams, MosaicParams
 from ncm_kedro.sem.audit.audit import plan_bands
@@ -60,25 +61,10 @@ def build(views, classes=None, pixel_um=None):
     for number, (image, matrix) in enumerate(views):
         name = "811" if classes is None else classes[number]
         true_um = PIXEL_UM * float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
-        row = {
-            "frame_id": f"{name}/f{number:02d}",
-            "file": f"{name}/f{number:02d}.png",
-            "class": name,
-            "composition": name,
-            "state": "pristine",
-            "magnification": np.nan,
-            "accelerating_voltage_kv": np.nan,
-            "instrument": None,
-            "acquired_at": pd.NaT,
-            "height_px": image.shape[0],
-            "width_px": image.shape[1],
-            "pixel_size_um": true_um if pixel_um is None else pixel_um[number],
-            "pixel_size_source": "metadata",
-            "sidecar_json": "{}",
-            "flags": "",
-            "excluded": False,
-            "exclusion_reason": None,
-        }
+        row = list_frame(
+            name, f"f{number:02d}", height_px=image.shape[0], width_px=image.shape[1],
+            pixel_size_um=true_um if pixel_um is None else pixel_um[number],
+        )  # fmt: skip
         frames[row["frame_id"]] = image
         rows.append(row)
     table = pd.DataFrame(rows)
