@@ -1,0 +1,157 @@
+"""Random electrodes under changed settings: is "asynchronous to synchronous" a rule."""
+
+from __future__ import annotations
+
+import io
+import logging
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pydantic import ValidationError
+from scipy import stats
+
+from ncm_kedro.atomic_write import write_atomic
+from ncm_kedro.errors import NcmError, Rejections, SettingsError
+from ncm_kedro.half_cell.cycle import identify_case, run_case, tabulate_case
+from ncm_kedro.half_cell.geometry import build_mesh, lay_out_section
+from ncm_kedro.params.half_cell.case import HalfCellParams, SweepParams
+
+_log = logging.getLogger(__name__)
+
+BASE = "base"
+QUANTITIES = (
+    "discharge_capacity", "activity_spread", "synchrony", "rank_correlation", "isolated_fraction",
+    "damage_mean",
+)  # fmt: skip
+
+
+def list_sweep(params: SweepParams) -> dict[tuple[str, float, int], HalfCellParams]:
+    """List the settings of every run, by setting, value and electrode.
+
+    Raises
+    ------
+    SettingsError
+        If a setting does not exist or a value is out of its range.
+    """
+    cases = [(BASE, np.nan)]
+    cases += [(name, value) for name, values in params.values.items() for value in values]
+    seed = params.base.layout.seed
+    return {
+        (name, float(value), electrode): _change(
+            params.base,
+            {"layout.seed": seed + electrode, **({} if name == BASE else {name: value})},
+        )
+        for name, value in cases
+        for electrode in range(params.electrodes)
+    }
+
+
+def run_sweep(params: SweepParams, folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Run the sweep; runs that are finished are read, unfinished ones continue.
+
+    Returns
+    -------
+    runs
+        ``run, setting, value, electrode, end, problem``; a run that failed has its problem.
+    cycles
+        ``run`` and the columns of `ncm_kedro.half_cell.measures.summarise_cycles`.
+    """
+    wanted = list_sweep(params)
+    with ProcessPoolExecutor(params.workers) as pool:
+        futures = [pool.submit(_run_one, case, folder) for case in wanted.values()]
+        rows, tables, rejections = [], [], Rejections()
+        for run, (key, future) in enumerate(zip(wanted, futures, strict=True)):
+            end, problem = "", ""
+            with rejections.catch(str(run), f"sweep, run {run}"):
+                end, cycles = future.result()
+                tables.append(cycles.assign(run=run))
+                _log.info("half-cell sweep: %d of %d runs finished", run + 1, len(wanted))
+            problem = rejections.reasons.get(str(run), "")
+            rows.append((run, *key, end, problem))
+    rejections.check_left(len(wanted))
+    columns = ["run", "setting", "value", "electrode", "end", "problem"]
+    return pd.DataFrame(rows, columns=columns), pd.concat(tables, ignore_index=True)
+
+
+def summarise_sweep(runs: pd.DataFrame, cycles: pd.DataFrame) -> pd.DataFrame:
+    """Average over electrodes, with 95 % intervals of the mean (Student's t).
+
+    Returns
+    -------
+    DataFrame
+        ``setting, value, cycle, quantity, mean, low, high, n``, and for cycle 0 the change from the
+        first to the last cycle of each electrode, as quantity ``change of <quantity>``.
+    """
+    joined = cycles.merge(runs[["run", "setting", "value"]], on="run")
+    long = joined.melt(["run", "setting", "value", "cycle"], list(QUANTITIES), "quantity", "x")
+    rows = [
+        (*key, *_estimate(own["x"].dropna().to_numpy()))
+        for key, own in long.groupby(["setting", "value", "cycle", "quantity"], dropna=False)
+    ]
+    by_run = (
+        long.dropna(subset="x")
+        .sort_values("cycle")
+        .groupby(["run", "setting", "value", "quantity"], dropna=False)["x"]
+    )
+    change = (by_run.last() - by_run.first()).reset_index()
+    rows += [
+        (setting, value, 0, f"change of {quantity}", *_estimate(own["x"].to_numpy()))
+        for (setting, value, quantity), own in change.groupby(
+            ["setting", "value", "quantity"], dropna=False
+        )
+    ]
+    columns = ["setting", "value", "cycle", "quantity", "mean", "low", "high", "n"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _run_one(params: HalfCellParams, folder: Path) -> tuple[str, pd.DataFrame]:
+    cell = build_mesh(lay_out_section(params.layout), params.mesh)
+    identity = f"{identify_case(cell, params)}_{params.load.cycles}"
+    path = folder / f"{identity}.parquet"
+    if path.exists():
+        found = pd.read_parquet(path)
+        return str(found.attrs["end"]), found
+    result = run_case(cell, params, folder, f"electrode {params.layout.seed}")
+    cycles = tabulate_case(result).cycles
+    cycles.attrs["end"] = result.end
+    buffer = io.BytesIO()
+    cycles.to_parquet(buffer)
+    write_atomic(path, buffer.getvalue())
+    return result.end, cycles
+
+
+def _change(base: HalfCellParams, changes: dict[str, float]) -> HalfCellParams:
+    content: dict[str, Any] = base.model_dump()
+    for name, value in changes.items():
+        group, _, field = name.partition(".")
+        if not isinstance(content.get(group), dict) or field not in content[group]:
+            raise _reject(name, f"{name}, which is no setting of a case")
+        content[group][field] = value
+    try:
+        return HalfCellParams.model_validate(content)
+    except ValidationError as error:
+        raise _reject(str(changes), str(error.errors()[0]["msg"])) from error
+
+
+def _reject(name: str, found: str) -> NcmError:
+    return SettingsError(
+        f"half_cell.sweep.values, {name}",
+        found=found,
+        expected="values by group.field, as material.molar_volume_m3_mol, in their range",
+        action="mend half_cell.sweep.values in the parameters",
+    )
+
+
+def _estimate(values: Any) -> tuple[float, float, float, int]:
+    """Mean, its 95 % interval and the number; no interval below two values."""
+    count = len(values)
+    if count == 0:
+        return np.nan, np.nan, np.nan, 0
+    mean = float(values.mean())
+    if count < 2:
+        return mean, np.nan, np.nan, count
+    half = float(stats.t.ppf(0.975, count - 1) * values.std(ddof=1) / np.sqrt(count))
+    return mean, mean - half, mean + half, count

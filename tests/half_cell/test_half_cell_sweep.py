@@ -1,0 +1,89 @@
+"""The sweep: its runs, its summary, and what it refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+pytest.importorskip("ngsolve")
+
+from half_cells import make_params
+
+from ncm_kedro.errors import NcmError
+from ncm_kedro.half_cell.measures import measure_synchrony
+from ncm_kedro.half_cell.sweep import list_sweep, run_sweep, summarise_sweep
+from ncm_kedro.params.half_cell.case import SweepParams
+
+
+def test_each_setting_changes_alone_and_electrodes_share_their_layouts() -> None:
+    params = SweepParams(values={"load.c_rate": (1.0, 2.0)}, electrodes=3)
+    runs = list_sweep(params)
+    assert len(runs) == 9
+    for (setting, value, electrode), case in runs.items():
+        assert case.layout.seed == params.base.layout.seed + electrode
+        assert case.load.c_rate == (params.base.load.c_rate if setting == "base" else value)
+        assert case.material == params.base.material
+
+
+@pytest.mark.parametrize("values", [{"load.rate": (1.0,)}, {"load.c_rate": (-1.0,)}])
+def test_unknown_settings_and_impossible_values_are_refused(
+    values: dict[str, tuple[float, ...]],
+) -> None:
+    with pytest.raises(NcmError, match=r"sweep\.values"):
+        list_sweep(SweepParams(values=values))
+
+
+def test_summary_averages_over_electrodes_with_an_interval() -> None:
+    runs = pd.DataFrame({"run": [0, 1, 2], "setting": "base", "value": np.nan})
+    quantities = dict.fromkeys(
+        ("discharge_capacity", "activity_spread", "rank_correlation", "isolated_fraction",
+         "damage_mean"), 0.5,
+    )  # fmt: skip
+    cycles = pd.DataFrame(
+        [
+            {"run": run, "cycle": cycle, "synchrony": 0.6 + 0.1 * run + 0.05 * cycle, **quantities}
+            for run in range(3)
+            for cycle in (1, 2)
+        ]
+    )
+    summary = summarise_sweep(runs, cycles).set_index(["cycle", "quantity"])
+    first = summary.loc[(1, "synchrony")]
+    assert first["mean"] == pytest.approx(0.75)
+    assert first["high"] - first["mean"] == pytest.approx(4.303 * 0.1 / np.sqrt(3), rel=1e-3)
+    change = summary.loc[(0, "change of synchrony")]
+    assert change["mean"] == pytest.approx(0.05)
+    assert change["n"] == 3
+
+
+def test_synchrony_is_one_for_equal_particles_and_one_nth_for_independent_ones() -> None:
+    time = np.linspace(0.0, 1.0, 2001)
+    signals = [np.sin(2 * np.pi * k * time) for k in (1, 2, 3, 4)]
+
+    def table(values: list[np.ndarray]) -> pd.DataFrame:
+        return pd.concat(
+            pd.DataFrame({"time_s": time, "particle": n, "stoichiometry": one})
+            for n, one in enumerate(values)
+        )
+
+    assert measure_synchrony(table([signals[0]] * 4)) == pytest.approx(1.0)
+    assert measure_synchrony(table(signals)) == pytest.approx(0.25, abs=1e-3)
+
+
+@pytest.mark.slow
+def test_a_sweep_is_the_same_for_any_workers_and_resumes(tmp_path: Path) -> None:
+    base = make_params(
+        layout={"random_particles": 1, "circles": [{"x_um": 3.0, "y_um": 3.0, "radius_um": 1.5}]},
+        stepping={"tolerance": 0.5},
+    )
+    params = SweepParams(base=base, electrodes=2, values={"load.c_rate": (2.0,)})
+    runs, cycles = run_sweep(params, tmp_path / "one")
+    _, twice = run_sweep(params.model_copy(update={"workers": 2}), tmp_path / "two")
+    pd.testing.assert_frame_equal(cycles, twice)
+    assert list(runs["end"]) == ["complete"] * 4
+    files = {path: path.stat().st_mtime_ns for path in (tmp_path / "one").glob("*.parquet")}
+    _, again = run_sweep(params, tmp_path / "one")
+    pd.testing.assert_frame_equal(cycles, again)
+    assert files == {path: path.stat().st_mtime_ns for path in files}
