@@ -10,6 +10,7 @@ from ncm_kedro.pipelines import (
     damage_attribution,
     evaluate_additives,
     expert_survey,
+    half_cell,
     particle_features,
     sem_classify,
     sem_explain,
@@ -62,6 +63,9 @@ def register_pipelines() -> dict[str, Pipeline]:
         "tomo_review": tomo_review.create_pipeline(),
         "particle_features": particle_features.create_pipeline(),
         "damage_attribution": damage_attribution.create_pipeline(),
+        "half_cell": half_cell.create_pipeline(),
+        "half_cell_from_labels": half_cell.create_label_pipeline(),
+        "half_cell_sweep": half_cell.create_sweep_pipeline(),
     }
 
     def join(*names: str) -> Pipeline:
@@ -73,5 +77,6 @@ def register_pipelines() -> dict[str, Pipeline]:
     survey = pipeline(single["expert_survey"], inputs={"survey_classifier": "sem_classifier"})
     more = join("sem_classify", "sem_explain", "sem_transfer", "sem_studies")
     cells = join("cycling", "cycling_join")
-    demo = single["synthesise"] + sem + more + survey + tomo + cells
+    cracks = half_cell.create_case("three_particles")
+    demo = single["synthesise"] + sem + more + survey + tomo + cells + cracks
     return {**single, "sem": sem, "tomo": tomo, "demo": demo, "__default__": sem + tomo}
