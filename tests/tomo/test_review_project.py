@@ -2,9 +2,14 @@
 
 import importlib.util
 import json
+import os
 import py_compile
+import shutil
+import subprocess
+import sys
 import warnings
 
+import matplotlib.image
 import numpy as np
 import pandas as pd
 import pytest
@@ -258,3 +263,43 @@ def test_list_is_cut_and_a_missing_column_is_named():
     assert len(rank_suspects(many, TomoReviewParams(max_listed=7))) == 7
     with pytest.raises(TableError, match="disagreement"):
         rank_suspects(many.drop(columns="disagreement"), LIMITS)
+
+
+LOOK = """
+import os, runpy
+import napari
+from napari.qt import get_qapp
+from qtpy.QtCore import QTimer
+
+application = get_qapp()
+
+def look():
+    viewer = napari.current_viewer()
+    viewer.dims.set_point(0, 4.3)  # through particle 2
+    viewer.screenshot(os.environ["PICTURE"], canvas_only=True, flash=False)
+    print([layer.name for layer in viewer.layers], list(viewer.layers["labels"].scale))
+    viewer.close()
+
+QTimer.singleShot(5000, look)
+runpy.run_path(os.environ["SCRIPT"], run_name="__main__")
+"""
+
+
+@pytest.mark.slow
+def test_the_script_opens_a_window_with_the_sample_in_it(project, tmp_path):
+    if shutil.which("xvfb-run") is None or not any(
+        importlib.util.find_spec(name) for name in ("PyQt5", "PyQt6", "PySide6")
+    ):
+        pytest.skip("no virtual screen or no Qt here (apt-get install xvfb, pip install PyQt6)")
+    picture = tmp_path / "window.png"
+    shown = subprocess.run(
+        ["xvfb-run", "-a", "-s", "-screen 0 1280x900x24", sys.executable, "-c", LOOK],
+        env={**os.environ, "PICTURE": str(picture), "SCRIPT": str(project / "open_in_napari.py")},
+        capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+    assert shown.returncode == 0, shown.stderr[-3000:]
+    assert "['image', 'probability', 'cracks', 'labels', 'suspect']" in shown.stdout
+    assert str(list(VOXEL_UM)) in shown.stdout.replace("np.float64(", "").replace(")", "")
+    pixels = matplotlib.image.imread(picture)[..., :3].reshape(-1, 3)
+    coloured = np.ptp(pixels, axis=1) > 0.2
+    assert 0.02 < coloured.mean() < 0.9
