@@ -12,6 +12,7 @@ from page_text import list_captions, read_text
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
+from browser import Browser
 from ncm_kedro.plotting import numbers, report
 
 MINUS, NAN = "\N{MINUS SIGN}", float("nan")
@@ -37,6 +38,32 @@ def test_text_is_escaped_and_missing_values_are_empty(page):
     assert re.findall(r"<td>(.*?)</td>", row) == ["frame alone", "333", "", "", "", ""]
     assert "20.123" in read_text(page)
     assert len(list_captions(page)) == 1
+
+
+def test_long_tables_fold_sort_by_number_and_are_whole_on_paper(tmp_path):
+    mass_mg = [9.0, np.nan, 10.5, 100.0, -1.0, *np.arange(20.0, 32.0)]
+    rows = pd.DataFrame({"status": "frame alone", "mass_mg": mass_mg, "class": "811"})
+    file = tmp_path / "page.html"
+    file.write_text(
+        report.render_page("cycling_join.html.j2", joined=rows, matched=JOINED), encoding="utf-8"
+    )
+    column = "[...document.querySelectorAll('tbody tr')].map(row => row.cells[1].textContent)"
+    with Browser(tmp_path) as browser:
+        browser.open(file)
+        assert browser.evaluate("document.querySelector('details').open") is False
+        browser.click("summary")
+        expected = [numbers.write_cell(value) for value in sorted(mass_mg[:1] + mass_mg[2:])]
+        for order in (expected, expected[::-1]):
+            browser.click("th:nth-child(2) button")
+            assert browser.evaluate(column) == [*order, ""]
+        assert (
+            browser.evaluate("document.querySelector('th:nth-child(2)').ariaSort") == "descending"
+        )
+        browser.click("summary")
+        browser.send("Page.printToPDF")
+        assert browser.evaluate("document.querySelector('details').open") is True
+        assert browser.list_requests() == []
+        assert browser.list_errors() == []
 
 
 def test_few_sections_have_no_contents(page):
