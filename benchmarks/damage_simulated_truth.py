@@ -31,7 +31,7 @@ from scipy import stats
 from ncm_kedro.damage.attribution import build_problem
 from ncm_kedro.damage.explaining import make_rng
 from ncm_kedro.damage.grouping import label_group
-from ncm_kedro.damage.paper import repeat_paper_forest, summarise_paper
+from ncm_kedro.damage.paper import repeat_paper_forest
 from ncm_kedro.damage.preparation import DamageData, prepare_damage
 from ncm_kedro.damage.resampling import (
     AttributionProblem,
@@ -184,11 +184,10 @@ def evaluate_paper(
              "workers": workers, "seed": seed}
         )  # fmt: skip
         table = repeat_paper_forest(data.rows, data.inputs, params)
-        ranked = summarise_paper(table[table["strategy"] == "seeds"]).sort_values("rank")
-        own = ranked[ranked["sample_b"].isna()]
+        seeds = table[table["strategy"] == "seeds"]
         found[preset] = {
-            str(sample): part["attribute"].head(6).tolist()
-            for sample, part in own.groupby("sample_a")
+            str(sample): part.groupby("attribute")["share"].mean().nlargest(6).index.tolist()
+            for sample, part in seeds.groupby("sample")
         }
     return found
 

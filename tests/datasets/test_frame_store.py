@@ -1,4 +1,3 @@
-import errno
 import os
 import pickle
 import resource
@@ -18,8 +17,6 @@ from PIL import Image
 from killing import assert_killed, die_at
 from ncm_kedro.datasets.frames.raw import RawFrameFolder
 from ncm_kedro.datasets.frames.store import FRAME_COLUMNS, FrameStore, FrameStoreDataset
-from ncm_kedro.datasets.frames.writing import write_frame
-from ncm_kedro.errors import StoreError
 from ncm_kedro.params.sem_ingest import LabelParams, PixelSizeParams, ReadingParams
 from ncm_kedro.sem.io.reading import plan_decoding
 
@@ -157,15 +154,6 @@ def test_names_that_are_long_or_not_utf8_are_stored(raw_folder, dataset):
     assert table["file"].str.contains(r"bad\\xff").sum() == 1
 
 
-def test_second_save_decodes_nothing(raw_folder, dataset):
-    dataset.save(plan(raw_folder))
-    before = read_all(dataset.load())
-    data, seen = count_decoded(plan(raw_folder))
-    dataset.save(data)
-    assert seen == []
-    assert read_all(dataset.load()) == before
-
-
 def test_only_new_and_changed_files_are_decoded(raw_folder, dataset):
     dataset.save(plan(raw_folder))
     write_image(raw_folder / "333" / "f 1.png", draw_frame(50, 100, 128))
@@ -277,25 +265,6 @@ def test_a_file_that_may_not_grow_leaves_the_previous_store_readable(raw_folder,
     assert read_all(dataset.load()) == before
     dataset.save(plan(raw_folder))
     assert "333/large" in dataset.load()
-
-
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EACCES])
-def test_what_the_system_refuses_is_a_located_error(raw_folder, dataset, monkeypatch, code):
-    dataset.save(plan(raw_folder))
-    before = read_all(dataset.load())
-    write_image(raw_folder / "333" / "new.png", draw_frame(7))
-
-    def refuse(group, array, frame):
-        raise OSError(code, os.strerror(code))
-
-    monkeypatch.setattr("ncm_kedro.datasets.frames.writing.write_frame", refuse)
-    with pytest.raises(DatasetError, match=rf"frames\.zarr.*{os.strerror(code)}") as caught:
-        dataset.save(plan(raw_folder))
-    assert isinstance(caught.value.__cause__, StoreError)
-    assert read_all(dataset.load()) == before
-    monkeypatch.setattr("ncm_kedro.datasets.frames.writing.write_frame", write_frame)
-    dataset.save(plan(raw_folder))
-    assert len(dataset.load()) == 5
 
 
 def test_a_path_below_a_file_cannot_be_written(raw_folder, tmp_path):

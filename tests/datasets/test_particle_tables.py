@@ -1,6 +1,5 @@
 """Tables of particles on disk: units in the file, nulls, damage, full disks, rejected samples."""
 
-import errno
 import json
 
 import numpy as np
@@ -10,7 +9,6 @@ import pytest
 from kedro.io import DatasetError
 
 from ncm_kedro import __version__
-from ncm_kedro.datasets.particles import tables as particle_tables
 from ncm_kedro.datasets.particles.tables import ParticleTableFolder
 from ncm_kedro.errors import SettingsError
 from ncm_kedro.hooks import ContentHashed
@@ -164,19 +162,6 @@ def test_a_damaged_list_is_named(folder):
     (folder._filepath / "rejections.json").write_text("{")
     with pytest.raises(DatasetError, match=r"rejections.json: found a list that cannot be parsed"):
         folder.load()
-
-
-def test_a_full_disk_is_reported_and_the_old_tables_stay(folder, monkeypatch):
-    folder.save({"cyc10": make_table()})
-
-    def fail(*_args, **_kwargs):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(particle_tables, "write_atomic", fail)
-        with pytest.raises(DatasetError, match=r"No space left on device.*stay complete"):
-            folder.save({"cyc10": make_table(seed=1)})
-    pd.testing.assert_frame_equal(folder.load()["cyc10"], make_table())
 
 
 def test_a_table_that_cannot_be_stored_changes_nothing(folder):

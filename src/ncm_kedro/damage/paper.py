@@ -144,30 +144,6 @@ def take_differences(table: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
 
 
-def summarise_paper(table: pd.DataFrame) -> pd.DataFrame:
-    """Take mean and spread over the forests of both strategies (Fig. 4 of Li et al. 2022).
-
-    Parameters
-    ----------
-    table
-        What `repeat_paper_forest` returned.
-
-    Returns
-    -------
-    DataFrame
-        ``sample_a, sample_b, attribute, mean, sd, rank``. Where ``sample_b`` is null: share in
-        ``sample_a``, the largest first; else: what `take_differences` returns, the largest amount
-        first. ``sd`` is the standard deviation over forests.
-    """
-    own = table.rename(columns={"sample": "sample_a"}).assign(sample_b=None)
-    parts = [
-        _summarise(own[["sample_a", "sample_b", "attribute", "share"]], "share"),
-        _summarise(take_differences(table), "difference"),
-    ]
-    filled = [part for part in parts if len(part)]
-    return pd.concat(filled, ignore_index=True) if filled else parts[0]
-
-
 def _check_rows(rows: pd.DataFrame, names: Sequence[str]) -> None:
     needed = ["sample", "damage", *names]
     missing = [name for name in needed if name not in rows]
@@ -253,15 +229,3 @@ def _explain_rows(forest: RandomForestRegressor, values_np: FloatArray) -> Float
     import shap
 
     return np.asarray(shap.TreeExplainer(forest).shap_values(values_np), dtype=np.float64)
-
-
-def _summarise(table: pd.DataFrame, column: str) -> pd.DataFrame:
-    keys = ["sample_a", "sample_b"]
-    found = table.groupby([*keys, "attribute"], sort=False, dropna=False, as_index=False).agg(
-        mean=(column, "mean"), sd=(column, "std")
-    )
-    size = found["mean"].abs()
-    rank = size.groupby([found[key] for key in keys], dropna=False, sort=False).rank(
-        method="min", ascending=False
-    )
-    return found.assign(rank=rank)

@@ -225,8 +225,3 @@ def _take_in_blend(lowest_yx: NDArray[np.uint8], top: int) -> int:
 def find_background(banner_yx: NDArray[np.uint8]) -> int:
     """Grey value of the background: the most frequent one."""
     return int(np.bincount(banner_yx.ravel(), minlength=256).argmax())
-
-
-def measure_ink(banner_yx: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Distance of each pixel from the banner's background, in grey levels."""
-    return np.abs(banner_yx.astype(np.int16) - find_background(banner_yx)).astype(np.uint8)

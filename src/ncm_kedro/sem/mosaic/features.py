@@ -41,7 +41,6 @@ _ANGLE_RAD, _LOG_SCALE = 0.35, 0.35
 _MAX_LOG_SCALE = np.log(12.0)
 _MIN_COMMON_PX = 500
 _VARIANTS = ((False, False), (True, False), (False, True), (True, True))  # mirrored, inverted
-_SIGNS = np.array([[1, 1, 1, 1], [1, 1, -1, -1], [1, -1, 1, -1], [1, -1, -1, 1]], np.float32)
 
 
 @dataclass(frozen=True)
