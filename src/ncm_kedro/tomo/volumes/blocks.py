@@ -23,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from ncm_kedro.atomic_write import open_atomic, write_atomic
@@ -189,7 +190,10 @@ def _call(task: Task, block: Block) -> Result | None:
 def _open_executor(compute: TomoComputeParams) -> Iterator[tuple[Executor, int | None]]:
     """Open threads, or a dask cluster, and how many blocks may be in flight (None: all)."""
     if compute.dask_address is None:
-        with ThreadPoolExecutor(compute.workers, thread_name_prefix="blocks") as pool:
+        with (
+            threadpool_limits(1, "blas"),  # threads of BLAS in each block wait for each other
+            ThreadPoolExecutor(compute.workers, thread_name_prefix="blocks") as pool,
+        ):
             yield pool, compute.workers
         return
     from distributed import Client, KilledWorker
