@@ -109,7 +109,7 @@ def test_the_gradient_is_that_of_the_misfit():
 
     intensity, truth, ratio = make_projection()
     retriever = PhaseRetriever(truth.shape, PHANTOM.fresnel, RetrievalParams())
-    misfit = _Misfit(retriever, intensity, retriever._pad(0.8 * truth), retriever._pad(ratio))
+    misfit = _Misfit(retriever, intensity, retriever._pad(0.8 * truth), retriever._pad(ratio), 0.1)
     rng = np.random.default_rng(1)
     at, way = rng.standard_normal((2, misfit.start.size)) * 0.05
     value, gradient = misfit(at)

@@ -82,8 +82,8 @@ class Project:
 
     def ingest(self):
         raw = RawTomogramFolder(filepath=str(self.raw)).load()
-        self.tomograms.save(segment.ingest_tomograms(raw, TomoVolumeParams(), COMPUTE))
-        self.table = segment.tabulate_samples(raw, self.tomograms.load())
+        self.tomograms.save(segment.ingest_tomograms(raw, Volumes({}), TomoVolumeParams(), COMPUTE))
+        self.table = segment.tabulate_samples(raw, Volumes({}), self.tomograms.load())
 
     def segment(self):
         self.ingest()

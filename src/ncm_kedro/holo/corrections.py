@@ -16,6 +16,8 @@ FloatArray = NDArray[np.float32]
 
 _LEAST = 1e-3
 _PATTERN_PX = 15  # stripes are narrower, shadows of the sample wider
+_SINGLE_PX = 3
+_LEAST_DISTANCES = 3  # of which a median knows what they have in common
 
 
 def group_flats(scan: DistanceScan) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -83,21 +85,25 @@ def remove_zingers(image_yx: FloatArray, threshold: float) -> FloatArray:
     return np.where(hit, middle, filled)
 
 
-def measure_pattern(mean_log_yx: FloatArray) -> FloatArray:
-    """Find the pattern of the detector that flats have left: what does not turn with the sample.
+def measure_pattern(mean_log_kyx: FloatArray) -> FloatArray:
+    """Find the pattern of the detector that flats have left: it is the same at every distance.
+
+    Narrow structure that stands still while the sample turns may also be fringes of a round
+    sample. Those differ between distances; of a single distance only single pixels are taken.
 
     Parameters
     ----------
-    mean_log_yx
-        (Y, X), logarithm of the intensity, averaged over the angles.
+    mean_log_kyx
+        (K, Y, X), logarithm of the intensity, averaged over the angles.
 
     Returns
     -------
     ndarray of float32
-        (Y, X), narrow stripes in it; subtract them from the logarithm.
+        (Y, X), pattern; subtract it from the logarithm.
     """
-    smooth = median_filter(mean_log_yx, size=(1, _PATTERN_PX), mode="nearest")
-    return np.asarray(mean_log_yx - smooth, np.float32)
+    width = _PATTERN_PX if len(mean_log_kyx) >= _LEAST_DISTANCES else _SINGLE_PX
+    smooth = median_filter(mean_log_kyx, size=(1, 1, width), mode="nearest")
+    return np.asarray(np.median(mean_log_kyx - smooth, axis=0), np.float32)
 
 
 def _fill(image_yx: FloatArray, known: NDArray[np.bool_]) -> FloatArray:

@@ -62,7 +62,7 @@ def measure_shifts(
     Returns
     -------
     ndarray of float64
-        (K, 2), y and x in pixels, 0 for the reference.
+        (K, 2), y and x in pixels, 0 for the reference, NaN where an image is blank.
     """
     shape = intensity_kyx.shape[1], intensity_kyx.shape[2]
     alone = retrieval.model_copy(update={"method": "ctf_homogeneous", "refinements": 0})
@@ -73,10 +73,13 @@ def measure_shifts(
         coarse = gaussian_filter(phase, _COARSE_PX * min(shape))
         landmarks.append((gaussian_filter(phase, _FINE_PX) - coarse) * window)
     shifts = np.zeros((len(landmarks), 2))
+    known = landmarks[geometry.reference]
     for number, image in enumerate(landmarks):
-        if number != geometry.reference:
+        if not (image.any() and known.any()):
+            shifts[number] = np.nan
+        elif number != geometry.reference:
             found = phase_cross_correlation(
-                landmarks[geometry.reference], image,
+                known, image,
                 upsample_factor=_UPSAMPLING, normalization=None,
             )  # fmt: skip
             shifts[number] = -found[0]
@@ -93,7 +96,7 @@ def fit_drift(
     places_m
         (M,), projections at which they were measured, counted from 0.
     shifts_mkd
-        (M, K, 2).
+        (M, K, 2); NaN where it could not be measured.
     count
         Projections of the scan.
 
@@ -102,7 +105,10 @@ def fit_drift(
     ndarray of float64
         (A, K, 2), shift of every projection.
     """
-    time = places_m / max(count - 1, 1)
+    seen = np.isfinite(shifts_mkd).all(axis=(1, 2))
+    if not seen.any():
+        return np.zeros((count, *shifts_mkd.shape[1:]))
+    time, shifts_mkd = places_m[seen] / max(count - 1, 1), shifts_mkd[seen]
     degree = 2 if len(time) >= _LEAST_ANGLES else 0
     flat = shifts_mkd.reshape(len(time), -1)
     deviation = np.abs(flat - np.median(flat, axis=0))

@@ -30,7 +30,8 @@ ComplexArray = NDArray[np.complex64]
 
 _LEAST = 1e-3  # intensity below which a logarithm is cut
 _EDGE = 0.05 * np.pi  # width in chi of the change from coarse to fine damping
-_WHITENING = 1.0  # least curvature that the refinement assumes at any frequency
+_LEAST_CURVATURE = 1.0  # that the refinement assumes at any frequency: coarse structure stays
+_LEAST_CURVATURE_KNOWN = 0.02  # where absorption is known ray by ray: coarse structure moves
 _MEMORY = 5  # steps that L-BFGS remembers
 
 
@@ -101,7 +102,10 @@ class PhaseRetriever:
         """
         if not self.params.refinements:
             return np.asarray(phase_yx, np.float32)
-        misfit = _Misfit(self, intensity_kyx, self._pad(phase_yx), self._spread(absorption_ratio))
+        known = isinstance(absorption_ratio, np.ndarray)
+        least = _LEAST_CURVATURE_KNOWN if known else _LEAST_CURVATURE
+        start, ratio = self._pad(phase_yx), self._spread(absorption_ratio)
+        misfit = _Misfit(self, intensity_kyx, start, ratio, least)
         found = minimize(
             misfit,
             np.zeros(misfit.start.size),
@@ -153,11 +157,13 @@ class _Misfit:
         intensity_kyx: FloatArray,
         start: FloatArray,
         ratio: FloatArray | np.float32,
+        least_curvature: float,
     ) -> None:
         self.start = start
         self._ratio = ratio
         self._frame = retriever._frame
         self._tables = retriever._tables
+        self._whitening = 1 / np.sqrt(self._tables.curvature + np.float32(least_curvature))
         self._amplitude_kyx = np.sqrt(np.maximum(intensity_kyx, 0))
 
     def phase(self, change: NDArray[np.float64]) -> FloatArray:
@@ -181,7 +187,7 @@ class _Misfit:
         return total, self._whiten(gradient).ravel().astype(np.float64)
 
     def _whiten(self, image: NDArray[np.floating]) -> FloatArray:
-        spectrum = fft.rfft2(np.asarray(image, np.float32)) * self._tables.whitening
+        spectrum = fft.rfft2(np.asarray(image, np.float32)) * self._whitening
         return np.asarray(fft.irfft2(spectrum, s=image.shape), np.float32)
 
 
@@ -190,7 +196,7 @@ class _Tables:
     """Transfer functions on the padded grid; weights are (K, F, G), of a real transform."""
 
     weights: FloatArray
-    whitening: FloatArray
+    curvature: FloatArray
     propagators: tuple[ComplexArray, ...]
 
 
@@ -228,7 +234,7 @@ def _make_tables(
         weights = homogeneous / (normal + _damp(chi, params))
     return _Tables(
         weights=weights.astype(np.float32),
-        whitening=(1 / np.sqrt(normal / 4 + _WHITENING)).astype(np.float32),
+        curvature=(normal / 4).astype(np.float32),
         propagators=tuple(np.exp(-1j * np.pi * f * full).astype(np.complex64) for f in fresnel),
     )
 

@@ -59,8 +59,12 @@ class RawScan:
         One entry per distance, in the order of ``geometry``.
     geometry
         Effective distances and pixels.
+    is_absorption
+        Whether absorption is wanted instead of phase.
     centre_px
         Where the rotation axis meets a row; None: to be found.
+    half_acquisition
+        Whether a whole turn was taken with the axis at a side of the frame.
     attributes
         ``cycles``, ``c_rate``, ``axis_to_collector`` where known.
     fingerprint
@@ -76,14 +80,11 @@ class RawScan:
     distances: tuple[DistanceScan, ...]
     geometry: Geometry
     fingerprint: str
+    is_absorption: bool = False
     centre_px: float | None = None
+    half_acquisition: bool = False
     attributes: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
-
-    @property
-    def is_full_turn(self) -> bool:
-        """Whether the angles go over a whole turn."""
-        return float(np.ptp(self.angles_deg)) > 270.0
 
 
 class RawScans(dict[str, RawScan]):

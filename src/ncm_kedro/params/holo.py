@@ -77,17 +77,29 @@ class ReconstructionParams(FrozenParams):
     quantity: Literal["electron_density", "delta"] = "electron_density"
     """What the voxels hold: electrons per cubic angstrom, or the refractive decrement."""
 
-    half_acquisition: bool | None = None
-    """Whether a whole turn was taken with the axis at a side, so that two halves make one wide
-    projection; null: where the axis found lies in the outer quarters of the frame."""
 
-    rows_in_memory: int = Field(default=16, ge=16, le=1024, multiple_of=16)
-    """Rows of the detector whose sinograms a worker holds at a time (count)."""
+class HoloParams(FrozenParams):
+    """How a scan becomes a volume."""
+
+    corrections: CorrectionParams = CorrectionParams()
+    """How frames become intensities (see there)."""
+    retrieval: RetrievalParams = RetrievalParams()
+    """How intensities become a phase (see there)."""
+    prior: PriorParams = PriorParams()
+    """Whether materials are told apart on the way (see there)."""
+    reconstruction: ReconstructionParams = ReconstructionParams()
+    """How phases become a volume (see there)."""
 
 
 class HoloPhantomParams(FrozenParams):
     """The phantom scan that `synthesise` writes."""
 
+    name: str = Field(default="pillar", pattern=r"^[A-Za-z0-9_]+$")
+    """Name of the sample."""
+    cycles: float = Field(default=10, ge=0)
+    """Charge cycles of the sample, as recorded."""
+    c_rate: float = Field(default=5.0, gt=0)
+    """Charge rate of the sample, as recorded (1/h)."""
     size_px: int = Field(default=384, ge=32, le=4096, multiple_of=2)
     """Rows and columns of the detector (px)."""
     angles: int = Field(default=384, ge=8, le=20_000)

@@ -194,6 +194,7 @@ class _Detector:
         )
         self._fade = 1 - 0.05 * params.defects
         gain = np.ones(shape)
+        rng = np.random.default_rng([params.seed, 5])  # one detector serves all distances
         columns = rng.choice(shape[1], max(1, shape[1] // 40), replace=False)
         gain[:, columns] += 0.03 * params.defects * rng.standard_normal(len(columns))
         self._gain = gain  # hits the sample's frames alone: a response that is not linear

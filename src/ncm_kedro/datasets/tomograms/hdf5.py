@@ -161,8 +161,9 @@ def _choose(path: Path, file: h5py.File, found: _Found, wanted: str | None) -> h
             path,
             f"projections with their angles ({', '.join(volumes)})",
             "a reconstructed volume",
-            "reconstruct it first; if this is the volume, write `dataset: <path>` into the "
-            "sample's .yml",
+            "move the file to data/01_raw/holo (holo_root) and run `kedro run --pipelines "
+            "holo_tomography,tomo_segment`; if this is the volume, write `dataset: <path>` into "
+            "the sample's .yml",
         )
     if _DXCHANGE in sound:
         return sound[_DXCHANGE]

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
@@ -26,7 +27,7 @@ from ncm_kedro.datasets.tomograms.notes import (
 )
 from ncm_kedro.errors import NcmError, Rejections, SettingsError, TomogramError
 from ncm_kedro.tomo.volumes.identity import Identity, fingerprint, identify_content
-from ncm_kedro.tomo.volumes.volume import RawTomogram, Region
+from ncm_kedro.tomo.volumes.volume import RawTomogram, Region, Volume, Volumes
 
 NOTES_SUFFIX = ".yml"
 
@@ -46,11 +47,19 @@ class RawTomograms(Mapping[str, RawTomogram]):
     ----------
     rejected
         ``file, reason`` of inputs that cannot be used.
+    missing
+        Why there is none, for whoever finds none elsewhere either.
     """
 
-    def __init__(self, tomograms: Mapping[str, RawTomogram], rejected: pd.DataFrame) -> None:
+    def __init__(
+        self,
+        tomograms: Mapping[str, RawTomogram],
+        rejected: pd.DataFrame,
+        missing: TomogramError | None = None,
+    ) -> None:
         self._tomograms = dict(tomograms)
         self.rejected = rejected
+        self.missing = missing
 
     def __getitem__(self, sample: str, /) -> RawTomogram:
         return self._tomograms[sample]
@@ -74,6 +83,8 @@ class RawTomogramFolder(RawFolder):
         Samples to use; None: all.
     identity
         How a tomogram is known again, see `Identity`.
+    may_be_empty
+        Whether a folder without tomograms, or none, loads as none instead of raising.
     metadata
         Anything; kedro ignores it (kedro-viz reads it).
     """
@@ -86,6 +97,7 @@ class RawTomogramFolder(RawFolder):
         filepath: str,
         samples: Sequence[str] | None = None,
         identity: Identity = "sampled",
+        may_be_empty: bool = False,
         metadata: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(filepath=filepath, metadata=metadata)
@@ -97,6 +109,7 @@ class RawTomogramFolder(RawFolder):
                 action="correct `tomo_identity` in conf/local/globals.yml",
             )
         self._identity: Identity = identity
+        self._may_be_empty = may_be_empty
         self._samples = None if samples is None else [str(sample) for sample in samples]
 
     def load(self) -> RawTomograms:
@@ -115,6 +128,9 @@ class RawTomogramFolder(RawFolder):
             If ``samples`` names one that is not there.
         """
         sources = self._list_sources()
+        if not sources:
+            nothing = pd.DataFrame(columns=["file", "reason"], dtype="str")
+            return RawTomograms({}, nothing, self._nothing_there())
         tomograms, rejections = {}, Rejections()
         for sample, paths in sorted(sources.items()):
             with rejections.catch(paths[0].name, paths[0]):
@@ -135,6 +151,8 @@ class RawTomogramFolder(RawFolder):
             tomograms = self.load()
         except NcmError:
             return None
+        if not tomograms:
+            return None
         identity = [f"{name} {tomograms[name].fingerprint}" for name in sorted(tomograms)]
         return hashlib.sha256("\n".join(identity).encode()).hexdigest()
 
@@ -147,9 +165,9 @@ class RawTomogramFolder(RawFolder):
         for path in self._list_visible():
             if path.is_dir() or path.suffix.lower() in (*TIFF_SUFFIXES, *HDF5_SUFFIXES):
                 sources.setdefault(name_sample(path), []).append(path)
-        if not sources:
+        if not sources and not self._may_be_empty:
             raise self._nothing_there()
-        if self._samples is None:
+        if self._samples is None or not sources:
             return sources
         missing = sorted(set(self._samples) - set(sources))
         if missing:
@@ -182,7 +200,8 @@ class RawTomogramFolder(RawFolder):
             self._filepath,
             found=found,
             expected="tomograms as <sample>.tif, .h5, .zarr, or a folder of sections <sample>/",
-            action=f"put one there, with its voxel size in {self._filepath.name}/<sample>.yml",
+            action=f"put one there, with its voxel size in {self._filepath.name}/<sample>.yml; or "
+            "run holo_tomography first where there are raw projections",
         )
 
     def _exists(self) -> bool:
@@ -190,6 +209,51 @@ class RawTomogramFolder(RawFolder):
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": self._filepath.as_posix(), "samples": self._samples}
+
+
+def add_reconstructed(raw: RawTomograms, reconstructed: Volumes) -> RawTomograms:
+    """Add the volumes that ``holo_tomography`` has made to the tomograms of a user's folder.
+
+    Returns
+    -------
+    RawTomograms
+        A scan that could not be reconstructed is among the rejected, as is a volume of the same
+        name as a tomogram of the folder.
+
+    Raises
+    ------
+    TomogramError
+        If there is neither.
+    """
+    added, rows = dict(raw), list(reconstructed.rejections.items())
+    for name, volume in reconstructed.items():
+        if name in raw:
+            told = f"a sample of the same name as {raw[name].source}: rename one of them"
+            rows.append((volume.path.as_posix(), told))
+        else:
+            added[name] = _take_as_raw(volume)
+    if not added and raw.missing is not None and not rows:
+        raise raw.missing
+    more = pd.DataFrame(rows, columns=["file", "reason"], dtype="str")
+    return RawTomograms(added, pd.concat([raw.rejected, more], ignore_index=True), raw.missing)
+
+
+def _take_as_raw(volume: Volume) -> RawTomogram:
+    known = volume.attributes
+    kept = ("cycles", "c_rate", "axis_to_collector", "grey_unit")
+    return RawTomogram(
+        name=volume.name,
+        source=volume.path.as_posix(),
+        shape_zyx=volume.shape_zyx,
+        dtype=np.dtype(volume.array.dtype),
+        voxel_size_um=volume.voxel_size_um,
+        voxel_size_source=f"holo_tomography: {known['voxel_size_source']}",
+        attributes={key: known[key] for key in kept if known.get(key) is not None},
+        fingerprint=volume.fingerprint,
+        read=volume.array.__getitem__,
+        content=volume.fingerprint,
+        warnings=tuple(known.get("scan_warnings", ())),
+    )
 
 
 def open_tomogram(

@@ -28,19 +28,23 @@ if TYPE_CHECKING:
 
 
 def ingest_tomograms(
-    raw: RawTomograms, volumes: TomoVolumeParams, compute: TomoComputeParams
+    raw: RawTomograms, reconstructed: Volumes, volumes: TomoVolumeParams, compute: TomoComputeParams
 ) -> dict[str, PlanMaker]:
-    """Plan the copy of every tomogram into an OME-Zarr volume."""
+    """Plan the copy of every tomogram, the user's and those from scans, into OME-Zarr volumes."""
+    from ncm_kedro.datasets.tomograms.raw import add_reconstructed
     from ncm_kedro.tomo.volumes.ingest import plan_tomogram
 
-    return {name: partial(plan_tomogram, raw[name], volumes, compute) for name in raw}
+    every = add_reconstructed(raw, reconstructed)
+    return {name: partial(plan_tomogram, every[name], volumes, compute) for name in every}
 
 
-def tabulate_samples(raw: RawTomograms, tomograms: Volumes) -> pd.DataFrame:
+def tabulate_samples(raw: RawTomograms, reconstructed: Volumes, tomograms: Volumes) -> pd.DataFrame:
     """List the samples of this run, also those that were rejected."""
+    from ncm_kedro.datasets.tomograms.raw import add_reconstructed
     from ncm_kedro.tomo.volumes.volume import tabulate_tomograms
 
-    return tabulate_tomograms(raw, tomograms, raw.rejected)
+    every = add_reconstructed(raw, reconstructed)
+    return tabulate_tomograms(every, tomograms, every.rejected)
 
 
 def fuse_directions(

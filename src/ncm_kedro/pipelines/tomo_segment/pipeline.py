@@ -18,13 +18,13 @@ def _segmenting() -> list[Node]:
     return [
         node(
             nodes.ingest_tomograms,
-            inputs=["raw_tomograms", "params:tomo_segment.volumes", COMPUTE],
+            inputs=["raw_tomograms", "holo_tomograms", "params:tomo_segment.volumes", COMPUTE],
             outputs="tomograms",
             name="ingest_tomograms",
         ),
         node(
             nodes.tabulate_samples,
-            inputs=["raw_tomograms", "tomograms"],
+            inputs=["raw_tomograms", "holo_tomograms", "tomograms"],
             outputs="tomogram_table",
             name="tabulate_tomograms",
         ),

@@ -1,0 +1,124 @@
+"""A whole phantom scan with drift, flats, zingers and stripes, back to its electron density."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from conftest import SMALL
+from ncm_kedro.errors import TomogramError
+from ncm_kedro.holo import reconstruct
+from ncm_kedro.holo.geometry import electron_density_per_delta
+from ncm_kedro.holo.reconstruct import plan_reconstruction
+from ncm_kedro.params.holo import HoloParams, PriorParams, RetrievalParams
+from ncm_kedro.params.tomo_segment import TomoComputeParams
+from ncm_kedro.synthetic.holo import draw_phantom, draw_shifts, make_phantom
+
+COMPUTE = TomoComputeParams(workers=1)
+PARAMS = HoloParams(retrieval=RetrievalParams(refinements=4))
+
+
+@pytest.fixture(scope="module")
+def truth():
+    return draw_phantom(make_phantom(SMALL), SMALL.size_px, SMALL.voxel_size_um)
+
+
+def inner(volume_zyx):
+    return volume_zyx[16:80, 16:80, 16:80]
+
+
+def compare(volume_zyx, delta_zyx):
+    """Mean electron density found over the true one: particles, binder; then the rms error."""
+    density = inner(delta_zyx) * electron_density_per_delta(17.0)
+    found = inner(volume_zyx)
+    means = [found[density > 1].mean() / 1.358, 0.0]
+    binder = (density > 0.1) & (density < 1)
+    means[1] = found[binder].mean() / density[binder].mean()
+    return *means, np.sqrt(np.mean((found - density) ** 2)) / density.max()
+
+
+def test_a_scan_comes_back_as_electron_density(small_scan, target, truth):
+    plan = plan_reconstruction(small_scan, PARAMS, COMPUTE)
+    made = target(plan)
+    plan.write(made)
+    particles, _, error = compare(np.asarray(made.array[:]), truth)
+    facts = dict(made.array.attrs)
+    known = draw_shifts(SMALL)[facts["shift_places"]]
+    assert np.sqrt(np.mean((np.array(facts["shifts_fitted_px"]) - known) ** 2)) <= 0.1
+    assert particles == pytest.approx(1, abs=0.1)
+    assert error <= 0.12
+    assert plan.attributes["grey_unit"] == "e/A3"
+    assert facts["centre_px"] == pytest.approx((SMALL.size_px - 1) / 2, abs=0.5)
+    assert not facts["excluded_projections"]
+
+
+def test_a_killed_run_goes_on_to_the_same_volume(small_scan, target, monkeypatch, tmp_path):
+    scan = replace(small_scan, centre_px=47.5)
+    plan = plan_reconstruction(scan, HoloParams(retrieval=RetrievalParams(refinements=0)), COMPUTE)
+    made = target(plan)
+    plan.write(made)
+    whole = np.asarray(made.array[:])
+    other = tmp_path / "again"
+    other.mkdir()
+    broken = type(made)(made.array, {}, other)
+    made.array[:] = 0
+    calls = {"phase": 0, "section": 0}
+
+    def count(kind, task, limit):
+        original = task.__call__
+
+        def call(self, block):
+            calls[kind] += 1
+            if calls[kind] == limit:
+                raise KeyboardInterrupt
+            return original(self, block)
+
+        return call
+
+    monkeypatch.setattr(
+        reconstruct._PhaseTask, "__call__", count("phase", reconstruct._PhaseTask, 9)
+    )
+    monkeypatch.setattr(
+        reconstruct._SectionTask, "__call__", count("section", reconstruct._SectionTask, 3)
+    )
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            plan.write(broken)
+    plan.write(broken)
+    np.testing.assert_array_equal(np.asarray(broken.array[:]), whole)
+    assert calls["phase"] <= -(-SMALL.angles // 4) + 1
+    assert calls["section"] <= 3 + 1
+
+
+def test_frames_of_nan_are_excluded_by_name_and_too_many_are_an_error(small_scan, target):
+    def spoil(first, last):
+        def read(numbers):
+            frames = small_scan.distances[1].read(numbers).astype(np.float32)
+            frames[(numbers >= first) & (numbers < last)] = np.nan
+            return frames
+
+        distances = list(small_scan.distances)
+        distances[1] = replace(distances[1], read=read)
+        return replace(small_scan, distances=tuple(distances), centre_px=47.5)
+
+    params = HoloParams(retrieval=RetrievalParams(refinements=0))
+    plan = plan_reconstruction(spoil(30, 32), params, COMPUTE)
+    made = target(plan)
+    plan.write(made)
+    assert made.array.attrs["excluded_projections"] == [10, 11]
+    assert np.isfinite(np.asarray(made.array[:])).all()
+    plan = plan_reconstruction(spoil(30, 60), params, COMPUTE)
+    with pytest.raises(TomogramError, match="30 of 90"):
+        plan.write(type(made)(made.array, {}, made.work / "other"))
+
+
+def test_known_materials_bring_the_binder_to_its_density(small_scan, target, truth):
+    first = PARAMS.model_copy(update={"retrieval": RetrievalParams(refinements=6)})
+    with_prior = first.model_copy(update={"prior": PriorParams(iterations=1, refinements=12)})
+    plan = plan_reconstruction(replace(small_scan, centre_px=47.5), with_prior, COMPUTE)
+    made = target(plan)
+    plan.write(made)
+    particles, binder, error = compare(np.asarray(made.array[:]), truth)
+    assert particles == pytest.approx(1, abs=0.1)
+    assert binder == pytest.approx(1, abs=0.1)
+    assert error <= 0.09
