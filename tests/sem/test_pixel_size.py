@@ -10,6 +10,11 @@ import yaml
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from pydantic import ValidationError
+from vendors import (
+    write_tiff,
+    write_vendor_sidecar,
+    write_vendor_tiff,
+)
 
 from ncm_kedro.errors import FrameError
 from ncm_kedro.params.sem_ingest import PixelSizeParams, ReadingParams
@@ -18,11 +23,6 @@ from ncm_kedro.sem.io.pixel_size import KnownSizes, find_pixel_size
 from ncm_kedro.sem.io.reading import read_micrograph
 from ncm_kedro.sem.io.sidecar import Sidecar, describe_sidecar, read_sidecar
 from ncm_kedro.synthetic.sem.acquisition import draw_banner
-from ncm_kedro.synthetic.sem.vendors import (
-    write_tiff,
-    write_vendor_sidecar,
-    write_vendor_tiff,
-)
 
 PARAMS = PixelSizeParams()
 GREY = np.random.default_rng(7).integers(60, 180, (240, 320), dtype=np.uint8)

@@ -9,12 +9,12 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
+from vendors import draw_vendor_bar
 
 from ncm_kedro.sem.io.bar_shapes import find_bars
 from ncm_kedro.sem.io.glyphs import read_words
 from ncm_kedro.sem.io.scale_bar import read_scale_bar
 from ncm_kedro.synthetic.sem.acquisition import draw_banner, place_scale_bar
-from ncm_kedro.synthetic.sem.vendors import draw_vendor_bar
 
 VENDORS = ("fei", "zeiss", "tescan", "jeol", "hitachi")
 BAR_UM = 100.0
