@@ -9,8 +9,10 @@ pooling discards. Its blocks are the plain residual blocks of He et al. (2016, a
 dense 3x3 convolutions, which bfloat16 units are fastest at.
 
 `ncm_pooled_lite0` reads EfficientNet-lite0 (timm's `tf_efficientnet_lite0`) in the same way as the
-texture network: mean and standard deviation of every channel, of five of its seven stages.
-Its ImageNet weights come as a Python package, so that no machine is without pretrained weights.
+texture network: mean and log standard deviation of every channel, of the stem and the first three
+of its seven stages. Later stages see objects, and tell regions apart rather than classes
+(docs/tune_train.md). Its ImageNet weights come as a Python package, so that no machine is without
+pretrained weights.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from torch.nn import functional
 
 LITE0 = "tf_efficientnet_lite0"
 _STD_FLOOR = 1e-4
-_POOLED_BLOCKS = (1, 2, 3, 4, 6)  # stages of EfficientNet-lite whose statistics are read
+_STAGES = 3  # stages of EfficientNet-lite that are read, after its stem
 
 
 class PooledNetwork(nn.Module, ABC):
@@ -115,7 +117,7 @@ class TextureNet(PooledNetwork):
 
 
 class PooledLite(PooledNetwork):
-    """EfficientNet-lite0, read by mean and standard deviation of five of its stages.
+    """EfficientNet-lite0, read by mean and log standard deviation of its stem and first stages.
 
     Each image's own mean is taken off first, and grey levels are scaled as in the training on
     ImageNet, ``(grey - mean) / 127.5``.
@@ -130,13 +132,14 @@ class PooledLite(PooledNetwork):
         Probability of dropping a pooled statistic before the last layer.
     """
 
-    map_layer = f"backbone.blocks.{_POOLED_BLOCKS[0]}"
+    map_layer = "backbone.bn1"
 
     def __init__(self, num_classes: int = 12, *, in_chans: int = 1, drop_rate: float = 0.0) -> None:
         super().__init__()
         self.backbone = timm.create_model(LITE0, in_chans=in_chans, num_classes=0)
-        del self.backbone.conv_head, self.backbone.bn2
-        widths = [self.backbone.blocks[place][-1].bn3.num_features for place in _POOLED_BLOCKS]
+        del self.backbone.conv_head, self.backbone.bn2, self.backbone.blocks[_STAGES:]
+        widths = [block[-1].bn3.num_features for block in self.backbone.blocks[1:]]
+        widths += [self.backbone.bn1.num_features, self.backbone.blocks[0][-1].bn2.num_features]
         self.add_last_layer(num_classes, 2 * sum(widths), drop_rate=drop_rate, affine=False)
 
     def forward_features(self, image: Tensor) -> Tensor:
@@ -144,10 +147,10 @@ class PooledLite(PooledNetwork):
         centred = 2.0 * (image - image.mean(dim=(1, 2, 3), keepdim=True))
         feature = self.backbone.bn1(self.backbone.conv_stem(centred))
         statistics = []
-        for place, block in enumerate(self.backbone.blocks):
-            feature = block(feature)
-            if place in _POOLED_BLOCKS:
-                statistics.append(pool_statistics(feature))
+        for layer in (nn.Identity(), *self.backbone.blocks):
+            feature = layer(feature)
+            mean, std = pool_statistics(feature).chunk(2, dim=1)
+            statistics += [mean, std.log()]
         return torch.cat(statistics, dim=1)
 
 

@@ -19,7 +19,7 @@ from ncm_kedro.learning.evaluation.ood import CropOutputs
 from ncm_kedro.learning.models.pooled import PooledLite
 from ncm_kedro.learning.models.predict import find_last_layer
 
-_SHRINKAGES = (0.1, 0.3, 0.5, 0.7)
+_SHRINKAGES = (0.003, 0.01, 0.03, 0.1, 0.3)
 _STD_FLOOR = 1e-6
 
 

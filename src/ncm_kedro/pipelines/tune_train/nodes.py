@@ -59,6 +59,20 @@ def search_sem_settings(
     return found.best.model_dump(mode="json"), pd.DataFrame(found.trials), figures
 
 
+def compare_sem_candidates(
+    *,
+    crop_set: CropSet,
+    manifest: pd.DataFrame,
+    best_settings: dict[str, Any],
+    evaluation: EvaluationParams,
+) -> dict[str, Any]:
+    """Compare texture, network features as they are, and both, on regions inside the training."""
+    from ncm_kedro.sem.experiments.candidates import compare_candidates
+
+    train = TrainParams.model_validate(best_settings)
+    return compare_candidates(crop_set, manifest, train, evaluation)
+
+
 def train_sem_classifier(
     *,
     crop_set: CropSet,
@@ -157,6 +171,7 @@ def evaluate_sem_test(
     baseline: pd.DataFrame,
     ood: pd.DataFrame,
     crop_report: dict[str, Any],
+    candidates: dict[str, Any],
     classifier: SemClassifier,
     evaluation: EvaluationParams,
     calibration: CalibrationParams,
@@ -171,9 +186,10 @@ def evaluate_sem_test(
     )
     from ncm_kedro.sem.inference.evaluation import score_uncertainty
 
+    tables = {NETWORK: predictions, BASELINE: baseline}
     scores = {
         name: _evaluate(table, classifier, evaluation, calibration.bins)
-        for name, table in ((NETWORK, predictions), (BASELINE, baseline))
+        for name, table in tables.items()
     }
     report = {
         "split_by": crop_report["split_by"],
@@ -181,6 +197,8 @@ def evaluate_sem_test(
         "model": classifier.settings.model,
         "temperature": classifier.settings.temperature,
         **scores,
+        "candidates": candidates,
+        "pooled": _score_pooled(tables, classifier, evaluation),
         **score_uncertainty(predictions, ood, classifier, evaluation),
     }
     network, title = scores[NETWORK], f"{classifier.settings.model}, test split"
@@ -318,6 +336,25 @@ def _evaluate(
         params=params,
         bins=bins,
     )
+
+
+def _score_pooled(
+    tables: dict[str, pd.DataFrame], classifier: SemClassifier, params: EvaluationParams
+) -> list[dict[str, Any]]:
+    """Score frames and areas, from the mean probabilities of their test crops."""
+    rows = []
+    for of, column in (("frames", "frame_id"), ("areas", "area")):
+        for who, table in tables.items():
+            columns = [f"p_{name}" for name in classifier.settings.classes]
+            kept = {**dict.fromkeys(columns, "mean"), "class": "first", "area": "first"}
+            pooled = table.groupby(table[column].to_numpy()).agg(kept)
+            scores = _evaluate(pooled, classifier, params, bins=2)
+            rows += [
+                {"of": of, "count": len(pooled), "model": who, "role": role}
+                | scores[role]["balanced_accuracy"]
+                for role in ("class", "composition", "state")
+            ]
+    return rows
 
 
 def _score_metrics(scores: dict[str, Any]) -> dict[str, Any]:

@@ -32,6 +32,18 @@ def _training() -> list[Node]:
             tags="training",
         ),
         node(
+            nodes.compare_sem_candidates,
+            inputs={
+                **CROPS,
+                "manifest": "sem_manifest",
+                "best_settings": "sem_best_settings",
+                "evaluation": "params:tune_train.evaluation",
+            },
+            outputs="sem_candidates",
+            name="compare_sem_candidates",
+            tags="training",
+        ),
+        node(
             nodes.train_sem_classifier,
             inputs={
                 **CROPS,
@@ -99,6 +111,7 @@ def _testing() -> list[Node]:
                 "baseline": "sem_baseline_predictions",
                 "ood": "sem_ood_predictions",
                 "crop_report": "sem_crop_report",
+                "candidates": "sem_candidates",
                 "classifier": "sem_calibrated_classifier",
                 "evaluation": "params:tune_train.evaluation",
                 "calibration": "params:tune_train.calibration",
