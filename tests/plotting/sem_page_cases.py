@@ -84,6 +84,10 @@ def make_pipeline_results():
         "sem_test_report": {
             "split_by": "mosaic", "leaking": False, "model": "test_resnet", "temperature": 1.25,
             "network": reference_model(0.777), "texture baseline": reference_model(0.555),
+            "candidates": {"rows": [make_candidate("frozen", 0.812)], "note": None},
+            "pooled": [
+                {"model": "network", "of": "frames", "count": 30, "role": "class"} | interval(0.943)
+            ],
             "sets": {
                 "target": 0.9, "notes": ["sets hold all classes"], "coverage": interval(0.876),
                 "mean_size": interval(1.5), "singletons": interval(0.5),
@@ -104,6 +108,15 @@ def make_pipeline_results():
             }
         ),
     }  # fmt: skip
+
+
+def make_candidate(name, value):
+    scores = {
+        role + end: value + shift
+        for role in ("class", "composition", "state")
+        for end, shift in (("", 0.0), ("_low", -0.01), ("_high", 0.01))
+    }
+    return {"candidate": name, "features": 224, "frame": 0.954, "seconds": 3.0, **scores}
 
 
 def make_further():

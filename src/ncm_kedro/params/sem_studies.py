@@ -88,4 +88,5 @@ class SemStudiesParams(ResampledParams):
     """What `augmentation` switches on."""
 
     weights_model: str = "tf_efficientnet_b7"
-    """Architecture of `weights`; it must be one that has published weights."""
+    """Architecture of `weights`; it must have published weights, or packaged ones where
+    `train.pretrained` says so."""

@@ -160,7 +160,7 @@ def _touch(
         near = boxes[here[others[here]]]
         mine = boxes[here][:, None]
         overlap = (mine[..., :2] < near[None, :, 2:]) & (mine[..., 2:] > near[None, :, :2])
-        found[here] = overlap.all(axis=2).any(axis=1)
+        found[here] = np.any(np.all(overlap, axis=2), axis=1)
     return found
 
 

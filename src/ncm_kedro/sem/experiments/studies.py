@@ -32,7 +32,7 @@ TEXTS: dict[StudyName, tuple[str, str]] = {
     "image_count": ("Images per class", "How many crops per class are enough?"),
     "normalisation": ("Normalisation", "Does normalising grey values help?"),
     "grey_levels": ("Grey levels", "Do grey levels alone separate classes, or splits?"),
-    "weights": ("Pretrained weights", "Are published weights a better start than random ones?"),
+    "weights": ("Pretrained weights", "Are pretrained weights a better start than random ones?"),
     "augmentation": ("Augmentation", "Do random flips, rotations, shifts and contrast help?"),
     "magnification": ("Magnification", "Does the magnification matter?"),
     "accelerating_voltage": ("Accelerating voltage", "Does the accelerating voltage matter?"),
@@ -315,7 +315,7 @@ def _plan_weights(base: CropParams, params: SemStudiesParams) -> StudyPlan:
     train = params.train.model_copy(update={"model": params.weights_model})
     models = _choose_models(params, (NETWORK,))
     random = train.model_copy(update={"pretrained": False, "checkpoint_path": None})
-    given = train.model_copy(update={"pretrained": True})
+    given = train.model_copy(update={"pretrained": params.train.pretrained or True})
     points = [
         StudyPoint("random weights", base, random, models),
         StudyPoint("pretrained weights", base, given, models, needs_weights=True),
