@@ -114,6 +114,13 @@ def test_the_reference_holds_every_parameter_with_its_meaning(reference):
     assert rows["tune_train.train.model"][0] == "`tf_efficientnet_b7`"
 
 
+def test_the_reference_lists_every_pipeline_and_step(reference):
+    page = reference.write_pipelines()
+    for name, made in reference.list_pipelines().items():
+        assert f"## {name}\n" in page
+        assert all(f"`{output}`" in page for node in made.nodes for output in node.outputs)
+
+
 def test_the_reference_says_where_each_data_set_lies(reference):
     page = reference.write_datasets()
     assert "| `sem_crops` | ParquetDataset | `data/05_model_input/sem_crops.parquet` |" in page

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import pkgutil
 import typing
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -21,9 +22,16 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 PROJECT = Path(__file__).parents[2]
-PACKAGES = {"cycling_join": "cycling"}
 SIGNS = (("gt", ">"), ("ge", "≥"), ("lt", "<"), ("le", "≤"), ("min_length", "items ≥"))
 GROUPS = ("sem", "tomo", "demo", "__default__")
+
+
+def on_config(config: Any) -> None:
+    """Append pages of pipelines that the navigation does not name yet; MkDocs calls it once."""
+    named = str(config.nav)
+    pages = sorted(path.name for path in Path(config.docs_dir).glob("*.md"))
+    section = next(part["Pipelines"] for part in config.nav if "Pipelines" in part)
+    section.extend(page for page in pages if page not in named)
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
@@ -45,7 +53,7 @@ def write_pipelines() -> str:
     """Write what each pipeline does, reads and saves."""
     parts = []
     for name, made in list_pipelines().items():
-        module = importlib.import_module(f"ncm_kedro.pipelines.{PACKAGES.get(name, name)}")
+        module = importlib.import_module(f"ncm_kedro.pipelines.{_find_package(name)}")
         about = (module.__doc__ or "").strip().split("\n\n")[0].replace("\n", " ")
         reads = sorted(each for each in made.inputs() if not each.startswith("param"))
         rows = [
@@ -122,6 +130,14 @@ def load_configuration() -> OmegaConfigLoader:
     from ncm_kedro.settings import CONFIG_LOADER_ARGS
 
     return OmegaConfigLoader(str(PROJECT / "conf"), env="base", **CONFIG_LOADER_ARGS)
+
+
+def _find_package(pipeline: str) -> str:
+    """Return the package that makes a pipeline: that of its name, or of the start of its name."""
+    from ncm_kedro import pipelines
+
+    packages = [module.name for module in pkgutil.iter_modules(pipelines.__path__)]
+    return max((name for name in packages if pipeline.startswith(name)), key=len)
 
 
 def _unwrap(entry: Mapping[str, Any]) -> Mapping[str, Any]:

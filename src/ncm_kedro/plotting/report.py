@@ -17,7 +17,7 @@ from ncm_kedro.provenance import cite_run
 
 PAGE_DPI = 200
 """Resolution of figures on pages and in the folder of figures."""
-_ENCODINGS = ({"lossless": True, "quality": 50, "method": 3}, {"quality": 84, "method": 4})
+_ENCODINGS = ({"lossless": True, "quality": 50, "method": 3}, {"quality": 80, "method": 4})
 
 
 def render_page(template: str, **values: Any) -> str:
