@@ -1,4 +1,4 @@
-"""Prediction sets contain the true class at the guaranteed rate on unseen areas."""
+"""Prediction sets contain the true class at the target rate on unseen areas."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,9 @@ import pytest
 from ncm_kedro.learning.evaluation.conformal import (
     ConformalSets,
     choose_sets,
+    choose_threshold,
     fit_sets,
+    measure_likeness,
     name_sets,
     weigh_areas,
 )
@@ -39,7 +41,7 @@ def measure_coverage(probabilities, labels, areas, sets, only=None):
 def test_coverage_on_new_areas_is_on_target(kind, area_effect):
     rng = np.random.default_rng(5)
     overall, hard = [], []
-    for _ in range(60):
+    for _ in range(25):
         fitted = fit_sets(
             *draw_predictions(rng, (99, 99, 99), area_effect),
             CLASSES,
@@ -53,6 +55,42 @@ def test_coverage_on_new_areas_is_on_target(kind, area_effect):
         assert np.mean(hard) == pytest.approx(0.9, abs=0.02)
     else:
         assert np.mean(hard) < 0.88  # the hard class pays for the easy ones
+
+
+@pytest.mark.parametrize(("area_effect", "noise"), [(0.0, 1.2), (0.7, 1.2), (3.0, 0.2)])
+def test_coverage_is_on_target_with_as_few_areas_as_the_real_data_have(area_effect, noise):
+    """Twelve mosaics: within two points, be crops of one independent or nearly all alike."""
+    rng = np.random.default_rng(6)
+    covered = []
+    for _ in range(400):
+        known = draw_predictions(rng, (4, 4, 4), area_effect, noise)
+        fitted = fit_sets(*known, CLASSES, ConformalParams(kind="marginal"))
+        new = draw_predictions(rng, (30, 30, 30), area_effect, noise)
+        covered.append(measure_coverage(*new, fitted))
+    assert np.mean(covered) == pytest.approx(0.9, abs=0.02)
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.5, 1.0])
+def test_likeness_within_areas_is_the_share_of_variance_between_them(spread):
+    rng = np.random.default_rng(2)
+    area = np.repeat(np.arange(400), 10)
+    score = np.sqrt(spread) * rng.normal(size=400)[area]
+    score = score + np.sqrt(1.0 - spread) * rng.normal(size=4000)
+    assert measure_likeness(score, area.astype(str).tolist()) == pytest.approx(spread, abs=0.04)
+    assert measure_likeness(score, [str(k) for k in range(4000)]) == 0.0
+
+
+@pytest.mark.parametrize("level", [0.05, 0.1, 0.3])
+def test_threshold_of_many_areas_is_the_quantile(level):
+    score = np.random.default_rng(0).permutation(np.linspace(0.0, 1.0, 4001))
+    areas = [str(k % 400) for k in range(4001)]
+    assert choose_threshold(score, areas, level) == pytest.approx(1.0 - level, abs=0.003)
+
+
+def test_an_area_of_many_crops_does_not_outweigh_the_others():
+    score = np.concatenate([np.arange(20.0), np.full(1000, 100.0)])
+    areas = [str(k) for k in range(20)] + ["large"] * 1000
+    assert choose_threshold(score, areas, 0.5) == pytest.approx(10.0, abs=1.0)
 
 
 def test_a_class_with_few_areas_takes_the_common_threshold_and_says_so():

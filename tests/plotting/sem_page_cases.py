@@ -93,7 +93,7 @@ def make_pipeline_results():
                 "mean_size": interval(1.5), "singletons": interval(0.5),
             },
             "flag": {
-                "nominal_false_alarm_rate": 0.04, "guaranteed_false_alarm_rate": 0.05,
+                "nominal_false_alarm_rate": 0.04, "foreign_auroc": 0.99, "reliable": True,
                 "notes": [], "false_alarms": interval(0.125),
                 "n_ood": 20, "n_ood_areas": 3, "detected": 0.5, "n_ood_frames": 3,
                 "n_ood_frames_flagged": 1, "auroc": {"score": interval(0.891)},

@@ -34,11 +34,16 @@ def report_flag(n_ood):
         neighbours=1,
         location=np.zeros(2),
         spread=np.ones(2),
+        standard_2d=np.stack([np.zeros(2), np.ones(2)]).astype(np.float32),
         ranks=rank_areas(rng.normal(size=300), [str(k % 50) for k in range(300)]),
+        frame_ranks=rank_areas(np.zeros(2), ["a", "b"]),
+        threshold=1.9,
+        frame_threshold=1.0,
         false_alarm_rate=0.05,
+        foreign_auroc=1.0,
     )
     known, ood = measure(rng, 240, 0.1, "a"), measure(rng, n_ood, 5.0, "f")
-    return score_flag(known, np.arange(240) % 24 % 8, ood, detector, PARAMS)
+    return score_flag(known, ood, detector, PARAMS)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import binomtest
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
@@ -335,23 +336,26 @@ def make_predictions(rows):
 
 def test_scores_are_shares_of_crops_and_intervals_resample_areas():
     aged = ("811_cycled", "811", "cycled")
-    rows = [(*aged, area, "811_cycled") for area in ("a", "b") for _ in range(50)]
-    rows += [(*aged, area, "811") for area in ("c", "d") for _ in range(50)]
+    rows = [(*aged, area, "811_cycled") for area in "abcd" for _ in range(25)]
+    rows += [(*aged, area, "811") for area in "efgh" for _ in range(25)]
     found = make_predictions(rows)["conditions"][0]
-    assert found["overall"] == {"value": 0.5, "low": 0.0, "high": 1.0}
-    assert found["composition_accuracy"] == {"value": 1.0, "low": 1.0, "high": 1.0}
+    exact = binomtest(4, 8).proportion_ci()
+    assert found["overall"]["value"] == 0.5
+    assert found["overall"]["low"] == pytest.approx(exact.low, abs=0.07)
+    assert found["overall"]["high"] == pytest.approx(exact.high, abs=0.07)
+    assert found["composition_accuracy"]["value"] == found["composition_accuracy"]["high"] == 1.0
     assert found["state_accuracy"]["value"] == 0.5
     assert found["coverage"]["value"] == 0.5
     assert found["unknown"]["value"] == 0.0
-    assert (found["n_crops"], found["n_areas"]) == (200, 4)
+    assert (found["n_crops"], found["n_areas"]) == (200, 8)
 
 
-def test_one_area_has_no_interval_and_says_so():
+def test_few_areas_have_no_interval_and_say_so():
     found = make_predictions([("333", "333", "pristine", "a", "333")] * 9)
     entry = found["conditions"][0]
     assert entry["overall"] == {"value": 1.0, "low": None, "high": None}
     assert entry["unknown"]["value"] == 1.0
-    assert "one area only: no interval for 333 + A" in found["notes"][0]
+    assert "no interval below 8 independent areas: 333 + A" in found["notes"][0]
     assert found["chance"] == pytest.approx({"overall": 1 / 3, "composition": 0.5, "state": 0.5})
 
 

@@ -45,7 +45,8 @@ def tables():
                 crops.append(
                     {"crop_id": f"{frame_id}@{x}", "frame_id": frame_id, "x_px": x, "y_px": 20,
                      "size_px": CROP_PX, "split": split, "class": name, "mosaic": name,
-                     "area": f"{name}/strip0/x{number}y0",
+                     "area": f"{name}/{number}",
+                     "cell": f"{name}/strip0/x{number}y0",
                      **dict.fromkeys(REGION_COLUMNS[:2], 0),
                      **dict.fromkeys(REGION_COLUMNS[2:], FRAME_PX)}
                 )  # fmt: skip
@@ -79,7 +80,7 @@ def test_blocks_are_neighbouring_cells_of_about_the_same_size(tables):
     crops = tables[2].sample(frac=1.0, random_state=1)
     block = assign_blocks(crops)
     for _, part in crops.assign(block=block).groupby("class"):
-        cells = part["area"].str.extract(r"x(\d+)y")[0].astype(int)
+        cells = part["cell"].str.extract(r"x(\d+)y")[0].astype(int)
         order = part.assign(cell=cells).sort_values("cell")["block"].to_numpy()
         assert (np.diff(order) >= 0).all()
         assert np.bincount(order).min() >= 8

@@ -1,6 +1,7 @@
 """A network trained here and now flags out-of-distribution frames."""
 
 import json
+from dataclasses import replace
 
 import mlflow
 import numpy as np
@@ -17,27 +18,30 @@ from ncm_kedro.datasets.models.classifier import (
 from ncm_kedro.datasets.models.serving import ServedModel
 from ncm_kedro.errors import ModelError
 from ncm_kedro.learning.data.crop_index import SearchData
+from ncm_kedro.learning.evaluation.conformal import choose_sets, fit_sets
 from ncm_kedro.learning.models.classifier import ClassifierSettings
-from ncm_kedro.learning.models.predict import build_network, predict_crops, run_network
-from ncm_kedro.learning.training.fitting import calibrate_classifier, train_classifier
+from ncm_kedro.learning.models.predict import build_network, predict_crops
+from ncm_kedro.learning.training.fitting import train_classifier
 from ncm_kedro.params.sem_classify import ClassifyParams
 from ncm_kedro.params.sem_ingest import ReadingParams
 from ncm_kedro.params.tune_train import (
     CalibrationParams,
+    ConformalParams,
     EvaluationParams,
     OODParams,
     TrainParams,
 )
+from ncm_kedro.pipelines.tune_train.nodes import calibrate_sem_classifier
 from ncm_kedro.plotting.sem.classify import plot_overlay_sheet
 from ncm_kedro.sem.crops.crop_set import REGION_COLUMNS, build_crop_set
+from ncm_kedro.sem.inference.calibration import index_frame_tiles, plant_foreign
 from ncm_kedro.sem.inference.classify import (
     UNCERTAINTY_COLUMNS,
-    aggregate_sets,
     build_frame_classifier,
     classify_folder,
     describe_prediction,
     encode_png,
-    find_frame_p,
+    plan_tiles,
 )
 from ncm_kedro.sem.inference.evaluation import (
     classify_ood,
@@ -132,15 +136,11 @@ def trained(crop_set, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def calibrated(trained, crop_set):
-    network = build_network(trained)
-    train, validate = (
-        run_network(trained.settings, network, crop_set.bank, crop_set.indices[s], device="cpu")
-        for s in ("train", "validate")
-    )
-    mosaics = crop_set.tables["validate"]["mosaic"].tolist()
     # Single frames are evaluated below: few enough alarms that none of them is one by chance.
     params = CalibrationParams(unknown=OODParams(false_alarm_rate=0.02))
-    return calibrate_classifier(trained, train, validate, mosaics, params)
+    return calibrate_sem_classifier(
+        crop_set=crop_set, classifier=trained, calibration=params, device="cpu"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +148,7 @@ def folder(stored, tmp_path_factory):
     """Unseen frames on disk: one of each class, one of neither, one that is broken."""
     frames, _, _ = stored
     root = tmp_path_factory.mktemp("unseen")
-    for name in ("811/test0", "811_cycled/test0", "811/x0"):
+    for name in ("811/test0", "811_cycled/test4", "811/x0"):
         (root / f"{name.replace('/', '_')}.png").write_bytes(encode_png(frames[name]))
     (root / "broken.png").write_bytes(b"nothing")
     return root
@@ -201,7 +201,7 @@ def test_the_frame_table_flags_the_foreign_frame_and_shows_it_first(folder, cali
     rows = table.set_index("file")
     assert rows.loc["811_x0.png", "unknown"]
     assert rows.loc["811_x0.png", "probability"] >= 0.5
-    assert rows.loc[["811_test0.png", "811_cycled_test0.png"], "unknown"].tolist() == [False] * 2
+    assert rows.loc[["811_test0.png", "811_cycled_test4.png"], "unknown"].tolist() == [False] * 2
     assert rows.loc["broken.png", list(UNCERTAINTY_COLUMNS)].isna().all()
     assert shown[0].file == "811_x0.png"
     titles = [axes.get_title() for axes in plot_overlay_sheet(shown, CLASSES).axes]
@@ -267,15 +267,64 @@ def test_scores_without_calibration_are_refused(trained, crop_set, stored):
         classify_ood(frames, manifest, trained, PARAMS)
 
 
-@pytest.mark.parametrize(
-    ("tile_p", "expected"),
-    [([0.01, 0.5], 0.01), ([0.01, 0.5, 0.6], 0.5), ([0.9, 0.01, 0.02, 0.8], 0.02), ([0.3], 0.3)],
-)
-def test_a_frame_is_as_strange_as_half_of_its_tiles(tile_p, expected):
-    assert find_frame_p(np.array(tile_p)) == expected
+def test_validation_frames_are_tiled_as_new_frames_are(crop_set):
+    index, frame, mosaics = index_frame_tiles(crop_set)
+    assert len(mosaics) == len(np.unique(frame)) == 2 * COUNTS["validate"]
+    assert np.bincount(frame).tolist() == [len(plan_tiles(FRAME_PX, FRAME_PX, CROP_PX, 0.0))] * 40
+    owners = np.array(crop_set.bank.frame_ids)[index.frame]
+    assert [str(owners[frame == number][0]) for number in range(40)] == list(mosaics)
+    assert all("/validate" in name for name in owners)
+    index.check_inside(crop_set.bank)
 
 
-def test_half_of_the_tiles_carry_a_class_into_the_frames_set():
-    members = np.array([[1, 0, 0, 0], [1, 1, 0, 0], [0, 1, 1, 0], [1, 0, 0, 0]], bool)
-    chosen = aggregate_sets(members, np.array([0.3, 0.2, 0.1, 0.4]))
-    assert chosen.tolist() == [True, True, False, True]
+def test_a_strip_of_a_frame_is_tiled_within_the_strip(stored):
+    frames, manifest, crops = stored
+    strip = crops.assign(region_x0_px=40, region_x1_px=40 + CROP_PX + 10)
+    strip["x_px"] = 40
+    index, *_ = index_frame_tiles(build_crop_set(frames, strip, manifest))
+    assert index.x_px.min() >= 40
+    assert (index.x_px + index.size_px).max() <= 40 + CROP_PX + 10
+
+
+def test_foreign_crops_have_the_grey_levels_of_the_classes_and_depend_on_the_seed(crop_set):
+    bank, index = plant_foreign(crop_set, 0)
+    known = crop_set.cut_pixels("validate", slice(None))
+    drawn = np.stack([bank.view_frame(row) for row in index.frame])
+    assert drawn.mean() == pytest.approx(known.mean(), abs=5.0)
+    assert drawn.std(axis=(1, 2)).mean() == pytest.approx(known.std(axis=(1, 2)).mean(), rel=0.15)
+    assert plant_foreign(crop_set, 0)[0].checksum == bank.checksum
+    assert plant_foreign(crop_set, 1)[0].checksum != bank.checksum
+
+
+def test_a_network_that_fails_its_check_is_served_without_a_flag(stored, calibrated, caplog):
+    frames, _, _ = stored
+    blind = replace(calibrated, detector=replace(calibrated.detector, foreign_auroc=0.6))
+    frame_classifier = build_frame_classifier(blind, PARAMS)
+    assert "no flag" in caplog.text
+    row = describe_prediction(blind, frame_classifier.classify_frame(frames["811/x0"], 0.25, "f"))
+    assert row["unknown"] is row["ood_p_value"] is None
+    assert row["prediction_set"]
+
+
+@pytest.mark.parametrize("likeness", [0.2, 0.8])
+def test_sets_of_frames_cover_as_often_as_they_say_with_twelve_mosaics(likeness):
+    """Tiles of a frame err together; the majority of 90 % sets of tiles would promise 80 %."""
+    rng = np.random.default_rng(3)
+
+    def draw(n_mosaics):
+        shared = np.sqrt(likeness) * rng.normal(size=(n_mosaics, 1, 1, 2))
+        noise = np.sqrt(1.0 - likeness) * rng.normal(size=(n_mosaics, 3, 6, 2))
+        labels = np.arange(n_mosaics) % 2
+        logits = 0.5 * np.eye(2)[labels][:, None, None] + shared + noise
+        exps = np.exp(logits)
+        frames = (exps / exps.sum(axis=-1, keepdims=True)).mean(axis=2).reshape(-1, 2)
+        names = np.repeat(np.arange(n_mosaics), 3).astype(str).tolist()
+        return frames, np.repeat(labels, 3), names
+
+    covered = []
+    for _ in range(400):
+        fitted = fit_sets(*draw(12), CLASSES, ConformalParams(kind="marginal"))
+        probabilities, labels, _ = draw(60)
+        members = choose_sets(probabilities, fitted)
+        covered.append(members[np.arange(len(labels)), labels].mean())
+    assert np.mean(covered) == pytest.approx(0.9, abs=0.025)

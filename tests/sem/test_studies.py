@@ -99,9 +99,10 @@ def test_a_split_by_frame_scores_ground_that_was_seen(tmp_path, monkeypatch):
     assert score["by frame"] > 0.7
     assert score["by area"] < 0.6
     (leak,) = report["comparisons"]
-    assert leak["significant"]
+    assert leak["difference"] > 0.1
     assert not leak["paired"]
-    assert "above it 'by frame'" in report["answer"]
+    assert not leak["significant"]  # one mosaic a class carries no interval
+    assert "too few areas for an interval" in report["answer"]
     assert table.set_index("point")["leaking"].tolist() == [False, True]
 
 

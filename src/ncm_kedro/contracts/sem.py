@@ -75,6 +75,7 @@ class SemCrops(pa.DataFrameModel):
     class_: Series[str] = pa.Field(alias="class")
     mosaic: Series[str]
     area: Series[str]
+    cell: Series[str]
 
 
 class SemCropPredictions(pa.DataFrameModel):

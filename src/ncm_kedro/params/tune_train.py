@@ -253,10 +253,10 @@ class SearchParams(FrozenParams):
 
 
 class ConformalParams(FrozenParams):
-    """Prediction sets with a guaranteed coverage (split conformal prediction)."""
+    """Prediction sets with a target coverage (split conformal prediction)."""
 
     kind: Literal["class_conditional", "marginal"] = "class_conditional"
-    """What the coverage is guaranteed for: each class, where it has enough validation mosaics, or
+    """What the coverage is met for: each class, where it has enough validation mosaics, or
     all classes together."""
 
     coverage: float = Field(default=0.9, gt=0.0, lt=1.0)

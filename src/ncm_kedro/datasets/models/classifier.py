@@ -25,7 +25,9 @@ from ncm_kedro.learning.models.classifier import ClassifierSettings, SemClassifi
 CLASSIFIER_FILE = "sem_classifier.safetensors"
 _SETTINGS_KEY = "ncm_sem_classifier"
 _DETECTOR = "ood_detector/"
-_DETECTOR_ARRAYS = ("reference_nd", "location", "spread")
+_DETECTOR_ARRAYS = ("reference_nd", "location", "spread", "standard_2d")
+_DETECTOR_NUMBERS = ("threshold", "frame_threshold", "false_alarm_rate", "foreign_auroc")
+_DETECTOR_RANKS = ("ranks", "frame_ranks")
 
 
 def write_classifier(path: Path, classifier: SemClassifier) -> None:
@@ -65,11 +67,11 @@ def _pack_detector(detector: OODDetector | None) -> dict[str, NDArray[np.generic
     if detector is None:
         return {}
     arrays = {name: getattr(detector, name) for name in _DETECTOR_ARRAYS}
-    arrays["scores"], arrays["weights"] = detector.ranks.scores, detector.ranks.weights
-    arrays["false_alarm_rate"] = np.float64(detector.false_alarm_rate)
+    for name in _DETECTOR_RANKS:
+        ranks = getattr(detector, name)
+        arrays[f"{name}/scores"], arrays[f"{name}/weights"] = ranks.scores, ranks.weights
+    arrays |= {name: np.float64(getattr(detector, name)) for name in _DETECTOR_NUMBERS}
     arrays["neighbours"] = np.int64(detector.neighbours)
-    if detector.standard_2d is not None:
-        arrays["standard_2d"] = detector.standard_2d
     return {f"{_DETECTOR}{name}": np.asarray(array) for name, array in arrays.items()}
 
 
@@ -79,15 +81,13 @@ def _unpack_detector(arrays: dict[str, NDArray[Any]]) -> OODDetector | None:
         for name, array in arrays.items()
         if name.startswith(_DETECTOR)
     }
-    if not parts:
+    if "frame_threshold" not in parts:  # none, or of an earlier version
         return None
-    return OODDetector(
-        **{name: parts[name] for name in _DETECTOR_ARRAYS},
-        ranks=AreaRanks(parts["scores"], parts["weights"]),
-        false_alarm_rate=parts["false_alarm_rate"].item(),
-        neighbours=parts["neighbours"].item(),
-        standard_2d=parts.get("standard_2d"),
-    )
+    fields: dict[str, Any] = {name: parts[name] for name in _DETECTOR_ARRAYS}
+    fields |= {name: parts[name].item() for name in (*_DETECTOR_NUMBERS, "neighbours")}
+    for name in _DETECTOR_RANKS:
+        fields[name] = AreaRanks(parts[f"{name}/scores"], parts[f"{name}/weights"])
+    return OODDetector(**fields)
 
 
 class ClassifierFileDataset(AbstractDataset[SemClassifier, SemClassifier]):

@@ -1,17 +1,20 @@
-"""Prediction sets with a guaranteed coverage: split conformal prediction over areas.
+"""Prediction sets with a target coverage: split conformal prediction over areas.
 
 A class is in the set of a crop while one minus its calibrated probability does not exceed a
 quantile of what the true classes of the validation crops had (least ambiguous sets: Sadinle, Lei &
-Wasserman 2019, arXiv:1609.00451). With one quantile per class the guarantee holds within each class
+Wasserman 2019, arXiv:1609.00451). With one quantile per class the target holds within each class
 (their section 3).
 
 Crops of one area show nearly the same thing, so a hundred crops of ten areas say little more than
-ten crops. Every area gets the same weight however many crops it has, and one more share of the
-weight lies beyond all scores, for the area that is still to come. For areas that are exchangeable
-with the calibration areas this bounds the error without any assumption on the crops within them
-(Lee, Barber & Willett 2023, Distribution-free inference with hierarchical data, arXiv:2306.06342,
-Theorem 1: coverage between 1 - level and 1 - level + 2 / (areas + 1)). The areas are mosaics,
-connected imaged regions; nothing is guaranteed for another electrode or session.
+ten crops. Every area gets the same weight however many crops it has, and the intraclass correlation
+of the scores' ranks tells how many independent crops they are worth; the quantile is that of so
+many scores and one to come. So the target is met on average over sets of calibration areas, be the
+crops of an area independent or all alike, with no more than a dozen areas; one set of them may lie
+above or below. A bound for any distribution (Lee, Barber & Willett 2023, arXiv:2306.06342, Theorem
+1) has to include up to 2 / (areas + 1) more; it is what p-values rest on (`AreaRanks`).
+
+The areas are mosaics, connected imaged regions; nothing is promised for another electrode or
+session.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
+from scipy.stats import rankdata
 
 from ncm_kedro.params.base import FrozenParams
 from ncm_kedro.params.tune_train import ConformalParams
@@ -53,9 +57,9 @@ class AreaRanks:
     weights: NDArray[np.float64]
 
     @property
-    def smallest_p(self) -> float:
-        """The p-value above all scores, 1 / (areas + 1)."""
-        return float(1.0 - self.weights.sum())
+    def n_areas(self) -> int:
+        """Areas that the crops lie in; the smallest p-value is 1 / (areas + 1)."""
+        return round(1.0 / (1.0 - float(self.weights.sum()))) - 1
 
     def measure_p(self, values: NDArray[np.floating]) -> NDArray[np.float64]:
         """Weight of calibration scores at or above each value, and of the area to come.
@@ -69,14 +73,6 @@ class AreaRanks:
         """
         below = np.concatenate([[0.0], np.cumsum(self.weights)])
         return np.asarray(1.0 - below[np.searchsorted(self.scores, values, side="left")])
-
-    def find_threshold(self, level: float) -> float:
-        """Smallest score that at most ``level`` of the weight lies above; infinite without one.
-
-        It is infinite where there are fewer than 1 / level - 1 areas.
-        """
-        reached = np.cumsum(self.weights) >= 1.0 - level - _ROUNDING
-        return float(self.scores[np.argmax(reached)]) if reached.any() else float("inf")
 
 
 def rank_areas(scores: NDArray[np.floating], areas: Sequence[str]) -> AreaRanks:
@@ -97,8 +93,49 @@ def rank_areas(scores: NDArray[np.floating], areas: Sequence[str]) -> AreaRanks:
     )
 
 
+def choose_threshold(scores: NDArray[np.floating], areas: Sequence[str], level: float) -> float:
+    """Choose the score that a fraction ``level`` of the crops of an unseen area lies above.
+
+    Parameters
+    ----------
+    scores
+        (N,) of the calibration crops.
+    areas
+        (N,) name of the area each crop lies in; at least two.
+    level
+        Fraction, areas weighing alike.
+    """
+    weights = weigh_areas(areas)
+    likeness = measure_likeness(scores, areas)
+    count = 1.0 / (likeness / len(set(areas)) + (1.0 - likeness) * (weights**2).sum())
+    quantile = ((count + 1.0) * (1.0 - level) - 0.5) / count
+    order = np.argsort(scores, kind="stable")
+    place = np.cumsum(weights[order]) - weights[order] / 2.0
+    return float(np.interp(quantile, place, np.asarray(scores, np.float64)[order]))
+
+
+def measure_likeness(scores: NDArray[np.floating], areas: Sequence[str]) -> float:
+    """Intraclass correlation of the ranks of scores, 0 to 1; 0 with one crop per area.
+
+    The one-way estimate (Donner 1986, Int. Stat. Rev. 54, 67), not below 0.
+    """
+    ranks = rankdata(scores)
+    _, area, count = np.unique(
+        np.asarray(areas, dtype=str), return_inverse=True, return_counts=True
+    )
+    n_areas, n_crops = len(count), len(ranks)
+    if n_areas in (1, n_crops):
+        return 0.0
+    means = np.bincount(area, weights=ranks) / count
+    between = (count * (means - ranks.mean()) ** 2).sum() / (n_areas - 1)
+    within = ((ranks - means[area]) ** 2).sum() / (n_crops - n_areas)
+    size = (n_crops - (count**2).sum() / n_crops) / (n_areas - 1)
+    total = between + (size - 1.0) * within
+    return max(0.0, float((between - within) / total)) if total > 0.0 else 0.0
+
+
 def count_areas_needed(level: float) -> int:
-    """Minimum number of areas with which an error rate can be guaranteed."""
+    """Minimum number of areas with which an error rate can be told from zero."""
     return int(np.ceil(1.0 / level - 1.0 - _ROUNDING))
 
 
@@ -112,7 +149,7 @@ class ConformalSets(FrozenParams):
     n_mosaics: tuple[int, ...]
     """Per class, the validation mosaics that its threshold rests on."""
     notes: tuple[str, ...] = ()
-    """Where the guaranteed coverage is lower than the target, and why."""
+    """Where the coverage is another than the target, and why."""
 
 
 def fit_sets(
@@ -145,7 +182,9 @@ def fit_sets(
     nonconformity = 1.0 - probabilities[np.arange(len(labels)), labels].astype(np.float64)
     mosaic = np.asarray(mosaics, dtype=str)
     count = len(np.unique(mosaic))
-    common = min(1.0, rank_areas(nonconformity, mosaic.tolist()).find_threshold(level))
+    common = 1.0
+    if count >= needed:
+        common = choose_threshold(nonconformity, mosaic.tolist(), level)
     thresholds, n_mosaics, poor = [common] * len(classes), [count] * len(classes), []
     if params.kind == "class_conditional":
         for number, name in enumerate(classes):
@@ -154,8 +193,8 @@ def fit_sets(
             if own < needed:
                 poor.append(f"{name} ({own})")
                 continue
-            ranks = rank_areas(nonconformity[mine], mosaic[mine].tolist())
-            thresholds[number], n_mosaics[number] = ranks.find_threshold(level), own
+            thresholds[number] = choose_threshold(nonconformity[mine], mosaic[mine].tolist(), level)
+            n_mosaics[number] = own
     return ConformalSets(
         coverage=params.coverage,
         thresholds=tuple(thresholds),
@@ -201,6 +240,6 @@ def _write_notes(coverage: float, needed: int, count: int, poor: list[str]) -> t
     if poor:
         return (
             f"{coverage:.0%} coverage within a class needs {needed} validation mosaics of it; too "
-            f"few for {', '.join(poor)}: there it is guaranteed over all classes together only",
+            f"few for {', '.join(poor)}: there it is met over all classes together only",
         )
     return ()

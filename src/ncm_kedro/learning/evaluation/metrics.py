@@ -1,9 +1,17 @@
 """Scores of a classifier, each with a confidence interval from resampled areas.
 
 Crops of one area show nearly the same thing; resampling crops would make intervals far too narrow.
-Whole areas are drawn with replacement instead (cluster bootstrap, Davison & Hinkley 1997, ch. 3.8).
-Areas without replicate electrodes behind them carry within-session variation only: an interval says
-nothing about another electrode or another session.
+Whole areas are drawn with replacement instead (cluster bootstrap, Davison & Hinkley 1997, ch. 3.8),
+whatever their class: within a class there may be one. An area is a mosaic, a connected imaged
+region, which no crop straddles. Areas without replicate electrodes behind them carry within-session
+variation only: an interval says nothing about another electrode or another session.
+
+The percentiles of few areas are too narrow, the more so near 0 and 1. So the variance of the
+resamples gives the number of independent crops that are worth as much, and the interval of a
+fraction is the exact binomial one of that number (Clopper & Pearson 1934, Biometrika 26, 404; for
+cluster samples Korn & Graubard 1998, Survey Methodology 24, 193). Where errors are few their
+variance is itself poorly known; it is drawn towards the largest possible one, that of areas which
+are right or wrong as a whole, with the weight of one area.
 """
 
 from __future__ import annotations
@@ -17,6 +25,13 @@ from numpy.typing import NDArray
 from ncm_kedro.errors import TableError
 from ncm_kedro.learning.evaluation.calibration import summarise_calibration
 from ncm_kedro.params.tune_train import EvaluationParams
+
+MIN_AREAS = 8
+"""Fewer independent areas do not give an interval."""
+_PRIOR_AREAS = 1.0
+
+Interval = dict[str, float | None]
+"""`value`, and `low` and `high`, which are None where there are too few areas."""
 
 
 def sum_over_groups(
@@ -81,16 +96,14 @@ def score_confusion(confusion: NDArray[np.number]) -> dict[str, NDArray[np.float
 
 
 def draw_areas(
-    areas: Sequence[str], strata: NDArray[np.integer], params: EvaluationParams
+    areas: Sequence[str], params: EvaluationParams
 ) -> tuple[NDArray[np.str_], NDArray[np.int64], NDArray[np.float64]]:
-    """Draw areas with replacement, each within its stratum.
+    """Draw areas with replacement.
 
     Parameters
     ----------
     areas
         (N,) name of the area each crop lies in.
-    strata
-        (N,) stratum of each crop's area.
     params
         Resamples, seed.
 
@@ -103,17 +116,11 @@ def draw_areas(
     weights
         (n_bootstrap, A) how often each area was drawn.
     """
-    names, first, area = np.unique(
-        np.asarray(areas, dtype=str), return_index=True, return_inverse=True
-    )
+    names, area = np.unique(np.asarray(areas, dtype=str), return_inverse=True)
+    chance = np.full(len(names), 1.0 / len(names))
     rng = np.random.default_rng(params.seed)
-    stratum = np.asarray(strata)[first]
-    weights = np.zeros((params.n_bootstrap, len(names)))
-    for value in np.unique(stratum):
-        mine = np.flatnonzero(stratum == value)
-        chance = np.full(len(mine), 1.0 / len(mine))
-        weights[:, mine] = rng.multinomial(len(mine), chance, size=params.n_bootstrap)
-    return names, area.astype(np.int64), weights
+    weights = rng.multinomial(len(names), chance, size=params.n_bootstrap)
+    return names, area.astype(np.int64), weights.astype(np.float64)
 
 
 def resample_areas(
@@ -122,15 +129,9 @@ def resample_areas(
     areas: Sequence[str],
     n_classes: int,
     params: EvaluationParams,
-    *,
-    strata: NDArray[np.integer],
 ) -> dict[str, NDArray[np.float64]]:
-    """Scores of `n_bootstrap` resamples of areas, each of shape (n_bootstrap,).
-
-    Areas are drawn within the class that they belong to, as they were sampled: a resample never
-    loses a class. `strata` (N,) is that class.
-    """
-    names, area, weights = draw_areas(areas, strata, params)
+    """Scores of `n_bootstrap` resamples of areas, each of shape (n_bootstrap,)."""
+    names, area, weights = draw_areas(areas, params)
     cell = (area * n_classes + labels) * n_classes + predicted
     per_area = np.bincount(cell, minlength=len(names) * n_classes**2)
     per_area = per_area.reshape(len(names), n_classes**2).astype(np.float64)
@@ -144,10 +145,8 @@ def score_with_intervals(
     areas: Sequence[str],
     n_classes: int,
     params: EvaluationParams,
-    *,
-    strata: NDArray[np.integer] | None = None,
-) -> dict[str, dict[str, float]]:
-    """Each score with the percentile interval of its resamples.
+) -> dict[str, Interval]:
+    """Each score with its interval.
 
     Parameters
     ----------
@@ -159,9 +158,6 @@ def score_with_intervals(
         Count of classes K.
     params
         Resamples, confidence, seed.
-    strata
-        (N,) class that each crop's area was sampled from, where it is finer than `labels` (a
-        composition has several classes); the labels if not given.
 
     Returns
     -------
@@ -169,24 +165,63 @@ def score_with_intervals(
         ``{score: {value, low, high}}``, fractions.
     """
     values = score_confusion(count_confusion(labels, predicted, n_classes))
-    draws = resample_areas(
-        labels,
-        predicted,
-        areas,
-        n_classes,
-        params,
-        strata=labels if strata is None else strata,
-    )
-    return {name: summarise_draws(float(values[name]), draws[name], params) for name in values}
+    draws = resample_areas(labels, predicted, areas, n_classes, params)
+    count = len(set(areas))
+    return {
+        name: bound_fraction(float(values[name]), draws[name], count, params) for name in values
+    }
 
 
-def summarise_draws(
-    value: float, draws: NDArray[np.float64], params: EvaluationParams
-) -> dict[str, float]:
-    """Return a score with the percentile interval of its resamples."""
-    tail = (1.0 - params.confidence) / 2.0
-    low, high = np.quantile(draws, [tail, 1.0 - tail])
+def bound_fraction(
+    value: float, draws: NDArray[np.floating], n_areas: int, params: EvaluationParams
+) -> Interval:
+    """Return a score between 0 and 1 with its interval.
+
+    Parameters
+    ----------
+    value
+        The score.
+    draws
+        (n_bootstrap,) of resamples of areas.
+    n_areas
+        Independent areas.
+    params
+        Confidence.
+    """
+    if n_areas < MIN_AREAS:
+        return {"value": value, "low": None, "high": None}
+    from scipy import stats
+
+    tail, freedom = (1.0 - params.confidence) / 2.0, n_areas - 1
+    largest = value * (1.0 - value) / n_areas
+    variance = float(draws.var()) * n_areas / freedom
+    spread = variance / largest if largest > 0.0 else 0.0  # of the largest possible
+    spread = (freedom * spread + _PRIOR_AREAS) / (freedom + _PRIOR_AREAS)
+    student = stats.t.ppf(tail, freedom) / stats.norm.ppf(tail)
+    crops = n_areas / (spread * student**2)
+    right, wrong = value * crops, (1.0 - value) * crops
+    low = stats.beta.ppf(tail, right, wrong + 1.0) if right > 0.0 else 0.0
+    high = stats.beta.ppf(1.0 - tail, right + 1.0, wrong) if wrong > 0.0 else 1.0
     return {"value": value, "low": float(low), "high": float(high)}
+
+
+def bound_draws(
+    draws: NDArray[np.floating], n_areas: int, params: EvaluationParams
+) -> tuple[float, float] | tuple[None, None]:
+    """Return the interval of any score, or difference of scores, from its resamples, (B,).
+
+    Percentiles are taken further out, as Student's t asks for (expanded percentile interval,
+    Hesterberg 2015, Am. Stat. 69, 371).
+    """
+    if n_areas < MIN_AREAS:
+        return None, None
+    from scipy import stats
+
+    tail = (1.0 - params.confidence) / 2.0
+    reach = stats.t.ppf(tail, n_areas - 1) * np.sqrt(n_areas / (n_areas - 1))
+    outer = float(stats.norm.cdf(reach))
+    low, high = np.quantile(draws, [outer, 1.0 - outer])
+    return float(low), float(high)
 
 
 def report_classes(
@@ -242,9 +277,10 @@ def evaluate_predictions(
     Returns
     -------
     dict
-        `n_crops`, `n_areas`, `confidence_level`; for each of `class`, `composition`, `state`:
-        `names`, the scores as ``{value, low, high}``, `confusion` and `per_class`; `calibration`
-        with `expected_error`, `negative_log_likelihood`, `brier` and the reliability curve.
+        `n_crops`, `n_areas`, `confidence_level`, `notes`; for each of `class`, `composition`,
+        `state`: `names`, the scores as ``{value, low, high}``, `confusion` and `per_class`;
+        `calibration` with `expected_error`, `negative_log_likelihood`, `brier` and the
+        reliability curve.
 
     Raises
     ------
@@ -257,6 +293,7 @@ def evaluate_predictions(
         "n_crops": len(labels),
         "n_areas": len(set(areas)),
         "confidence_level": params.confidence,
+        "notes": note_few_areas(len(set(areas))),
     }
     roles = {"class": class_names, "composition": compositions, "state": states}
     for role, groups in roles.items():
@@ -270,14 +307,19 @@ def evaluate_predictions(
         confusion = count_confusion(truth, predicted, len(names))
         result[role] = {
             "names": list(names),
-            **score_with_intervals(
-                truth, predicted, areas, len(names), params, strata=np.asarray(labels)
-            ),
+            **score_with_intervals(truth, predicted, areas, len(names), params),
             "confusion": confusion.tolist(),
             "per_class": report_classes(confusion, names, truth, areas),
         }
     result["calibration"] = summarise_calibration(probabilities, labels, bins)
     return result
+
+
+def note_few_areas(n_areas: int) -> list[str]:
+    """Say why there are no intervals, where there are none."""
+    if n_areas >= MIN_AREAS:
+        return []
+    return [f"no intervals: {n_areas} independent areas of at least {MIN_AREAS}"]
 
 
 def _check_lengths(

@@ -5,13 +5,15 @@ crops (Sun et al. 2022, arXiv:2204.06507, section 3), and the energy of its logi
 arXiv:2010.03759, eq. 4). Each feature is standardised on the training crops; in the paper all are
 scaled to length one, which scales back what lies far outside in the direction of the others. Each
 measure is standardised by its median and spread on the validation split, the larger one is the
-score, and its rank among the validation mosaics gives one p-value (`conformal`). One test in place
-of two corrected ones needs half as many mosaics.
+score, and its rank among the validation mosaics gives one p-value (`conformal`).
 
-The flag alarms on the nominal fraction of validation crops, mosaics weighing alike. A threshold
-with that fraction as upper bound on unseen regions would lie above all validation crops where
-mosaics are few, and one outlier would make the flag blind; so the nominal rate is what is expected,
-and the upper bound (`OODDetector.level`) is reported beside it.
+The threshold is the one that the nominal fraction of the crops of unseen mosaics is expected to lie
+above (`conformal.choose_threshold`). A frame has a threshold and a p-value of its own, from the
+frames of the validation split: the median of its tiles is compared with theirs.
+
+A network that was trained may have lost what tells other material from its classes. So crops that
+are no micrographs of these classes are put before each network (`plant_foreign`); where their
+scores are not above those of validation, no flag is raised.
 """
 
 from __future__ import annotations
@@ -21,10 +23,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
 
 from ncm_kedro.errors import ModelError
 from ncm_kedro.learning.evaluation.conformal import (
     AreaRanks,
+    choose_threshold,
     count_areas_needed,
     rank_areas,
     weigh_areas,
@@ -34,6 +38,8 @@ from ncm_kedro.params.tune_train import OODParams
 _ROWS_AT_ONCE = 1024
 _UPPER_QUANTILE = 0.84  # one standard deviation above the median, were it normal
 _MIN_SPREAD = 1e-6
+MIN_FOREIGN_AUROC = 0.9
+"""A network that separates foreign crops worse than this gets no flag."""
 _ROUNDING = 1e-9
 
 
@@ -61,6 +67,25 @@ class CropOutputs:
 
 
 @dataclass(frozen=True)
+class FrameOutputs:
+    """Outputs of a network for the tiles of frames.
+
+    Attributes
+    ----------
+    tiles
+        Of T tiles.
+    frame
+        (T,) number of the frame that each tile lies in.
+    mosaics
+        (F,) mosaic of each frame.
+    """
+
+    tiles: CropOutputs
+    frame: NDArray[np.int64]
+    mosaics: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class OODScores:
     """OOD scores of crops.
 
@@ -73,7 +98,7 @@ class OODScores:
     p
         (N,) p-value: for an in-distribution crop of an unseen region, P(p <= level) <= level.
     unknown
-        (N,) the OOD flag: whether the p-value is as low as the detector's level.
+        (N,) the OOD flag: whether the score lies above the threshold.
     """
 
     feature_distance: NDArray[np.float64]
@@ -90,63 +115,66 @@ class OODDetector:
     Attributes
     ----------
     reference_nd
-        (M, D) features of the training crops, standardised, or scaled to length one without
-        ``standard_2d``.
+        (M, D) features of the training crops, standardised.
     neighbours
         k of the k-th nearest neighbour.
     location, spread
         (2,) median, and distance from there to the 84th percentile, of feature distance and
         energy on the validation split.
-    ranks
-        Scores of the validation crops.
-    false_alarm_rate
-        Nominal rate: fraction of validation crops that are flagged.
     standard_2d
-        (2, D) mean and standard deviation of each feature; none in models registered before.
+        (2, D) mean and standard deviation of each feature.
+    ranks, frame_ranks
+        Scores of the validation crops; medians of the tiles of the validation frames.
+    threshold, frame_threshold
+        Score above which a crop is flagged; the same for the median of a frame's tiles.
+    false_alarm_rate
+        Nominal rate: fraction of crops, or frames, of unseen mosaics that are expected to be
+        flagged.
+    foreign_auroc
+        Area under the ROC curve of foreign crops against validation crops.
     """
 
     reference_nd: NDArray[np.float16]
     neighbours: int
     location: NDArray[np.float64]
     spread: NDArray[np.float64]
+    standard_2d: NDArray[np.float32]
     ranks: AreaRanks
+    frame_ranks: AreaRanks
+    threshold: float
+    frame_threshold: float
     false_alarm_rate: float
-    standard_2d: NDArray[np.float32] | None = None
+    foreign_auroc: float
 
     @property
-    def level(self) -> float:
-        """The p-value up to which a crop is flagged.
-
-        It bounds the false-alarm rate on unseen regions (arXiv:2306.06342).
-        """
-        beyond = self.ranks.smallest_p
-        return beyond + (1.0 - beyond) * self.false_alarm_rate
-
-    @property
-    def threshold(self) -> float:
-        """Score above which a crop is flagged."""
-        return self.ranks.find_threshold(self.level)
+    def is_reliable(self) -> bool:
+        """Whether the flag is raised at all: foreign crops score above those of validation."""
+        return self.foreign_auroc >= MIN_FOREIGN_AUROC
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Where the upper bound is far above the nominal rate."""
+        """Why there is no flag, or what its rate rests on."""
+        notes = []
+        if not self.is_reliable:
+            notes.append(
+                f"no flag: crops that are no micrographs of these classes score like those of "
+                f"validation (AUROC {self.foreign_auroc:.2f}, at least {MIN_FOREIGN_AUROC} needed)"
+            )
         needed = count_areas_needed(self.false_alarm_rate)
-        if self.ranks.smallest_p <= self.false_alarm_rate:
-            return ()
-        return (
-            f"validation has fewer than {needed} mosaics: the flag alarms on "
-            f"{self.false_alarm_rate:.0%} of its crops; for unseen regions the upper bound is "
-            f"{self.level:.0%}",
-        )
+        if self.ranks.n_areas < needed:
+            notes.append(
+                f"the false-alarm rate rests on {self.ranks.n_areas} validation mosaics; one of "
+                f"{self.false_alarm_rate:.0%} cannot be told from zero below {needed}"
+            )
+        return tuple(notes)
 
     def evaluate(self, outputs: CropOutputs) -> OODScores:
         """Score crops by their features and energies."""
-        features = scale_features(outputs.features, self.standard_2d)
-        distance = measure_distance(features, self.reference_nd, self.neighbours)
-        energy = outputs.energy.astype(np.float64)
+        distance, energy = _measure(outputs, self.reference_nd, self.standard_2d, self.neighbours).T
         score = self.combine(distance, energy)
-        p = self.ranks.measure_p(score)
-        return OODScores(distance, energy, score, p, self.flag(p))
+        return OODScores(
+            distance, energy, score, self.ranks.measure_p(score), score > self.threshold
+        )
 
     def combine(
         self, feature_distance: NDArray[np.floating], energy: NDArray[np.floating]
@@ -155,13 +183,15 @@ class OODDetector:
         both = np.stack([feature_distance, energy], axis=1).astype(np.float64)
         return np.asarray(((both - self.location) / self.spread).max(axis=1))
 
-    def flag(self, p: NDArray[np.floating]) -> NDArray[np.bool_]:
-        """Mark the p-values, of any shape, that are flagged."""
-        return np.asarray(p <= self.level + _ROUNDING)
-
 
 def fit_detector(
-    train: CropOutputs, validate: CropOutputs, mosaics: Sequence[str], params: OODParams
+    train: CropOutputs,
+    validate: CropOutputs,
+    mosaics: Sequence[str],
+    params: OODParams,
+    *,
+    frames: FrameOutputs,
+    foreign: CropOutputs,
 ) -> OODDetector:
     """Store the features of the training split, and standardise on the validation split.
 
@@ -173,6 +203,10 @@ def fit_detector(
         (N,) mosaic (connected imaged region) of each validation crop.
     params
         Neighbours, false-alarm rate.
+    frames
+        Outputs for the tiles of validation frames.
+    foreign
+        Outputs for crops that are no micrographs of the classes (`plant_foreign`).
 
     Raises
     ------
@@ -191,32 +225,51 @@ def fit_detector(
     standard_2d = np.stack([train.features.mean(axis=0), spread_d]).astype(np.float32)
     reference_nd = scale_features(train.features, standard_2d).astype(np.float16)
     neighbours = min(params.neighbours, len(reference_nd))
-    scaled = scale_features(validate.features, standard_2d)
-    distance = measure_distance(scaled, reference_nd, neighbours)
-    measures = np.stack([distance, validate.energy], axis=1).astype(np.float64)
-    location = _find_quantile(measures, mosaics, 0.5)
-    spread = np.maximum(_find_quantile(measures, mosaics, _UPPER_QUANTILE) - location, _MIN_SPREAD)
-    score = ((measures - location) / spread).max(axis=1)
+    known, tiles, strange = (
+        _measure(outputs, reference_nd, standard_2d, neighbours)
+        for outputs in (validate, frames.tiles, foreign)
+    )
+    location = _find_quantile(known, mosaics, 0.5)
+    spread = np.maximum(_find_quantile(known, mosaics, _UPPER_QUANTILE) - location, _MIN_SPREAD)
+    scores, tile_scores, strange_scores = (
+        ((measures - location) / spread).max(axis=1) for measures in (known, tiles, strange)
+    )
+    medians = np.array(
+        [np.median(tile_scores[frames.frame == number]) for number in range(len(frames.mosaics))]
+    )
+    truth = np.repeat([0, 1], [len(scores), len(strange_scores)])
     return OODDetector(
         reference_nd=reference_nd,
         neighbours=neighbours,
         location=location,
         spread=spread,
-        ranks=rank_areas(score, mosaics),
-        false_alarm_rate=params.false_alarm_rate,
         standard_2d=standard_2d,
+        ranks=rank_areas(scores, mosaics),
+        frame_ranks=rank_areas(medians, frames.mosaics),
+        threshold=choose_threshold(scores, mosaics, params.false_alarm_rate),
+        frame_threshold=choose_threshold(medians, frames.mosaics, params.false_alarm_rate),
+        false_alarm_rate=params.false_alarm_rate,
+        foreign_auroc=float(roc_auc_score(truth, np.concatenate([scores, strange_scores]))),
     )
 
 
+def _measure(
+    outputs: CropOutputs,
+    reference_nd: NDArray[np.floating],
+    standard_2d: NDArray[np.floating],
+    neighbours: int,
+) -> NDArray[np.float64]:
+    """(N, 2) feature distance and energy."""
+    features = scale_features(outputs.features, standard_2d)
+    distance = measure_distance(features, reference_nd, neighbours)
+    return np.stack([distance, outputs.energy], axis=1).astype(np.float64)
+
+
 def scale_features(
-    features: NDArray[np.floating], standard_2d: NDArray[np.floating] | None = None
+    features: NDArray[np.floating], standard_2d: NDArray[np.floating]
 ) -> NDArray[np.float32]:
-    """Standardise features (N, D), or scale them to length one (one of zeros stays zero)."""
-    values = np.asarray(features, dtype=np.float32)
-    if standard_2d is not None:
-        return np.asarray((values - standard_2d[0]) / standard_2d[1], dtype=np.float32)
-    length = np.linalg.norm(values, axis=1, keepdims=True)
-    return np.asarray(values / np.maximum(length, np.finfo(np.float32).tiny))
+    """Standardise features (N, D) by mean and standard deviation (2, D)."""
+    return np.asarray((features - standard_2d[0]) / standard_2d[1], dtype=np.float32)
 
 
 def measure_distance(

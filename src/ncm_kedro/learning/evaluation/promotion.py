@@ -16,13 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ncm_kedro.learning.evaluation.metrics import (
+    MIN_AREAS,
+    bound_draws,
     count_confusion,
     resample_areas,
     score_confusion,
 )
 from ncm_kedro.params.tune_train import EvaluationParams
 
-MIN_REGIONS = 8  # fewer do not give an interval
 _MEASURE = "balanced_accuracy"
 
 
@@ -66,7 +67,7 @@ class Comparison:
         """Difference with its interval, in words."""
         difference = f"{self.score - self.reference_score:+.3f}"
         if self.low is None or self.high is None:
-            return f"{difference}, no interval: {self.n_regions} regions of at least {MIN_REGIONS}"
+            return f"{difference}, no interval: {self.n_regions} regions of at least {MIN_AREAS}"
         level = f"{100 * self.confidence:g} %"
         return f"{difference} ({level}: {self.low:+.3f} to {self.high:+.3f})"
 
@@ -141,32 +142,12 @@ def compare_predictions(
         for claimed in (predicted, reference)
     )
     n_regions = len(set(regions))
-    if n_regions < MIN_REGIONS:
-        return Comparison(*names, score, other, None, None, n_regions, params.confidence)
-    together = np.zeros_like(labels)
     ours, theirs = (
-        resample_areas(labels, claimed, regions, n_classes, params, strata=together)[_MEASURE]
+        resample_areas(labels, claimed, regions, n_classes, params)[_MEASURE]
         for claimed in (predicted, reference)
     )
-    low, high = bound_difference(ours - theirs, n_regions, params)
+    low, high = bound_draws(ours - theirs, n_regions, params)
     return Comparison(*names, score, other, low, high, n_regions, params.confidence)
-
-
-def bound_difference(
-    draws: NDArray[np.floating], n_regions: int, params: EvaluationParams
-) -> tuple[float, float]:
-    """Return the interval of a difference from its resamples, (B,).
-
-    Percentiles are too narrow where there are few regions; they are taken further out, as Student's
-    t asks for (expanded percentile interval, Hesterberg 2015, Am. Stat. 69, 371).
-    """
-    from scipy import stats
-
-    tail = (1.0 - params.confidence) / 2.0
-    reach = stats.t.ppf(tail, n_regions - 1) * np.sqrt(n_regions / (n_regions - 1))
-    outer = float(stats.norm.cdf(reach))
-    low, high = np.quantile(draws, [outer, 1.0 - outer])
-    return float(low), float(high)
 
 
 def decide_promotion(

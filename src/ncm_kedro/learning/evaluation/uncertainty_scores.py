@@ -1,6 +1,6 @@
 """Scores of prediction sets and of the OOD flag on the test split.
 
-Areas weigh alike; intervals come from resampled areas.
+Areas weigh alike; intervals come from resampled areas, none from few of them (`metrics`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ncm_kedro.learning.evaluation.conformal import ConformalSets, weigh_areas
-from ncm_kedro.learning.evaluation.metrics import draw_areas, summarise_draws
+from ncm_kedro.learning.evaluation.metrics import (
+    Interval,
+    bound_draws,
+    bound_fraction,
+    draw_areas,
+    note_few_areas,
+)
 from ncm_kedro.learning.evaluation.ood import OODDetector
 from ncm_kedro.params.tune_train import EvaluationParams
 
@@ -90,21 +96,19 @@ def score_sets(
                 **_mean_over_areas(
                     {key: value[mine] for key, value in values.items()},
                     area[mine].tolist(),
-                    labels[mine],
                     params,
                 ),
             }
     return {
         "target": sets.coverage,
-        "notes": list(sets.notes),
-        **_mean_over_areas(values, areas, labels, params),
+        "notes": [*sets.notes, *note_few_areas(len(set(areas)))],
+        **_mean_over_areas(values, areas, params),
         "per_class": per_class,
     }
 
 
 def score_flag(
     known: CropOODScores,
-    labels: NDArray[np.integer],
     ood: CropOODScores,
     detector: OODDetector,
     params: EvaluationParams,
@@ -115,8 +119,6 @@ def score_flag(
     ----------
     known
         Crops of the test split.
-    labels
-        (N,) their class numbers.
     ood
         Crops of another material; may be none.
     detector
@@ -127,17 +129,18 @@ def score_flag(
     Returns
     -------
     dict
-        `nominal_false_alarm_rate` (on validation), `guaranteed_false_alarm_rate` (upper bound on
-        unseen regions), `notes`, `false_alarms` as ``{value, low, high}``, `n_ood` crops and
+        `nominal_false_alarm_rate`, `foreign_auroc`, `reliable` (whether the flag is raised),
+        `notes`, `false_alarms` as ``{value, low, high}``, `n_ood` crops and
         `n_ood_areas`; `detected` (fraction of OOD crops flagged) and `auroc` of the score, the
         feature distance and the energy, null without OOD crops; `histogram` of the score.
     """
     alarms = {"false_alarms": known.unknown.astype(np.float64)}
     result: dict[str, Any] = {
         "nominal_false_alarm_rate": detector.false_alarm_rate,
-        "guaranteed_false_alarm_rate": detector.level,
+        "foreign_auroc": detector.foreign_auroc,
+        "reliable": detector.is_reliable,
         "notes": list(detector.notes),
-        **_mean_over_areas(alarms, known.areas, labels, params),
+        **_mean_over_areas(alarms, known.areas, params),
         "n_ood": len(ood.areas),
         "n_ood_areas": len(set(ood.areas)),
         "detected": None,
@@ -156,7 +159,6 @@ def score_flag(
                 low,
                 high,
                 known_areas=known.areas,
-                strata=labels,
                 ood_areas=ood.areas,
                 params=params,
             )
@@ -170,14 +172,12 @@ def measure_auroc(
     ood: NDArray[np.floating],
     *,
     known_areas: Sequence[str],
-    strata: NDArray[np.integer],
     ood_areas: Sequence[str],
     params: EvaluationParams,
-) -> dict[str, float]:
+) -> Interval:
     """Area under the ROC curve: P(an OOD crop scores above an in-distribution one), ties half.
 
-    Areas weigh alike on both sides and are resampled on both; with one OOD area the interval does
-    not cover other OOD areas.
+    Areas weigh alike on both sides and are resampled on both; the fewer of the two count.
 
     Parameters
     ----------
@@ -185,14 +185,12 @@ def measure_auroc(
         (N,) and (M,) scores.
     known_areas, ood_areas
         Names of the areas they lie in.
-    strata
-        (N,) class of each in-distribution crop; areas are drawn within it.
     params
         Resamples, confidence, seed.
     """
-    names, area, drawn = draw_areas(known_areas, strata, params)
+    names, area, drawn = draw_areas(known_areas, params)
     others, other_area, other_drawn = draw_areas(
-        ood_areas, np.zeros(len(ood), dtype=np.int64), params
+        ood_areas, params.model_copy(update={"seed": params.seed + 1})
     )
     wins = np.zeros((len(names), len(others)))
     for row in range(len(names)):
@@ -204,7 +202,7 @@ def measure_auroc(
     wins /= np.bincount(other_area, minlength=len(others))
     draws = ((drawn @ wins) * other_drawn).sum(axis=1)
     draws /= drawn.sum(axis=1) * other_drawn.sum(axis=1)
-    return summarise_draws(float(wins.mean()), draws, params)
+    return bound_fraction(float(wins.mean()), draws, min(len(names), len(others)), params)
 
 
 def count_scores(known: CropOODScores, ood: CropOODScores, detector: OODDetector) -> dict[str, Any]:
@@ -243,17 +241,18 @@ def _score(crops: CropOODScores, detector: OODDetector) -> NDArray[np.float64]:
 
 
 def _mean_over_areas(
-    values: Mapping[str, NDArray[np.float64]],
-    areas: Sequence[str],
-    strata: NDArray[np.integer],
-    params: EvaluationParams,
-) -> dict[str, dict[str, float]]:
+    values: Mapping[str, NDArray[np.float64]], areas: Sequence[str], params: EvaluationParams
+) -> dict[str, Interval]:
     """Mean over areas of each value's mean over an area's crops, with intervals."""
-    names, area, drawn = draw_areas(areas, strata, params)
+    names, area, drawn = draw_areas(areas, params)
     count = np.bincount(area, minlength=len(names))
-    result = {}
+    result: dict[str, Interval] = {}
     for key, value in values.items():
         means = np.bincount(area, weights=value, minlength=len(names)) / count
-        draws = drawn @ means / drawn.sum(axis=1)
-        result[key] = summarise_draws(float(means.mean()), draws, params)
+        draws, mean = drawn @ means / len(names), float(means.mean())
+        if value.max() <= 1.0:
+            result[key] = bound_fraction(mean, draws, len(names), params)
+        else:  # a number of classes
+            low, high = bound_draws(draws, len(names), params)
+            result[key] = {"value": mean, "low": low, "high": high}
     return result

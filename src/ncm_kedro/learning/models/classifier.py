@@ -49,7 +49,9 @@ class ClassifierSettings(FrozenParams):
     temperature: float = Field(default=1.0, gt=0)
     """Divides the logits; 1 before calibration."""
     sets: ConformalSets | None = None
-    """Thresholds of the prediction sets; none before calibration."""
+    """Thresholds of the prediction sets of crops; none before calibration."""
+    frame_sets: ConformalSets | None = None
+    """Thresholds of the prediction sets of frames, for probabilities averaged over their tiles."""
     split_hash: str | None = None
     """Hash of the crops table that the network was trained with."""
     training_regions: tuple[TrainingRegion, ...] = ()
@@ -82,9 +84,11 @@ class SemClassifier:
         settings = self.settings.model_copy(update={"temperature": temperature})
         return replace(self, settings=settings)
 
-    def with_uncertainty(self, sets: ConformalSets, detector: OODDetector) -> SemClassifier:
+    def with_uncertainty(
+        self, sets: ConformalSets, frame_sets: ConformalSets, detector: OODDetector
+    ) -> SemClassifier:
         """Return a copy with prediction sets and OOD flag."""
-        settings = self.settings.model_copy(update={"sets": sets})
+        settings = self.settings.model_copy(update={"sets": sets, "frame_sets": frame_sets})
         return replace(self, settings=settings, detector=detector)
 
 

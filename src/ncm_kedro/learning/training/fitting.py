@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -20,7 +21,7 @@ from ncm_kedro.learning.data.loader import (
 )
 from ncm_kedro.learning.evaluation.calibration import apply_temperature, fit_temperature
 from ncm_kedro.learning.evaluation.conformal import fit_sets
-from ncm_kedro.learning.evaluation.ood import CropOutputs, fit_detector
+from ncm_kedro.learning.evaluation.ood import CropOutputs, FrameOutputs, fit_detector
 from ncm_kedro.learning.models.classifier import ClassifierSettings, SemClassifier
 from ncm_kedro.learning.models.networks import build_model, has_published_weights
 from ncm_kedro.learning.models.predict import export_weights
@@ -178,6 +179,9 @@ def calibrate_classifier(
     validate: CropOutputs,
     mosaics: Sequence[str],
     params: CalibrationParams,
+    *,
+    frames: FrameOutputs,
+    foreign: CropOutputs,
 ) -> SemClassifier:
     """Fit temperature, prediction sets and OOD flag on the validation split.
 
@@ -195,16 +199,27 @@ def calibrate_classifier(
         (N,) mosaic (connected imaged region) of each validation crop.
     params
         Settings of the three; without ``enabled`` the temperature stays 1.
+    frames
+        Outputs for the tiles of validation frames.
+    foreign
+        Outputs for crops that are no micrographs of the classes.
     """
     temperature = (
         fit_temperature(validate.logits, validate.labels, params) if params.enabled else 1.0
     )
-    sets = fit_sets(
-        apply_temperature(validate.logits, temperature),
-        validate.labels,
-        mosaics,
-        classifier.settings.classes,
-        params.sets,
+    tiles = apply_temperature(frames.tiles.logits, temperature)
+    count = np.bincount(frames.frame)[:, None]
+    first = np.unique(frames.frame, return_index=True)[1]
+    averaged = np.stack([np.bincount(frames.frame, column) for column in tiles.T], axis=1) / count
+    probabilities = apply_temperature(validate.logits, temperature)
+    sets, frame_sets = (
+        fit_sets(p, labels, names, classifier.settings.classes, params.sets)
+        for p, labels, names in (
+            (probabilities, validate.labels, mosaics),
+            (averaged, frames.tiles.labels[first], frames.mosaics),
+        )
     )
-    detector = fit_detector(train, validate, mosaics, params.unknown)
-    return classifier.with_temperature(temperature).with_uncertainty(sets, detector)
+    detector = fit_detector(
+        train, validate, mosaics, params.unknown, frames=frames, foreign=foreign
+    )
+    return classifier.with_temperature(temperature).with_uncertainty(sets, frame_sets, detector)

@@ -115,17 +115,29 @@ def calibrate_sem_classifier(
     device: str,
 ) -> SemClassifier:
     """Fit temperature, prediction sets and unknown-sample flag on the validation split."""
+    from ncm_kedro.learning.evaluation.ood import FrameOutputs
     from ncm_kedro.learning.models.predict import build_network, run_network
     from ncm_kedro.learning.training.fitting import calibrate_classifier
+    from ncm_kedro.sem.inference.calibration import index_frame_tiles, plant_foreign
 
-    network = build_network(classifier)
-    as_they_are = classifier.settings.model_copy(update={"test_time_augmentation": "none"})
-    train, validate = (
-        run_network(settings, network, crop_set.bank, crop_set.indices[split], device=device)
-        for split, settings in (("train", as_they_are), ("validate", classifier.settings))
+    network, bank = build_network(classifier), crop_set.bank
+    settings = classifier.settings
+    as_they_are = settings.model_copy(update={"test_time_augmentation": "none"})
+    index, frame, frame_mosaics = index_frame_tiles(crop_set)
+    train, validate, tiles, foreign = (
+        run_network(each, network, frames, crops, device=device)
+        for each, frames, crops in (
+            (as_they_are, bank, crop_set.indices["train"]),
+            (settings, bank, crop_set.indices["validate"]),
+            (settings, bank, index),
+            (settings, *plant_foreign(crop_set, seed=0)),
+        )
     )
     mosaics = crop_set.tables["validate"]["mosaic"].tolist()
-    return calibrate_classifier(classifier, train, validate, mosaics, calibration)
+    return calibrate_classifier(
+        classifier, train, validate, mosaics, calibration,
+        frames=FrameOutputs(tiles, frame, frame_mosaics), foreign=foreign,
+    )  # fmt: skip
 
 
 def predict_sem_test(
@@ -362,7 +374,9 @@ def _score_metrics(scores: dict[str, Any]) -> dict[str, Any]:
     for who, result in scores.items():
         for role in ("class", "composition", "state"):
             for score in ("accuracy", "balanced_accuracy", "macro_f1"):
-                for part in ("value", "low", "high"):
+                for part in result[role][score]:
+                    if result[role][score][part] is None:
+                        continue
                     suffix = "" if part == "value" else f".{part}"
                     key = f"{who.replace(' ', '_')}.{role}.{score}{suffix}"
                     metrics[key] = {"value": result[role][score][part], "step": 0}
@@ -380,6 +394,7 @@ def _uncertainty_metrics(report: dict[str, Any]) -> dict[str, Any]:
         key if part == "value" else f"{key}.{part}": {"value": value[part], "step": 0}
         for key, value in named.items()
         for part in ("value", "low", "high")
+        if value[part] is not None
     }
 
 

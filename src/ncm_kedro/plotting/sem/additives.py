@@ -49,7 +49,7 @@ def plot_additive_accuracy(report: Mapping[str, Any]) -> Figure:
         axes.tick_params(axis="x", labelsize=8)
     panels[1].set_xlabel(
         f"accuracy (fraction of crops; dotted: chance; bars: {report['confidence']:.0%} interval "
-        "over areas, none with one area)",
+        "over areas, none below 8 areas)",
         fontsize=8,
     )
     panels[0].set_yticks(range(len(rows)), [_name_row(row) for row in rows], fontsize=8)
@@ -249,7 +249,7 @@ def _draw_kind(axes: Axes, rows: Sequence[Mapping[str, Any]], models: Sequence[s
 def _draw_score(
     axes: Axes, score: Sequence[float], at: float, *, colour: str, label: str, face: str
 ) -> None:
-    value, low, high = score
+    value, low, high = np.array(score, dtype=np.float64)  # bounds may be None
     spread = np.maximum([[value - low], [high - value]], 0.0)
     axes.errorbar(
         value, at, xerr=spread, fmt="o", markersize=5, capsize=2.5, color=colour,

@@ -36,7 +36,18 @@ from ncm_kedro.sem.mosaic.geometry import frame_matrices, map_points
 from ncm_kedro.units import area_px_to_mm2
 
 _LOG = logging.getLogger(__name__)
-_COLUMNS = ("crop_id", "frame_id", "x_px", "y_px", "size_px", "split", "class", "mosaic", "area")
+_COLUMNS = (
+    "crop_id",
+    "frame_id",
+    "x_px",
+    "y_px",
+    "size_px",
+    "split",
+    "class",
+    "mosaic",
+    "area",
+    "cell",
+)
 
 
 def plan_crops(manifest: pd.DataFrame, params: CropParams) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -46,9 +57,10 @@ def plan_crops(manifest: pd.DataFrame, params: CropParams) -> tuple[pd.DataFrame
     -------
     crops
         A row per crop: `crop_id`, `frame_id`, `x_px`, `y_px` (top-left corner in the frame),
-        `size_px`, `split`, `class`, `mosaic`, `area` (cell that the crop's centre
-        lies in) and `region_x0_px` ... `region_y1_px` (part of the frame that belongs to the crop's
-        split; a jittered crop must stay in it).
+        `size_px`, `split`, `class`, `mosaic`, `area` (what intervals resample: the mosaic, as no
+        crop straddles two), `cell` (that the crop's centre lies in) and `region_x0_px` ...
+        `region_y1_px` (part of the frame that belongs to the crop's split; a jittered crop must
+        stay in it).
     report
         What was requested and what there is, per class and split; `leaking` says whether splits
         share a region.
@@ -155,14 +167,15 @@ def _draw(
             "split": split,
             "class": class_name,
             "mosaic": frames["mosaic"].to_numpy(),
-            "area": _name_areas(windows, rows, corner, strips, params),
+            "area": frames["mosaic"].to_numpy(),
+            "cell": _name_cells(windows, rows, corner, strips, params),
         }
     )
     table[list(REGION_COLUMNS)] = windows.region[rows]
     return table
 
 
-def _name_areas(
+def _name_cells(
     windows: Windows,
     rows: NDArray[np.int_],
     corner: NDArray[np.int_],

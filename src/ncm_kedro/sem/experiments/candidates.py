@@ -61,7 +61,7 @@ class CandidateCrops:
     Attributes
     ----------
     table
-        A row per crop: `class`, `area`, `mosaic` and its place.
+        A row per crop: `class`, `cell`, `area`, `mosaic` and its place.
     labels
         (N,) class numbers.
     features
@@ -115,19 +115,19 @@ def assign_blocks(table: pd.DataFrame) -> NDArray[np.int64]:
     """Cut each class' area into blocks of neighbouring cells, of about as many crops each; (N,)."""
     block = np.zeros(len(table), np.int64)
     for places in table.groupby("class", sort=True).indices.values():
-        areas = table["area"].to_numpy(str)[places]
-        counts = pd.Series(areas).value_counts()
-        order = sorted(counts.index, key=_locate_area)
+        cells = table["cell"].to_numpy(str)[places]
+        counts = pd.Series(cells).value_counts()
+        order = sorted(counts.index, key=_locate_cell)
         before = np.concatenate([[0], np.cumsum(counts[order].to_numpy())[:-1]])
-        of_area = dict(zip(order, before * N_FOLDS // len(areas), strict=True))
-        block[places] = [of_area[area] for area in areas]
+        of_cell = dict(zip(order, before * N_FOLDS // len(cells), strict=True))
+        block[places] = [of_cell[cell] for cell in cells]
     return block
 
 
-def _locate_area(area: str) -> tuple[str, int, int]:
-    """Sort areas by mosaic and strip, then by cell."""
-    found = _CELL.search(area)
-    stem = area.rsplit("/", 1)[0]
+def _locate_cell(cell: str) -> tuple[str, int, int]:
+    """Sort cells by mosaic and strip, then by place."""
+    found = _CELL.search(cell)
+    stem = cell.rsplit("/", 1)[0]
     return (stem, int(found[1]), int(found[2])) if found else (stem, 0, 0)
 
 
@@ -270,7 +270,6 @@ def _score(
             crops.table["area"].tolist(),
             len(names),
             params,
-            strata=crops.labels,
         )["balanced_accuracy"]
         scores |= {role: found["value"], f"{role}_low": found["low"], f"{role}_high": found["high"]}
     frames = pd.DataFrame(probabilities).groupby(crops.table["frame_id"].to_numpy())

@@ -43,7 +43,7 @@ TEXTS: dict[StudyName, tuple[str, str]] = {
 CAVEATS = (
     "One seed and one split: another seed of weights or of cuts moves a score too; change "
     "`seed` to see by how much.",
-    "Intervals resample areas within classes: they do not cover another electrode or session.",
+    "Intervals resample areas (none below 8): they do not cover another electrode or session.",
     "Each difference has an interval of its own; among many, some exclude zero by chance.",
 )
 """What holds for all of them."""

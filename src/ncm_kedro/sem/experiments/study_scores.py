@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import balanced_accuracy_score
 from tqdm import tqdm
 
-from ncm_kedro.learning.evaluation.metrics import resample_areas, score_with_intervals
+from ncm_kedro.learning.evaluation.metrics import bound_draws, resample_areas, score_with_intervals
 from ncm_kedro.params.sem_studies import SemStudiesParams, TransferModel
 from ncm_kedro.params.tune_train import EvaluationParams
 from ncm_kedro.sem.crops.crop_set import CropSet
@@ -283,9 +283,7 @@ class StudyPredictions:
 
     def draw_scores(self, params: EvaluationParams) -> NDArray[np.float64]:
         """(n_bootstrap,) balanced accuracies of resampled areas."""
-        draws = resample_areas(
-            self.labels, self.predicted, self.areas, self.n_classes, params, strata=self.labels
-        )
+        draws = resample_areas(self.labels, self.predicted, self.areas, self.n_classes, params)
         return draws[_SCORE]
 
 
@@ -350,8 +348,8 @@ def _compare(
     resampling = params.resampling
     other = resampling if paired else resampling.model_copy(update={"seed": resampling.seed + 1})
     draws = point.draw_scores(resampling) - reference.draw_scores(other)
-    tail = (1.0 - params.confidence) / 2.0
-    low, high = (float(np.quantile(draws, level)) for level in (tail, 1.0 - tail))
+    n_areas = min(len(set(each.areas)) for each in (point, reference))
+    low, high = bound_draws(draws, n_areas, resampling)
     return {
         "model": point.model,
         "point": point.point,
@@ -360,8 +358,14 @@ def _compare(
         "low": low,
         "high": high,
         "paired": paired,
-        "significant": low > 0.0 or high < 0.0,
+        "significant": low is not None and high is not None and (low > 0.0 or high < 0.0),
     }
+
+
+def _write_interval(row: dict[str, Any], style: str) -> str:
+    if row["low"] is None:
+        return "too few areas for an interval"
+    return f"{row['low']:{style}} to {row['high']:{style}}"
 
 
 def _describe_model(
@@ -372,7 +376,7 @@ def _describe_model(
     row = next(row for row in mine if row["point"] == name)
     text = (
         f"{_NAMES[model]} reaches a balanced accuracy of {row[_SCORE]:.3f} "
-        f"({row['low']:.3f} to {row['high']:.3f}) at '{name}'"
+        f"({_write_interval(row, '.3f')}) at '{name}'"
     )
     groups = {
         "below it": [c for c in comparisons if c["significant"] and c["difference"] < 0],
@@ -386,5 +390,4 @@ def _describe_model(
 
 
 def _format_difference(row: dict[str, Any]) -> str:
-    interval = f"{row['low']:+.3f} to {row['high']:+.3f}"
-    return f"'{row['point']}' ({row['difference']:+.3f}, {interval})"
+    return f"'{row['point']}' ({row['difference']:+.3f}, {_write_interval(row, '+.3f')})"

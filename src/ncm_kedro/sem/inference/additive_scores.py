@@ -14,7 +14,13 @@ from numpy.typing import NDArray
 from ncm_kedro.learning.data.crop_index import CropIndex
 from ncm_kedro.learning.data.cutters import resize_crop
 from ncm_kedro.learning.data.frame_bank import build_frame_bank
-from ncm_kedro.learning.evaluation.metrics import draw_areas
+from ncm_kedro.learning.evaluation.metrics import (
+    MIN_AREAS,
+    Interval,
+    bound_draws,
+    bound_fraction,
+    draw_areas,
+)
 from ncm_kedro.learning.explain.gradcam import explain_crops
 from ncm_kedro.learning.models.classifier import ClassifierSettings, SemClassifier
 from ncm_kedro.learning.models.predict import build_network, open_loader
@@ -27,7 +33,7 @@ ROLES = ("overall", "composition", "state")
 """What may be right: composition and state together, or one of them."""
 CONDITION = ["composition", "state", "additive"]
 _NO_METRIC_NAME = re.compile(r"[^\w. :/-]", re.ASCII)  # MLflow takes no other characters
-_ONE_AREA = "one area only: no interval"
+_FEW_AREAS = f"no interval below {MIN_AREAS} independent areas"
 _CAVEATS = (
     "An interval covers other regions of the same electrodes in the same session; it does not "
     "cover another electrode of the same kind.",
@@ -111,7 +117,7 @@ def score_condition(
         ``{value, low, high}``: accuracy `overall`, of `composition_accuracy` and
         `state_accuracy`, `unknown` (fraction flagged), `coverage` (prediction sets that contain the
         true class) and `set_size`; null where the classifier lacks the true class or the
-        estimate, `low` and `high` null with one area. `profile`: mean probability of every class.
+        estimate, `low` and `high` null with few areas. `profile`: mean probability of every class.
     """
     first = rows.iloc[0]
     return {
@@ -187,25 +193,23 @@ def _mark_rows(rows: pd.DataFrame, settings: ClassifierSettings) -> dict[str, ND
 
 def _measure_mean(
     values: NDArray[np.float64], areas: NDArray[np.str_], params: SemAdditivesParams
-) -> dict[str, float | None]:
-    """Mean over crops with an interval from resampled areas; no interval with one area."""
+) -> Interval:
+    """Mean over crops with an interval from resampled areas."""
     mean = float(values.mean())
-    one = np.zeros(len(values), dtype=np.int64)
-    names, area, drawn = draw_areas(areas.tolist(), one, params.resampling)
-    if len(names) < 2:
-        return {"value": mean, "low": None, "high": None}
+    names, area, drawn = draw_areas(areas.tolist(), params.resampling)
     sums = np.bincount(area, weights=values, minlength=len(names))
-    counts = np.bincount(area, minlength=len(names))
-    tail = (1.0 - params.confidence) / 2.0
-    low, high = np.quantile((drawn @ sums) / (drawn @ counts), [tail, 1.0 - tail])
-    return {"value": mean, "low": float(low), "high": float(high)}
+    draws = (drawn @ sums) / (drawn @ np.bincount(area, minlength=len(names)))
+    if values.max() <= 1.0:
+        return bound_fraction(mean, draws, len(names), params.resampling)
+    low, high = bound_draws(draws, len(names), params.resampling)  # a number of classes
+    return {"value": mean, "low": low, "high": high}
 
 
 def _list_notes(conditions: list[dict[str, Any]], settings: ClassifierSettings) -> list[str]:
     notes = []
-    lonely = [name_condition(entry) for entry in conditions if entry["n_areas"] < 2]
+    lonely = [name_condition(entry) for entry in conditions if entry["n_areas"] < MIN_AREAS]
     if lonely:
-        notes.append(f"{_ONE_AREA} for {', '.join(lonely)}.")
+        notes.append(f"{_FEW_AREAS}: {', '.join(lonely)}.")
     strange = [name_condition(entry) for entry in conditions if entry["overall"] is None]
     if strange:
         notes.append(

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from ncm_kedro.errors import FrameError
 from ncm_kedro.learning.data.crop_index import CropIndex
 from ncm_kedro.learning.data.frame_bank import build_frame_bank
-from ncm_kedro.learning.evaluation.conformal import name_sets
+from ncm_kedro.learning.evaluation.conformal import choose_sets, name_sets
 from ncm_kedro.learning.models.classifier import CropPredictions, SemClassifier
 from ncm_kedro.learning.models.predict import build_network, predict_crops
 from ncm_kedro.params.sem_classify import ClassifyParams
@@ -37,28 +37,8 @@ UNCERTAINTY_TYPES = {
     "feature_distance": "float64",
 }
 UNCERTAINTY_COLUMNS = tuple(UNCERTAINTY_TYPES)
-_MAJORITY = 0.5
 _LOG = logging.getLogger(__name__)
 _SHEET_WIDTH_PX = 480
-
-
-def aggregate_sets(
-    members: NDArray[np.bool_], probabilities: NDArray[np.floating]
-) -> NDArray[np.bool_]:
-    """Return (K,) classes in the sets of half of the tiles or more, and the most probable one.
-
-    If a tile's set misses the true class with probability a, this one does with at most 2 a
-    (Gasparin & Ramdas 2024, Merging uncertainty sets via majority vote, arXiv:2401.09379,
-    Theorem 2.1).
-    """
-    chosen = members.mean(axis=0) >= _MAJORITY
-    chosen[int(np.asarray(probabilities).argmax())] = True
-    return np.asarray(chosen)
-
-
-def find_frame_p(tile_p: NDArray[np.floating]) -> float:
-    """Smallest level at which at least half of the tiles, (T,) p-values, are flagged."""
-    return float(np.sort(tile_p)[-(-len(tile_p) // 2) - 1])
 
 
 def describe_tiles(tiles: CropPredictions, classes: Sequence[str]) -> dict[str, Any]:
@@ -80,14 +60,16 @@ def describe_uncertainty(
 ) -> dict[str, Any]:
     """Return `UNCERTAINTY_COLUMNS` of a frame from its tiles; null what is not predicted."""
     row: dict[str, Any] = dict.fromkeys(UNCERTAINTY_COLUMNS)
-    if tiles.sets is not None:
-        chosen = aggregate_sets(tiles.sets, probabilities)
-        row["prediction_set"] = name_sets(chosen[np.newaxis], classifier.settings.classes)[0]
-        row["set_size"] = int(chosen.sum())
-    if classifier.detector is not None and tiles.ood_score is not None:
-        p = find_frame_p(tiles.ood_score.p)
-        row["unknown"] = bool(classifier.detector.flag(np.asarray(p)))
-        row["ood_p_value"] = p
+    settings, detector = classifier.settings, classifier.detector
+    if settings.frame_sets is not None:
+        members = choose_sets(probabilities[np.newaxis], settings.frame_sets)
+        row["prediction_set"] = name_sets(members, settings.classes)[0]
+        row["set_size"] = int(members.sum())
+    if detector is not None and tiles.ood_score is not None:
+        if detector.is_reliable:
+            median = float(np.median(tiles.ood_score.score))
+            row["unknown"] = median > detector.frame_threshold
+            row["ood_p_value"] = float(detector.frame_ranks.measure_p(np.array(median)))
         row["energy"] = float(np.median(tiles.ood_score.energy))
         row["feature_distance"] = float(np.median(tiles.ood_score.feature_distance))
     return row
@@ -177,11 +159,13 @@ def build_frame_classifier(
 ) -> FrameClassifier:
     """Build the network of a classifier once, for many frames."""
     params = ClassifyParams() if params is None else params
-    if classifier.settings.sets is None or classifier.detector is None:
+    if classifier.settings.frame_sets is None or classifier.detector is None:
         _LOG.warning(
-            "this classifier knows no prediction sets and no OOD flag: those columns stay "
-            "empty. Train it again with `kedro run --pipelines tune_train`"
+            "this classifier knows no prediction sets and no OOD flag of frames: those columns "
+            "stay empty. Train it again with `kedro run --pipelines tune_train`"
         )
+    elif not classifier.detector.is_reliable:
+        _LOG.warning(classifier.detector.notes[0])
     return FrameClassifier(classifier, build_network(classifier), params)
 
 

@@ -15,11 +15,8 @@ from ncm_kedro.errors import FrameError, ModelError
 from ncm_kedro.learning.data.crop_index import CropIndex
 from ncm_kedro.learning.data.frame_bank import FrameBank
 from ncm_kedro.learning.evaluation.conformal import choose_sets
-from ncm_kedro.learning.evaluation.promotion import (
-    MIN_REGIONS,
-    Comparison,
-    compare_predictions,
-)
+from ncm_kedro.learning.evaluation.metrics import MIN_AREAS
+from ncm_kedro.learning.evaluation.promotion import Comparison, compare_predictions
 from ncm_kedro.learning.evaluation.uncertainty_scores import CropOODScores, score_flag, score_sets
 from ncm_kedro.learning.models.classifier import (
     CropPredictions,
@@ -38,7 +35,6 @@ from ncm_kedro.sem.inference.classify import (
     FrameClassifier,
     build_frame_classifier,
     describe_tiles,
-    find_frame_p,
 )
 
 _LOG = logging.getLogger(__name__)
@@ -100,12 +96,12 @@ def _classify_tiles(
     classifier = frame_classifier.classifier
     if tiles.ood_score is None or classifier.detector is None:
         raise _make_uncalibrated_error()
-    frame_p = np.asarray(find_frame_p(tiles.ood_score.p))
+    median = float(np.median(tiles.ood_score.score))
     described = {
         **describe_tiles(tiles, classifier.settings.classes),
         "predicted": np.array(classifier.settings.classes)[tiles.probabilities.argmax(axis=1)],
         "probability": tiles.probabilities.max(axis=1),
-        "frame_is_ood": bool(classifier.detector.flag(frame_p)),
+        "frame_is_ood": median > classifier.detector.frame_threshold,
     }
     return pd.DataFrame(described)
 
@@ -149,7 +145,7 @@ def score_uncertainty(
     members = choose_sets(
         predictions[[f"p_{name}" for name in settings.classes]].to_numpy(), settings.sets
     )
-    flag = score_flag(_measure(predictions), labels, _measure(ood), classifier.detector, params)
+    flag = score_flag(_measure(predictions), _measure(ood), classifier.detector, params)
     frames = ood.groupby("frame_id")["frame_is_ood"].first()
     return {
         "sets": score_sets(
@@ -298,7 +294,7 @@ def compare_with_production(
             f"the production model was trained on {(~unseen).sum()} of the {len(unseen)} test "
             "crops: it is compared on the others only"
         )
-    if len(np.unique(areas[unseen])) < MIN_REGIONS and not unseen.all():
+    if len(np.unique(areas[unseen])) < MIN_AREAS and not unseen.all():
         notes.append(
             "those are too few regions: the production model is no reference here; test it again "
             "on regions that it has not seen"

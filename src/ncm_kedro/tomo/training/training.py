@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from stardist.matching import matching
 
 from ncm_kedro.atomic_write import write_model_file
-from ncm_kedro.learning.evaluation.promotion import MIN_REGIONS, Comparison, bound_difference
+from ncm_kedro.learning.evaluation.metrics import bound_draws
+from ncm_kedro.learning.evaluation.promotion import Comparison
 from ncm_kedro.params.tomo_phantoms import TomoSectionParams
 from ncm_kedro.params.tomo_segment import SectionSegmentParams
 from ncm_kedro.params.tomo_train import TomoTrainParams
@@ -293,16 +294,10 @@ def _compare_detectors(
     params = EvaluationParams() if params is None else params
     n_sections = len(candidate)
     score, other = (float(_mean_precision(c.sum(axis=0))) for c in (candidate, reference))
-    low = high = None
-    if n_sections >= MIN_REGIONS:
-        chance = np.full(n_sections, 1.0 / n_sections)
-        drawn = np.random.default_rng(params.seed).multinomial(
-            n_sections, chance, params.n_bootstrap
-        )
-        ours, theirs = (
-            _mean_precision(np.tensordot(drawn, c, axes=1)) for c in (candidate, reference)
-        )
-        low, high = bound_difference(ours - theirs, n_sections, params)
+    chance = np.full(n_sections, 1.0 / n_sections)
+    drawn = np.random.default_rng(params.seed).multinomial(n_sections, chance, params.n_bootstrap)
+    ours, theirs = (_mean_precision(np.tensordot(drawn, c, axes=1)) for c in (candidate, reference))
+    low, high = bound_draws(ours - theirs, n_sections, params)
     return Comparison(
         CANDIDATE, name, score, other, low, high, n_sections, params.confidence, MEASURE
     )
