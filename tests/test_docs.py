@@ -51,12 +51,19 @@ def test_every_pipeline_that_is_named_in_a_command_is_registered():
 
 
 def test_every_environment_and_target_that_is_named_in_a_command_exists():
+    found: set[str] = set()
     targets = set(re.findall(r"^([\w-]+):", (PROJECT / "Makefile").read_text(), re.MULTILINE))
     for path, text in read_all().items():
         for name in re.findall(r"--env (\w+)", text):
             assert (PROJECT / "conf" / name).is_dir(), (path.name, name)
-        for name in re.findall(r"(?:^|`)make ([a-z][\w-]*)", text, re.MULTILINE):
+        typed = [
+            *re.findall(r"```sh\n(.*?)```", text, re.DOTALL),
+            *re.findall(r"`(make [^`]+)`", text),
+        ]
+        for name in re.findall(r"^make ([a-z][\w-]*)", "\n".join(typed), re.MULTILINE):
             assert name in targets, (path.name, name)
+            found.add(name)
+    assert {"demo", "test", "docs", "viz-static"} <= found
 
 
 def test_every_command_of_kedro_and_mlflow_is_one():
