@@ -77,8 +77,9 @@ class HalfCycle:
 
 @dataclass(frozen=True)
 class CaseResult:
-    """All half-cycles of a case, its mesh, and why it ended."""
+    """All half-cycles of a case, its name and mesh, and why it ended."""
 
+    name: str
     cell: CellMesh
     params: HalfCellParams
     half_cycles: tuple[HalfCycle, ...]
@@ -125,7 +126,7 @@ def run_case(cell: CellMesh, params: HalfCellParams, folder: Path, name: str) ->
         if found.end != "voltage":
             _log.warning("%s ends in cycle %d: %s", name, index // 2 + 1, found.end)
             break
-    return CaseResult(cell, params, tuple(done), half_cell)
+    return CaseResult(name, cell, params, tuple(done), half_cell)
 
 
 def identify_case(cell: CellMesh, params: HalfCellParams) -> str:

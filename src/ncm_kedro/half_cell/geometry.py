@@ -15,14 +15,23 @@ from typing import Any
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # UMFPACK's small blocks: threads slow it down
 
-import ngsolve as ng
 import numpy as np
-from netgen.meshing import NgException
-from netgen.occ import Circle, Face, Glue, MoveTo, OCCGeometry, Pnt, WorkPlane
 from numpy.typing import NDArray
 
 from ncm_kedro.errors import SettingsError
 from ncm_kedro.params.half_cell.geometry import CircleParams, LayoutParams, MeshParams
+
+try:
+    import ngsolve as ng
+    from netgen.meshing import NgException
+    from netgen.occ import Circle, Face, Glue, MoveTo, OCCGeometry, Pnt, WorkPlane
+except ImportError as error:
+    raise SettingsError(
+        "half_cell",
+        found=f"no NGSolve ({error})",
+        expected="the package ngsolve, which solves the equations",
+        action="install it: pip install ngsolve",
+    ) from error
 
 FloatArray = NDArray[np.float64]
 

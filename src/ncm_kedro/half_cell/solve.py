@@ -9,6 +9,7 @@ from typing import Any
 
 import ngsolve as ng
 import numpy as np
+from netgen.meshing import NgException
 from numpy.typing import NDArray
 
 from ncm_kedro.errors import NcmError
@@ -18,9 +19,9 @@ _log = logging.getLogger(__name__)
 
 FloatArray = NDArray[np.float64]
 
-_NEWTON_MAX = 10
+_NEWTON_MAX = 20
+_LARGE = 0.1  # change of the first stored unknown that Newton's method makes at a time
 _SLOW = 0.1  # contraction of Newton's updates above which the matrix is factorised again
-_DAMPED = 3.0  # largest update that Newton takes whole, in the scales of the unknowns
 _DAMAGE_STEP = 0.01  # mean growth of damage in one step that is as much as the tolerance
 _GROWTH_MAX = 2.0
 _STEADY = (0.8, 1.25)  # a step that would change by less keeps its length, and its matrix
@@ -218,7 +219,8 @@ class Stepper:
         self._vector[:] = start
         residual = problem.state.vec.CreateVector()
         update = problem.state.vec.CreateVector()
-        before = math.inf
+        before = _LARGE
+        stored = self._components[problem.stored[0]]
         for _ in range(_NEWTON_MAX):
             self.iterations += 1
             if self._inverse is None and not self._factorise():
@@ -232,7 +234,8 @@ class Stepper:
                 return False
             if size > _SLOW * before and size > self.params.newton_tolerance:
                 self._inverse = None  # this update still counts; the next one has a new matrix
-            self._vector[:] -= change * min(1.0, _DAMPED / size)
+            moved = float(np.abs(change[stored] / self._scale[stored]).max())
+            self._vector[:] -= change * min(1.0, _LARGE / max(moved, _LARGE))
             if size < self.params.newton_tolerance:
                 return True
             before = size
@@ -244,7 +247,7 @@ class Stepper:
         try:
             problem.form.AssembleLinearization(problem.state.vec)
             self._inverse = problem.form.mat.Inverse(problem.space.FreeDofs(), inverse="umfpack")
-        except ng.NgException:
+        except NgException:
             return False
         self.factorisations += 1
         return True

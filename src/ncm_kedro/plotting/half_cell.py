@@ -53,9 +53,10 @@ def plot_fields(result: CaseResult) -> Figure:
     count = len(result.half_cycles)
     shown = np.unique(np.linspace(0, count - 1, min(count, _PANELS)).astype(int))
     columns = min(3, len(shown))
-    figure = Figure(figsize=(11, 0.6 + 2.1 * -(-len(shown) // columns)), layout="constrained")
-    panels = figure.subplots(-(-len(shown) // columns), columns, squeeze=False).ravel()
-    draw = _Drawing(result)
+    rows, draw = -(-len(shown) // columns), _Drawing(result)
+    height = rows * (0.4 + 8.5 / columns * draw.aspect)
+    figure = Figure(figsize=(11, max(height, 2.4)), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes, index in zip(panels, shown, strict=False):
         half = result.half_cycles[index]
         draw.draw(axes, half.frames[-1], half.damage)
@@ -222,6 +223,8 @@ class _Drawing:
             result.cell.mesh(*points[cb].mean(axis=1).T)
         ).ravel()
         self._edges = list_edges(result.cell)
+        width, height = np.ptp(points[np.unique(cb)], axis=0)
+        self.aspect = float(height / width)
 
     def draw(self, axes: Axes, frame: NDArray[Any], damage: NDArray[Any]) -> None:
         axes.tripcolor(self._cb, facecolors=self._high, cmap="Greys", vmin=-1.5, vmax=4.0)

@@ -64,7 +64,7 @@ def report_half_cell(
     from ncm_kedro.plotting.half_cell import draw_half_cell, render_half_cell_report
 
     figures, animation = draw_half_cell(result, steps, particles, cycles)
-    write_fields(result, folder, animation)
+    write_fields(result, folder / result.name, animation)
     page = render_half_cell_report(
         result=result, cycles=cycles, debonding=debonding, figures=figures, animation=animation
     )
