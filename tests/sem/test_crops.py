@@ -12,6 +12,7 @@ from manifest_cases import list_frame
 from ncm_kedro.contracts.sem import SemCrops
 from ncm_kedro.errors import TableError
 from ncm_kedro.params.crop_augment import CropParams, SplitParams
+from ncm_kedro.sem.crops.boxes import Windows, draw_positions
 from ncm_kedro.sem.crops.crops import crop_boxes, plan_crops
 from ncm_kedro.sem.crops.regions import split_regions
 
@@ -180,3 +181,13 @@ def test_the_advice_on_crops_that_are_too_large_works_to_the_letter(height, widt
     size_px = int(re.search(r"to (\d+)", caught.value.action)[1])
     crops, _ = plan_crops(manifest, PARAMS.model_copy(update={"size_px": size_px}))
     assert set(crops["split"]) == {"train", "validate", "test"}
+
+
+def test_positions_are_uniform_over_the_unique_area_however_often_it_is_shown():
+    places = [0.0] * 9 + [1000.0]
+    table = pd.DataFrame([list_frame("333", n, mosaic_x_px=x) for n, x in enumerate(places)])
+    windows = Windows(table, np.tile([0, 0, 100, 100], (10, 1)), np.zeros(10, int))
+    rows, corner = draw_positions(windows, 800, 20, np.random.default_rng(0))
+    assert np.mean(rows == 9) == pytest.approx(0.5, abs=0.06)
+    assert corner.mean() == pytest.approx(40, abs=2)
+    assert (corner.min(), corner.max()) == (0, 80)
