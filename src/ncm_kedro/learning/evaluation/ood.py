@@ -4,7 +4,7 @@ Two measures: the distance of a crop's features to their k-th nearest neighbour 
 crops (Sun et al. 2022, arXiv:2204.06507, section 3), and the energy of its logits (Liu et al. 2020,
 arXiv:2010.03759, eq. 4). Each feature is standardised on the training crops; in the paper all are
 scaled to length one, which scales back what lies far outside in the direction of the others. Each
-measure is standardised by its median and spread on the validation split, the larger one is the
+measure is standardised by its median and spread on the validation split, their sum is the
 score, and its rank among the validation mosaics gives one p-value (`conformal`).
 
 The threshold is the one that the nominal fraction of the crops of unseen mosaics is expected to lie
@@ -94,7 +94,7 @@ class OODScores:
     feature_distance, energy
         (N,) distance to the k-th nearest training crop (standard deviations); energy (nats).
     score
-        (N,) the larger excess over the validation median, in spreads.
+        (N,) the summed excess over the validation medians, in spreads.
     p
         (N,) p-value: for an in-distribution crop of an unseen region, P(p <= level) <= level.
     unknown
@@ -179,9 +179,9 @@ class OODDetector:
     def combine(
         self, feature_distance: NDArray[np.floating], energy: NDArray[np.floating]
     ) -> NDArray[np.float64]:
-        """(N,) larger excess of the two measures over the validation median, in spreads."""
+        """(N,) summed excess of the two measures over the validation median, in spreads."""
         both = np.stack([feature_distance, energy], axis=1).astype(np.float64)
-        return np.asarray(((both - self.location) / self.spread).max(axis=1))
+        return np.asarray(((both - self.location) / self.spread).sum(axis=1))
 
 
 def fit_detector(
@@ -232,7 +232,7 @@ def fit_detector(
     location = _find_quantile(known, mosaics, 0.5)
     spread = np.maximum(_find_quantile(known, mosaics, _UPPER_QUANTILE) - location, _MIN_SPREAD)
     scores, tile_scores, strange_scores = (
-        ((measures - location) / spread).max(axis=1) for measures in (known, tiles, strange)
+        ((measures - location) / spread).sum(axis=1) for measures in (known, tiles, strange)
     )
     medians = np.array(
         [np.median(tile_scores[frames.frame == number]) for number in range(len(frames.mosaics))]
