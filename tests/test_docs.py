@@ -20,8 +20,8 @@ PAGES = [
     *sorted((PROJECT / "docs").rglob("*.md")),
 ]
 TEMPLATES = sorted((PROJECT / "src" / "ncm_kedro" / "plotting" / "templates").glob("*.j2"))
-NO_SETTINGS = {"voxel_size_um", "limits"}
-"""Of notes beside a tomogram, and of an entry of the catalog."""
+NO_SETTINGS = {"voxel_size_um", "limits", "energy_kev"}
+"""Of notes beside a tomogram or a scan, and of an entry of the catalog."""
 FREE = {"<name>", "<name>,<name>"}
 
 

@@ -80,5 +80,6 @@ def register_pipelines() -> dict[str, Pipeline]:
     more = join("sem_classify", "sem_explain", "sem_transfer", "sem_studies")
     cells = join("cycling", "cycling_join")
     cracks = half_cell.create_case("three_particles")
-    demo = single["synthesise"] + sem + more + survey + tomo + cells + cracks
+    scans = single["holo_tomography"]
+    demo = single["synthesise"] + sem + more + survey + scans + tomo + cells + cracks
     return {**single, "sem": sem, "tomo": tomo, "demo": demo, "__default__": sem + tomo}

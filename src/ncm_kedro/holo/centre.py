@@ -6,6 +6,8 @@ Opt. Express 29, 17849 (2021), as algotom has them.
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import affine_transform
@@ -15,7 +17,6 @@ from ncm_kedro.errors import TomogramError
 FloatArray = NDArray[np.float32]
 
 _HALF_TURN_DEG = 180.0
-_SPREAD_PX = 2.0
 
 
 def find_centre(
@@ -31,19 +32,25 @@ def find_centre(
     Returns
     -------
     centre_px, spread_px
-        Median over the rows, and half the distance of its quartiles.
+        Median over the rows, and half the distance of its quartiles; the spread is half the width
+        of the frame where most rows have no axis within the range that is searched.
     """
     from algotom.prep import calculation
 
+    width = sinogram_zax.shape[-1]
     found = []
-    for sinogram in sinogram_zax:
-        if half_acquisition:
-            window = max(8, sinogram.shape[1] // 6)
-            found.append(float(calculation.find_center_360(sinogram, window, ncore=1)[0]))
-            continue
-        first_half = (angles_deg - angles_deg[0]) < _HALF_TURN_DEG
-        found.append(float(calculation.find_center_vo(sinogram[first_half], ncore=1)))
+    with warnings.catch_warnings(record=True) as beyond:
+        warnings.filterwarnings("always", message="Global minimum is out of the searching range")
+        for sinogram in sinogram_zax:
+            if half_acquisition:
+                window = max(8, width // 6)
+                found.append(float(calculation.find_center_360(sinogram, window, ncore=1)[0]))
+                continue
+            first_half = (angles_deg - angles_deg[0]) < _HALF_TURN_DEG
+            found.append(float(calculation.find_center_vo(sinogram[first_half], ncore=1)))
     low, middle, high = np.percentile(found, [25, 50, 75])
+    if 2 * len(beyond) > len(found):
+        return float(middle), width / 2
     return float(middle), float((high - low) / 2)
 
 

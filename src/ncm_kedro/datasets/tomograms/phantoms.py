@@ -160,7 +160,7 @@ class SyntheticTomogramFolder(AbstractDataset[Iterable[PhantomPlan], RawTomogram
 
     def load(self) -> RawTomograms:
         """Open the tomograms."""
-        return RawTomogramFolder(filepath=str(self._filepath)).load()
+        return RawTomogramFolder(filepath=str(self._filepath), may_be_empty=True).load()
 
     def _exists(self) -> bool:
         return bool(self.samples)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ncm_kedro.params.cycling import SyntheticCyclingParams
+from ncm_kedro.params.holo import HoloPhantomParams
 from ncm_kedro.params.synthesise import SynthesiseSemParams
 from ncm_kedro.params.tomo_phantoms import TomoPhantomParams
 from ncm_kedro.synthetic.cycling import SyntheticCells
@@ -37,6 +38,11 @@ def synthesise_tomograms(params: TomoPhantomParams) -> list[PhantomPlan]:
     from ncm_kedro.synthetic.tomo.volume import plan_phantoms
 
     return plan_phantoms(params)
+
+
+def synthesise_scan(params: HoloPhantomParams) -> HoloPhantomParams:
+    """Hand on the settings of the phantom scan; the data set renders it angle by angle."""
+    return params
 
 
 def synthesise_cycling(params: SyntheticCyclingParams) -> SyntheticCells:

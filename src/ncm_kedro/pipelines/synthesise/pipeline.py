@@ -6,13 +6,14 @@ from kedro.pipeline import Pipeline, node, pipeline
 
 from ncm_kedro.pipelines.synthesise.nodes import (
     synthesise_cycling,
+    synthesise_scan,
     synthesise_sem_frames,
     synthesise_tomograms,
 )
 
 
 def create_pipeline() -> Pipeline:
-    """Write labelled frames to train on, others that no model has seen, tomograms, cells."""
+    """Write frames to train on, others that no model has seen, tomograms, a scan, cells."""
     return pipeline(
         [
             node(
@@ -42,6 +43,13 @@ def create_pipeline() -> Pipeline:
                 outputs="raw_tomograms",
                 name="synthesise_tomograms",
                 tags="tomo",
+            ),
+            node(
+                synthesise_scan,
+                inputs="params:synthesise.holo",
+                outputs="raw_scans",
+                name="synthesise_scan",
+                tags="holo",
             ),
             node(
                 synthesise_cycling,
