@@ -64,8 +64,8 @@ viz-static: $(READY)
 	@echo "Done. Look at it: python3 -m http.server --directory build"
 
 docs: $(READY)
-	@$(BIN)/mkdocs build --strict --quiet
-	@echo "Done. Open site/index.html"
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "Done. Open site/index.html; its search wants a server: python3 -m http.server --directory site"
 
 bench: $(READY)
 	@echo "Benchmarks print ratios against a named peer, and tables of errors: many minutes on 2 cores."
