@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 from instance_cases import draw_balls, perfect_maps, run_labels, store_case, store_volume
 from scipy import ndimage
+from scipy.spatial import cKDTree
 from test_fusion import PARAMS, PerfectNetwork, fuse, make_balls
 from test_fusion import store_volume as store_grey
 
 from ncm_kedro.errors import StoreError
 from ncm_kedro.params.tomo_segment import TomoFusionParams, TomoInstanceParams
 from ncm_kedro.tomo.fusion.contrast import find_contrast
+from ncm_kedro.tomo.scoring.score import score_labels
 
 SHAPE = (64, 72, 80)
 CENTRES = [(20, 20, 20), (20, 20, 43), (40, 48, 22), (42, 44, 56)]  # the first two overlap
@@ -38,18 +40,27 @@ class NoNetwork(PerfectNetwork):
         raise AssertionError
 
 
+@dataclass(frozen=True)
+class BlindNetwork(PerfectNetwork):
+    """Finds nothing."""
+
+    def predict(self, sections_nyx):
+        return super().predict(np.zeros_like(sections_nyx))
+
+
 @pytest.fixture(scope="module")
 def truth():
     return draw_balls(SHAPE, CENTRES, [12, 12, 13, 14])
 
 
-def label(folder, phases, params=None, *, edge=128):
-    """Run both plans on a map of phases."""
+def label(folder, phases, params=None, *, network=None, edge=128):
+    """Run both plans on a map of phases, or on what a network is of no use for."""
     folder.mkdir(exist_ok=True)
     volume = store_volume(folder / "grey", phases)
     prob, dist, _, notes = fuse(
-        folder / "maps", volume, NoNetwork(), params=params or TomoFusionParams(), edge=edge
-    )
+        folder / "maps", volume, network or NoNetwork(), params=params or TomoFusionParams(),
+        edge=edge,
+    )  # fmt: skip
     probability = store_volume(
         folder / "probability", prob, extras={"distance": dist},
         attributes={**notes, "made_from": {"tomogram": volume.fingerprint}},
@@ -90,6 +101,30 @@ def test_a_map_of_phases_is_the_same_whatever_the_blocks(tmp_path, truth):
     phases = (truth > 0).astype(np.uint8)
     whole = label(tmp_path / "whole", phases)[0]
     np.testing.assert_array_equal(label(tmp_path / "blocks", phases, edge=32)[0], whole)
+
+
+def pack_cells(wall_vx):
+    """Cells that touch all around, 0 in the walls between them."""
+    lattice = np.stack(np.meshgrid(*[np.arange(0.5, 3)] * 3, indexing="ij"), -1).reshape(-1, 3)
+    centres = (lattice + np.random.default_rng(3).uniform(-0.2, 0.2, lattice.shape)) * 26
+    places = np.moveaxis(np.indices((78, 78, 78)), 0, -1).reshape(-1, 3)
+    (near, next_near), (first, second) = (part.T for part in cKDTree(centres).query(places, k=2))
+    apart = np.linalg.norm(centres[first] - centres[second], axis=1)
+    to_wall = (next_near**2 - near**2) / (2 * apart)
+    return np.where(to_wall > wall_vx / 2, first + 1, 0).reshape(78, 78, 78)
+
+
+def test_particles_that_touch_all_around_are_cut_by_their_distance_transform(tmp_path):
+    cells = pack_cells(2.0)
+    noise = np.random.default_rng(0).normal(0, 12, cells.shape)
+    blurred = ndimage.gaussian_filter(np.where(cells > 0, 180.0, 80.0), 0.6)
+    grey = np.clip(blurred + noise, 1, 254).astype(np.uint8)
+    labels, _, notes = label(tmp_path / "whole", grey, network=BlindNetwork())
+    assert notes["contrast"] == "phases"
+    assert "touch all around" in notes["contrast_warnings"][0]
+    assert score_labels(cells, labels, voxel_size_um=(1.0, 1.0, 1.0)).ap_70 > 0.85
+    blocks, _, _ = label(tmp_path / "blocks", grey, network=BlindNetwork(), edge=32)
+    np.testing.assert_array_equal(blocks, labels)
 
 
 @pytest.mark.parametrize("value", [65535, 0])

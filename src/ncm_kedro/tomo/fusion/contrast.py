@@ -18,6 +18,7 @@ from ncm_kedro.params.tomo_segment import TomoFusionParams
 from ncm_kedro.tomo.detector.detector import Detector
 from ncm_kedro.tomo.fusion.scale import GreyReading, choose_source, make_grid
 from ncm_kedro.tomo.fusion.size import (
+    CONVINCING,
     MIN_FOUND,
     ScaleEstimate,
     measure_diameter_um,
@@ -30,10 +31,10 @@ Kind = Literal["bright", "dark", "phases"]
 
 _MOST_PHASES = 4  # a map of so few values holds no grey values
 _BELOW, _ABOVE = 1.0, 0.5  # beyond the range by these fractions of it: hot or dead voxels
-_CONVINCING = 0.05  # covered by particles that the detector is sure of: the polarity is right
 _CLEARER = 3.0  # times as much must be covered where grey values are inverted
 _SURE = 0.75  # median probability of true particles' centres is higher, of mistaken ones' lower
 _TWO_PHASES = 0.75  # Otsu's separability: noise has 0.64, even grey values 0.75
+_DENSE = 0.6  # of the volume is bright where particles touch all around
 
 
 @dataclass(frozen=True)
@@ -44,13 +45,15 @@ class Contrast:
     ----------
     kind
         ``bright``: particles are brighter than their surroundings; ``dark``: darker, grey values
-        are inverted; ``phases``: a map of a few values.
+        are inverted; ``phases``: a map of a few values, or grey values that are read as two.
     low, high
         Values beyond these are hot or dead voxels and count as these.
     diameter_um
         Median diameter of the particles' sections; None for phases.
     phase
         Value of the particles in a map of phases.
+    above
+        Whether particles are what exceeds ``phase`` in smoothed grey values.
     warnings
         What the user must know.
     """
@@ -60,6 +63,7 @@ class Contrast:
     high: float
     diameter_um: float | None = None
     phase: float = 0.0
+    above: bool = False
     warnings: tuple[str, ...] = ()
 
     @property
@@ -72,7 +76,9 @@ def find_contrast(volume: Volume, network: Detector, params: TomoFusionParams) -
     """Find out what the grey values of a volume are.
 
     Polarity is decided by the detector itself: on a few sections it looks for particles in the grey
-    values as they are and, unless these convince it, inverted.
+    values as they are and, unless these convince it, inverted. Where neither does, and most of the
+    volume is bright and the rest clearly darker, particles touch all around, with gaps too thin for
+    the detector: the bright part is labelled like a phase.
 
     Raises
     ------
@@ -89,6 +95,7 @@ def find_contrast(volume: Volume, network: Detector, params: TomoFusionParams) -
     low, high = (float(value) for value in np.percentile(smooth, GREY_PERCENTILES))
     span = max(high - low, float(levels[-1] - levels[0]) * 1e-6)
     known = Contrast("bright", low - _BELOW * span, high + _ABOVE * span)
+    parts = _part_greys(smooth)
     if params.contrast != "auto":
         known = replace(known, kind=params.contrast)
         if params.particle_diameter_um is not None:
@@ -96,8 +103,11 @@ def find_contrast(volume: Volume, network: Detector, params: TomoFusionParams) -
         found = _survey(volume, network, known, params)
     else:
         known, found = _choose_polarity(volume, network, known, params)
+        unseen = known.kind == "bright" and found.covered < CONVINCING
+        if unseen and parts.is_dense and params.particle_diameter_um is None:
+            return _take_bright(known, parts)
     if len(found.diameters_px) < MIN_FOUND:
-        known = replace(known, warnings=(*known.warnings, _name_cause(smooth)))
+        known = replace(known, warnings=(*known.warnings, _name_cause(parts)))
     diameter_um = params.particle_diameter_um
     if diameter_um is None:
         diameter_um = measure_diameter_um(volume, network, known.reading, found)
@@ -137,7 +147,7 @@ def _choose_polarity(
     volume: Volume, network: Detector, bright: Contrast, params: TomoFusionParams
 ) -> tuple[Contrast, ScaleEstimate]:
     found = _survey(volume, network, bright, params)
-    if found.covered >= _CONVINCING or found.confidence >= _SURE:
+    if found.covered >= CONVINCING or found.confidence >= _SURE:
         return bright, found
     dark = replace(bright, kind="dark")
     other = _survey(volume, network, dark, params)
@@ -153,13 +163,24 @@ def _choose_polarity(
     return replace(dark, warnings=(told,)), other
 
 
-def _name_cause(values: NDArray[np.float32]) -> str:
+def _take_bright(known: Contrast, parts: _TwoParts) -> Contrast:
+    told = (
+        f"grey values above {parts.threshold:.4g} fill {parts.bright:.0%} of the volume and the "
+        "detector finds next to nothing: particles that touch all around; they were cut apart by "
+        "the distance transform of the bright part, so that cracks may part them and outlines were "
+        "not refined; look at the labels (where particles are the dark part, set fusion.contrast: "
+        "dark; with fusion.contrast or fusion.particle_diameter_um set, the detector is used)"
+    )
+    return replace(known, kind="phases", phase=parts.threshold, above=True, warnings=(told,))
+
+
+def _name_cause(parts: _TwoParts) -> str:
     """Say why no particles may have been found."""
-    share = _measure_separability(values)
-    if share < _TWO_PHASES:
+    if parts.separability < _TWO_PHASES:
         return (
             "no contrast: the detector finds no particles on a few sections, and the grey values "
-            f"do not fall into two phases (Otsu's separability {share:.2f}; noise has 0.64)"
+            f"do not fall into two phases (Otsu's separability {parts.separability:.2f}; noise has "
+            "0.64)"
         )
     return (
         "the detector finds hardly any particles on a few sections: these are unlike what it was "
@@ -168,8 +189,30 @@ def _name_cause(values: NDArray[np.float32]) -> str:
     )
 
 
-def _measure_separability(values: NDArray[np.float32]) -> float:
-    """Return the largest fraction of the variance that two classes explain (Otsu 1979)."""
+@dataclass(frozen=True)
+class _TwoParts:
+    """Grey values parted in two.
+
+    Attributes
+    ----------
+    threshold
+        Between dark and bright.
+    separability
+        Largest fraction of the variance that two classes explain (Otsu 1979).
+    bright
+        Fraction above the threshold.
+    """
+
+    threshold: float
+    separability: float
+    bright: float
+
+    @property
+    def is_dense(self) -> bool:
+        return self.separability >= _TWO_PHASES and self.bright >= _DENSE
+
+
+def _part_greys(values: NDArray[np.float32]) -> _TwoParts:
     counts, edges = np.histogram(values, 512)
     middle = (edges[1:] + edges[:-1]) / 2
     weight = np.cumsum(counts) / counts.sum()
@@ -177,4 +220,9 @@ def _measure_separability(values: NDArray[np.float32]) -> float:
     spread = weight[:-1] * (1 - weight[:-1])
     between = (mean[-1] * weight[:-1] - mean[:-1]) ** 2 / np.maximum(spread, 1e-12)
     variance = (counts * (middle - mean[-1]) ** 2).sum() / counts.sum()
-    return float(between.max() / max(variance, 1e-12))
+    best = int(between.argmax())
+    return _TwoParts(
+        threshold=float(edges[best + 1]),
+        separability=float(between[best] / max(variance, 1e-12)),
+        bright=float(1 - weight[best]),
+    )

@@ -38,7 +38,7 @@ from ncm_kedro.tomo.fusion.maps import (
     open_scratch,
     predict_maps,
 )
-from ncm_kedro.tomo.fusion.phases import PhaseTask, measure_phase
+from ncm_kedro.tomo.fusion.phases import Phase, PhaseTask, measure_phase
 from ncm_kedro.tomo.fusion.scale import (
     DetectionGrid,
     apply_weights,
@@ -104,7 +104,7 @@ def _round(map_zyx: FloatArray) -> ByteArray:
     return np.rint(map_zyx).astype(np.uint8)
 
 
-_METHOD = 3  # raised when the same inputs and settings give other values
+_METHOD = 4  # raised when the same inputs and settings give other values
 _AXES: tuple[Axis, ...] = (0, 1, 2)
 _CHANNELS = (2, 4, 3)  # maps in the array of each pass
 _SCRATCH_BYTES = 8  # per detection voxel: grey values, and the arrays of two passes at the most
@@ -217,7 +217,8 @@ class ProbabilityWriter:
 
     def _write_phases(self, target: VolumeTarget, contrast: Contrast) -> None:
         """Write the maps of a volume of phases; the directions do not disagree."""
-        scale = measure_phase(self.volume, contrast.phase)
+        phase = Phase(contrast.phase, contrast.above)
+        scale = measure_phase(self.volume, phase)
         notes = {
             "distance_step_um": scale.step_um,
             "particle_diameter_um": scale.diameter_um,
@@ -225,7 +226,7 @@ class ProbabilityWriter:
         }
         target.array.attrs.update(notes)
         task = PhaseTask(
-            self.volume.array, self.volume.extras.get("field_of_view"), contrast.phase, scale,
+            self.volume.array, self.volume.extras.get("field_of_view"), phase, scale,
             self.volume.voxel_size_um, target.array, target.extras["distance"],
         )  # fmt: skip
         depth, height, width = target.array.shards or target.array.chunks

@@ -197,6 +197,10 @@ _APART = 0.7  # centres nearer than this fraction of a radius are of one particl
 MIN_FOUND = 3
 """Particles on a few sections from which their diameter can be told."""
 
+CONVINCING = 0.05
+"""Fraction of the area covered by particles that the detector is sure of, from which it knows what
+it sees."""
+
 _CONFIDENCE_POWER = 5
 _log = logging.getLogger(__name__)
 
@@ -230,7 +234,9 @@ def survey_scales(
 
     The scale at which particles of the size that the network was trained around cover most of the
     area wins, an area counting by a high power of its probability: on too coarse a scale a cluster
-    passes for one broken particle, but with less confidence.
+    passes for one broken particle, but with less confidence. Where all cover next to nothing, half
+    the volume's own voxel is looked at too: gaps of a few voxels between particles that touch all
+    around are seen there alone.
 
     Parameters
     ----------
@@ -244,6 +250,8 @@ def survey_scales(
     while not scales or _second_longest(volume, edge_um) >= _MIN_PX:
         scales.append(_measure_scale(volume, network, reading, edge_um))
         edge_um *= 2
+    if max(one.covered for one in scales) < CONVINCING:
+        scales.append(_measure_scale(volume, network, reading, min(volume.voxel_size_um) / 2))
     return max(scales, key=lambda one: one.covered)
 
 
