@@ -223,7 +223,8 @@ class _Drawing:
             result.cell.mesh(*points[cb].mean(axis=1).T)
         ).ravel()
         self._edges = list_edges(result.cell)
-        width, height = np.ptp(points[np.unique(cb)], axis=0)
+        self._corners = points[cb].min(axis=(0, 1)), points[cb].max(axis=(0, 1))
+        width, height = self._corners[1] - self._corners[0]
         self.aspect = float(height / width)
 
     def draw(self, axes: Axes, frame: NDArray[Any], damage: NDArray[Any]) -> None:
@@ -234,7 +235,8 @@ class _Drawing:
         lines = LineCollection(list(self._edges), cmap=_DAMAGE, norm=Normalize(0, 1), linewidths=3)
         lines.set_array(damage)
         axes.add_collection(lines)
-        axes.set_aspect("equal")
+        (left, bottom), (right, top) = self._corners
+        axes.set(xlim=(left, right), ylim=(bottom, top), aspect="equal")
         axes.set_axis_off()
 
     def add_bars(self, figure: Figure, panels: NDArray[Any]) -> None:
