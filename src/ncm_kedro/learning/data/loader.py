@@ -251,7 +251,14 @@ def open_split_loaders(
         "threads": params.loader_threads,
     }
     return (
-        CropLoader(bank, train, augment=params.augment, shuffle=True, drop_last=True, **common),
+        CropLoader(
+            bank,
+            train,
+            augment=params.augment,
+            shuffle=True,
+            drop_last=params.trainable == "all",  # batch norm cannot learn from a small batch
+            **common,
+        ),
         CropLoader(bank, validate, **common),
     )
 
