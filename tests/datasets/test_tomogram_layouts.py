@@ -409,7 +409,7 @@ def test_nxtomo_projections_that_lie_apart_from_their_keys(tmp_path):
     say(tmp_path)
     message = refusal(tmp_path)
     assert "projections with their angles" in message
-    assert "reconstruct it first" in message
+    assert "kedro run --pipelines holo_tomography,tomo_segment" in message
 
 
 def link_external(folder):

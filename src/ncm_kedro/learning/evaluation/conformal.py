@@ -25,7 +25,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
-from scipy.stats import rankdata
 
 from ncm_kedro.params.base import FrozenParams
 from ncm_kedro.params.tune_train import ConformalParams
@@ -119,6 +118,8 @@ def measure_likeness(scores: NDArray[np.floating], areas: Sequence[str]) -> floa
 
     The one-way estimate (Donner 1986, Int. Stat. Rev. 54, 67), not below 0.
     """
+    from scipy.stats import rankdata
+
     ranks = rankdata(scores)
     _, area, count = np.unique(
         np.asarray(areas, dtype=str), return_inverse=True, return_counts=True

@@ -23,7 +23,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import roc_auc_score
 
 from ncm_kedro.errors import ModelError
 from ncm_kedro.learning.evaluation.conformal import (
@@ -213,6 +212,8 @@ def fit_detector(
     ModelError
         A feature or an energy is not finite.
     """
+    from sklearn.metrics import roc_auc_score
+
     for outputs in (train, validate):
         if not (np.isfinite(outputs.features).all() and np.isfinite(outputs.energy).all()):
             raise ModelError(
