@@ -20,6 +20,19 @@ def test_the_axis_is_found(centre_px):
     assert spread < 0.5
 
 
+@pytest.mark.parametrize("order", ["falling", "interlaced", "a whole turn falling"])
+def test_the_axis_is_found_in_whatever_order_angles_come(order):
+    angles = np.arange(180) * 1.0
+    if order == "falling":
+        angles = angles[::-1]
+    elif order == "interlaced":
+        angles = np.concatenate([angles[n::6] for n in range(6)])
+    else:
+        angles = 360 - TURN
+    rows = integrate_discs(angles, SIZE, 66.5)[None]
+    assert find_centre(rows, angles, half_acquisition=False)[0] == pytest.approx(66.5, abs=0.3)
+
+
 @pytest.mark.parametrize("centre_px", [68.3, 11.7])
 def test_half_acquisition_gives_twice_the_width(centre_px):
     rows = integrate_discs(TURN, 80, centre_px)[None]

@@ -7,9 +7,10 @@ import pytest
 
 from conftest import SMALL
 from ncm_kedro.errors import TomogramError
-from ncm_kedro.holo import reconstruct
 from ncm_kedro.holo.geometry import electron_density_per_delta
 from ncm_kedro.holo.reconstruct import plan_reconstruction
+from ncm_kedro.holo.survey import read_intensity, survey_scan
+from ncm_kedro.holo.tasks import PhaseTask, SectionTask
 from ncm_kedro.params.holo import HoloParams, PriorParams, RetrievalParams
 from ncm_kedro.params.tomo_segment import TomoComputeParams
 from ncm_kedro.synthetic.holo import draw_phantom, draw_shifts, make_phantom
@@ -75,12 +76,8 @@ def test_a_killed_run_goes_on_to_the_same_volume(small_scan, target, monkeypatch
 
         return call
 
-    monkeypatch.setattr(
-        reconstruct._PhaseTask, "__call__", count("phase", reconstruct._PhaseTask, 9)
-    )
-    monkeypatch.setattr(
-        reconstruct._SectionTask, "__call__", count("section", reconstruct._SectionTask, 3)
-    )
+    monkeypatch.setattr(PhaseTask, "__call__", count("phase", PhaseTask, 9))
+    monkeypatch.setattr(SectionTask, "__call__", count("section", SectionTask, 3))
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
             plan.write(broken)
@@ -110,6 +107,24 @@ def test_frames_of_nan_are_excluded_by_name_and_too_many_are_an_error(small_scan
     plan = plan_reconstruction(spoil(30, 60), params, COMPUTE)
     with pytest.raises(TomogramError, match="30 of 90"):
         plan.write(type(made)(made.array, {}, made.work / "other"))
+
+
+def test_flats_count_at_the_time_when_they_were_taken(small_scan, tmp_path):
+    """Darks and flats stand before the projections in the file: numbers there are not times."""
+    beam = np.full((SMALL.size_px,) * 2, 1000.0, np.float32)
+    first = len(small_scan.distances[0].dark_frames) + len(small_scan.distances[0].flat_frames) // 2
+
+    def read(numbers):
+        fade = 1 - 0.4 * np.clip(numbers - first, 0, SMALL.angles) / SMALL.angles
+        flat = np.isin(numbers, small_scan.distances[0].flat_frames)
+        return np.where(flat, 1, 0.7)[:, None, None] * fade[:, None, None] * beam
+
+    one = replace(small_scan.distances[0], read=read, dark_frames=np.array([], int))
+    scan = replace(small_scan, distances=(one,))
+    survey_scan(scan, HoloParams(), COMPUTE, tmp_path)
+    found, usable = read_intensity(scan, HoloParams(), tmp_path, 0, np.arange(SMALL.angles))
+    assert usable.all()
+    np.testing.assert_allclose(found, 0.7, rtol=1e-4)
 
 
 def test_known_materials_bring_the_binder_to_its_density(small_scan, target, truth):

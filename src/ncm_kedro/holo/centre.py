@@ -28,6 +28,8 @@ def find_centre(
     ----------
     sinogram_zax
         (Z, A, X), rows of the detector.
+    angles_deg
+        (A,), in any order.
 
     Returns
     -------
@@ -38,16 +40,18 @@ def find_centre(
     from algotom.prep import calculation
 
     width = sinogram_zax.shape[-1]
+    rising = np.argsort(angles_deg, kind="stable")
+    if not half_acquisition:
+        rising = rising[angles_deg[rising] - angles_deg[rising[0]] < _HALF_TURN_DEG]
     found = []
     with warnings.catch_warnings(record=True) as beyond:
         warnings.filterwarnings("always", message="Global minimum is out of the searching range")
-        for sinogram in sinogram_zax:
+        for sinogram in sinogram_zax[:, rising]:
             if half_acquisition:
                 window = max(8, width // 6)
                 found.append(float(calculation.find_center_360(sinogram, window, ncore=1)[0]))
-                continue
-            first_half = (angles_deg - angles_deg[0]) < _HALF_TURN_DEG
-            found.append(float(calculation.find_center_vo(sinogram[first_half], ncore=1)))
+            else:
+                found.append(float(calculation.find_center_vo(sinogram, ncore=1)))
     low, middle, high = np.percentile(found, [25, 50, 75])
     if 2 * len(beyond) > len(found):
         return float(middle), width / 2

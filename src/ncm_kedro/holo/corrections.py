@@ -53,6 +53,11 @@ def normalise_frames(
 ) -> FloatArray:
     """Divide by the flat at the time of each frame, linear between the groups of flats.
 
+    Parameters
+    ----------
+    places_a, flat_places_f
+        Of frames and groups of flats, both in projections from the first one.
+
     Returns
     -------
     ndarray of float32

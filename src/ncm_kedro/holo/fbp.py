@@ -19,6 +19,7 @@ ROWS = 16
 _UPSAMPLING = 2
 """Filtered values a pixel: linear interpolation between them costs no resolution."""
 _TILE = 32
+_FILTERED = 64  # projections whose spectra are held at once
 
 
 def reconstruct_rows(
@@ -57,7 +58,9 @@ def reconstruct_rows(
     radians = np.deg2rad(angles_deg)
     for start in range(0, depth, ROWS):
         rows = sinogram_zax[start : start + ROWS]
-        filtered_axz[:, :-1, : len(rows)] = np.moveaxis(_filter_rows(rows), 0, -1)
+        for first in range(0, count, _FILTERED):
+            some = slice(first, first + _FILTERED)
+            filtered_axz[some, :-1, : len(rows)] = np.moveaxis(_filter_rows(rows[:, some]), 0, -1)
         filtered_axz[:, -1] = filtered_axz[:, -2]
         filtered_axz *= weight[:, None, None]
         section = np.zeros((size, size, ROWS), np.float32)

@@ -77,8 +77,9 @@ def _draw_sinogram(panel: Any, facts: Mapping[str, Any]) -> None:
 
 
 def _draw_shifts(panel: Any, facts: Mapping[str, Any]) -> None:
-    measured, fitted = (np.asarray(facts[key]) for key in ("shifts_px", "shifts_fitted_px"))
-    places = facts["shift_places"]
+    known = [one is not None for one in facts["shifts_px"]]
+    measured = np.asarray([one for one in facts["shifts_px"] if one is not None])
+    fitted, places = (np.asarray(facts[key])[known] for key in ("shifts_fitted_px", "shift_places"))
     for distance in range(measured.shape[1]):
         for axis, colour in enumerate((BLUE, ORANGE)):
             panel.plot(places, measured[:, distance, axis], ".", markersize=3, color=colour)

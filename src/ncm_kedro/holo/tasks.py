@@ -1,0 +1,157 @@
+"""What is done with a block of a scan: phases of some projections, sections of some rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from ncm_kedro.holo.centre import stitch_half_turns
+from ncm_kedro.holo.fbp import ROWS, reconstruct_rows
+from ncm_kedro.holo.geometry import electron_density_per_delta
+from ncm_kedro.holo.prior import mix_absorption
+from ncm_kedro.holo.registration import rescale_image
+from ncm_kedro.holo.retrieval import PhaseRetriever
+from ncm_kedro.holo.scan import RawScan
+from ncm_kedro.holo.survey import Survey, read_intensity
+from ncm_kedro.params.holo import HoloParams
+from ncm_kedro.tomo.volumes.blocks import Block
+
+FloatArray = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class PhaseTask:
+    """Retrieves the phase of a few projections."""
+
+    scan: RawScan
+    params: HoloParams
+    work: Path
+    survey: Survey
+    phase: zarr.Array
+    ratio: zarr.Array | None
+    start: zarr.Array | None
+
+    def __call__(self, block: Block) -> Mapping[str, NDArray[Any]]:
+        """Retrieve them, and say which were usable."""
+        angles = np.arange(block.start[0], block.stop[0])
+        stacks, usable = [], np.ones(len(angles), bool)
+        for k in range(len(self.scan.distances)):
+            images, good = read_intensity(self.scan, self.params, self.work, k, angles)
+            usable &= good
+            if self.params.corrections.remove_pattern:
+                images = images * np.exp(-self.survey.pattern_yx)
+            stacks.append(
+                [
+                    rescale_image(image, self.scan.geometry, k, self.survey.shifts_akd[a, k])
+                    for a, image in zip(angles, images, strict=True)
+                ]
+            )
+        settings = self.params.retrieval
+        if self.ratio is not None:
+            steps = self.params.prior.refinements
+            settings = settings.model_copy(update={"refinements": steps})
+        retriever = PhaseRetriever(block.shape[1:], self.scan.geometry.fresnel, settings)
+        phases = np.zeros(block.shape, np.float32)
+        for number, good in enumerate(usable):
+            if good:
+                images_kyx = np.stack([stack[number] for stack in stacks])
+                phases[number] = self._solve(retriever, images_kyx, int(angles[number]))
+        self.phase[block.start[0] : block.stop[0]] = phases
+        return {"used": usable}
+
+    def _solve(self, retriever: PhaseRetriever, images_kyx: FloatArray, angle: int) -> FloatArray:
+        if self.scan.is_absorption:
+            return np.asarray(np.log(images_kyx.mean(axis=0)), np.float32)
+        if self.ratio is None or self.start is None:
+            return retriever.retrieve(images_kyx)
+        start, ratio = np.asarray(self.start[angle]), np.asarray(self.ratio[angle])
+        return retriever.refine(images_kyx, start, ratio)
+
+
+@dataclass(frozen=True)
+class SectionTask:
+    """Reconstructs the rows of one layer of shards, some at a time."""
+
+    scan: RawScan
+    params: HoloParams
+    phase: zarr.Array
+    used: NDArray[np.bool_]
+    centre: float
+    volume: zarr.Array
+
+    def __call__(self, block: Block) -> None:
+        """Reconstruct a layer."""
+        sections = np.empty(block.shape, np.float32)
+        for first in range(block.start[0], block.stop[0], ROWS):
+            last = min(first + ROWS, block.stop[0])
+            rows = np.moveaxis(np.asarray(self.phase[:, first:last]), 0, 1)[:, self.used]
+            lines, angles, axis = arrange_rows(self.scan, rows, self.used, self.centre)
+            lines = _filter_rings(lines, self.params.corrections.ring_filter)
+            made = reconstruct_rows(lines, angles, axis, size_px=block.shape[1])
+            sections[first - block.start[0] : last - block.start[0]] = made
+        sections *= _grey_per_phase(self.scan, self.params)
+        self.volume[block.region] = sections
+
+
+@dataclass(frozen=True)
+class MixTask:
+    """Projects the materials of some rows: absorption over phase of every ray."""
+
+    scan: RawScan
+    params: HoloParams
+    volume: zarr.Array
+    limits: list[float]
+    centre: float
+    ratio: zarr.Array
+
+    def __call__(self, block: Block) -> None:
+        """Project the rows."""
+        first, last = block.start[0], block.stop[0]
+        self.ratio[:, first:last] = np.moveaxis(
+            mix_absorption(
+                np.asarray(self.volume[first:last]),
+                self.limits,
+                self.params.prior,
+                angles_deg=self.scan.angles_deg,
+                centre_px=self.centre,
+                width_px=self.scan.shape_ayx[2],
+            ),
+            0,
+            1,
+        )
+
+
+def arrange_rows(
+    scan: RawScan, rows_zax: FloatArray, used: NDArray[np.bool_], centre: float
+) -> tuple[FloatArray, NDArray[np.float64], float]:
+    """Bring usable rows to lines (Z, A, X), angles and axis that see all of a section."""
+    angles = scan.angles_deg[used]
+    if not scan.half_acquisition:
+        return np.ascontiguousarray(rows_zax), angles, centre
+    return stitch_half_turns(rows_zax, angles, centre, scan.source)
+
+
+def _filter_rings(lines_zax: FloatArray, name: str) -> FloatArray:
+    if name == "none":
+        return lines_zax
+    from algotom.prep import removal
+
+    remove = removal.remove_all_stripe if name == "all" else removal.remove_stripe_based_sorting
+    return np.stack([remove(np.array(sinogram)) for sinogram in lines_zax]).astype(np.float32)
+
+
+def _grey_per_phase(scan: RawScan, params: HoloParams) -> np.float32:
+    """Factor from radians a voxel to the quantity of the volume."""
+    geometry = scan.geometry
+    if scan.is_absorption:
+        return np.float32(-1 / geometry.voxel_um)
+    delta = -geometry.wavelength_um / (2 * np.pi * geometry.voxel_um)
+    if params.reconstruction.quantity == "delta":
+        return np.float32(delta)
+    return np.float32(delta * electron_density_per_delta(geometry.energy_kev))
