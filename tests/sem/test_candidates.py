@@ -12,6 +12,7 @@ from ncm_kedro.sem.experiments.candidates import (
     compare_candidates,
     iterate_folds,
 )
+from ncm_kedro.sem.inference.evaluation import measure_all_textures
 
 CROP_PX, FRAME_PX, STEP_PX = 72, 200, 40
 TRAIN = TrainParams(model="test_resnet", pretrained=False, input_px=64, precision="float32")
@@ -53,6 +54,11 @@ def tables():
     return frames, pd.DataFrame(manifest), pd.DataFrame(crops)
 
 
+def compare(frames, crops, manifest):
+    crop_set = build_crop_set(frames, crops, manifest)
+    return compare_candidates(crop_set, measure_all_textures(crop_set), manifest, TRAIN, PARAMS)
+
+
 def test_no_part_of_a_fold_overlaps_another(tables):
     _, manifest, crops = tables
     left = crops["frame_id"].map(manifest.set_index("frame_id")["mosaic_x_px"]) + crops["x_px"]
@@ -88,7 +94,7 @@ def test_blocks_are_neighbouring_cells_of_about_the_same_size(tables):
 
 def test_grains_are_told_apart_by_every_candidate(tables):
     frames, manifest, crops = tables
-    found = compare_candidates(build_crop_set(frames, crops, manifest), manifest, TRAIN, PARAMS)
+    found = compare(frames, crops, manifest)
     assert found["note"] is None
     assert {row["candidate"] for row in found["rows"]} == {"texture", "frozen", "stacked"}
     for row in found["rows"]:
@@ -102,7 +108,7 @@ def test_labels_that_the_image_does_not_show_are_not_found(tables):
     frames, manifest, crops = tables
     rng = np.random.default_rng(1)
     frames = {name: draw_frame(rng, coarse=True) for name in frames}
-    found = compare_candidates(build_crop_set(frames, crops, manifest), manifest, TRAIN, PARAMS)
+    found = compare(frames, crops, manifest)
     for row in found["rows"]:
         assert 0.2 < row["class"] < 0.8
 
@@ -112,6 +118,6 @@ def test_too_little_area_is_said_and_ends_nothing(tables):
     few = crops[crops["frame_id"].str.contains("/[368]")]
     few = pd.concat([few[few["class"] == "811_cycled"], crops[crops["class"] == "811"]])
     few.loc[few["frame_id"] == "811_cycled/6", "split"] = "train"
-    found = compare_candidates(build_crop_set(frames, few, manifest), manifest, TRAIN, PARAMS)
+    found = compare(frames, few, manifest)
     assert found["rows"] == []
     assert "811_cycled" in found["note"]

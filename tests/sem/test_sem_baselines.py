@@ -15,6 +15,7 @@ from ncm_kedro.sem.inference.evaluation import (
     centre_crops,
     compare_with_production,
     find_unseen_crops,
+    measure_all_textures,
     predict_by_texture,
     predict_on_test,
 )
@@ -23,7 +24,7 @@ FRAME_PX = 200
 
 
 def test_texture_baseline_tells_planted_grains_apart(crop_set):
-    probabilities = predict_by_texture(crop_set, seed=0)
+    probabilities = predict_by_texture(crop_set, measure_all_textures(crop_set), seed=0)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1.0)
     assert (probabilities.argmax(axis=1) == crop_set.indices["test"].label).all()
 

@@ -22,7 +22,7 @@ from ncm_kedro.params.tune_train import (
     SearchParams,
     TrainParams,
 )
-from ncm_kedro.sem.crops.crop_set import CropSet
+from ncm_kedro.sem.crops.crop_set import CropSet, CropTextures
 
 if TYPE_CHECKING:
     from ncm_kedro.learning.data.crop_index import SearchData
@@ -59,9 +59,17 @@ def search_sem_settings(
     return found.best.model_dump(mode="json"), pd.DataFrame(found.trials), figures
 
 
+def measure_sem_textures(crop_set: CropSet) -> CropTextures:
+    """Measure the texture features that the baseline and the candidates share."""
+    from ncm_kedro.sem.inference.evaluation import measure_all_textures
+
+    return measure_all_textures(crop_set)
+
+
 def compare_sem_candidates(
     *,
     crop_set: CropSet,
+    textures: CropTextures,
     manifest: pd.DataFrame,
     best_settings: dict[str, Any],
     evaluation: EvaluationParams,
@@ -70,7 +78,7 @@ def compare_sem_candidates(
     from ncm_kedro.sem.experiments.candidates import compare_candidates
 
     train = TrainParams.model_validate(best_settings)
-    return compare_candidates(crop_set, manifest, train, evaluation)
+    return compare_candidates(crop_set, textures, manifest, train, evaluation)
 
 
 def train_sem_classifier(
@@ -170,11 +178,11 @@ def classify_ood_material(
     return classify_ood(frames, manifest, classifier, ClassifyParams(device=device))
 
 
-def predict_sem_baseline(crop_set: CropSet, seed: int) -> pd.DataFrame:
+def predict_sem_baseline(crop_set: CropSet, textures: CropTextures, seed: int) -> pd.DataFrame:
     """Fit the texture baseline on the same crops and predict the same test split."""
     from ncm_kedro.sem.inference.evaluation import predict_by_texture
 
-    return _tabulate(crop_set, predict_by_texture(crop_set, seed))
+    return _tabulate(crop_set, predict_by_texture(crop_set, textures, seed))
 
 
 def evaluate_sem_test(

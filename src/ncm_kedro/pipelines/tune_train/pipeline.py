@@ -32,9 +32,17 @@ def _training() -> list[Node]:
             tags="training",
         ),
         node(
+            nodes.measure_sem_textures,
+            inputs=CROPS,
+            outputs="sem_textures",
+            name="measure_sem_textures",
+            tags="training",
+        ),
+        node(
             nodes.compare_sem_candidates,
             inputs={
                 **CROPS,
+                "textures": "sem_textures",
                 "manifest": "sem_manifest",
                 "best_settings": "sem_best_settings",
                 "evaluation": "params:tune_train.evaluation",
@@ -87,7 +95,11 @@ def _testing() -> list[Node]:
         ),
         node(
             nodes.predict_sem_baseline,
-            inputs={**CROPS, "seed": "params:tune_train.train.seed"},
+            inputs={
+                **CROPS,
+                "textures": "sem_textures",
+                "seed": "params:tune_train.train.seed",
+            },
             outputs="sem_baseline_predictions",
             name="predict_sem_baseline",
             tags="testing",

@@ -60,6 +60,22 @@ class CropSet:
         )
 
 
+@dataclass(frozen=True)
+class CropTextures:
+    """Texture features of a crop set.
+
+    Attributes
+    ----------
+    features
+        (N, F) by split.
+    seconds
+        CPU time that measuring them took, s.
+    """
+
+    features: Mapping[str, NDArray[np.float32]]
+    seconds: float
+
+
 def build_crop_set(
     frames: Mapping[str, NDArray[np.uint8]], crops: pd.DataFrame, manifest: pd.DataFrame
 ) -> CropSet:

@@ -28,9 +28,8 @@ from ncm_kedro.learning.models.texture import fit_texture_baseline
 from ncm_kedro.learning.training.discriminant import fit_discriminant
 from ncm_kedro.learning.training.fitting import build_network_for
 from ncm_kedro.params.tune_train import EvaluationParams, TrainParams
-from ncm_kedro.sem.crops.crop_set import CropSet
+from ncm_kedro.sem.crops.crop_set import CropSet, CropTextures
 from ncm_kedro.sem.crops.crops import crop_boxes
-from ncm_kedro.sem.inference.evaluation import measure_textures
 
 TEXTURE, FROZEN, STACKED = "texture", "frozen", "stacked"
 N_FOLDS = 4
@@ -76,8 +75,10 @@ class CandidateCrops:
     seconds: Mapping[str, float]
 
 
-def measure_candidates(crop_set: CropSet, train: TrainParams) -> CandidateCrops:
-    """Measure network features, as they are before training, and texture of both splits."""
+def measure_candidates(
+    crop_set: CropSet, textures: CropTextures, train: TrainParams
+) -> CandidateCrops:
+    """Join network features of both splits, as they are before training, to their textures."""
     by_data_set = train.normalise.method == "data_set"
     statistics = (
         measure_statistics(crop_set.bank, crop_set.indices["train"]) if by_data_set else None
@@ -98,16 +99,15 @@ def measure_candidates(crop_set: CropSet, train: TrainParams) -> CandidateCrops:
         outputs.append(
             predict_outputs(network, loader, device=train.device, precision=train.precision)
         )
-    between = process_time()
-    textures = [measure_textures(crop_set, split) for split in _SPLITS]
+    seconds = process_time() - started
     return CandidateCrops(
         table=pd.concat([crop_set.tables[split] for split in _SPLITS], ignore_index=True),
         labels=np.concatenate([part.labels for part in outputs]),
         features={
             "network": np.concatenate([part.features for part in outputs]),
-            "texture": np.concatenate(textures),
+            "texture": np.concatenate([textures.features[split] for split in _SPLITS]),
         },
-        seconds={"network": between - started, "texture": process_time() - between},
+        seconds={"network": seconds, "texture": textures.seconds},
     )
 
 
@@ -166,6 +166,7 @@ def _touch(
 
 def compare_candidates(
     crop_set: CropSet,
+    textures: CropTextures,
     manifest: pd.DataFrame,
     train: TrainParams,
     params: EvaluationParams,
@@ -199,7 +200,7 @@ def compare_candidates(
         )
         _LOG.warning(note)
         return {"rows": [], "note": note}
-    crops = measure_candidates(crop_set, train)
+    crops = measure_candidates(crop_set, textures, train)
     rows = [_score_candidate(name, crop_set, crops, folds, params) for name in _FAMILIES]
     return {"rows": sorted(rows, key=lambda row: -row["class"]), "note": None}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from time import process_time
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ from ncm_kedro.params.sem_classify import ClassifyParams
 from ncm_kedro.params.tune_train import EvaluationParams
 from ncm_kedro.sem.audit.exclusion import QUARANTINED
 from ncm_kedro.sem.crops.boxes import place_boxes
-from ncm_kedro.sem.crops.crop_set import CropSet
+from ncm_kedro.sem.crops.crop_set import CropSet, CropTextures
 from ncm_kedro.sem.crops.regions import REGION_COLUMNS
 from ncm_kedro.sem.inference.classify import (
     FrameClassifier,
@@ -182,9 +183,16 @@ _CROPS_AT_ONCE = 256
 _TOUCHING_PX = 1.0  # boxes that overlap by less share no more than their edge
 
 
-def predict_by_texture(crop_set: CropSet, seed: int) -> NDArray[np.float64]:
-    """Fit texture features with logistic regression; return test probabilities, (N, K)."""
+def measure_all_textures(crop_set: CropSet) -> CropTextures:
+    """Measure the texture of the crops of every split."""
+    started = process_time()
     features = {split: measure_textures(crop_set, split) for split in crop_set.indices}
+    return CropTextures(features, process_time() - started)
+
+
+def predict_by_texture(crop_set: CropSet, textures: CropTextures, seed: int) -> NDArray[np.float64]:
+    """Fit texture features with logistic regression; return test probabilities, (N, K)."""
+    features = textures.features
     labels = {split: index.label for split, index in crop_set.indices.items()}
     baseline = fit_texture_baseline(
         features["train"],
