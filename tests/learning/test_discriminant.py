@@ -105,7 +105,7 @@ def test_interrupted_after_the_discriminant_ends_like_unbroken(tmp_path):
         run_fit(START, tmp_path, on_epoch=kill)
     told = []
     resumed = fit(
-        build_model("test_resnet", num_classes=3), make_loader(START, train=True),
+        make_model(START), make_loader(START, train=True),
         make_loader(START, train=False), START, checkpoint_dir=tmp_path, on_epoch=told.append,
     )  # fmt: skip
     assert [record.epoch for record in told] == [1, 2, 3]

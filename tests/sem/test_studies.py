@@ -54,6 +54,7 @@ def test_points_of_a_study_differ_in_one_thing(name):
         "split": {"crops"},
         "normalisation": {"train"},
         "weights": {"train"},
+        "finetuning": {"train"},
         "augmentation": {"train"},
     }.get(name, {"frame_ids"})
 
@@ -184,6 +185,22 @@ def test_weights_that_cannot_be_had_do_not_fail_the_other_point(tmp_path, monkey
     assert "sem_studies.train.checkpoint_path" in report["skipped"][0]["reason"]
     unable = run(make_context(tmp_path, models=("texture",)), "weights")[1]
     assert "let sem_studies.models hold `network`" in unable["answer"]
+
+
+def test_finetuning_starts_every_point_from_the_same_discriminant(tmp_path):
+    train = TINY.model_copy(update={"pretrained": "packaged"})
+    work = make_context(
+        tmp_path, models=("network",), weights_model="ncm_pooled_lite0", train=train,
+        finetuning={"epochs": 1}, world=make_frames(noise_std=(20.0, 20.5), frames=24),
+        crops=CropParams(size_px=68, images_per_class=205, test_images_per_class=8),
+    )  # fmt: skip
+    table, report = run(work, "finetuning")
+    assert table["point"].tolist() == ["frozen", "last stages", "all", "all, not held back"]
+    assert table["skipped"].isna().all()
+    curves = [curve["epochs"] for curve in report["history"]]
+    assert [[epoch["epoch"] for epoch in curve] for curve in curves] == [[0, 1]] * 4
+    assert len({curve[0]["validation_loss"] for curve in curves}) == 1
+    assert len({curve[1]["validation_loss"] for curve in curves}) == 4
 
 
 def test_what_the_manifest_lacks_is_said_once(tmp_path):

@@ -6,6 +6,7 @@ from typing import Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
+from ncm_kedro.params.base import FrozenParams
 from ncm_kedro.params.tune_train import AugmentParams, ResampledParams, TrainParams
 
 HoldOutKind = Literal["state", "composition", "session"]
@@ -45,6 +46,7 @@ StudyName = Literal[
     "normalisation",
     "grey_levels",
     "weights",
+    "finetuning",
     "augmentation",
     "magnification",
     "accelerating_voltage",
@@ -54,6 +56,22 @@ StudyName = Literal[
 STUDIES: tuple[StudyName, ...] = get_args(StudyName)
 
 Normalisation = Literal["none", "data_set", "per_image", "offset", "clahe"]
+
+
+class FinetuningParams(FrozenParams):
+    """How `finetuning` trains on from the discriminant of pretrained features."""
+
+    epochs: int = Field(default=4, ge=1)
+    """Epochs of each point."""
+
+    learning_rate: float = Field(default=1e-4, gt=0.0, le=10.0)
+    """Step size of the last layer."""
+
+    layer_decay: float = Field(default=0.7, gt=0.0, le=1.0)
+    """Factor of the learning rate from each layer to the one below it."""
+
+    l2_sp: float = Field(default=100.0, ge=0.0)
+    """Pull towards the starting weights, as in `tune_train.train`."""
 
 
 class SemStudiesParams(ResampledParams):
@@ -87,6 +105,9 @@ class SemStudiesParams(ResampledParams):
     )
     """What `augmentation` switches on."""
 
+    finetuning: FinetuningParams = FinetuningParams()
+    """What `finetuning` does to pretrained weights."""
+
     weights_model: str = "tf_efficientnet_b7"
-    """Architecture of `weights`; it must have published weights, or packaged ones where
-    `train.pretrained` says so."""
+    """Architecture of `weights` and `finetuning`; it must have published weights, or packaged ones
+    where `train.pretrained` says so."""

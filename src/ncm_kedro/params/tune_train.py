@@ -95,8 +95,21 @@ class TrainParams(FrozenParams):
     """Weights of the last layer at the start: random, or the linear discriminant of the network's
     features of the training crops, which classifies before the first epoch (epoch 0)."""
 
-    trainable: Literal["all", "last_layer"] = "all"
-    """What is trained; `last_layer` leaves everything below it as it was, its norms included."""
+    trainable: Literal["all", "last_stages", "last_layer"] = "all"
+    """What is trained; `last_stages`: the network's last two stages and the last layer. What lies
+    below stays as it was, and so do the running statistics of all batch norms."""
+
+    frozen_norms: bool = False
+    """Leave the running statistics of batch norms as they were where all is trained, too."""
+
+    layer_decay: float = Field(default=1.0, gt=0.0, le=1.0)
+    """Factor of the learning rate from each layer to the one below it; the last layer has the full
+    rate, 1 gives it to all."""
+
+    l2_sp: float = Field(default=0.0, ge=0.0)
+    """Pull towards the starting weights, the last layer's excepted (Li et al. 2018,
+    arXiv:1802.01483): after a step at rate r their distance is divided by 1 + r * `l2_sp`, so that
+    Adam moves no weight much further than 1 / `l2_sp`. 0 switches it off."""
 
     epochs: int = Field(default=20, ge=0)
     """Passes over the training crops; 0 needs a discriminant last layer."""
@@ -182,6 +195,8 @@ class TrainParams(FrozenParams):
             raise ValueError("mixup and CutMix need an even batch_size")
         if self.epochs == 0 and self.last_layer != "discriminant":
             raise ValueError("epochs: 0 trains nothing: it needs last_layer: discriminant")
+        if self.trainable == "last_layer" and (self.layer_decay < 1.0 or self.l2_sp):
+            raise ValueError("layer_decay and l2_sp need trainable: last_stages or all")
         if self.model == "ncm_pooled_lite0" and self.normalise.method not in ("none", "offset"):
             raise ValueError("ncm_pooled_lite0 scales grey values itself: normalise.method none")
         return self

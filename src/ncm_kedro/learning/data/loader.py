@@ -108,7 +108,8 @@ class CropLoader:
     normalise, statistics
         How grey values are scaled; `data_set` needs the statistics of the training crops.
     shuffle, drop_last
-        Draw a new order in each epoch; omit an incomplete last batch.
+        Draw a new order in each epoch; omit an incomplete last batch, but not in epoch 0, in which
+        nothing is trained.
     seed
         Seed of order and augmentation.
     device
@@ -186,7 +187,8 @@ class CropLoader:
             rng = np.random.default_rng([self.seed, epoch, _ORDER_STREAM])
             order = rng.permutation(count)
         draws = draw_changes(self.crops, self.augment, seed=self.seed, epoch=epoch)
-        order = order[: len(self) * self.batch_size]
+        if epoch:
+            order = order[: len(self) * self.batch_size]
         if self.path == "torch":
             yield from self._iterate_device(order, draws)
         else:

@@ -47,6 +47,12 @@ class PooledNetwork(nn.Module, ABC):
         self.drop = nn.Dropout(drop_rate)
         self.classifier = nn.Linear(num_features, num_classes)
 
+    def group_matcher(self, coarse: bool = False) -> dict[str, str]:
+        """Name layers by depth for timm, whole stages if coarse; what no name fits comes last."""
+        stage = r"(?:backbone\.blocks|stages)\.(\d+)"
+        stem = r"stem|backbone\.(?:conv_stem|bn1)"
+        return {"stem": stem, "blocks": stage if coarse else rf"{stage}\.(\d+)"}
+
     @abstractmethod
     def forward_features(self, image: Tensor) -> Tensor:
         """Map images (B, C, H, W), grey / 255, to pooled statistics (B, num_features)."""

@@ -60,6 +60,8 @@ def choose_start(params: TrainParams) -> TrainParams:
             "pretrained": "packaged",
             "last_layer": "discriminant",
             "trainable": "last_layer",
+            "layer_decay": 1.0,
+            "l2_sp": 0.0,
             "epochs": 0,
         }
     )

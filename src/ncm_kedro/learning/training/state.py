@@ -14,17 +14,20 @@ from zipfile import BadZipFile
 import numpy as np
 import torch
 from timm.data import Mixup
+from timm.models import group_parameters
 from timm.optim import create_optimizer_v2
 from timm.utils import ModelEmaV3
 from torch import nn
 
 from ncm_kedro.atomic_write import open_atomic
 from ncm_kedro.errors import ModelError
+from ncm_kedro.learning.models.predict import find_last_layer
 from ncm_kedro.params.tune_train import TrainParams
 
 _ONE_CYCLE_RISE = 0.3
 _FLOORS = {"none": 1.0, "cosine": 0.0, "one_cycle": 1e-4}
 _SEED_RANGE = 2**32
+_LAST_STAGES = 2
 
 
 @dataclass(frozen=True)
@@ -67,15 +70,85 @@ class FitResult:
     stopped_early: bool
 
 
+def freeze_layers(model: nn.Module, params: TrainParams) -> None:
+    """Switch gradients off for everything that is not to be trained.
+
+    Raises
+    ------
+    ModelError
+        The last stages are to be trained, and the network has no others.
+    """
+    if params.trainable == "all":
+        return
+    trained = {id(weight) for weight in find_last_layer(model).parameters()}
+    if params.trainable == "last_stages":
+        by_depth = hasattr(model, "group_matcher")
+        matcher = cast("Any", model).group_matcher(coarse=True) if by_depth else {}
+        stages = group_parameters(model, matcher, reverse=True)
+        first = max(stages.values()) - _LAST_STAGES
+        if first <= 0:
+            raise ModelError(
+                f"training of {params.model}",
+                found=f"{max(stages.values())} stages below the last layer",
+                expected=f"more than {_LAST_STAGES}, of which the last {_LAST_STAGES} are trained",
+                action="set `trainable: all`, or choose another `model`",
+            )
+        trained |= {id(w) for name, w in model.named_parameters() if stages[name] >= first}
+    for weight in model.parameters():
+        weight.requires_grad_(id(weight) in trained)
+
+
+def set_training_mode(model: nn.Module, params: TrainParams) -> None:
+    """Put a network into training mode, its batch norms only where their statistics may move."""
+    model.train()
+    if params.frozen_norms or params.trainable != "all":
+        for layer in model.modules():
+            if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+                layer.eval()
+
+
+def copy_start(model: nn.Module, params: TrainParams) -> dict[nn.Parameter, torch.Tensor]:
+    """Copy the weights that are pulled back to where they start; none without `l2_sp`."""
+    if not params.l2_sp:
+        return {}
+    exempt = {id(weight) for weight in find_last_layer(model).parameters()}
+    return {
+        weight: weight.detach().clone()
+        for weight in model.parameters()
+        if weight.requires_grad and id(weight) not in exempt
+    }
+
+
+@torch.no_grad()
+def pull_to_start(
+    optimiser: torch.optim.Optimizer, start: dict[nn.Parameter, torch.Tensor], strength: float
+) -> None:
+    """Shrink the distance to the starting weights by 1 + rate * `strength`, after a step.
+
+    The penalty strength / 2 * distance**2 of L2-SP (Li et al. 2018, arXiv:1802.01483, equation 4)
+    as an implicit step beside the optimiser's, as AdamW does with weight decay: in the gradient,
+    Adam would scale it away (Loshchilov & Hutter 2019, arXiv:1711.05101). No strength is too large.
+    """
+    for group in optimiser.param_groups if start else ():
+        pull = group["lr"] * strength
+        for weight in group["params"]:
+            if weight in start:
+                weight.lerp_(start[weight], pull / (1.0 + pull))
+
+
 def build_optimiser(
     model: nn.Module, params: TrainParams, device: torch.device
 ) -> torch.optim.Optimizer:
-    """Adam or AdamW, fused on CUDA; biases and one-dimensional weights are not decayed."""
+    """Adam or AdamW, fused on CUDA; biases and one-dimensional weights are not decayed.
+
+    With `layer_decay` each group of weights has its fraction of the learning rate as `lr_scale`.
+    """
     optimiser = create_optimizer_v2(
         model,
         params.optimiser,
         lr=params.learning_rate,
         weight_decay=params.weight_decay,
+        layer_decay=params.layer_decay if params.layer_decay < 1.0 else None,
         fused=device.type == "cuda",
     )
     return cast("torch.optim.Optimizer", optimiser)

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
@@ -28,7 +29,7 @@ from ncm_kedro.errors import ModelError, SettingsError
 from ncm_kedro.learning.data.crop_index import Batch
 from ncm_kedro.learning.data.loader import BatchSource, choose_device, choose_precision
 from ncm_kedro.learning.evaluation.metrics import count_confusion, score_confusion
-from ncm_kedro.learning.models.predict import find_last_layer, predict_outputs
+from ncm_kedro.learning.models.predict import predict_outputs
 from ncm_kedro.learning.training.discriminant import fit_discriminant
 from ncm_kedro.learning.training.state import (
     EpochRecord,
@@ -36,10 +37,14 @@ from ncm_kedro.learning.training.state import (
     build_average,
     build_mixup,
     build_optimiser,
+    copy_start,
     fork_generators,
+    freeze_layers,
+    pull_to_start,
     rate_at,
     read_checkpoint,
     seed_generators,
+    set_training_mode,
     write_checkpoint,
 )
 from ncm_kedro.params.tune_train import TrainParams
@@ -141,9 +146,9 @@ class _Run:
         self.model = cast("nn.Module", model.to(self.device, memory_format=self.layout))  # type: ignore[call-overload]
         self.forward = torch.compile(self.model) if params.compile == "always" else self.model
         self.train_batches, self.validate_batches = train_batches, validate_batches
-        if params.trainable == "last_layer":
-            self.model.requires_grad_(False)
-            find_last_layer(self.model).requires_grad_(True)
+        freeze_layers(self.model, params)
+        self.fingerprint = self._digest_run()
+        self.start = copy_start(self.model, params)
         self.optimiser = build_optimiser(self.model, params, self.device)
         self.steps_per_epoch = -(-len(train_batches) // params.gradient_accumulation)
         self.average = build_average(self.model, params)
@@ -170,16 +175,18 @@ class _Run:
             return self.history[-1].epoch + 1
         return 0 if self.params.last_layer == "discriminant" else 1
 
-    @property
-    def fingerprint(self) -> str:
-        """Digest of settings and data; devices, threads and precision on `auto` may change."""
+    def _digest_run(self) -> str:
+        """Digest of settings, data and starting weights; devices and threads may change."""
         settings = self.params.model_dump(mode="json", exclude={"loader_threads", "device"})
         sources = [
             getattr(source, "fingerprint", len(source))
             for source in (self.train_batches, self.validate_batches)
         ]
-        shapes = [(name, tuple(value.shape)) for name, value in self.model.state_dict().items()]
-        return hashlib.sha256(repr((settings, sources, shapes)).encode()).hexdigest()
+        digest = hashlib.sha256(repr((settings, sources)).encode())
+        for name, value in self.model.state_dict().items():
+            digest.update(repr((name, tuple(value.shape))).encode())
+            digest.update(np.ascontiguousarray(value.cpu().numpy()).data)
+        return digest.hexdigest()
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """Context of the forward pass."""
@@ -216,7 +223,7 @@ class _Run:
             validation_balanced_accuracy=scores["balanced_accuracy"],
             validation_score=rank[0],
             best_score=self.best_rank[0],
-            learning_rate=float(self.optimiser.param_groups[0]["lr"]),
+            learning_rate=float(max(group["lr"] for group in self.optimiser.param_groups)),
             seconds=time.perf_counter() - started,
             images_per_second=count / seconds,
         )
@@ -225,10 +232,7 @@ class _Run:
 
     def _pass_over_training(self, epoch: int) -> tuple[float, float, int]:
         params = self.params
-        if params.trainable == "all":
-            self.model.train()
-        else:
-            self.model.eval()
+        set_training_mode(self.model, params)
         total, hits = torch.zeros((2,), device=self.device)
         count, pending = 0, 0
         step = (epoch - 1) * self.steps_per_epoch
@@ -283,10 +287,11 @@ class _Run:
     def _step(self, step: int) -> None:
         rate = rate_at(step, self.steps_per_epoch * self.params.epochs, self.params)
         for group in self.optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group.get("lr_scale", 1.0)
         if self.params.gradient_clip:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.params.gradient_clip)
         self.optimiser.step()
+        pull_to_start(self.optimiser, self.start, self.params.l2_sp)
         self.optimiser.zero_grad(set_to_none=True)
         if self.average is not None:
             self.average.update(self.model, step + 2)

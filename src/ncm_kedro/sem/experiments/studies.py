@@ -33,6 +33,10 @@ TEXTS: dict[StudyName, tuple[str, str]] = {
     "normalisation": ("Normalisation", "Does normalising grey values help?"),
     "grey_levels": ("Grey levels", "Do grey levels alone separate classes, or splits?"),
     "weights": ("Pretrained weights", "Are pretrained weights a better start than random ones?"),
+    "finetuning": (
+        "Fine-tuning",
+        "Does training pretrained weights on help, and how much of them?",
+    ),
     "augmentation": ("Augmentation", "Do random flips, rotations, shifts and contrast help?"),
     "magnification": ("Magnification", "Does the magnification matter?"),
     "accelerating_voltage": ("Accelerating voltage", "Does the accelerating voltage matter?"),
@@ -57,6 +61,10 @@ NOTES: dict[StudyName, tuple[str, ...]] = {
     ),
     "normalisation": (
         "One network is also tested on crops normalised per image that it was never trained on.",
+    ),
+    "finetuning": (
+        "All points start from the discriminant of the same pretrained features, which is epoch 0; "
+        "where the best epoch is 0, training on did not help on validation.",
     ),
     "split": ("Split by frame, test crops show regions that training crops show too.",),
 }
@@ -312,15 +320,55 @@ def _plan_grey_levels(base: CropParams, params: SemStudiesParams) -> StudyPlan:
 
 
 def _plan_weights(base: CropParams, params: SemStudiesParams) -> StudyPlan:
-    train = params.train.model_copy(update={"model": params.weights_model})
-    models = _choose_models(params, (NETWORK,))
-    random = train.model_copy(update={"pretrained": False, "checkpoint_path": None})
-    given = train.model_copy(update={"pretrained": params.train.pretrained or True})
+    models, given = _choose_models(params, (NETWORK,)), _start_from_weights(params)
+    random = given.model_copy(update={"pretrained": False, "checkpoint_path": None})
     points = [
         StudyPoint("random weights", base, random, models),
         StudyPoint("pretrained weights", base, given, models, needs_weights=True),
     ]
     return StudyPlan("weights", "weights", "random weights", points)
+
+
+def _start_from_weights(params: SemStudiesParams) -> TrainParams:
+    pretrained = params.train.pretrained or True
+    return params.train.model_copy(update={"model": params.weights_model, "pretrained": pretrained})
+
+
+def _plan_finetuning(base: CropParams, params: SemStudiesParams) -> StudyPlan:
+    """Plan frozen, partial and full training, and full training without what holds it back."""
+    settings = params.finetuning
+    start = _start_from_weights(params).model_copy(
+        update={
+            "last_layer": "discriminant",
+            "epochs": settings.epochs,
+            "learning_rate": settings.learning_rate,
+            "frozen_norms": False,
+            "layer_decay": 1.0,
+            "l2_sp": 0.0,
+        }
+    )
+    held = {
+        "frozen_norms": True,
+        "layer_decay": settings.layer_decay,
+        "l2_sp": settings.l2_sp,
+    }
+    varied: dict[str, dict[str, object]] = {
+        "frozen": {"trainable": "last_layer"},
+        "last stages": {"trainable": "last_stages", **held},
+        "all": {"trainable": "all", **held},
+        "all, not held back": {"trainable": "all"},
+    }
+    points = [
+        StudyPoint(
+            name,
+            base,
+            start.model_copy(update=update),
+            _choose_models(params, (NETWORK,)),
+            needs_weights=True,
+        )
+        for name, update in varied.items()
+    ]
+    return StudyPlan("finetuning", "trained layers", "frozen", points)
 
 
 def _plan_augmentation(base: CropParams, params: SemStudiesParams) -> StudyPlan:
@@ -374,6 +422,7 @@ _PLANNERS: dict[StudyName, Callable[[CropParams, SemStudiesParams], StudyPlan]] 
     "normalisation": _plan_normalisation,
     "grey_levels": _plan_grey_levels,
     "weights": _plan_weights,
+    "finetuning": _plan_finetuning,
     "augmentation": _plan_augmentation,
     "split": _plan_split,
 }
