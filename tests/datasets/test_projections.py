@@ -6,8 +6,9 @@ import pytest
 import tifffile
 from kedro.io import DatasetError
 
-from ncm_kedro.datasets.projections.folder import RawScanFolder
+from ncm_kedro.datasets.projections.folder import RawScanFolder, open_scan
 from ncm_kedro.datasets.projections.phantoms import SyntheticScanFolder
+from ncm_kedro.errors import TomogramError
 from ncm_kedro.params.holo import HoloPhantomParams
 
 COUNT, SHAPE = 12, (6, 10)
@@ -119,6 +120,144 @@ def test_content_and_notes_make_the_identity(tmp_path):
     assert len({first, second, load(tmp_path).fingerprint}) == 3
 
 
+def test_a_detector_that_moves_while_the_sample_stands(tmp_path):
+    write_nxtomo(tmp_path / "a.nx")
+    with h5py.File(tmp_path / "a.nx", "r+") as file:
+        for number, behind_m in enumerate([1.2, 2.4]):
+            file[f"entry{number:04d}/instrument/source/distance"][...] = -145.0
+            file[f"entry{number:04d}/instrument/detector/distance"][...] = behind_m
+    geometry = load(tmp_path).geometry
+    assert geometry.distance_um == pytest.approx((145e6 * 1.2 / 146.2, 145e6 * 2.4 / 147.4))
+    assert geometry.pixel_um == pytest.approx((3 * 145 / 146.2, 3 * 145 / 147.4))
+
+
+def test_a_pixel_at_the_sample_is_not_magnified_again(tmp_path):
+    write_nxtomo(tmp_path / "a.nx")
+    with h5py.File(tmp_path / "a.nx", "r+") as file:
+        for number in range(2):
+            detector = file[f"entry{number:04d}/instrument/detector"]
+            for name in ("x_pixel_size", "y_pixel_size"):
+                detector.pop(name)
+            file[f"entry{number:04d}/sample/x_pixel_size"] = 0.01 * (1 + number)
+            file[f"entry{number:04d}/sample/x_pixel_size"].attrs["units"] = "um"
+    assert load(tmp_path).geometry.pixel_um == pytest.approx((0.01, 0.02))
+    with h5py.File(tmp_path / "a.nx", "r+") as file:
+        for number in range(2):
+            file[f"entry{number:04d}/instrument/detector/x_pixel_size"] = 3.0
+            file[f"entry{number:04d}/instrument/detector/x_pixel_size"].attrs["units"] = "um"
+    with pytest.raises(DatasetError, match="fit together"):
+        load(tmp_path)  # 3 um * 5 / 1217 are not 0.01 um
+    (tmp_path / "a.yml").write_text("pixel_um: 3.0\n")
+    assert load(tmp_path).geometry.pixel_um == pytest.approx((3 * 5 / 1217, 3 * 10 / 1217))
+
+
+@pytest.mark.parametrize(
+    ("entry", "value", "told"),
+    [
+        ("instrument/beam/incident_energy", 20.0, "energy_kev"),
+        ("instrument/detector/x_pixel_size", 6, "detector pixel"),
+    ],
+)
+def test_distances_that_contradict_each_other(tmp_path, entry, value, told):
+    write_nxtomo(tmp_path / "a.nx")
+    with h5py.File(tmp_path / "a.nx", "r+") as file:
+        file[f"entry0001/{entry}"][...] = value
+    with pytest.raises(DatasetError, match=told):
+        load(tmp_path)
+
+
+def test_entries_come_in_natural_order_and_alignment_images_do_not_count(tmp_path):
+    write_nxtomo(tmp_path / "a.nx")
+    with h5py.File(tmp_path / "a.nx", "r+") as file:
+        file.move("entry0000", "entry2")
+        file.move("entry0001", "entry10")
+        for name in ("entry2", "entry10"):
+            detector = file[f"{name}/instrument/detector"]
+            for key in ("image_key", "image_key_control"):
+                detector.pop(key, None)
+            detector["image_key"] = np.array([2, 2, 1, 1, *[0] * COUNT])
+            detector["image_key_control"] = np.array([2, 2, 1, 1, *[0] * (COUNT - 2), -1, -1])
+    scan = load(tmp_path)
+    assert scan.geometry.distance_um[0] < scan.geometry.distance_um[1]
+    assert scan.shape_ayx[0] == COUNT - 2
+    assert scan.angles_deg[-1] == (COUNT - 3) * 15
+
+
+def test_files_that_a_virtual_data_set_joins_belong_to_the_identity(tmp_path):
+    write_dxchange(tmp_path / "a.h5")
+    parts = tmp_path / "parts"
+    parts.mkdir()
+    layout = h5py.VirtualLayout((COUNT, *SHAPE), np.uint16)
+    for number in range(2):
+        with h5py.File(parts / f"{number}.h5", "w") as part:
+            part["data"] = make_stack(number, COUNT // 2)
+        first = number * COUNT // 2
+        layout[first : first + COUNT // 2] = h5py.VirtualSource(
+            f"parts/{number}.h5", "data", (COUNT // 2, *SHAPE)
+        )
+    with h5py.File(tmp_path / "a.h5", "r+") as file:
+        del file["exchange/data"]
+        file["exchange"].create_virtual_dataset("data", layout)
+    (tmp_path / "a.yml").write_text("absorption: true\npixel_um: 1.5\n")
+    parts.rename(tmp_path / ".parts")
+    with pytest.raises(DatasetError, match="not there"):
+        load(tmp_path)
+    (tmp_path / ".parts").rename(parts)
+    before = open_scan("a", tmp_path / "a.h5", "sampled").fingerprint
+    with h5py.File(parts / "1.h5", "r+") as part:
+        part["data"][0] = 1
+    assert open_scan("a", tmp_path / "a.h5", "sampled").fingerprint != before
+
+
+def test_flats_and_darks_as_esrf_names_them(tmp_path):
+    write_images(tmp_path / "a" / "d1", ".edf")
+    folder = tmp_path / "a" / "d1"
+    (folder / "flat_0.edf").rename(folder / "refHST0000.edf")
+    (folder / "refHST0012.edf").write_bytes((folder / "refHST0000.edf").read_bytes())
+    (folder / "darkend0000.edf").write_bytes((folder / "dark_0.edf").read_bytes())
+    (tmp_path / "a.yml").write_text(ANGLES + "absorption: true\npixel_um: 1.5\n")
+    one = load(tmp_path).distances[0]
+    assert one.flat_places.tolist() == [0, 12]
+    assert len(one.dark_frames) == 1
+    (folder / "dark_0.edf").unlink()
+    with pytest.raises(DatasetError, match="sum of darks"):
+        load(tmp_path)
+
+
+def test_a_projection_of_another_size_is_named(tmp_path):
+    write_images(tmp_path / "a")
+    (tmp_path / "a.yml").write_text(ANGLES + "absorption: true\npixel_um: 1.5\n")
+    tifffile.imwrite(tmp_path / "a" / "proj_5.tif", np.ones((6, 9), np.uint16))
+    one = load(tmp_path).distances[0]
+    with pytest.raises(TomogramError, match=r"proj_5\.tif"):
+        one.read(one.frames[4:6])
+
+
+def test_two_scans_of_one_name(tmp_path):
+    for name in ("a.h5", "a.nx", "b.h5"):
+        write_dxchange(tmp_path / name)
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.yml").write_text("absorption: true\npixel_um: 1.5\n")
+    scans = RawScanFolder(filepath=str(tmp_path)).load()
+    assert list(scans) == ["b"]
+    assert "a.nx" in scans.rejected["a"]
+
+
+def test_what_has_no_unit_and_what_has_no_dark(tmp_path):
+    write_dxchange(tmp_path / "a.h5")
+    (tmp_path / "a.yml").write_text("absorption: true\npixel_um: 1.5\n")
+    with h5py.File(tmp_path / "a.h5", "r+") as file:
+        del file["exchange/data_dark"]
+        file["exchange/theta"][:] = np.arange(COUNT) * np.pi / COUNT
+        del file["exchange/theta"].attrs["units"]
+    with pytest.raises(DatasetError, match="radians"):
+        load(tmp_path)
+    (tmp_path / "a.yml").write_text("absorption: true\npixel_um: 1.5\nangles_deg: [0, 165]\n")
+    scan = load(tmp_path)
+    assert scan.angles_deg[-1] == 165
+    assert "no darks" in " ".join(scan.warnings)
+
+
 CASES = {
     "no_energy": (ANGLES + CONE.replace("energy_kev: 17.1\n", ""), {}, "energy_kev"),
     "no_angles": (CONE, {}, r"angles_deg: \[0, 165\]"),
@@ -129,6 +268,12 @@ CASES = {
     "beyond_the_detector": (ANGLES + CONE.replace("1217", "5.2"), {}, "before the detector"),
     "fewer_projections": (ANGLES + CONE, {"count": COUNT - 1}, "12, 11 projections"),
     "flats_of_another_size": (ANGLES + CONE, {"flat_shape": (6, 11)}, r"\(6, 11\)"),
+    "energy_in_ev": (ANGLES + CONE.replace("17.1", "17100"), {}, "17100 keV"),
+    "centre_outside": (ANGLES + CONE + "centre_px: 12\n", {}, "centre_px"),
+    "absorption_of_two": (ANGLES + CONE + "absorption: true\n", {}, "2 distances"),
+    "propagation_of_nothing": (ANGLES + CONE + "propagation_mm: [0, 3]\n", {}, "greater than 0"),
+    "a_number_missing": (ANGLES + CONE, {"without": 5}, r"proj_4\.tif followed by proj_6\.tif"),
+    "images_beside_folders": (ANGLES + CONE, {"beside": True}, "images beside"),
     "unknown_key": (ANGLES + CONE + "engery: 3\n", {}, "engery"),
     "one_angle": (CONE + "angles_deg: [10, 10]\n", {}, "12 projections at one angle"),
 }  # fmt: skip
@@ -139,7 +284,14 @@ def test_a_bad_scan_costs_itself_alone_and_says_what_to_do(tmp_path, name):
     notes, second, told = CASES[name]
     for sample in ("bad", "good"):
         write_images(tmp_path / sample / "d1")
-        write_images(tmp_path / sample / "d2", seed=1, **(second if sample == "bad" else {}))
+        spoilt = dict(second if sample == "bad" else {})
+        without, beside = spoilt.pop("without", None), spoilt.pop("beside", False)
+        write_images(tmp_path / sample / "d2", seed=1, **spoilt)
+        if without:
+            for number in (1, 2):
+                (tmp_path / sample / f"d{number}" / f"proj_{without}.tif").unlink()
+        if beside:
+            tifffile.imwrite(tmp_path / sample / "preview.tif", np.ones(SHAPE, np.uint16))
         text = notes if sample == "bad" else ANGLES + CONE
         (tmp_path / f"{sample}.yml").write_text(text)
     scans = RawScanFolder(filepath=str(tmp_path)).load()
@@ -168,6 +320,14 @@ def test_an_angle_too_few_in_hdf5(tmp_path):
     write_dxchange(tmp_path / "a.h5", theta=COUNT - 1)
     with pytest.raises(DatasetError, match="11 angles of 12"):
         load(tmp_path)
+
+
+def test_a_gap_among_the_angles_is_told(tmp_path):
+    write_dxchange(tmp_path / "a.h5")
+    with h5py.File(tmp_path / "a.h5", "r+") as file:
+        file["exchange/theta"][:] = [0, 10, 20, 30, 40, 50, 120, 130, 140, 150, 160, 170]
+    (tmp_path / "a.yml").write_text("absorption: true\npixel_um: 1.5\n")
+    assert "120 degrees of 180" in " ".join(load(tmp_path).warnings)
 
 
 def test_a_truncated_file(tmp_path):

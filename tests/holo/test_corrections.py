@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
+from ncm_kedro.errors import TomogramError
 from ncm_kedro.holo.corrections import (
     group_flats,
     measure_pattern,
@@ -44,6 +45,32 @@ def test_a_beam_that_fades_is_followed():
         frames[keys == 0], np.arange(10, dtype=np.float32), dark, flats, places
     )
     np.testing.assert_allclose(found, 0.7, rtol=1e-4)
+
+
+def test_counts_without_flats_are_refused_and_intensities_are_not():
+    keys = np.array([2, 2, 0, 0, 0])
+    frames = np.full((5, *SHAPE), 100.0)
+    frames[keys == 0] = 734
+    with pytest.raises(TomogramError, match="734"):
+        group_flats(make_scan(frames, keys))
+    frames[keys == 0] = 0.8
+    dark, flats, places = group_flats(make_scan(frames, keys))
+    found = normalise_frames(frames[keys == 0], np.arange(3), dark, flats, places)
+    np.testing.assert_allclose(found, 0.8, rtol=1e-6)
+
+
+def test_flats_of_files_of_their_own_count_at_their_place():
+    one = DistanceScan(
+        source="memory",
+        read=lambda numbers: np.full((len(numbers), *SHAPE), 50.0),
+        frames=np.arange(11),
+        flat_frames=np.arange(2),
+        dark_frames=np.arange(0),
+        read_flats=lambda numbers: 100.0 * (1 + numbers[:, None, None]) * np.ones(SHAPE),
+        flat_places=np.array([0, 10]),
+    )
+    found = normalise_frames(one.read(one.frames), np.arange(11), *group_flats(one))
+    np.testing.assert_allclose(found[:, 0, 0], 50 / (100 + 10 * np.arange(11)), rtol=1e-5)
 
 
 def test_a_pixel_without_beam_is_filled_from_its_surroundings():

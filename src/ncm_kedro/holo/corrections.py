@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import median_filter
 
+from ncm_kedro.errors import TomogramError
 from ncm_kedro.holo.scan import DistanceScan
 
 FloatArray = NDArray[np.float32]
@@ -17,6 +18,7 @@ FloatArray = NDArray[np.float32]
 _LEAST = 1e-3
 _PATTERN_PX = 15  # stripes are narrower, shadows of the sample wider
 _SINGLE_PX = 3
+_CORRECTED = 2.0  # that intensities over those without sample do not exceed
 _LEAST_DISTANCES = 3  # of which a median knows what they have in common
 
 
@@ -27,18 +29,27 @@ def group_flats(scan: DistanceScan) -> tuple[FloatArray, FloatArray, FloatArray]
     -------
     dark_yx, flats_fyx, place_f
         Mean dark (Y, X); mean flats less dark (F, Y, X); the projection, counted from 0, before
-        which each group was taken. No flats: ones, for projections that are corrected already.
+        which each group was taken. No flats: ones, and a dark of 0, for projections that are
+        corrected already.
+
+    Raises
+    ------
+    TomogramError
+        If there are no flats, and the projections are counts.
     """
     shape = scan.read(scan.frames[:1]).shape[1:]
     dark_yx = np.zeros(shape, np.float32)
+    if not len(scan.flat_frames):
+        _check_intensity(scan)
+        return dark_yx, np.ones((1, *shape), np.float32), np.zeros(1, np.float32)
     if len(scan.dark_frames):
         dark_yx = np.mean((scan.read_darks or scan.read)(scan.dark_frames), 0, np.float32)
-    if not len(scan.flat_frames):
-        return dark_yx, np.ones((1, *shape), np.float32), np.zeros(1, np.float32)
     read = scan.read_flats or scan.read
-    places = np.searchsorted(scan.frames, scan.flat_frames) if scan.read_flats is None else (
-        np.zeros(len(scan.flat_frames), np.intp)
-    )  # fmt: skip
+    places = scan.flat_places
+    if places is None and scan.read_flats is None:
+        places = np.searchsorted(scan.frames, scan.flat_frames)
+    elif places is None:
+        places = np.zeros(len(scan.flat_frames), np.intp)
     known = np.unique(places)
     flats = [np.mean(read(scan.flat_frames[places == p]), 0, np.float32) - dark_yx for p in known]
     return dark_yx, np.stack(flats), known.astype(np.float32)
@@ -109,6 +120,17 @@ def measure_pattern(mean_log_kyx: FloatArray) -> FloatArray:
     width = _PATTERN_PX if len(mean_log_kyx) >= _LEAST_DISTANCES else _SINGLE_PX
     smooth = median_filter(mean_log_kyx, size=(1, 1, width), mode="nearest")
     return np.asarray(np.median(mean_log_kyx - smooth, axis=0), np.float32)
+
+
+def _check_intensity(scan: DistanceScan) -> None:
+    typical = float(np.nanmedian(scan.read(scan.frames[len(scan.frames) // 2 :][:1])))
+    if not 0 < typical < _CORRECTED:
+        raise TomogramError(
+            scan.source,
+            found=f"no flats, and projections of {typical:.4g} in the median",
+            expected="flats, or projections that were divided by them: 1 without sample",
+            action="supply the flats, or divide by them before",
+        )
 
 
 def _fill(image_yx: FloatArray, known: NDArray[np.bool_]) -> FloatArray:

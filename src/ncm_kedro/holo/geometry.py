@@ -63,7 +63,7 @@ class Geometry:
 def describe_cone(
     energy_kev: float,
     focus_sample_mm: Sequence[float],
-    focus_detector_mm: float,
+    focus_detector_mm: float | Sequence[float],
     detector_pixel_um: float,
 ) -> Geometry:
     """Bring a magnifying beam to the parallel one that gives the same images.
@@ -76,13 +76,13 @@ def describe_cone(
     focus_sample_mm
         Focus to sample, z1, of each scan.
     focus_detector_mm
-        Focus to detector, zT.
+        Focus to detector, zT, of all or of each scan.
     detector_pixel_um
         Edge of a pixel on the detector.
     """
-    z1 = np.asarray(focus_sample_mm, np.float64)
-    distance = z1 * (focus_detector_mm - z1) / focus_detector_mm * _UM_PER_MM
-    pixel = detector_pixel_um * z1 / focus_detector_mm
+    z1, total = np.asarray(focus_sample_mm, np.float64), np.asarray(focus_detector_mm, np.float64)
+    distance = z1 * (total - z1) / total * _UM_PER_MM
+    pixel = detector_pixel_um * z1 / total
     return Geometry(energy_kev, tuple(map(float, distance)), tuple(map(float, pixel)))
 
 

@@ -57,8 +57,11 @@ def plan_reconstruction(
     _, height, width = scan.shape_ayx
     edge = 2 * width if scan.half_acquisition else width
     voxel_um = scan.geometry.voxel_um
-    factor = electron_density_per_delta(scan.geometry.energy_kev)
     quantity = "attenuation" if scan.is_absorption else params.reconstruction.quantity
+    per_grey = None
+    if quantity != "attenuation":
+        per_delta = electron_density_per_delta(scan.geometry.energy_kev)
+        per_grey = 1 / per_delta if quantity == "electron_density" else 1.0
     return VolumePlan(
         name=scan.name,
         shape_zyx=(height, edge, edge),
@@ -71,11 +74,11 @@ def plan_reconstruction(
             "source": scan.source,
             "grey_unit": UNITS[quantity],
             "quantity": quantity,
-            "delta_per_grey": {"electron_density": 1 / factor, "delta": 1.0}.get(quantity),
+            "delta_per_grey": per_grey,
             "voxel_size_source": f"pixel of the highest magnification of {scan.source}",
             "energy_kev": scan.geometry.energy_kev,
             "distance_um": list(scan.geometry.distance_um),
-            "fringe_um": scan.geometry.fringe_um,
+            "fringe_um": None if scan.is_absorption else scan.geometry.fringe_um,
             "frame_px": width,
             "scan_warnings": list(scan.warnings),
         },

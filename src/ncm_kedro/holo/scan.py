@@ -32,6 +32,9 @@ class DistanceScan:
         projections are corrected already.
     read_flats, read_darks
         Read those, where they lie in files of their own; None: ``read`` does.
+    flat_places
+        Projection, counted from 0, before which each flat was taken; None: as numbers in the file
+        say, or before all where they lie in files of their own.
     """
 
     source: str
@@ -41,6 +44,7 @@ class DistanceScan:
     dark_frames: NDArray[np.intp]
     read_flats: FrameReader | None = None
     read_darks: FrameReader | None = None
+    flat_places: NDArray[np.intp] | None = None
 
 
 @dataclass(frozen=True)

@@ -52,22 +52,23 @@ class PhaseTask:
                     for a, image in zip(angles, images, strict=True)
                 ]
             )
-        settings = self.params.retrieval
-        if self.ratio is not None:
-            steps = self.params.prior.refinements
-            settings = settings.model_copy(update={"refinements": steps})
-        retriever = PhaseRetriever(block.shape[1:], self.scan.geometry.fresnel, settings)
         phases = np.zeros(block.shape, np.float32)
         for number, good in enumerate(usable):
             if good:
                 images_kyx = np.stack([stack[number] for stack in stacks])
-                phases[number] = self._solve(retriever, images_kyx, int(angles[number]))
+                phases[number] = self._solve(images_kyx, int(angles[number]))
         self.phase[block.start[0] : block.stop[0]] = phases
         return {"used": usable}
 
-    def _solve(self, retriever: PhaseRetriever, images_kyx: FloatArray, angle: int) -> FloatArray:
+    def _solve(self, images_kyx: FloatArray, angle: int) -> FloatArray:
         if self.scan.is_absorption:
-            return np.asarray(np.log(images_kyx.mean(axis=0)), np.float32)
+            return np.asarray(np.log(images_kyx[0]), np.float32)
+        settings = self.params.retrieval
+        if self.ratio is not None:
+            steps = self.params.prior.refinements
+            settings = settings.model_copy(update={"refinements": steps})
+        shape = images_kyx.shape[1], images_kyx.shape[2]
+        retriever = PhaseRetriever(shape, self.scan.geometry.fresnel, settings)
         if self.ratio is None or self.start is None:
             return retriever.retrieve(images_kyx)
         start, ratio = np.asarray(self.start[angle]), np.asarray(self.ratio[angle])

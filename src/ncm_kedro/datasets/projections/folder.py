@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from ncm_kedro.datasets.files import RawFolder
 from ncm_kedro.datasets.projections.hdf5 import HDF5_SUFFIXES, open_hdf5_scans
 from ncm_kedro.datasets.projections.images import IMAGE_SUFFIXES, open_image_scan
+from ncm_kedro.datasets.projections.lengths import find_geometry
 from ncm_kedro.datasets.projections.opened import (
     OpenedDistance,
     ScanNotes,
@@ -20,13 +22,14 @@ from ncm_kedro.datasets.projections.opened import (
     read_scan_notes,
 )
 from ncm_kedro.errors import NcmError, Rejections
-from ncm_kedro.holo.geometry import Geometry, describe_cone
 from ncm_kedro.holo.scan import RawScan, RawScans
 from ncm_kedro.tomo.volumes.identity import Identity, fingerprint, identify_content
 from ncm_kedro.units import natural_key
 
-_READER_VERSION = 1
+_READER_VERSION = 2
 _ALIKE_DEG = 0.01
+_GAP_STEPS = 3.0  # steps of angles from which a gap is told
+_HALF_TURN_DEG = 180.0
 _LEAST_TURN_DEG = 175.0
 
 
@@ -79,9 +82,14 @@ class RawScanFolder(RawFolder):
                 "<sample>.yml (energy_kev, focus_sample_mm, focus_detector_mm, pixel_um)",
             )
         scans, rejections = {}, Rejections()
-        for sample, path in sources.items():
-            with rejections.catch(sample, path):
-                scans[sample] = open_scan(sample, path, self._identity)
+        for sample, paths in sources.items():
+            with rejections.catch(sample, paths[0]):
+                if len(paths) > 1:
+                    raise make_scan_error(
+                        paths[0], f"a scan of the same name, {paths[1].name}",
+                        "a name for each", "rename one of them, or remove it",
+                    )  # fmt: skip
+                scans[sample] = open_scan(sample, paths[0], self._identity)
         rejections.check_left(len(sources))
         return RawScans(scans, rejections.reasons)
 
@@ -94,15 +102,14 @@ class RawScanFolder(RawFolder):
         told = [f"{name} {scan.fingerprint}" for name, scan in scans.items()]
         return hashlib.sha256("\n".join(told).encode()).hexdigest()
 
-    def _list_sources(self) -> dict[str, Path]:
-        if not self._filepath.is_dir():
-            return {}
-        found = sorted(p for p in self._filepath.iterdir() if not p.name.startswith("."))
-        return {
-            path.stem if path.is_file() else path.name: path
-            for path in found
-            if path.is_dir() or path.suffix.lower() in HDF5_SUFFIXES
-        }
+    def _list_sources(self) -> dict[str, list[Path]]:
+        sources: dict[str, list[Path]] = {}
+        found = self._filepath.iterdir() if self._filepath.is_dir() else ()
+        for path in sorted(found):
+            known = path.is_dir() or path.suffix.lower() in HDF5_SUFFIXES
+            if known and not path.name.startswith("."):
+                sources.setdefault(path.stem if path.is_file() else path.name, []).append(path)
+        return sources
 
 
 def open_scan(sample: str, path: Path, identity: Identity) -> RawScan:
@@ -117,15 +124,13 @@ def open_scan(sample: str, path: Path, identity: Identity) -> RawScan:
     notes = read_scan_notes(notes_path)
     opened = _open_distances(path, notes)
     angles, warnings = _check_angles(path, opened, notes)
-    shapes = {one.shape_yx for one in opened}
-    if len(shapes) > 1:
-        raise make_scan_error(path, f"frames of {' and '.join(map(str, sorted(shapes)))} px",
-                              "one size at every distance", "crop them alike")  # fmt: skip
-    height, width = opened[0].shape_yx
-    geometry = _find_geometry(path, notes_path, opened, notes)
+    height, width = _check_frames(path, notes_path, opened, notes)
+    geometry = find_geometry(path, notes_path, opened, notes)
     files = tuple(dict.fromkeys(file for one in opened for file in one.files))
     if not all(len(one.scan.flat_frames) for one in opened):
         warnings.append("no flats: the projections are taken as corrected already")
+    elif not all(len(one.scan.dark_frames) for one in opened):
+        warnings.append("no darks: the detector is taken to count nothing without beam")
     return RawScan(
         name=sample,
         source=path.as_posix(),
@@ -140,10 +145,31 @@ def open_scan(sample: str, path: Path, identity: Identity) -> RawScan:
             include={"cycles", "c_rate", "axis_to_collector"}, exclude_none=True
         ),
         fingerprint=fingerprint(
-            f"scan-{_READER_VERSION}", identify_content(path, files, identity), params=notes
+            f"scan-{_READER_VERSION}",
+            identify_content(path, files, identity),
+            angles.tolist(),
+            [one.scan.frames.tolist() for one in opened],
+            asdict(geometry),  # what links lead to is in no file of the scan
+            params=notes,
         ),
         warnings=tuple(warnings),
     )
+
+
+def _check_frames(
+    path: Path, notes_path: Path, opened: Sequence[OpenedDistance], notes: ScanNotes
+) -> tuple[int, int]:
+    shapes = {one.shape_yx for one in opened}
+    if len(shapes) > 1:
+        raise make_scan_error(path, f"frames of {' and '.join(map(str, sorted(shapes)))} px",
+                              "one size at every distance", "crop them alike")  # fmt: skip
+    height, width = opened[0].shape_yx
+    if notes.centre_px is not None and not 0 < notes.centre_px < width - 1:
+        raise make_scan_error(
+            notes_path, f"centre_px: {notes.centre_px:g} of {width} columns",
+            f"between 0 and {width - 1}", "correct centre_px, or remove it",
+        )  # fmt: skip
+    return height, width
 
 
 def _open_distances(path: Path, notes: ScanNotes) -> list[OpenedDistance]:
@@ -152,6 +178,12 @@ def _open_distances(path: Path, notes: ScanNotes) -> list[OpenedDistance]:
     parts = sorted(path.iterdir(), key=lambda part: natural_key(part.name))
     parts = [part for part in parts if not part.name.startswith(".")]
     if any(part.suffix.lower() in IMAGE_SUFFIXES for part in parts):
+        beside = [part for part in parts if part.is_dir() or part.suffix.lower() in HDF5_SUFFIXES]
+        if beside:
+            raise make_scan_error(
+                path, f"images beside {beside[0].name}", "images of one distance, or a folder or "
+                "file a distance", "move what is no projection, flat or dark out of the folder",
+            )  # fmt: skip
         return [open_image_scan(path)]
     files = [part for part in parts if part.suffix.lower() in HDF5_SUFFIXES and part.is_file()]
     opened = [one for file in files for one in open_hdf5_scans(file, notes)]
@@ -181,6 +213,11 @@ def _check_angles(
             f"write `angles_deg: [first, last]` into {path.with_suffix('').name}.yml, such as "
             f"`angles_deg: [0, {180 - 180 / counts[0]:.4g}]`",
         )  # fmt: skip
+    if len(known) < len(opened) and notes.angles_deg is None:
+        raise make_scan_error(
+            path, f"angles at {len(known)} of {len(opened)} distances", "those of every distance",
+            "give `angles_deg: [first, last]` in the scan's .yml, or complete the files",
+        )  # fmt: skip
     angles = np.asarray(known[0], np.float64)
     for other in known[1:]:
         if np.abs(other - angles).max() > _ALIKE_DEG:
@@ -207,7 +244,10 @@ def _warn_of_angles(path: Path, angles_deg: NDArray[np.float64]) -> list[str]:
     if repeated:
         first = ordered[:-1][gaps < 1e-6][0]
         warnings.append(f"{repeated} angles are repeated, the first {first:.4g} degrees: averaged")
-    turn = float(np.ptp(ordered)) + float(np.median(gaps)) if len(gaps) else 0.0
+    folded = np.unique(np.round(ordered % _HALF_TURN_DEG, 6))
+    empty = np.diff(folded, append=folded[0] + _HALF_TURN_DEG)
+    usual = float(np.median(empty))
+    turn = _HALF_TURN_DEG - float((empty[empty > _GAP_STEPS * usual] - usual).sum())
     if turn < _LEAST_TURN_DEG:
         warnings.append(
             f"angles cover {turn:.4g} degrees of 180: sections are blurred along the directions "
@@ -217,68 +257,3 @@ def _warn_of_angles(path: Path, angles_deg: NDArray[np.float64]) -> list[str]:
     if (steps > 0).any() and (steps < 0).any():
         warnings.append("angles do not rise or fall throughout: taken as they stand")
     return warnings
-
-
-def _find_geometry(
-    path: Path, notes_path: Path, opened: Sequence[OpenedDistance], notes: ScanNotes
-) -> Geometry:
-    def ask(what: str, line: str) -> NcmError:
-        return make_scan_error(path, f"no {what}", f"the {what}, in the file or beside it",
-                               f"write a line such as `{line}` into {notes_path}")  # fmt: skip
-
-    first = opened[0]
-    energy = notes.energy_kev or first.energy_kev
-    pixel = notes.pixel_um or first.detector_pixel_um or first.sample_pixel_um
-    if pixel is None:
-        raise ask("size of a pixel", "pixel_um: 3.0")
-    if notes.absorption:
-        return Geometry(energy or 1.0, (0.0,) * len(opened), (pixel,) * len(opened))
-    if energy is None:
-        raise ask("photon energy", "energy_kev: 17.0")
-    if notes.propagation_mm is not None:
-        _check_count(notes_path, "propagation_mm", notes.propagation_mm, len(opened))
-        return Geometry(
-            energy, tuple(1e3 * d for d in notes.propagation_mm), (pixel,) * len(opened)
-        )
-    z1, total = _find_cone(notes_path, opened, notes)
-    if z1 is None or total is None:
-        parallel = [one.sample_detector_mm for one in opened]
-        if z1 is None and None not in parallel:
-            return Geometry(energy, tuple(1e3 * float(d or 0) for d in parallel),
-                            (pixel,) * len(opened))  # fmt: skip
-        raise ask("distances", "focus_sample_mm: [40.6, 43.4, 54.6, 77.9]` and `focus_detector_mm: "
-                  "1217")  # fmt: skip
-    if len(set(z1)) < len(z1) or not 0 < min(z1) <= max(z1) < total:
-        raise make_scan_error(
-            notes_path if notes.focus_sample_mm else path,
-            f"focus to sample {', '.join(f'{z:g}' for z in z1)} mm, to detector {total:g} mm",
-            "distances that differ and lie before the detector",
-            "correct focus_sample_mm (in the order of the files) and focus_detector_mm",
-        )
-    return describe_cone(energy, z1, total, pixel)
-
-
-def _find_cone(
-    notes_path: Path, opened: Sequence[OpenedDistance], notes: ScanNotes
-) -> tuple[list[float] | None, float | None]:
-    """Find focus to sample of each distance and focus to detector."""
-    said = [one.focus_sample_mm for one in opened]
-    z1 = None if None in said else [float(z or 0) for z in said]
-    if notes.focus_sample_mm is not None:
-        _check_count(notes_path, "focus_sample_mm", notes.focus_sample_mm, len(opened))
-        z1 = list(notes.focus_sample_mm)
-    total = notes.focus_detector_mm
-    behind = opened[0].sample_detector_mm
-    if total is None and behind is not None and said[0] is not None:
-        total = behind + said[0]
-    return z1, total
-
-
-def _check_count(notes_path: Path, key: str, values: Sequence[float], count: int) -> None:
-    if len(values) != count:
-        raise make_scan_error(
-            notes_path,
-            f"{len(values)} values of {key} for {count} distances",
-            "one value a distance, in the natural order of the files' names",
-            f"correct {key}",
-        )

@@ -14,13 +14,17 @@ from numpy.typing import NDArray
 
 from ncm_kedro.datasets.projections.opened import OpenedDistance, ScanNotes, make_scan_error
 from ncm_kedro.holo.scan import DistanceScan
+from ncm_kedro.units import natural_key
 
 HDF5_SUFFIXES = (".nx", ".nxs", ".h5", ".hdf5", ".hdf")
 
 _PROJECTION, _FLAT, _DARK = 0, 1, 2
 _PER_KEV = {"kev": 1.0, "ev": 1e-3, "j": 1 / 1.602176634e-16, "joule": 1 / 1.602176634e-16}
 _PER_UM = {"m": 1e6, "meter": 1e6, "metre": 1e6, "mm": 1e3, "millimeter": 1e3, "cm": 1e4,
-           "um": 1.0, "µm": 1.0, "micron": 1.0, "micrometer": 1.0, "nm": 1e-3}  # fmt: skip
+           "um": 1.0, "\u00b5m": 1.0, "\u03bcm": 1.0, "micron": 1.0, "microns": 1.0,
+           "micrometer": 1.0, "nm": 1e-3, "nanometer": 1e-3}  # fmt: skip
+_TURN_RAD = 6.5  # angles without a unit within this range may be radians
+_DEEPEST = 4  # virtual data sets of virtual data sets
 _UM_PER_MM = 1e3
 
 
@@ -67,7 +71,10 @@ def open_hdf5_scans(path: Path, notes: ScanNotes) -> list[OpenedDistance]:
 
 
 def _list_image_keys(file: h5py.File) -> list[str]:
-    """List the image keys that stand beside a stack of images of the same number."""
+    """List the image keys that stand beside a stack of images of the same number.
+
+    ``image_key_control`` is preferred: it marks images for alignment after the scan.
+    """
     found: dict[str, str] = {}
 
     def visit(name: str, item: object) -> None:
@@ -75,23 +82,22 @@ def _list_image_keys(file: h5py.File) -> list[str]:
         if leaf in ("image_key", "image_key_control") and isinstance(item, h5py.Dataset):
             data = _get(file, f"{folder}/data")
             if data is not None and data.ndim == 3 and len(data) == item.size:
-                found.setdefault(folder, name)
+                found[folder] = max(found.get(folder, ""), name)
 
     file.visititems(visit)
-    return [found[folder] for folder in sorted(found)]
+    return [found[folder] for folder in sorted(found, key=natural_key)]
 
 
 def _open_entry(path: Path, file: h5py.File, key_path: str, notes: ScanNotes) -> OpenedDistance:
     keys = np.asarray(file[key_path]).ravel()
     detector = key_path.rpartition("/")[0]
-    entry = key_path.split("/", maxsplit=1)[0]
+    entry = detector.removesuffix("/detector").removesuffix("/instrument")
     frames = np.flatnonzero(keys == _PROJECTION)
+    if not len(frames):
+        raise make_scan_error(path, f"no frame with the key {_PROJECTION} in {key_path}",
+                              "projections among the frames")  # fmt: skip
     data = file[f"{detector}/data"]
     angles = _find_angles(path, file, entry, len(keys), notes)
-    link = file.get(f"{detector}/data", getlink=True)
-    files = [path]
-    if isinstance(link, h5py.ExternalLink):
-        files.append(path.parent / link.filename)
     instrument = f"{entry}/instrument"
     source = _length(file, f"{instrument}/source/distance")
     return OpenedDistance(
@@ -104,7 +110,7 @@ def _open_entry(path: Path, file: h5py.File, key_path: str, notes: ScanNotes) ->
         ),
         shape_yx=(int(data.shape[1]), int(data.shape[2])),
         angles_deg=None if angles is None else angles[frames],
-        files=tuple(files),
+        files=(path, *_list_files(path, data)),
         energy_kev=_energy(
             file,
             f"{instrument}/beam/incident_energy",
@@ -121,8 +127,10 @@ def _open_entry(path: Path, file: h5py.File, key_path: str, notes: ScanNotes) ->
 def _find_angles(
     path: Path, file: h5py.File, entry: str, count: int, notes: ScanNotes
 ) -> NDArray[np.float64] | None:
-    wanted = [notes.angles_path] if notes.angles_path else [f"{entry}/sample/rotation_angle"]
-    item = _get(file, wanted[0])
+    if notes.angles_deg is not None:
+        return None
+    wanted = notes.angles_path or f"{entry}/sample/rotation_angle"
+    item = _get(file, wanted)
     if item is None:
         if notes.angles_path:
             raise make_scan_error(path, f"no data set {notes.angles_path}", "the angles there",
@@ -130,17 +138,19 @@ def _find_angles(
         return None
     if item.size != count:
         raise make_scan_error(
-            path, f"{item.size} angles of {count} frames in {wanted[0]}", "one angle a frame",
+            path, f"{item.size} angles of {count} frames in {wanted}", "one angle a frame",
             "name the angles by `angles_path`, or give `angles_deg: [first, last]`",
         )  # fmt: skip
-    return _read_degrees(item)
+    return _read_degrees(path, item)
 
 
 def _open_dxchange(path: Path, file: h5py.File, notes: ScanNotes) -> OpenedDistance:
     group = file["exchange"]
     count, height, width = group["data"].shape
     theta = _get(file, notes.angles_path or "exchange/theta")
-    if theta is not None and theta.size != count:
+    if notes.angles_deg is not None:
+        theta = None
+    elif theta is not None and theta.size != count:
         raise make_scan_error(path, f"{theta.size} angles of {count} projections",
                               "one angle a projection", "correct exchange/theta")  # fmt: skip
     for name in ("data_white", "data_dark"):
@@ -153,6 +163,7 @@ def _open_dxchange(path: Path, file: h5py.File, notes: ScanNotes) -> OpenedDista
     def number(name: str) -> NDArray[np.intp]:
         return np.arange(len(group[name]) if name in group else 0)
 
+    stacks = [group[name] for name in ("data", "data_white", "data_dark") if name in group]
     return OpenedDistance(
         scan=DistanceScan(
             source=str(path),
@@ -164,8 +175,8 @@ def _open_dxchange(path: Path, file: h5py.File, notes: ScanNotes) -> OpenedDista
             read_darks=Hdf5Frames(path, "exchange/data_dark"),
         ),
         shape_yx=(height, width),
-        angles_deg=None if theta is None else _read_degrees(theta),
-        files=(path,),
+        angles_deg=None if theta is None else _read_degrees(path, theta),
+        files=(path, *(file for item in stacks for file in _list_files(path, item))),
         energy_kev=_energy(file, "measurement/instrument/monochromator/energy"),
         sample_detector_mm=_scale(
             _length(file, "measurement/instrument/detector/distance"), 1 / _UM_PER_MM
@@ -187,9 +198,40 @@ def _unit(item: h5py.Dataset) -> str:
     return (unit.decode() if isinstance(unit, bytes) else str(unit)).strip().lower()
 
 
-def _read_degrees(item: h5py.Dataset) -> NDArray[np.float64]:
+def _read_degrees(path: Path, item: h5py.Dataset) -> NDArray[np.float64]:
     angles = np.asarray(item, np.float64).ravel()
+    if not _unit(item) and 1 < np.ptp(angles) < _TURN_RAD:
+        raise make_scan_error(
+            path, f"angles from {angles.min():.4g} to {angles.max():.4g} without a unit in "
+            f"{item.name}: degrees or radians", "the attribute `units` beside them, deg or rad",
+            "add it, or give `angles_deg: [first, last]` in the scan's .yml",
+        )  # fmt: skip
     return np.rad2deg(angles) if _unit(item).startswith("rad") else angles
+
+
+def _list_files(path: Path, item: h5py.Dataset, depth: int = 0) -> list[Path]:
+    """List the files that a data set lies in, through links and virtual data sets.
+
+    HDF5 reads zeros where the source of a virtual data set is missing.
+    """
+    own = Path(item.file.filename)
+    files = [own]
+    named = [name for name, _, _ in item.external or ()]
+    sources = item.virtual_sources() if item.is_virtual and depth < _DEEPEST else []
+    for name in (*named, *(source.file_name for source in sources)):
+        place = own if name == "." else own.parent / name
+        if not place.is_file():
+            raise make_scan_error(
+                path, f"{item.name} is put together from {place}, which is not there",
+                "every file that belongs to the scan", "copy it there, too",
+            )  # fmt: skip
+        files.append(place)
+    for source in sources:
+        if source.file_name != ".":
+            with h5py.File(own.parent / source.file_name, "r", locking=False) as file:
+                part = _get(file, source.dset_name)
+                files += [] if part is None else _list_files(path, part, depth + 1)
+    return list(dict.fromkeys(files))
 
 
 def _length(file: h5py.File, path: str) -> float | None:

@@ -67,6 +67,7 @@ class SyntheticScanFolder(AbstractDataset[HoloPhantomParams, RawScans]):
                 out.attrs[_DIGEST] = digest
             notes = {"cycles": data.cycles, "c_rate": data.c_rate, "axis_to_collector": "z"}
             write_atomic(file.with_suffix(".yml"), yaml.safe_dump(notes).encode())
+            file.unlink(missing_ok=True)  # killed from here on, both are rendered again
             known = label_phantom(make_phantom(data), data.size_px, data.voxel_size_um)
             tifffile.imwrite(labels, known, compression="zlib")
             partial.replace(file)
