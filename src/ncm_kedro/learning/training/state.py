@@ -125,7 +125,7 @@ def pull_to_start(
 ) -> None:
     """Shrink the distance to the starting weights by 1 + rate * `strength`, after a step.
 
-    The penalty strength / 2 * distance**2 of L2-SP (Li et al. 2018, arXiv:1802.01483, equation 4)
+    The penalty strength / 2 * distance**2 of L2-SP (Li et al. 2018, arXiv:1802.01483)
     as an implicit step beside the optimiser's, as AdamW does with weight decay: in the gradient,
     Adam would scale it away (Loshchilov & Hutter 2019, arXiv:1711.05101). No strength is too large.
     """
