@@ -76,6 +76,16 @@ def test_files_say_units_names_and_settings(folder):
     assert not np.isnan(file.read()["damage"].drop_null().to_numpy()).any()
 
 
+def test_the_unit_of_grey_values_stands_in_the_file(folder):
+    table = make_table()
+    table.attrs["grey_unit"] = "e/A3"
+    folder.save({"cyc10": table})
+    schema = pq.read_schema(file_of(folder))
+    assert schema.field("electron_density").metadata[b"unit"] == b"e/A3"
+    assert schema.field("homogeneity").metadata[b"unit"] == b"1/(e/A3)"
+    assert folder.load()["cyc10"].attrs["grey_unit"] == "e/A3"
+
+
 def test_the_paper_preset_gives_isotropy_in_degrees(folder):
     folder.save({"cyc10": make_table(preset="paper")})
     field = pq.read_schema(file_of(folder)).field("orientation_isotropy")

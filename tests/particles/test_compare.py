@@ -72,6 +72,18 @@ def test_units_go_by_the_preset():
     assert found.loc["damage", "unit"] == "1"
 
 
+def test_grey_values_have_the_unit_of_their_tomogram():
+    tables = {"a": make_attributes("a"), "b": make_attributes("b")}
+    assert find_unit("electron_density", tables) == "grey value"
+    tables["a"].attrs["grey_unit"] = "e/A3"
+    assert find_unit("electron_density", {"a": tables["a"]}) == "e/A3"
+    assert find_unit("homogeneity", {"a": tables["a"]}) == "1/(e/A3)"
+    mixed = find_unit("electron_density", tables)
+    assert "e/A3" in mixed
+    assert "grey value" in mixed
+    assert find_unit("volume_um3", tables) == "um3"
+
+
 def test_a_planted_shift_is_found_with_its_sign():
     tables = {"a": make_attributes("a", 400), "b": make_attributes("b", 400, seed=1)}
     tables["b"]["damage"] += 2.0

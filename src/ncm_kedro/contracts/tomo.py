@@ -30,6 +30,8 @@ class TomogramTable(pa.DataFrameModel):
     c_rate: Series[float] = pa.Field(gt=0, nullable=True, coerce=True)
     axis_to_collector: Series[str] = pa.Field(nullable=True)
     field_of_view_fraction: Series[float] = pa.Field(ge=0, le=1, nullable=True)
+    grey_unit: Series[str] | None = pa.Field(nullable=True)
+    """Unit of the grey values where they have one, as e/A3; tables of earlier runs lack it."""
     grey_low: Series[float] = pa.Field(nullable=True)
     grey_median: Series[float] = pa.Field(nullable=True)
     grey_high: Series[float] = pa.Field(nullable=True)

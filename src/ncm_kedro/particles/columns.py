@@ -71,7 +71,11 @@ POSITIONS = ("z_um", "y_um", "x_um")
 UNCERTAINTY = "_uncertainty"
 """Of the column that holds an attribute's uncertainty."""
 
+GREY_UNIT = "grey_unit"
+"""Attribute of a table: the unit of its sample's grey values, None where they have none."""
+
 _PAPER_UNITS = {"orientation_isotropy": "degree"}
+_GREY_VALUE = "grey value"
 
 
 def order_samples(samples: Iterable[str], table: pd.DataFrame) -> list[str]:
@@ -111,16 +115,22 @@ def select_values(attributes: pd.DataFrame, name: str) -> NDArray[np.float64]:
 
 
 def find_unit(name: str, attributes: Mapping[str, pd.DataFrame]) -> str:
-    """Return an attribute's unit, which for some depends on the preset.
+    """Return an attribute's unit, which for some depends on the preset or the grey values' unit.
 
     Parameters
     ----------
     name
         Attribute.
     attributes
-        Attribute table by sample; ``attrs["preset"]`` of the first that has one decides.
+        Attribute table by sample; ``attrs["preset"]`` of the first that has one decides, and
+        ``attrs["grey_unit"]`` of all: where they differ, each is named.
     """
     presets = (table.attrs.get("preset") for table in attributes.values())
     if next((preset for preset in presets if preset), None) == "paper" and name in _PAPER_UNITS:
         return _PAPER_UNITS[name]
-    return next(attribute.unit for attribute in ATTRIBUTES if attribute.name == name)
+    unit = next(attribute.unit for attribute in ATTRIBUTES if attribute.name == name)
+    if _GREY_VALUE not in unit:
+        return unit
+    greys = {str(table.attrs.get(GREY_UNIT) or _GREY_VALUE) for table in attributes.values()}
+    known = [f"({grey})" if "/" in unit and "/" in grey else grey for grey in sorted(greys)]
+    return " or ".join(unit.replace(_GREY_VALUE, grey) for grey in known) or unit

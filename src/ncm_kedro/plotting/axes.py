@@ -33,7 +33,8 @@ SMALL, MEDIUM = 7.0, 8.0
 LOG_ATTRIBUTES = ("surface_outer_um2", "volume_um3", "volume_std_um3")
 """Attributes that span decades and are never 0."""
 
-_SUFFIXES = {"um": "µm", "um2": "µm²", "um3": "µm³", "degree": "°"}
+_SUFFIXES = {"um": "µm", "um2": "µm²", "um3": "µm³", "degree": "°",
+             "e/A3": "(e/Å³)", "1/(e/A3)": "(Å³/e)"}  # fmt: skip
 _ENDINGS = ("_um", "_um2", "_um3", "_deg")
 _BINS = 256
 _FEW = 5

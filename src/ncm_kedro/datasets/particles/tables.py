@@ -23,7 +23,7 @@ from ncm_kedro.datasets.files import (
     write_rejections,
 )
 from ncm_kedro.errors import SettingsError, StoreError
-from ncm_kedro.particles.columns import ATTRIBUTES
+from ncm_kedro.particles.columns import ATTRIBUTES, find_unit
 from ncm_kedro.particles.plan import ParticleTables
 
 SUFFIX = ".parquet"
@@ -37,7 +37,6 @@ _VERSION = b"ncm_kedro_version"
 _UNCERTAINTY = "_uncertainty"
 _UNITS = {"_um": "um", "_um2": "um2", "_um3": "um3", "_deg": "degree", "_vx": "voxel"}
 _ATTRIBUTES = {attribute.name: attribute for attribute in ATTRIBUTES}
-_PAPER_UNITS = {"orientation_isotropy": "degree"}
 
 
 class ParticleTableFolder(AbstractDataset[Mapping[str, pd.DataFrame], ParticleTables]):
@@ -168,9 +167,8 @@ def encode_table(table: pd.DataFrame, sample: str, columns: Columns) -> bytes:
     plain = table.reset_index(drop=True)
     plain.attrs = {}
     arrow = pa.Table.from_pandas(plain, preserve_index=False)
-    paper = table.attrs.get("preset") == "paper"
     fields = [
-        _fill_null_type(field).with_metadata(_describe_column(field.name, columns, paper=paper))
+        _fill_null_type(field).with_metadata(_describe_column(field.name, columns, table))
         for field in arrow.schema
     ]
     told = {
@@ -224,13 +222,13 @@ def _fill_null_type(field: pa.Field) -> pa.Field:
     return field.with_type(pa.float64()) if pa.types.is_null(field.type) else field
 
 
-def _describe_column(column: str, columns: Columns, *, paper: bool) -> dict[str, str]:
+def _describe_column(column: str, columns: Columns, table: pd.DataFrame) -> dict[str, str]:
     name = column.removesuffix(_UNCERTAINTY)
     attribute = _ATTRIBUTES.get(name) if columns == "attributes" else None
     if attribute is None:
         ends = (unit for suffix, unit in _UNITS.items() if name.endswith(suffix))
         return {"unit": next(ends, "1")}
-    unit = _PAPER_UNITS.get(name, attribute.unit) if paper else attribute.unit
+    unit = find_unit(name, {"": table})
     if name != column:
         return {"unit": unit}
     return {

@@ -52,11 +52,14 @@ def tabulate_particles(
     """Make the tables of every sample: attributes, details, contacts, crack profiles."""
     from ncm_kedro.errors import Rejections
     from ncm_kedro.particles.attributes import tabulate_attributes, tabulate_details
+    from ncm_kedro.particles.columns import GREY_UNIT
     from ncm_kedro.particles.plan import select_current
     from ncm_kedro.particles.variants import add_uncertainty
     from ncm_kedro.tomo.volumes.identity import MADE_FROM
 
     current, stale = select_current(measurements, table)
+    known = table.dropna(subset=[GREY_UNIT]) if GREY_UNIT in table else table[:0]
+    units = dict(zip(known["sample"], known[GREY_UNIT], strict=True)) if len(known) else {}
     tables: tuple[dict[str, pd.DataFrame], ...] = ({}, {}, {}, {})
     rejections = Rejections()
     for name, measurement in current.items():
@@ -68,7 +71,7 @@ def tabulate_particles(
                 _name_sample(measurement.profiles, name),
             )
             for part, one in zip(tables, made, strict=True):
-                one.attrs[MADE_FROM] = dict(measurement.made_from)
+                one.attrs |= {MADE_FROM: dict(measurement.made_from), GREY_UNIT: units.get(name)}
                 part[name] = one
     rejections.check_left(len(current))
     reasons = {**measurements.rejections, **stale, **rejections.reasons}

@@ -227,6 +227,7 @@ _TYPES = {
     "voxel_y_um": "float64", "voxel_x_um": "float64", "voxel_size_source": "str",
     "warnings": "str", "cycles": "float64",
     "c_rate": "float64", "axis_to_collector": "str", "field_of_view_fraction": "float64",
+    "grey_unit": "str",
     "grey_low": "float64", "grey_median": "float64", "grey_high": "float64",
     "rejected_reason": "str",
 }  # fmt: skip
@@ -338,7 +339,7 @@ def _describe(volume: Volume) -> dict[str, Any]:
             name: known.get(name)
             for name in (
                 "voxel_size_source", "cycles", "c_rate", "axis_to_collector",
-                "field_of_view_fraction",
+                "field_of_view_fraction", "grey_unit",
             )
         },
     }  # fmt: skip
