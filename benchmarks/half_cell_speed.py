@@ -16,7 +16,8 @@ from scipy.sparse.linalg import splu
 
 from ncm_kedro.half_cell.cell import build_cell
 from ncm_kedro.half_cell.cycle import run_case
-from ncm_kedro.half_cell.geometry import build_mesh, lay_out_section
+from ncm_kedro.half_cell.geometry import lay_out_section
+from ncm_kedro.half_cell.mesh import build_mesh
 from ncm_kedro.params.half_cell.case import HalfCellParams
 
 

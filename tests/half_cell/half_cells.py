@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ncm_kedro.half_cell.geometry import CellMesh, build_mesh, lay_out_section
+from ncm_kedro.half_cell.geometry import lay_out_section
+from ncm_kedro.half_cell.mesh import CellMesh, build_mesh
 from ncm_kedro.params.half_cell.case import HalfCellParams
 
 SMALL: dict[str, Any] = {

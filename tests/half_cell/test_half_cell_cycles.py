@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 pytest.importorskip("ngsolve")
 
 from half_cells import make_cell, make_params
 
-from ncm_kedro.half_cell.cycle import CaseResult, run_case, tabulate_steps
+from ncm_kedro.contracts.half_cell import (
+    HalfCellCycles,
+    HalfCellDebonding,
+    HalfCellParticles,
+    HalfCellSteps,
+)
+from ncm_kedro.errors import NcmError
+from ncm_kedro.half_cell.cycle import CaseResult, run_case, tabulate_case, tabulate_steps
 from ncm_kedro.half_cell.measures import (
     PARTICLE_QUANTITIES,
     order_debonding,
@@ -115,6 +124,80 @@ def test_tables_hold_every_step_and_cycle(one_cycle: tuple[CaseResult, Path]) ->
     assert cycle["discharge_capacity"] == last
     assert 0.5 <= cycle["synchrony"] <= 1.0
     assert len(order_debonding(particles)) == 2
+
+
+def test_a_half_cycle_without_solution_counts_in_no_cycle(
+    one_cycle: tuple[CaseResult, Path],
+) -> None:
+    whole = one_cycle[0]
+    charge, discharge = whole.half_cycles
+    cut = replace(discharge, steps=discharge.steps[:2], particles=discharge.particles[:2],
+                  frames=discharge.frames[:2], end="no solution")  # fmt: skip
+    tables = tabulate_case(replace(whole, half_cycles=(charge, cut), end="no solution"))
+    assert len(tables.steps) == len(charge.steps) + 2
+    assert tables.cycles.empty
+    assert list(tables.cycles) == list(tabulate_case(whole).cycles)
+
+
+def test_a_cell_that_cannot_take_its_first_step_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(NcmError, match="solution"):
+        run(make_params(stepping={"newton_tolerance": 1e-30, "step_first_s": 2e-3}), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"load": {"voltage_max_v": 4.8}},  # more than NMC without lithium has
+        {"material": {"initial_stoichiometry": 0.1}},  # above the upper voltage at the start
+    ],
+)
+def test_a_window_that_the_lattice_does_not_have_is_an_error(
+    tmp_path: Path, wrong: dict[str, dict[str, float]]
+) -> None:
+    with pytest.raises(NcmError) as caught:
+        run(make_params(**wrong), tmp_path)
+    assert "voltage_max_v" in caught.value.where
+
+
+def make_records(debonded: float, damage: float) -> pd.DataFrame:
+    return pd.DataFrame(
+        {"particle": 1, "name": "a", "cycle": [1, 1], "time_s": [1.0, 2.0],
+         "debonded_fraction": [0.0, debonded], "damage": [0.0, damage]}
+    )  # fmt: skip
+
+
+def test_soft_interfaces_are_not_debonded_ones() -> None:
+    assert order_debonding(make_records(0.1, 0.8))["time_s"].isna().all()
+    assert order_debonding(make_records(0.6, 0.6))["time_s"].to_list() == [2.0]
+
+
+def test_ranks_of_equal_particles_are_not_correlated(one_cycle: tuple[CaseResult, Path]) -> None:
+    """Activities that differ by less than a mesh resolves have no order."""
+    steps = pd.DataFrame(
+        [(c, h, s, 100.0 * c + 50.0 * n + s, 0.5, 0.0)
+         for c in (1, 2) for n, h in enumerate(("charge", "discharge")) for s in (0, 1)],
+        columns=["cycle", "half", "step", "time_s", "capacity_fraction", "imbalance"],
+    )  # fmt: skip
+
+    def correlate(spread: float) -> float:
+        values = np.zeros((len(steps), 3, len(PARTICLE_QUANTITIES)))
+        values[:, :, ACTIVITY] = 1.0 + spread * np.array([1.0, 0.0, -1.0])
+        particles = tabulate_particles(["a", "b", "c"], steps, [values])
+        return float(summarise_cycles(steps, particles)["rank_correlation"].iloc[1])
+
+    assert np.isnan(correlate(1e-5))
+    assert correlate(1e-2) == pytest.approx(1.0)
+
+
+def test_tables_satisfy_their_contracts(one_cycle: tuple[CaseResult, Path]) -> None:
+    tables = tabulate_case(one_cycle[0])
+    for table, contract in zip(
+        tables,
+        (HalfCellSteps, HalfCellParticles, HalfCellCycles, HalfCellDebonding),
+        strict=True,
+    ):
+        contract.validate(table)
+        contract.validate(table.iloc[:0])
 
 
 @pytest.mark.slow

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -12,12 +15,8 @@ ng = pytest.importorskip("ngsolve")
 from half_cells import SMALL, make_cell, make_params  # noqa: E402
 
 from ncm_kedro.errors import NcmError  # noqa: E402
-from ncm_kedro.half_cell.geometry import (  # noqa: E402
-    Outline,
-    Section,
-    build_mesh,
-    lay_out_section,
-)
+from ncm_kedro.half_cell.geometry import Outline, Section, lay_out_section  # noqa: E402
+from ncm_kedro.half_cell.mesh import build_mesh  # noqa: E402
 from ncm_kedro.params.half_cell.geometry import LayoutParams, MeshParams  # noqa: E402
 
 
@@ -33,6 +32,21 @@ def test_regions_have_their_areas_and_normals_point_outward() -> None:
     cb = cell.mesh.Materials("cb")
     high = ng.Integrate(cell.cb_high, cell.mesh, definedon=cb)
     assert high == pytest.approx(33.0 - 4 * math.pi, rel=1e-3)
+
+
+def test_normals_point_outward_where_an_outline_is_concave() -> None:
+    star = [
+        (10 + r * math.cos(a), 6 + r * math.sin(a))
+        for r, a in zip([4.0, 2.0] * 5, np.arange(10) * math.pi / 5, strict=True)
+    ]
+    section = Section(
+        (Outline("star", polygon_nx2=np.array(star)),), 20.0, 12.0, 5.0, lambda x, _: x < 9
+    )
+    cell = build_mesh(section, MeshParams(interface_um=0.6, bulk_um=3.0))
+    normal = cell.outward * ng.specialcf.normal(2)
+    edge = cell.mesh.Boundaries("interface_1")
+    around = ng.Integrate(ng.CF((ng.x, ng.y)) * normal, cell.mesh, definedon=edge)
+    assert around == pytest.approx(2 * section.outlines[0].area_um2, rel=1e-9)
 
 
 def test_the_same_settings_give_the_same_mesh() -> None:
@@ -83,6 +97,47 @@ def test_an_outline_that_crosses_itself_is_named() -> None:
     assert "label 7" in caught.value.where
 
 
+def test_outlines_that_cross_each_other_are_named() -> None:
+    square = np.array([[2.0, 2.0], [6.0, 2.0], [6.0, 6.0], [2.0, 6.0]])
+    outlines = (Outline("label 4", polygon_nx2=square), Outline("label 7", polygon_nx2=square + 1))
+    section = Section(outlines, 20.0, 12.0, 5.0, lambda x, _: x < 9)
+    with pytest.raises(NcmError) as caught:
+        build_mesh(section, MeshParams())
+    assert "label" in caught.value.where
+
+
+def test_a_sphere_off_the_axis_of_an_axisymmetric_cell_is_named() -> None:
+    rings = LayoutParams.model_validate(SMALL["layout"])
+    with pytest.raises(NcmError) as caught:
+        lay_out_section(rings, half=True)
+    assert "particle 1" in caught.value.where
+    ball = {**SMALL["layout"], "circles": [{"x_um": 0.0, "y_um": 3.0, "radius_um": 2.0}]}
+    section = lay_out_section(LayoutParams.model_validate(ball), half=True)
+    mesh = build_mesh(section, MeshParams(interface_um=0.7, bulk_um=3.0)).mesh
+    volume = ng.Integrate(2 * math.pi * ng.x, mesh, definedon=mesh.Materials("particle_1"))
+    assert volume == pytest.approx(4 / 3 * math.pi * 8.0, rel=1e-3)
+
+
+def test_an_interface_is_of_the_kind_of_its_carbon_and_not_of_the_particle_beside_it() -> None:
+    layout = LayoutParams.model_validate(SMALL["layout"])
+    section = dataclasses.replace(
+        lay_out_section(layout), is_high=lambda x, y: np.hypot(x - 2.75, y - 3.0) < 2.05
+    )
+    cell = build_mesh(section, MeshParams(interface_um=0.7, bulk_um=3.0))
+    assert not cell.interface_high.vec.FV().NumPy().any()
+
+
+def test_without_ngsolve_the_error_names_what_to_install() -> None:
+    code = (
+        "import sys; sys.modules['ngsolve'] = None\n"
+        "from ncm_kedro.errors import SettingsError\n"
+        "try:\n    import ncm_kedro.half_cell.sweep\n"
+        "except SettingsError as error:\n    print(error.action)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "ncm-kedro[fe]" in done.stdout
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -91,6 +146,7 @@ def test_an_outline_that_crosses_itself_is_named() -> None:
         {"load": {"voltage_min_v": 4.6}},
         {"interface": {"opening_at_strength_nm": 5.0}},
         {"mesh": {"interface": 0.5}},
+        {"layout": {"circles": []}},
     ],
 )
 def test_settings_out_of_range_are_refused(wrong: dict[str, dict[str, float]]) -> None:

@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("ngsolve")
 
 from ncm_kedro.errors import NcmError
-from ncm_kedro.half_cell.geometry import build_mesh
+from ncm_kedro.half_cell.mesh import build_mesh
 from ncm_kedro.half_cell.sections import cut_section, pair_damage
 from ncm_kedro.params.half_cell.case import HalfCellParams
 from ncm_kedro.tomo.volumes.volume import Volume
@@ -19,9 +19,15 @@ from ncm_kedro.tomo.volumes.volume import Volume
 VOXEL_UM = 0.25
 
 
-def make_volume(ids_zy: np.ndarray) -> Volume:
+def make_volume(ids_zy: np.ndarray, towards: str = "-z") -> Volume:
+    """Equal planes; `towards` is where the collector lies, rows of `ids_zy` begin there."""
     array = np.repeat(ids_zy[:, :, None], 3, axis=2)
-    return Volume("cell_a", Path(), array, (array,), (VOXEL_UM,) * 3)  # type: ignore[arg-type]
+    if not towards.startswith("-"):
+        array = array[::-1]
+    if towards.endswith("x"):
+        array = array.transpose(1, 2, 0)
+    notes = {"axis_to_collector": towards, "fingerprint": "f"}
+    return Volume("cell_a", Path(), array, (array,), (VOXEL_UM,) * 3, attributes=notes)  # type: ignore[arg-type]
 
 
 def draw_labels() -> np.ndarray:
@@ -60,6 +66,37 @@ def test_grey_values_choose_the_carbon_that_conducts() -> None:
     left, right = section.is_high(np.array([1.0, 25.0]), np.array([10.0, 10.0]))
     assert left
     assert not right
+
+
+@pytest.mark.parametrize("towards", ["z", "x", "-x"])
+def test_the_collector_lies_where_the_sample_says(towards: str) -> None:
+    labels, turned = make_volume(draw_labels()), make_volume(draw_labels(), towards)
+    expected, _ = cut_section(labels, labels, PARAMS)
+    found, outlines = cut_section(turned, turned, PARAMS)
+    assert outlines.attrs["labels"] == "f"
+    for mine, theirs in zip(found.outlines, expected.outlines, strict=True):
+        np.testing.assert_allclose(mine.polygon_nx2, theirs.polygon_nx2)
+
+
+def test_bright_particles_do_not_make_carbon_conduct() -> None:
+    """Of one dim CB beside bright particles and the speck that counts as CB."""
+    ids = draw_labels()
+    labels, grey = make_volume(ids), make_volume(np.where(ids > 0, 200, 90))
+    params = PARAMS.model_copy(
+        update={"section": PARAMS.section.model_copy(update={"cb_from": "grey"})}
+    )
+    section, _ = cut_section(labels, grey, params)
+    across = np.linspace(0.0, section.width_um, 60)
+    assert not section.is_high(*(one.ravel() for one in np.meshgrid(across, across))).any()
+
+
+def test_rings_are_refused() -> None:
+    labels = make_volume(draw_labels())
+    params = PARAMS.model_copy(
+        update={"material": PARAMS.material.model_copy(update={"symmetry": "axisymmetric"})}
+    )
+    with pytest.raises(NcmError, match="axisymmetric"):
+        cut_section(labels, labels, params)
 
 
 def test_labels_without_a_complete_particle_are_an_error() -> None:

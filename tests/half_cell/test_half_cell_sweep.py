@@ -14,7 +14,7 @@ from half_cells import make_params
 
 from ncm_kedro.errors import NcmError
 from ncm_kedro.half_cell.measures import measure_synchrony
-from ncm_kedro.half_cell.sweep import list_sweep, run_sweep, summarise_sweep
+from ncm_kedro.half_cell.sweep import QUANTITIES, list_sweep, run_sweep, summarise_sweep
 from ncm_kedro.params.half_cell.case import SweepParams
 
 
@@ -34,6 +34,31 @@ def test_unknown_settings_and_impossible_values_are_refused(
 ) -> None:
     with pytest.raises(NcmError, match=r"sweep\.values"):
         list_sweep(SweepParams(values=values))
+
+
+def test_a_sweep_as_it_stands_has_room_for_its_electrodes() -> None:
+    assert len(list_sweep(SweepParams(electrodes=20))) == 20 * 8
+
+
+def test_layouts_without_room_end_a_sweep_before_its_first_run() -> None:
+    with pytest.raises(NcmError, match="room"):
+        list_sweep(SweepParams(values={"layout.width_um": (12.0,)}))
+
+
+def test_copies_of_one_electrode_are_no_sweep() -> None:
+    with pytest.raises(ValueError, match="random_particles"):
+        SweepParams(base=make_params())
+
+
+def test_an_electrode_of_one_cycle_has_no_change() -> None:
+    runs = pd.DataFrame({"run": [0, 1], "setting": "base", "value": np.nan})
+    rows = [(0, 1, 0.5), (0, 2, 0.7), (1, 1, 0.5)]
+    cycles = pd.DataFrame(
+        [{"run": run, "cycle": cycle, **dict.fromkeys(QUANTITIES, x)} for run, cycle, x in rows]
+    )
+    change = summarise_sweep(runs, cycles).query("cycle == 0")
+    assert (change["n"] == 1).all()
+    np.testing.assert_allclose(change["mean"], 0.2)
 
 
 def test_summary_averages_over_electrodes_with_an_interval() -> None:
@@ -72,6 +97,22 @@ def test_synchrony_is_one_for_equal_particles_and_one_nth_for_independent_ones()
     assert measure_synchrony(table(signals)) == pytest.approx(0.25, abs=1e-3)
 
 
+def test_synchrony_weighs_steps_by_their_length() -> None:
+    """Of two straight lines over time, with steps that a thousandth or a third of it takes."""
+    time = np.concatenate([np.linspace(0.0, 0.1, 101), np.linspace(0.4, 1.0, 3)])
+    dense = np.linspace(0.0, 1.0, 4001)
+
+    def measure(at: np.ndarray) -> float:
+        return measure_synchrony(
+            pd.concat(
+                pd.DataFrame({"time_s": at, "particle": n, "stoichiometry": np.interp(at, *line)})
+                for n, line in enumerate((([0, 1], [0, 1]), ([0, 0.4, 1], [0.2, 0.8, 0.2])))
+            )
+        )
+
+    assert measure(time) == pytest.approx(measure(dense), abs=0.03)
+
+
 @pytest.mark.slow
 def test_a_sweep_is_the_same_for_any_workers_and_resumes(tmp_path: Path) -> None:
     base = make_params(
@@ -83,7 +124,8 @@ def test_a_sweep_is_the_same_for_any_workers_and_resumes(tmp_path: Path) -> None
     _, twice = run_sweep(params.model_copy(update={"workers": 2}), tmp_path / "two")
     pd.testing.assert_frame_equal(cycles, twice)
     assert list(runs["end"]) == ["complete"] * 4
-    files = {path: path.stat().st_mtime_ns for path in (tmp_path / "one").glob("*.parquet")}
+    files = {path: path.stat().st_mtime_ns for path in (tmp_path / "one").rglob("*.npz")}
+    assert len(files) == 8
     _, again = run_sweep(params, tmp_path / "one")
     pd.testing.assert_frame_equal(cycles, again)
     assert files == {path: path.stat().st_mtime_ns for path in files}

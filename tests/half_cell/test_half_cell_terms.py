@@ -126,6 +126,18 @@ def test_interface_reaches_its_strength_and_dissipates_its_energy() -> None:
         assert 1e3 * integrate.trapezoid(tractions, openings_um) == pytest.approx(0.4, rel=5e-3)
 
 
+def test_what_counts_as_debonded_holds_less_than_half_of_the_strength() -> None:
+    mesh = make_disc(3.0, 1)
+    params = InterfaceParams(viscous_time_s=0.0)
+    limit, point = forms.find_debonded(params), mesh(0.0, 0.0)
+    half_way_um = 0.5 * (1e-4 + 2 * 0.4 / 300.0)
+    zero, step = ng.CF(0.0), ng.Parameter(1.0)
+    law = forms.next_damage(ng.CF(half_way_um), zero, zero, step, params)
+    assert law(point) == pytest.approx(limit, rel=1e-6)
+    pull, _ = forms.traction(ng.CF(half_way_um), zero, ng.CF(limit), params)
+    assert pull(point) == pytest.approx(0.15, rel=1e-3)
+
+
 def test_damage_never_heals_and_a_closed_interface_pushes_back() -> None:
     mesh = make_disc(3.0, 1)
     params = InterfaceParams()

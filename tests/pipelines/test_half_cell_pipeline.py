@@ -11,9 +11,12 @@ import pytest
 
 pytest.importorskip("ngsolve")
 
+from ncm_kedro.contracts.half_cell import HalfCellDamagePairs, HalfCellOutlines
+from ncm_kedro.errors import NcmError
 from ncm_kedro.params.half_cell.case import HalfCellParams
 from ncm_kedro.particles.plan import ParticleTables
 from ncm_kedro.pipelines.half_cell import nodes
+from ncm_kedro.tomo.review.edits import EditedLabels
 from ncm_kedro.tomo.volumes.volume import Volume, Volumes
 
 TINY = {
@@ -68,17 +71,83 @@ def test_the_page_holds_every_figure_and_the_animation(reported):
     assert len(re.findall("data:image/gif", page)) == 1
 
 
+def make_labels(sample, number, fingerprint, **notes):
+    """One round particle of a number; all 0 for number 0."""
+    z, y = np.mgrid[:40, :48]
+    ids = ((z - 20) ** 2 + (y - 22) ** 2 < 9**2).astype(np.uint32) * number
+    array = np.repeat(ids[:, :, None], 3, axis=2)
+    notes = {"fingerprint": fingerprint, "made_from": {"tomogram": "t"}, **notes}
+    return Volume(sample, Path(), array, (array,), (0.25,) * 3, attributes=notes)
+
+
+LABEL_PARAMS = HalfCellParams.model_validate(
+    {**TINY, "section": {"window_um": 6.0, "min_diameter_um": 1.0}}
+)
+
+
+def cut(samples, *, reviewed=None, edits=None, params=LABEL_PARAMS):
+    """Cut labels by sample and number; all of one tomogram's fingerprint."""
+    grey = {name: make_labels(name, 1, "t") for name in samples}
+    labels = {name: make_labels(name, number, name) for name, number in samples.items()}
+    return nodes.cut_half_cell(
+        tomograms=Volumes(grey), labels=Volumes(labels), reviewed=Volumes(reviewed or {}),
+        edits=edits or {}, params=params,
+    )  # fmt: skip
+
+
+def measured(labels):
+    table = pd.DataFrame({"particle_id": [6], "damage": [0.02]})
+    table.attrs["made_from"] = {"labels": labels}
+    return ParticleTables({"a": table}, {})
+
+
+def test_a_sample_without_particles_does_not_end_the_others():
+    _, outlines = cut({"a": 0, "b": 6})
+    assert outlines["sample"].to_list() == ["b"]
+    with pytest.raises(NcmError, match="no complete particle"):
+        cut({"a": 0, "b": 0})
+    only = LABEL_PARAMS.model_copy(
+        update={"section": LABEL_PARAMS.section.model_copy(update={"sample": "a"})}
+    )
+    with pytest.raises(NcmError, match="no complete particle"):
+        cut({"a": 0, "b": 6}, params=only)
+
+
+def test_labels_corrected_by_hand_are_simulated():
+    edits = EditedLabels(Path(), None, {"original_fingerprint": "a", "saved_at": "now"})
+    corrected = make_labels("a", 9, "by hand", edited_from="a", edited_at="now")
+    _, outlines = cut({"a": 6}, reviewed={"a": corrected}, edits={"a": edits})
+    assert outlines["particle_id"].to_list() == [9]
+    assert outlines.attrs["labels"] == "by hand"
+
+
+def test_damage_of_other_labels_is_not_compared():
+    _, outlines = cut({"a": 6})
+    debonding = pd.DataFrame({"name": ["label 6"], "damage": [0.1]})
+    pairs, _ = nodes.compare_half_cell_damage(outlines, debonding, measured("a"))
+    assert pairs["measured"].to_list() == [0.02]
+    with pytest.raises(NcmError, match="another labels"):
+        nodes.compare_half_cell_damage(outlines, debonding, measured("others"))
+    with pytest.raises(NcmError, match="run particle_features"):
+        nodes.compare_half_cell_damage(outlines, debonding, ParticleTables({}, {}))
+
+
+def test_an_axisymmetric_case_is_half_a_section():
+    material = {"symmetry": "axisymmetric"}
+    circle = {"x_um": 0.0, "y_um": 3.0, "radius_um": 2.0}
+    layout = {**TINY["layout"], "circles": [circle]}
+    section = nodes.draw_half_cell(
+        HalfCellParams.model_validate({**TINY, "layout": layout, "material": material})
+    )
+    assert section.half
+
+
 @pytest.mark.slow
 def test_labels_become_a_cell_whose_damage_stands_beside_the_measured_one(tmp_path):
-    z, y = np.mgrid[:40, :48]
-    ids = ((z - 20) ** 2 + (y - 22) ** 2 < 9**2).astype(np.uint32) * 6
-    array = np.repeat(ids[:, :, None], 3, axis=2)
-    volumes = Volumes({"a": Volume("a", Path(), array, (array,), (0.25,) * 3)})
-    section = {"window_um": 6.0, "min_diameter_um": 1.0}
-    params = HalfCellParams.model_validate({**TINY, "section": section})
-    drawn, outlines = nodes.cut_half_cell(tomograms=volumes, labels=volumes, params=params)
-    _, debonding, *_ = simulate_and_report(drawn, params, tmp_path)
-    attributes = ParticleTables({"a": pd.DataFrame({"particle_id": [6], "damage": [0.02]})}, {})
-    pairs, _ = nodes.compare_half_cell_damage(outlines, debonding, attributes)
+    drawn, outlines = cut({"a": 6})
+    HalfCellOutlines.validate(outlines)
+    _, debonding, *_ = simulate_and_report(drawn, LABEL_PARAMS, tmp_path)
+    pairs, _ = nodes.compare_half_cell_damage(outlines, debonding, measured("a"))
+    HalfCellDamagePairs.validate(pairs)
     assert pairs[["particle_id", "measured"]].to_numpy().tolist() == [[6, 0.02]]
     assert pairs["simulated"].between(0, 1).all()

@@ -11,9 +11,10 @@ import ngsolve as ng
 import numpy as np
 from numpy.typing import NDArray
 
+from ncm_kedro.errors import SettingsError
 from ncm_kedro.half_cell import forms
 from ncm_kedro.half_cell import materials as mat
-from ncm_kedro.half_cell.geometry import CellMesh
+from ncm_kedro.half_cell.mesh import CellMesh
 from ncm_kedro.half_cell.solve import Problem
 from ncm_kedro.params.half_cell.case import HalfCellParams
 
@@ -78,7 +79,14 @@ class _Parts(NamedTuple):
 
 
 def build_cell(cell: CellMesh, params: HalfCellParams) -> HalfCell:
-    """Set up spaces and equations, at rest in the initial state."""
+    """Set up spaces and equations, at rest in the initial state.
+
+    Raises
+    ------
+    SettingsError
+        If the NMC cannot be charged from its stoichiometry at the start to the upper voltage.
+    """
+    window = _find_window(params)
     space = _make_space(cell, params)
     state, history = ng.GridFunction(space), ng.GridFunction(space)
     rate, step_s, current = (ng.Parameter(value) for value in (1.0, 1.0, 0.0))
@@ -111,8 +119,23 @@ def build_cell(cell: CellMesh, params: HalfCellParams) -> HalfCell:
         fields=fields,
     )  # fmt: skip
     area = ng.Integrate(weight, cell.mesh, definedon=cell.mesh.Materials("particle_.*"))
-    window = params.material.initial_stoichiometry - mat.stoichiometry_at(params.load.voltage_max_v)
     return HalfCell(cell, problem, current, weight, area * window / forms.LITHIUM_FLUX)
+
+
+def _find_window(params: HalfCellParams) -> float:
+    """Stoichiometry between the start and the upper voltage."""
+    initial, upper_v = params.material.initial_stoichiometry, params.load.voltage_max_v
+    start_v, empty_v = (mat.open_circuit_v(x, math.exp) for x in (initial, 0.0))
+    if not start_v < upper_v < empty_v:
+        raise SettingsError(
+            "half_cell, load.voltage_max_v",
+            found=f"{upper_v:g} V",
+            expected=f"a charge from {start_v:.3f} V, the open-circuit voltage at "
+            f"material.initial_stoichiometry = {initial:g}, to less than {empty_v:.3f} V, that of "
+            "NMC without lithium",
+            action="change load.voltage_max_v, or make material.initial_stoichiometry larger",
+        )
+    return initial - mat.stoichiometry_at(upper_v)
 
 
 def integrate_by_element(space: ng.FESpace, what: Any, measure: Any) -> ng.LinearForm:
@@ -246,6 +269,7 @@ def _describe(
         "gap_nm": forms.NM_PER_UM * ng.IfPos(gap, gap, 0.0),
         "slide_nm": forms.NM_PER_UM * slide,
         "damage": damage,
+        "debonded": ng.IfPos(damage - forms.find_debonded(params.interface), 1.0, 0.0),
         "damage_next": forms.next_damage(gap, slide, damage, step_s, params.interface),
         "outward": _normal(cell),
     }

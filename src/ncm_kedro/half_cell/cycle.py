@@ -20,13 +20,13 @@ from numpy.typing import NDArray
 
 from ncm_kedro.atomic_write import write_atomic
 from ncm_kedro.half_cell.cell import SCALES, HalfCell, build_cell
-from ncm_kedro.half_cell.geometry import CellMesh
 from ncm_kedro.half_cell.measures import (
     Gauge,
     order_debonding,
     summarise_cycles,
     tabulate_particles,
 )
+from ncm_kedro.half_cell.mesh import CellMesh
 from ncm_kedro.half_cell.solve import ConvergenceError, Stepper, choose_step
 from ncm_kedro.params.half_cell.case import HalfCellParams
 
@@ -35,7 +35,7 @@ _log = logging.getLogger(__name__)
 FloatArray = NDArray[np.float64]
 
 _CURRENT, _VOLTAGE = (list(SCALES).index(name) for name in ("current_a_m2", "voltage_v"))
-_FORMAT = 1  # changes when results of before are no longer valid
+_FORMAT = 2  # changes when results of before are no longer valid
 _VOLTAGE_TOLERANCE_V = 2e-3
 _STEP_MIN_S = 1e-3
 _ERROR_MAX = 4.0  # a step whose error is more times the tolerance is repeated
@@ -84,12 +84,8 @@ class CaseResult:
     params: HalfCellParams
     half_cycles: tuple[HalfCycle, ...]
     fields: HalfCell
-
-    @property
-    def end(self) -> str:
-        """``complete``, ``dead`` or ``no solution``."""
-        last = self.half_cycles[-1].end
-        return "complete" if last == "voltage" else last
+    end: str
+    """``complete``, ``dead`` or ``no solution``."""
 
 
 def run_case(cell: CellMesh, params: HalfCellParams, folder: Path, name: str) -> CaseResult:
@@ -101,13 +97,18 @@ def run_case(cell: CellMesh, params: HalfCellParams, folder: Path, name: str) ->
         Where checkpoints lie; each identity of mesh and settings has a folder of its own.
     name
         What the log calls the case.
+
+    Raises
+    ------
+    ConvergenceError
+        If the first step of the first charge has no solution.
     """
     half_cell = build_cell(cell, params)
     place = folder / identify_case(cell, params)
     stepper = Stepper(half_cell.problem, params.stepping)
     gauge = Gauge(half_cell)
     done: list[HalfCycle] = []
-    started, computed = time.monotonic(), 0
+    started, computed, end = time.monotonic(), 0, "complete"
     for index in range(2 * params.load.cycles):
         path = place / f"half_cycle_{index:04d}.npz"
         found = _read_half_cycle(path)
@@ -117,16 +118,25 @@ def run_case(cell: CellMesh, params: HalfCellParams, folder: Path, name: str) ->
             left = 2 * params.load.cycles - index
             pace = (time.monotonic() - started) / computed if computed else math.nan
             progress = _Progress(name, index, left * pace)
-            found = _run_half_cycle(
-                half_cell, stepper, gauge, params=params, index=index, progress=progress
-            )
+            try:
+                found = _run_half_cycle(
+                    half_cell, stepper, gauge, params=params, index=index, progress=progress
+                )
+            except ConvergenceError as error:
+                if not done:
+                    raise
+                _log.warning("%s ends before cycle %d, half %d: %s", name, index // 2 + 1,
+                             index % 2 + 1, error)  # fmt: skip
+                end = "no solution"
+                break
             _write_half_cycle(path, found)
             computed += 1
         done.append(found)
         if found.end != "voltage":
             _log.warning("%s ends in cycle %d: %s", name, index // 2 + 1, found.end)
+            end = found.end
             break
-    return CaseResult(name, cell, params, tuple(done), half_cell)
+    return CaseResult(name, cell, params, tuple(done), half_cell, end)
 
 
 def identify_case(cell: CellMesh, params: HalfCellParams) -> str:
@@ -150,13 +160,14 @@ class CaseTables(NamedTuple):
 
 
 def tabulate_case(result: CaseResult) -> CaseTables:
-    """Tabulate a case."""
+    """Tabulate a case; a half-cycle without solution has steps, but counts in no cycle."""
     steps = tabulate_steps(result)
     measured = [half.particles for half in result.half_cycles]
     particles = tabulate_particles(result.cell.names, steps, measured)
-    return CaseTables(
-        steps, particles, summarise_cycles(steps, particles), order_debonding(particles)
-    )
+    last = result.half_cycles[-1]
+    whole = len(steps) - (len(last.steps) if last.end == "no solution" else 0)
+    cycles = summarise_cycles(steps[:whole], particles[: whole * len(result.cell.names)])
+    return CaseTables(steps, particles, cycles, order_debonding(particles))
 
 
 def tabulate_steps(result: CaseResult) -> pd.DataFrame:
@@ -199,7 +210,7 @@ def _run_half_cycle(
     index: int,
     progress: _Progress,
 ) -> HalfCycle:
-    """Charge or discharge until the voltage, or the solver, ends it."""
+    """Charge or discharge until the voltage, or the solver after its first step, ends it."""
     load, sign = params.load, 1.0 if index % 2 == 0 else -1.0
     current = load.c_rate * half_cell.capacity / 3600.0
     half_cell.current.Set(sign * current)
@@ -217,14 +228,16 @@ def _run_half_cycle(
             frames.append(gauge.sample_vertices())
             progress.report(voltage, steps[-1][2])
     except ConvergenceError as error:
+        if not steps:
+            raise
         _log.warning("%s: %s", progress.name, error)
         end = "no solution"
     if end == "voltage" and steps[-1][2] < load.dead_fraction:
         end = "dead"
     return HalfCycle(
-        np.array(steps).reshape(len(steps), 4),
-        np.array(particles).reshape(len(steps), *gauge.shape),
-        np.array(frames, dtype=np.float32).reshape(len(steps), half_cell.cell.mesh.nv),
+        np.array(steps),
+        np.array(particles),
+        np.array(frames, dtype=np.float32),
         gauge.measure_edges()["damage"],
         stepper.state,
         end,

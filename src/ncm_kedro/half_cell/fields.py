@@ -8,7 +8,7 @@ import ngsolve as ng
 
 from ncm_kedro.atomic_write import write_atomic
 from ncm_kedro.half_cell.cycle import HALVES, CaseResult
-from ncm_kedro.half_cell.geometry import CellMesh
+from ncm_kedro.half_cell.mesh import CellMesh
 
 _FIELDS = {
     "particle_.*": ("stoichiometry", "stress_gpa"),

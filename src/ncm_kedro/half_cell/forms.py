@@ -101,6 +101,18 @@ def next_damage(
     return damage + ng.IfPos(law - damage, share * (law - damage), 0.0)
 
 
+def find_debonded(params: InterfaceParams) -> float:
+    """Return the damage above which an interface holds less than half of its strength.
+
+    Damage is the part of the stiffness that is lost: 0.5 is reached where an opening has hardly
+    begun to soften, long before an interface has failed.
+    """
+    start = params.opening_at_strength_nm / NM_PER_UM
+    end = 2.0 * params.fracture_energy_j_m2 / params.strength_mpa
+    half = 0.5 * (start + end)
+    return end * (half - start) / (half * (end - start))
+
+
 def traction(
     gap: Field, slide: Field, damage: Field, params: InterfaceParams
 ) -> tuple[Field, Field]:

@@ -18,7 +18,7 @@ from scipy import stats
 
 from ncm_kedro.half_cell.cell import HalfCell, evaluate, integrate_by_element
 from ncm_kedro.half_cell.forms import LITHIUM_FLUX
-from ncm_kedro.half_cell.geometry import CellMesh
+from ncm_kedro.half_cell.mesh import CellMesh
 
 FloatArray = NDArray[np.float64]
 
@@ -26,10 +26,16 @@ _ORDER = 8  # of the quadrature that measures; the test functions have order 0
 
 PARTICLE_QUANTITIES = (
     "stoichiometry", "stress_mpa", "surface_stoichiometry", "current_a_m2", "gap_nm", "damage",
-    "activity",
+    "debonded_fraction", "activity",
 )  # fmt: skip
-"""Means over a particle, or over its surface. ``activity`` is the current over the volume of a
+"""Means over a particle, or over its surface. ``debonded_fraction`` is the part of the surface that
+holds less than half of its strength; ``activity`` is the current over the volume of a
 particle relative to that of all particles: 1 where it takes part in proportion."""
+CYCLE_COLUMNS = (
+    "cycle", "charge_capacity", "discharge_capacity", "activity_spread", "synchrony",
+    "rank_correlation", "isolated_fraction", "damage_mean", "damage_spread", "imbalance",
+)  # fmt: skip
+_RANK_RESOLUTION = 3  # decimals of activity; what is closer is equal to the accuracy of a mesh
 ISOLATED_BELOW = 0.1
 """Mean activity in a half-cycle below which a particle counts as isolated."""
 
@@ -56,7 +62,7 @@ class Gauge:
         fields, weight = problem.fields, half_cell.weight
         self._surface = {
             name: integrate_by_element(surface, weight * fields[name], on_surface)
-            for name in ("stoichiometry", "current_a_m2", "gap_nm", "damage")
+            for name in ("stoichiometry", "current_a_m2", "gap_nm", "damage", "debonded")
         }
         self._length = evaluate(integrate_by_element(surface, weight, on_surface))
         inside = ng.dx(definedon=mesh.Materials("particle_.*"), bonus_intorder=_ORDER)
@@ -89,7 +95,7 @@ class Gauge:
             row[1] = 1e3 * volume["stress_gpa"][elements].sum() / area
             for place, name in enumerate(self._surface, start=2):
                 row[place] = surface[name][edges].sum() / length
-        rows[:, 6] = currents / areas / total
+        rows[:, -1] = currents / areas / total
         return rows
 
     def measure_edges(self) -> dict[str, FloatArray]:
@@ -148,7 +154,7 @@ def tabulate_particles(
     keys = steps.loc[steps.index.repeat(len(names)), ["cycle", "half", "step", "time_s"]]
     table = keys.reset_index(drop=True)
     table["particle"] = np.tile(np.arange(1, len(names) + 1), len(steps))
-    table["name"] = np.tile(np.array(names, dtype=object), len(steps))
+    table["name"] = list(names) * len(steps)
     for place, quantity in enumerate(PARTICLE_QUANTITIES):
         table[quantity] = values[:, :, place].ravel()
     return table
@@ -160,10 +166,10 @@ def summarise_cycles(steps: pd.DataFrame, particles: pd.DataFrame) -> pd.DataFra
     Returns
     -------
     DataFrame
-        A row per cycle that has a discharge. ``activity_spread`` is the standard deviation over
-        particles of their mean activity on discharge; ``synchrony`` is chi^2 of their
-        stoichiometry; ``rank_correlation`` is Spearman's of their activity with the cycle before
-        (null in the first, or where all are equal).
+        `CYCLE_COLUMNS`, a row per cycle that has a discharge. ``activity_spread`` is the standard
+        deviation over particles of their mean activity on discharge; ``synchrony`` is chi^2 of
+        their stoichiometry; ``rank_correlation`` is Spearman's of their activity with the cycle
+        before (null in the first, or where all are equal to 3 decimals).
     """
     rows: list[dict[str, Any]] = []
     before: FloatArray | None = None
@@ -189,7 +195,8 @@ def summarise_cycles(steps: pd.DataFrame, particles: pd.DataFrame) -> pd.DataFra
             }
         )
         before = activity
-    return pd.DataFrame(rows)
+    types = {"cycle": "int64", **dict.fromkeys(CYCLE_COLUMNS[1:], "float64")}
+    return pd.DataFrame(rows, columns=list(CYCLE_COLUMNS)).astype(types)
 
 
 def list_metrics(cycles: pd.DataFrame) -> dict[str, list[dict[str, float]]]:
@@ -209,12 +216,12 @@ def order_debonding(particles: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        ``particle, name, cycle, time_s, damage``: the first step with a mean damage of 0.5 or more,
-        null where it was not reached, and the damage at the end.
+        ``particle, name, cycle, time_s, debonded_fraction, damage``: the first step with half of
+        the interface or more debonded, null where it was not reached, and both at the end.
     """
     rows = []
     for (number, name), own in particles.groupby(["particle", "name"]):
-        failed = own[own["damage"] >= 0.5]
+        failed = own[own["debonded_fraction"] >= 0.5]
         first = failed.iloc[0] if len(failed) else None
         rows.append(
             {
@@ -222,6 +229,7 @@ def order_debonding(particles: pd.DataFrame) -> pd.DataFrame:
                 "name": name,
                 "cycle": np.nan if first is None else first["cycle"],
                 "time_s": np.nan if first is None else first["time_s"],
+                "debonded_fraction": own["debonded_fraction"].iloc[-1],
                 "damage": own["damage"].iloc[-1],
             }
         )
@@ -237,7 +245,8 @@ def measure_synchrony(particles: pd.DataFrame) -> float:
         ``time_s, particle, stoichiometry``.
     """
     table = particles.pivot(index="time_s", columns="particle", values="stoichiometry")
-    weights = np.gradient(table.index.to_numpy())
+    steps = np.diff(table.index.to_numpy())
+    weights = np.append(steps, 0.0) + np.insert(steps, 0, 0.0)  # the trapezoidal rule
     values = table.to_numpy()
 
     def variance(signal: FloatArray) -> FloatArray:
@@ -258,7 +267,10 @@ def _mean_over_time(particles: pd.DataFrame, quantity: str) -> FloatArray:
 
 
 def _correlate_ranks(before: FloatArray | None, now: FloatArray) -> float:
-    if before is None or np.ptp(before) == 0 or np.ptp(now) == 0:
+    if before is None:
+        return float("nan")
+    before, now = before.round(_RANK_RESOLUTION), now.round(_RANK_RESOLUTION)
+    if np.ptp(before) == 0 or np.ptp(now) == 0:
         return float("nan")
     return float(stats.spearmanr(before, now).statistic)
 

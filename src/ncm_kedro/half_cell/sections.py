@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,8 +11,8 @@ from numpy.typing import NDArray
 from scipy import ndimage, stats
 from skimage.measure import find_contours, label, regionprops
 
-from ncm_kedro.errors import TomogramError
-from ncm_kedro.half_cell.geometry import Outline, Section
+from ncm_kedro.errors import SettingsError, TomogramError
+from ncm_kedro.half_cell.geometry import Outline, Section, measure_area
 from ncm_kedro.params.half_cell.case import HalfCellParams
 from ncm_kedro.params.half_cell.geometry import SectionParams
 from ncm_kedro.tomo.volumes.volume import Volume
@@ -26,10 +27,10 @@ _SHIFTS = 12  # places of the window per edge of it
 def cut_section(
     labels: Volume, grey: Volume, params: HalfCellParams
 ) -> tuple[Section, pd.DataFrame]:
-    """Cut a plane across x, and take the window of it that holds the most complete particles.
+    """Cut a plane across the electrode; take the window with the most complete particles in it.
 
     Particles that touch are parted by `min_gap_um`; those that the window cuts, or that are too
-    small, are CB. z runs up, y along the collector.
+    small, are CB. The collector lies where ``axis_to_collector`` of `grey` says, else below z = 0.
 
     Returns
     -------
@@ -37,21 +38,29 @@ def cut_section(
         What is meshed.
     outlines
         ``name, sample, particle_id, area_um2, area_kept``: area in the plane, and the fraction of
-        it that is left after parting and smoothing.
+        it that is left after parting and smoothing; ``attrs["labels"]`` identifies the labels.
 
     Raises
     ------
     TomogramError
         If no complete particle lies in any window.
+    SettingsError
+        If the cell is axisymmetric.
     """
+    if params.material.symmetry == "axisymmetric":
+        raise SettingsError(
+            "half_cell.from_labels.material.symmetry",
+            found="axisymmetric, which makes rings of the sections of particles",
+            expected="generalised_plane_strain or plane_strain",
+            action="change material.symmetry",
+        )
     wanted = params.section or SectionParams()
-    plane = min(int(wanted.position * labels.shape_zyx[2]), labels.shape_zyx[2] - 1)
-    ids_yx = np.asarray(labels.array[:, :, plane])
-    edges_um = (labels.voxel_size_um[0], labels.voxel_size_um[1])
+    towards = str(grey.attributes.get("axis_to_collector") or "-z")
+    ids_yx, edges_um = _read_plane(labels, towards, wanted.position)
     corner, chosen = _choose_window(ids_yx, edges_um, wanted)
     if not chosen:
         raise TomogramError(
-            f"particle_labels of {labels.name}, plane x = {plane}",
+            f"particle_labels of {labels.name}, section at {wanted.position:g}",
             found="no complete particle in any window",
             expected=f"a particle of at least {wanted.min_diameter_um:g} um within "
             f"{wanted.window_um:g} um",
@@ -63,31 +72,35 @@ def cut_section(
         polygon, area_um2 = _trace(ids_yx, number, chosen, edges_um, wanted.min_gap_um)
         polygon = _resample(polygon, params.mesh.interface_um)
         moved = polygon - corner + _MARGIN_UM
-        kept = _area(moved) / area_um2
+        kept = measure_area(moved) / area_um2
         name = f"label {number}"
         outlines.append(Outline(name, polygon_nx2=moved))
         rows.append((name, labels.name, number, area_um2, kept))
     size = wanted.window_um + 2 * _MARGIN_UM
-    limit = _find_grey_limit(grey, plane, ids_yx) if wanted.cb_from == "grey" else None
-    grey_yx = np.asarray(grey.array[:, :, plane])
+    high_yx = None
+    if wanted.cb_from == "grey":
+        grey_yx, _ = _read_plane(grey, towards, wanted.position)
+        high_yx = _find_high(grey_yx, ids_yx, edges_um, params.mesh.interface_um)
 
     def is_high(x: FloatArray, y: FloatArray) -> NDArray[np.bool_]:
-        if limit is None:
+        if high_yx is None:
             return np.asarray(x < size / 2)
         at = [
             np.clip((where + start - _MARGIN_UM) / edge, 0, length - 1).astype(int)
             for where, start, edge, length in zip(
-                (y, x), corner[::-1], edges_um, grey_yx.shape, strict=True
+                (y, x), corner[::-1], edges_um, high_yx.shape, strict=True
             )
         ]
-        return np.asarray(grey_yx[at[0], at[1]] > limit)
+        return np.asarray(high_yx[at[0], at[1]])
 
-    split = size / 2 if limit is None else None
+    split = size / 2 if high_yx is None else None
     section = Section(
         tuple(outlines), size, size, params.layout.separator_um, is_high, split_x_um=split
     )
     columns = ["name", "sample", "particle_id", "area_um2", "area_kept"]
-    return section, pd.DataFrame(rows, columns=columns)
+    table = pd.DataFrame(rows, columns=columns)
+    table.attrs["labels"] = labels.attributes.get("fingerprint")
+    return section, table
 
 
 def pair_damage(
@@ -114,6 +127,22 @@ def pair_damage(
         else math.nan
     )
     return pairs
+
+
+def _read_plane(
+    volume: Volume, towards: str, position: float
+) -> tuple[NDArray[Any], tuple[float, float]]:
+    """Read a plane: rows from the collector up, columns along it; and the edges of its voxels."""
+    up = "zyx".index(towards[-1])
+    across = 1 if up == 2 else 2
+    along = 3 - up - across
+    length = volume.shape_zyx[across]
+    index: list[Any] = [slice(None)] * 3
+    index[across] = min(int(position * length), length - 1)
+    plane = np.asarray(volume.array[tuple(index)])
+    rows = plane if up < along else plane.T
+    edges_um = volume.voxel_size_um[up], volume.voxel_size_um[along]
+    return rows if towards.startswith("-") else rows[::-1], edges_um
 
 
 def _choose_window(
@@ -180,15 +209,23 @@ def _resample(points_nx2: FloatArray, spacing_um: float) -> FloatArray:
     frequency = np.fft.fftfreq(256, 1 / 256)
     smooth = (spectrum[None] * np.exp(2j * np.pi * at[:, None] * frequency[None])).sum(1) / 256
     polygon = np.column_stack([smooth.real, smooth.imag])
-    return polygon if _area(polygon) > 0 else polygon[::-1]
+    return polygon if measure_area(polygon) > 0 else polygon[::-1]
 
 
-def _area(polygon_nx2: FloatArray) -> float:
-    """Signed area, positive counter-clockwise."""
-    x, y = polygon_nx2.T
-    return float(0.5 * np.sum(x * np.roll(y, -1) - np.roll(x, -1) * y))
+def _find_high(
+    grey_yx: NDArray[Any],
+    ids_yx: NDArray[np.integer],
+    edges_um: tuple[float, float],
+    blur_um: float,
+) -> NDArray[np.bool_]:
+    """Find where CB is brighter than its median; in particles, as the nearest CB.
 
-
-def _find_grey_limit(grey: Volume, plane: int, ids_yx: NDArray[np.integer]) -> float:
-    """Return the median grey value outside particles."""
-    return float(np.median(np.asarray(grey.array[:, :, plane])[ids_yx == 0]))
+    Noise is blurred over the edge of an element, without the brightness of particles.
+    """
+    outside = ids_yx == 0
+    nearest = ndimage.distance_transform_edt(
+        ~outside, sampling=edges_um, return_distances=False, return_indices=True
+    )
+    only_cb = grey_yx[tuple(nearest)].astype(np.float32)
+    smooth = ndimage.gaussian_filter(only_cb, [blur_um / edge for edge in edges_um])
+    return np.asarray(smooth > np.median(smooth[outside]))

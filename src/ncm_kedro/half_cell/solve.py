@@ -102,7 +102,6 @@ class Stepper:
             self._scale[part] = scale
         damage = problem.damage
         self._grown = None if damage is None else ng.GridFunction(damage.space)
-        self._inverse: Any = None
         self._matrix_key = (0.0, 0.0)
         self.restart()
 
@@ -111,6 +110,7 @@ class Stepper:
         self._now: FloatArray = self._vector.copy()
         self._before: FloatArray | None = None
         self._last_step_s = 0.0
+        self._inverse: Any = None  # as after a load: resumed is unbroken to the last bit
 
     def advance(self, step_s: float) -> float:
         """Take one step.
@@ -176,7 +176,6 @@ class Stepper:
         self.time_s = float(kept["time_s"])
         if self.problem.damage is not None:
             self.problem.damage.vec.FV().NumPy()[:] = kept["damage"]
-        self._inverse = None
         self.restart()
 
     def _grow_damage(self) -> float:
@@ -246,6 +245,8 @@ class Stepper:
         problem = self.problem
         try:
             problem.form.AssembleLinearization(problem.state.vec)
+            if not np.isfinite(problem.form.mat.AsVector().FV().NumPy()).all():
+                return False  # UMFPACK would print that it is singular
             self._inverse = problem.form.mat.Inverse(problem.space.FreeDofs(), inverse="umfpack")
         except NgException:
             return False

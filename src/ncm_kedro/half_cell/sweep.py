@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import logging
+import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,10 @@ import pandas as pd
 from pydantic import ValidationError
 from scipy import stats
 
-from ncm_kedro.atomic_write import write_atomic
 from ncm_kedro.errors import NcmError, Rejections, SettingsError
-from ncm_kedro.half_cell.cycle import identify_case, run_case, tabulate_case
-from ncm_kedro.half_cell.geometry import build_mesh, lay_out_section
+from ncm_kedro.half_cell.cycle import run_case, tabulate_case
+from ncm_kedro.half_cell.geometry import lay_out_section
+from ncm_kedro.half_cell.mesh import build_mesh
 from ncm_kedro.params.half_cell.case import HalfCellParams, SweepParams
 
 _log = logging.getLogger(__name__)
@@ -34,12 +34,12 @@ def list_sweep(params: SweepParams) -> dict[tuple[str, float, int], HalfCellPara
     Raises
     ------
     SettingsError
-        If a setting does not exist or a value is out of its range.
+        If a setting does not exist, a value is out of its range, or circles do not fit.
     """
     cases = [(BASE, np.nan)]
     cases += [(name, value) for name, values in params.values.items() for value in values]
     seed = params.base.layout.seed
-    return {
+    runs = {
         (name, float(value), electrode): _change(
             params.base,
             {"layout.seed": seed + electrode, **({} if name == BASE else {name: value})},
@@ -47,6 +47,9 @@ def list_sweep(params: SweepParams) -> dict[tuple[str, float, int], HalfCellPara
         for name, value in cases
         for electrode in range(params.electrodes)
     }
+    for case in runs.values():  # before hours are spent on the others
+        lay_out_section(case.layout)
+    return runs
 
 
 def run_sweep(params: SweepParams, folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -60,7 +63,8 @@ def run_sweep(params: SweepParams, folder: Path) -> tuple[pd.DataFrame, pd.DataF
         ``run`` and the columns of `ncm_kedro.half_cell.measures.summarise_cycles`.
     """
     wanted = list_sweep(params)
-    with ProcessPoolExecutor(params.workers) as pool:
+    spawn = multiprocessing.get_context("spawn")  # NGSolve has threads, which do not survive a fork
+    with ProcessPoolExecutor(params.workers, spawn) as pool:
         futures = [pool.submit(_run_one, case, folder) for case in wanted.values()]
         rows, tables, rejections = [], [], Rejections()
         for run, (key, future) in enumerate(zip(wanted, futures, strict=True)):
@@ -82,8 +86,9 @@ def summarise_sweep(runs: pd.DataFrame, cycles: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        ``setting, value, cycle, quantity, mean, low, high, n``, and for cycle 0 the change from the
-        first to the last cycle of each electrode, as quantity ``change of <quantity>``.
+        ``setting, value, cycle, quantity, mean, low, high, n``, over the n electrodes that reached
+        the cycle; and for cycle 0 the change from the first to the last cycle of each electrode
+        with more than one, as quantity ``change of <quantity>``.
     """
     joined = cycles.merge(runs[["run", "setting", "value"]], on="run")
     long = joined.melt(["run", "setting", "value", "cycle"], list(QUANTITIES), "quantity", "x")
@@ -96,7 +101,8 @@ def summarise_sweep(runs: pd.DataFrame, cycles: pd.DataFrame) -> pd.DataFrame:
         .sort_values("cycle")
         .groupby(["run", "setting", "value", "quantity"], dropna=False)["x"]
     )
-    change = (by_run.last() - by_run.first()).reset_index()
+    several = by_run.size() > 1
+    change = (by_run.last() - by_run.first())[several].reset_index()
     rows += [
         (setting, value, 0, f"change of {quantity}", *_estimate(own["x"].to_numpy()))
         for (setting, value, quantity), own in change.groupby(
@@ -109,18 +115,8 @@ def summarise_sweep(runs: pd.DataFrame, cycles: pd.DataFrame) -> pd.DataFrame:
 
 def _run_one(params: HalfCellParams, folder: Path) -> tuple[str, pd.DataFrame]:
     cell = build_mesh(lay_out_section(params.layout), params.mesh)
-    identity = f"{identify_case(cell, params)}_{params.load.cycles}"
-    path = folder / f"{identity}.parquet"
-    if path.exists():
-        found = pd.read_parquet(path)
-        return str(found.attrs["end"]), found
     result = run_case(cell, params, folder, f"electrode {params.layout.seed}")
-    cycles = tabulate_case(result).cycles
-    cycles.attrs["end"] = result.end
-    buffer = io.BytesIO()
-    cycles.to_parquet(buffer)
-    write_atomic(path, buffer.getvalue())
-    return result.end, cycles
+    return result.end, tabulate_case(result).cycles
 
 
 def _change(base: HalfCellParams, changes: dict[str, float]) -> HalfCellParams:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Self
+
+from pydantic import Field, model_validator
 
 from ncm_kedro.params.base import FrozenParams
 from ncm_kedro.params.half_cell.geometry import LayoutParams, MeshParams, SectionParams
@@ -42,8 +44,10 @@ class HalfCellParams(FrozenParams):
 class SweepParams(FrozenParams):
     """Random electrodes under changed settings, one setting at a time."""
 
-    base: HalfCellParams = HalfCellParams()
-    """What the electrodes have in common; `layout.random_particles` is set."""
+    base: HalfCellParams = HalfCellParams(
+        layout=LayoutParams(random_particles=3, width_um=40.0, height_um=14.0, split_x_um=20.0)
+    )
+    """What the electrodes have in common; `layout.random_particles` must be set."""
 
     electrodes: int = Field(default=8, ge=1, le=1000)
     """Random layouts for each value of a setting; the first has the seed of `base`."""
@@ -60,3 +64,12 @@ class SweepParams(FrozenParams):
 
     workers: int = Field(default=1, ge=1, le=256)
     """Processes at a time."""
+
+    @model_validator(mode="after")
+    def check_random(self) -> Self:
+        """Reject electrodes that would be copies of one, or rings."""
+        if not self.base.layout.random_particles or self.base.section is not None:
+            raise ValueError("base.layout.random_particles must be above 0, base.section unset")
+        if self.base.material.symmetry == "axisymmetric":
+            raise ValueError("base.material.symmetry must be one of a plane")
+        return self

@@ -37,10 +37,13 @@ class LayoutParams(FrozenParams):
     split_x_um: float = 18.0
     """The CB left of this line, in um, has the high conductivity, the rest the low one."""
 
-    circles: tuple[CircleParams, ...] = (
-        CircleParams(x_um=6.0, y_um=6.0),
-        CircleParams(x_um=18.0, y_um=6.0),
-        CircleParams(x_um=30.0, y_um=6.0),
+    circles: tuple[CircleParams, ...] = Field(
+        default=(
+            CircleParams(x_um=6.0, y_um=6.0),
+            CircleParams(x_um=18.0, y_um=6.0),
+            CircleParams(x_um=30.0, y_um=6.0),
+        ),
+        min_length=1,
     )
     """The particles; they are numbered from 1 in this order."""
 

@@ -41,6 +41,8 @@ def create_label_pipeline() -> Pipeline:
                 inputs={
                     "tomograms": "tomograms",
                     "labels": "particle_labels",
+                    "reviewed": "particle_labels_reviewed",
+                    "edits": "tomo_review_edits",
                     "params": f"params:half_cell.{LABELS}",
                 },
                 outputs=[f"half_cell_{LABELS}_section", f"half_cell_{LABELS}_outlines"],
