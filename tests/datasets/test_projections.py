@@ -155,7 +155,7 @@ def test_a_pixel_at_the_sample_is_not_magnified_again(tmp_path):
     ("entry", "value", "told"),
     [
         ("instrument/beam/incident_energy", 20.0, "energy_kev"),
-        ("instrument/detector/x_pixel_size", 6, "detector pixel"),
+        ("instrument/detector/y_pixel_size", 6, "square"),
     ],
 )
 def test_distances_that_contradict_each_other(tmp_path, entry, value, told):
@@ -163,6 +163,15 @@ def test_distances_that_contradict_each_other(tmp_path, entry, value, told):
     with h5py.File(tmp_path / "a.nx", "r+") as file:
         file[f"entry0001/{entry}"][...] = value
     with pytest.raises(DatasetError, match=told):
+        load(tmp_path)
+
+
+def test_binning_that_differs_between_distances(tmp_path):
+    write_nxtomo(tmp_path / "a.nx")
+    with h5py.File(tmp_path / "a.nx", "r+") as file:
+        for axis in "xy":
+            file[f"entry0001/instrument/detector/{axis}_pixel_size"][...] = 6
+    with pytest.raises(DatasetError, match="detector pixel"):
         load(tmp_path)
 
 

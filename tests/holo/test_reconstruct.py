@@ -109,6 +109,24 @@ def test_frames_of_nan_are_excluded_by_name_and_too_many_are_an_error(small_scan
         plan.write(type(made)(made.array, {}, made.work / "other"))
 
 
+def test_one_distance_cannot_tell_phase_from_absorption(small_scan):
+    alone = replace(small_scan, distances=small_scan.distances[:1])
+    with pytest.raises(TomogramError, match="two distances"):
+        plan_reconstruction(alone, HoloParams(retrieval=RetrievalParams(method="ctf")), COMPUTE)
+
+
+def test_pixels_without_beam_are_told(small_scan, tmp_path):
+    one = small_scan.distances[0]
+
+    def read(numbers):
+        frames = one.read(numbers).astype(np.float32)
+        frames[:, :, :24] = 100  # as dark as the darks
+        return frames
+
+    scan = replace(small_scan, distances=(replace(one, read=read),))
+    assert survey_scan(scan, PARAMS, COMPUTE, tmp_path).unlit_k == pytest.approx(0.25)
+
+
 def test_flats_count_at_the_time_when_they_were_taken(small_scan, tmp_path):
     """Darks and flats stand before the projections in the file: numbers there are not times."""
     beam = np.full((SMALL.size_px,) * 2, 1000.0, np.float32)

@@ -53,7 +53,19 @@ def plan_reconstruction(
     VolumePlan
         float32, electron density (e/A3) or delta; 0 outside the circle that all projections see.
         Written with it is what the quality page shows: ``centre_px``, ``shifts_px``, ``fsc``, ...
+
+    Raises
+    ------
+    TomogramError
+        If the method of retrieval needs more distances.
     """
+    if params.retrieval.method == "ctf" and len(scan.distances) < 2 and not scan.is_absorption:
+        raise TomogramError(
+            scan.source,
+            found="one distance, and retrieval.method ctf",
+            expected="two distances at least: phase and absorption are fitted each for itself",
+            action="set retrieval.method to ctf_homogeneous or paganin",
+        )
     _, height, width = scan.shape_ayx
     edge = 2 * width if scan.half_acquisition else width
     voxel_um = scan.geometry.voxel_um
@@ -216,6 +228,7 @@ class HoloWriter:
             "shifts_px": [_round_known(one) for one in survey.measured_mkd],
             "shift_scatter_px": _measure_scatter(survey.measured_mkd - fitted),
             "shifts_fitted_px": np.round(fitted, 3).tolist(),
+            "unlit_fraction": float(survey.unlit_k.max()),
             "pattern_rms": float(np.std(survey.pattern_yx)),
             "ring_strength": measure_rings(np.asarray(volume[volume.shape[0] // 2])),
             "fsc": {

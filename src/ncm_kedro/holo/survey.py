@@ -46,12 +46,15 @@ class Survey:
         (A, K, 2), the drift that was fitted.
     pattern_yx
         Pattern of the detector, in the logarithm of the intensity.
+    unlit_k
+        (K,), fraction of the pixels of each distance that the flats leave dark.
     """
 
     measured_mkd: NDArray[np.float64]
     at: NDArray[np.intp]
     shifts_akd: NDArray[np.float64]
     pattern_yx: FloatArray
+    unlit_k: NDArray[np.float64]
 
 
 def survey_scan(
@@ -71,7 +74,7 @@ def survey_scan(
     """
     file = work / "survey.npz"
     if not file.is_file():
-        _average_flats(scan, work)
+        unlit = _average_flats(scan, work)
         wanted = min(params.corrections.registration_angles, scan.shape_ayx[0])
         at = np.unique(np.linspace(0, scan.shape_ayx[0] - 1, wanted).astype(int))
         kinds, size = len(scan.distances), scan.shape_ayx[1:]
@@ -105,17 +108,22 @@ def survey_scan(
                 at=at,
                 shifts_akd=shifts,
                 pattern_yx=measure_pattern(mean_log_kyx),
+                unlit_k=unlit,
             )
     with np.load(file) as found:
         return Survey(**{name: found[name] for name in found.files})
 
 
-def _average_flats(scan: RawScan, work: Path) -> None:
+def _average_flats(scan: RawScan, work: Path) -> list[float]:
+    """Write mean darks and flats; return the fraction of pixels that some flat leaves dark."""
+    unlit = []
     for number, distance in enumerate(scan.distances):
         parts = dict(zip(("dark", "flats", "places"), group_flats(distance), strict=True))
         for name, values in parts.items():
             with open_atomic(work / f"{name}_{number}.npy") as out:
                 np.save(out, values)
+        unlit.append(float(np.mean(~(parts["flats"] > 0).all(axis=0))))
+    return unlit
 
 
 def read_intensity(

@@ -24,6 +24,7 @@ _PER_UM = {"m": 1e6, "meter": 1e6, "metre": 1e6, "mm": 1e3, "millimeter": 1e3, "
            "um": 1.0, "\u00b5m": 1.0, "\u03bcm": 1.0, "micron": 1.0, "microns": 1.0,
            "micrometer": 1.0, "nm": 1e-3, "nanometer": 1e-3}  # fmt: skip
 _TURN_RAD = 6.5  # angles without a unit within this range may be radians
+_SQUARE = 1e-3
 _DEEPEST = 4  # virtual data sets of virtual data sets
 _UM_PER_MM = 1e3
 
@@ -99,6 +100,7 @@ def _open_entry(path: Path, file: h5py.File, key_path: str, notes: ScanNotes) ->
     data = file[f"{detector}/data"]
     angles = _find_angles(path, file, entry, len(keys), notes)
     instrument = f"{entry}/instrument"
+    _check_square(path, file, detector)
     source = _length(file, f"{instrument}/source/distance")
     return OpenedDistance(
         scan=DistanceScan(
@@ -122,6 +124,15 @@ def _open_entry(path: Path, file: h5py.File, key_path: str, notes: ScanNotes) ->
         detector_pixel_um=_length(file, f"{detector}/x_pixel_size"),
         sample_pixel_um=_length(file, f"{entry}/sample/x_pixel_size"),
     )
+
+
+def _check_square(path: Path, file: h5py.File, detector: str) -> None:
+    width, height = (_length(file, f"{detector}/{axis}_pixel_size") for axis in "xy")
+    if width and height and abs(width / height - 1) > _SQUARE:
+        raise make_scan_error(
+            path, f"pixels of {width:.4g} x {height:.4g} um in {detector}", "square pixels",
+            "bin the frames alike along both axes, and correct x_pixel_size and y_pixel_size",
+        )  # fmt: skip
 
 
 def _find_angles(
