@@ -16,10 +16,10 @@ from ncm_kedro.holo.scan import DistanceScan
 FloatArray = NDArray[np.float32]
 
 _LEAST = 1e-3
-_PATTERN_PX = 15  # stripes are narrower, shadows of the sample wider
+_PATTERN_PX = 5  # stripes are narrower, shadows of the sample wider
 _SINGLE_PX = 3
 _CORRECTED = 2.0  # that intensities over those without sample do not exceed
-_LEAST_DISTANCES = 3  # of which a median knows what they have in common
+_LEAST_DISTANCES = 3  # that show what they have in common
 
 
 def group_flats(scan: DistanceScan) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -104,8 +104,9 @@ def remove_zingers(image_yx: FloatArray, threshold: float) -> FloatArray:
 def measure_pattern(mean_log_kyx: FloatArray) -> FloatArray:
     """Find the pattern of the detector that flats have left: it is the same at every distance.
 
-    Narrow structure that stands still while the sample turns may also be fringes of a round
-    sample. Those differ between distances; of a single distance only single pixels are taken.
+    Narrow structure that stands still while the sample turns may also be the sample's own: its
+    fringes, what lies near the axis. That differs between distances. Hence a pixel counts where all
+    distances show the same sign, by the least of them; of few distances only single pixels count.
 
     Parameters
     ----------
@@ -119,7 +120,10 @@ def measure_pattern(mean_log_kyx: FloatArray) -> FloatArray:
     """
     width = _PATTERN_PX if len(mean_log_kyx) >= _LEAST_DISTANCES else _SINGLE_PX
     smooth = median_filter(mean_log_kyx, size=(1, 1, width), mode="nearest")
-    return np.asarray(np.median(mean_log_kyx - smooth, axis=0), np.float32)
+    rest_kyx = mean_log_kyx - smooth
+    sign_kyx = np.sign(rest_kyx)
+    least_yx = np.where((sign_kyx == sign_kyx[0]).all(axis=0), np.abs(rest_kyx).min(axis=0), 0)
+    return np.asarray(sign_kyx[0] * least_yx, np.float32)
 
 
 def _check_intensity(scan: DistanceScan) -> None:

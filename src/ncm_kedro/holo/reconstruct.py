@@ -35,7 +35,7 @@ from ncm_kedro.tomo.volumes.volume import VolumePlan, VolumeTarget
 FloatArray = NDArray[np.float32]
 
 UNITS = {"electron_density": "e/A3", "delta": "1", "attenuation": "1/um"}
-_METHOD_VERSION = 2
+_METHOD_VERSION = 3
 _ANGLES = 4  # projections of a block of work
 _SURVEYED_ROWS = 9  # rows from which the centre is found
 _EXCLUDED_FRACTION = 0.1  # of the projections
