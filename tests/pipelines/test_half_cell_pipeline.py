@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 pytest.importorskip("ngsolve")
 
 from ncm_kedro.contracts.half_cell import HalfCellDamagePairs, HalfCellOutlines
 from ncm_kedro.errors import NcmError
+from ncm_kedro.half_cell.fields import write_fields
 from ncm_kedro.params.half_cell.case import HalfCellParams
 from ncm_kedro.particles.plan import ParticleTables
 from ncm_kedro.pipelines.half_cell import nodes
@@ -39,7 +41,7 @@ def simulate_and_report(section, params, folder):
         result=result, steps=steps, particles=particles, cycles=cycles, debonding=debonding,
         folder=folder / "fields",
     )  # fmt: skip
-    return steps, debonding, metrics, figures, page
+    return steps, debonding, metrics, figures, page, result
 
 
 @pytest.fixture(scope="module")
@@ -58,15 +60,40 @@ def test_fields_of_every_half_cycle_are_written_for_paraview(reported):
         assert name in content
 
 
+def test_fields_of_an_earlier_run_do_not_stay(reported, tmp_path):
+    (tmp_path / "tiny").mkdir()
+    (tmp_path / "tiny" / "009_charge.vtu").write_text("of before")
+    _, (*_, result) = reported
+    write_fields(result, tmp_path / "tiny", b"")
+    assert [path.name for path in sorted((tmp_path / "tiny").glob("*.vtu"))] == [
+        "001_charge.vtu", "001_discharge.vtu",
+    ]  # fmt: skip
+
+
+def test_the_animation_has_the_colours_of_the_picture(reported):
+    """Lithium fills the particle before the charge, and has left it after: yellow, then dark."""
+    folder, _ = reported
+    with Image.open(folder / "fields" / "tiny" / "charge.gif") as film:
+        colours = []
+        for frame in range(film.n_frames):
+            film.seek(frame)
+            rgb = np.asarray(film.convert("RGB"), dtype=int)
+            height, width, _ = rgb.shape
+            colours.append(rgb[int(0.55 * height), width // 2])
+    red, green, blue = colours[0]
+    assert min(red, green) > blue + 50
+    assert min(colour.sum() for colour in colours) < 300
+
+
 def test_metrics_are_those_of_the_cycles(reported):
-    _, (steps, _, metrics, _, _) = reported
+    _, (steps, _, metrics, *_) = reported
     capacity = steps[steps["half"] == "discharge"]["capacity_fraction"].max()
     assert metrics["discharge_capacity"] == [{"value": capacity, "step": 1}]
     assert "rank_correlation" not in metrics  # one cycle has none before it
 
 
 def test_the_page_holds_every_figure_and_the_animation(reported):
-    _, (*_, figures, page) = reported
+    _, (*_, figures, page, _) = reported
     assert len(re.findall("data:image/webp", page)) == len(figures)
     assert len(re.findall("data:image/gif", page)) == 1
 

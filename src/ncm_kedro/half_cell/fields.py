@@ -18,7 +18,7 @@ _FIELDS = {
 
 
 def write_fields(result: CaseResult, folder: Path, animation: bytes) -> None:
-    """Write ``<half-cycle>.vtu`` and ``charge.gif``; files of the same name are replaced.
+    """Write ``<half-cycle>.vtu`` and ``charge.gif`` in place of those of an earlier run.
 
     Outside of where a field lives it is 0: threshold by ``material`` (1 and up: particles,
     0: CB, -1: separator).
@@ -35,6 +35,8 @@ def write_fields(result: CaseResult, folder: Path, animation: bytes) -> None:
     numbers = {f"particle_{n + 1}": n + 1.0 for n in range(len(cell.names))}
     material = cell.mesh.MaterialCF({**numbers, "separator": -1.0}, default=0.0)
     folder.mkdir(parents=True, exist_ok=True)
+    for stale in folder.glob("*.vtu"):
+        stale.unlink()
     for index, half in enumerate(result.half_cycles):
         problem.state.vec.FV().NumPy()[:] = half.state["state"]
         path = folder / f"{index // 2 + 1:03d}_{HALVES[index % 2]}"

@@ -88,7 +88,7 @@ def animate_fields(result: CaseResult) -> bytes:
         )
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=80)
-        images.append(Image.open(buffer).convert("P", palette=Image.Palette.ADAPTIVE, colors=64))
+        images.append(Image.open(buffer).convert("RGB").quantize(64, dither=Image.Dither.NONE))
     out = io.BytesIO()
     images[0].save(out, "GIF", save_all=True, append_images=images[1:], duration=150, loop=0)
     return out.getvalue()
