@@ -12,10 +12,16 @@ pytest.importorskip("ngsolve")
 
 from half_cells import make_params
 
+from ncm_kedro.contracts.half_cell import (
+    HalfCellSweepCycles,
+    HalfCellSweepRuns,
+    HalfCellSweepSummary,
+)
 from ncm_kedro.errors import NcmError
 from ncm_kedro.half_cell.measures import measure_synchrony
 from ncm_kedro.half_cell.sweep import QUANTITIES, list_sweep, run_sweep, summarise_sweep
 from ncm_kedro.params.half_cell.case import SweepParams
+from ncm_kedro.plotting.half_cell import plot_sweep
 
 
 def test_each_setting_changes_alone_and_electrodes_share_their_layouts() -> None:
@@ -50,6 +56,20 @@ def test_copies_of_one_electrode_are_no_sweep() -> None:
         SweepParams(base=make_params())
 
 
+def test_a_sweep_whose_cells_all_die_has_tables_and_a_figure(tmp_path: Path) -> None:
+    layout = {"random_particles": 1, "circles": [{"x_um": 3.0, "y_um": 3.0, "radius_um": 1.5}]}
+    base = make_params(layout=layout, interface={"resistance_ohm_m2": 0.5})
+    runs, cycles = run_sweep(SweepParams(base=base, electrodes=1, values={}), tmp_path)
+    assert runs["end"].to_list() == ["dead"]
+    summary = summarise_sweep(runs, cycles)
+    for table, contract in (
+        (runs, HalfCellSweepRuns), (cycles, HalfCellSweepCycles), (summary, HalfCellSweepSummary)
+    ):  # fmt: skip
+        contract.validate(table)
+    assert summary.empty
+    assert plot_sweep(summary).axes
+
+
 def test_an_electrode_of_one_cycle_has_no_change() -> None:
     runs = pd.DataFrame({"run": [0, 1], "setting": "base", "value": np.nan})
     rows = [(0, 1, 0.5), (0, 2, 0.7), (1, 1, 0.5)]
@@ -74,7 +94,9 @@ def test_summary_averages_over_electrodes_with_an_interval() -> None:
             for cycle in (1, 2)
         ]
     )
-    summary = summarise_sweep(runs, cycles).set_index(["cycle", "quantity"])
+    summary = summarise_sweep(runs, cycles)
+    HalfCellSweepSummary.validate(summary)
+    summary = summary.set_index(["cycle", "quantity"])
     first = summary.loc[(1, "synchrony")]
     assert first["mean"] == pytest.approx(0.75)
     assert first["high"] - first["mean"] == pytest.approx(4.303 * 0.1 / np.sqrt(3), rel=1e-3)

@@ -109,8 +109,11 @@ def summarise_sweep(runs: pd.DataFrame, cycles: pd.DataFrame) -> pd.DataFrame:
             ["setting", "value", "quantity"], dropna=False
         )
     ]
-    columns = ["setting", "value", "cycle", "quantity", "mean", "low", "high", "n"]
-    return pd.DataFrame(rows, columns=columns)
+    types = {
+        "setting": "str", "value": "float64", "cycle": "int64", "quantity": "str",
+        "mean": "float64", "low": "float64", "high": "float64", "n": "int64",
+    }  # fmt: skip
+    return pd.DataFrame(rows, columns=list(types)).astype(types)
 
 
 def _run_one(params: HalfCellParams, folder: Path) -> tuple[str, pd.DataFrame]:

@@ -166,7 +166,10 @@ def plot_damage_pairs(pairs: pd.DataFrame) -> Figure:
 def plot_sweep(summary: pd.DataFrame) -> Figure:
     """Show quantities against cycle for every value of every setting, with their intervals."""
     settings = list(summary["setting"].unique())
-    figure = Figure(figsize=(11, 2.4 * len(settings)), layout="constrained")
+    figure = Figure(figsize=(11, 2.4 * max(len(settings), 1)), layout="constrained")
+    if not settings:
+        annotate_empty(figure.subplots(), "no electrode completed a cycle")
+        return figure
     grid = figure.subplots(len(settings), len(_SUMMARY), squeeze=False)
     shown = summary[summary["cycle"] > 0]
     for row, setting in zip(grid, settings, strict=True):
