@@ -53,6 +53,7 @@ def test_a_scan_is_a_tomogram_of_tomo_segment(run, tmp_path):
     row = table.set_index("sample").loc["pillar"]
     assert row["voxel_x_um"] == pytest.approx(PHANTOM.voxel_size_um)
     assert row["cycles"] == 10
+    assert row["grey_unit"] == "e/A3"
     copied = tomograms.load()["pillar"]
     np.testing.assert_array_equal(copied.array[:], volumes["pillar"].array[:])
     assert copied.attributes["grey_unit"] == "e/A3"
