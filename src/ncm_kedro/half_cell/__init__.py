@@ -3,6 +3,7 @@
 No tables on disk, no figures, no pipelines here; measured cells are in ``electrochemistry``.
 """
 
+import ctypes
 import os
 from importlib.util import find_spec
 
@@ -17,3 +18,11 @@ if find_spec("ngsolve") is None:
         expected="NGSolve, which solves the equations",
         action='install it: pip install "ncm-kedro[fe]"',
     )
+
+# NGSolve shows its BLAS to the whole process: torch, loaded later, would call it and crash.
+_visibility = ctypes.RTLD_GLOBAL
+ctypes.RTLD_GLOBAL = ctypes.RTLD_LOCAL  # type: ignore[misc]
+try:
+    import ngsolve  # noqa: F401
+finally:
+    ctypes.RTLD_GLOBAL = _visibility  # type: ignore[misc]
