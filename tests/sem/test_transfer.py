@@ -83,6 +83,17 @@ def test_what_is_specific_to_a_state_does_not_although_it_is_learnt(specific):
     assert not composition["above_chance"].any()
 
 
+def test_few_areas_have_scores_and_no_intervals(tmp_path):
+    frames, manifest, crops = make_world()
+    crops["area"] = crops["class"]
+    work = make_context(tmp_path, world=(frames, manifest, crops))
+    table, report = run_transfer_study(work, leaking=False)
+    SemTransfer.validate(table)
+    json.dumps(report, allow_nan=False)
+    assert table["balanced_accuracy"].notna().all()
+    assert table[["low", "high", "in_session_low", "above_chance"]].isna().all(axis=None)
+
+
 def test_what_cannot_be_run_is_said(specific):
     report = specific[2]
     json.dumps(report, allow_nan=False)

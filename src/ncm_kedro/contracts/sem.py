@@ -175,8 +175,8 @@ class SemTransfer(pa.DataFrameModel):
     head: Series[str] = pa.Field(isin=("composition", "state", "class"))
     model: Series[str]
     balanced_accuracy: Series[float] = pa.Field(ge=0, le=1)
-    low: Series[float] = pa.Field(ge=0, le=1)
-    high: Series[float] = pa.Field(ge=0, le=1)
+    low: Series[float] = pa.Field(ge=0, le=1, nullable=True)
+    high: Series[float] = pa.Field(ge=0, le=1, nullable=True)
     in_session: Series[float] = pa.Field(ge=0, le=1, nullable=True)
     in_session_low: Series[float] = pa.Field(ge=0, le=1, nullable=True)
     in_session_high: Series[float] = pa.Field(ge=0, le=1, nullable=True)

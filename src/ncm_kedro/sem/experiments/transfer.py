@@ -38,6 +38,7 @@ HEADS: dict[HoldOutKind, str] = {
 _LOG = logging.getLogger(__name__)
 _VERSION = 1  # raise it when the same crops and settings would give another result
 _EMPTY = {"value": None, "low": None, "high": None}
+_NUMBERS = ("balanced_accuracy", "low", "high", "in_session", "in_session_low", "in_session_high")
 _CAVEATS = (
     "Every crop of what is held out is a test; the score beside is that of the test split of the "
     "same classes where training saw them (disjoint regions of the same electrodes and sessions).",
@@ -350,7 +351,8 @@ def report_transfer(
             expected="at least two compositions in two states each, or several sessions of a class",
             action="add frames of other compositions, states or sessions",
         )
-    table = pd.DataFrame(rows)
+    numbers = dict.fromkeys(_NUMBERS, "float64")  # all null where nothing has an interval
+    table = pd.DataFrame(rows).astype(numbers | {"above_chance": "boolean"})
     return table, _report(table, params, leaking) | {"skipped": skipped}
 
 
@@ -388,7 +390,7 @@ def _score_hold_out(
         "in_session_low": in_session["low"],
         "in_session_high": in_session["high"],
         "chance": chance,
-        "above_chance": bool(score["low"] is not None and score["low"] > chance),
+        "above_chance": None if score["low"] is None else score["low"] > chance,
         "n_train_crops": int(hold_out.train.sum()),
         "n_test_crops": len(tested),
         "n_test_areas": int(tested["area"].nunique()),
