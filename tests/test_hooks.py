@@ -355,6 +355,21 @@ def test_a_run_for_both_kinds_of_data_names_the_kind_that_is_missing(tmp_path):
     assert str(tmp_path / "raw_tomograms") in caught.value.action
 
 
+def test_volumes_from_projections_stand_in_for_raw_tomograms(tmp_path):
+    kinds = {
+        "raw_sem_frames": "ncm_kedro.datasets.frames.raw.RawFrameFolder",
+        "raw_tomograms": "ncm_kedro.datasets.tomograms.raw.RawTomogramFolder",
+        "holo_tomograms": "ncm_kedro.datasets.tomograms.raw.RawTomogramFolder",
+    }
+    (tmp_path / "raw_sem_frames" / "811").mkdir(parents=True)
+    (tmp_path / "raw_tomograms").mkdir()
+    (tmp_path / "raw_tomograms" / ".gitkeep").touch()
+    with pytest.raises(StoreError, match="one kind alone"):
+        check(["__default__"], make_catalog(tmp_path, kinds))
+    (tmp_path / "holo_tomograms" / "scan.ome.zarr").mkdir(parents=True)
+    check(["__default__"], make_catalog(tmp_path, kinds))
+
+
 def test_an_error_to_act_on_is_written_without_a_traceback(capsys):
     known = SettingsError("a.yml", found="x", expected="y", action="z")
     for error, shown in ((known, False), (ValueError("a fault"), True)):

@@ -42,6 +42,8 @@ RAW_DATA = {
     "raw_tomograms": "tomograms (<sample>.tif, .h5, .zarr or a folder of sections)",
 }
 """What a user lays down, and in which form."""
+RECONSTRUCTED = {"raw_tomograms": "holo_tomograms"}
+"""What stands in for raw data where another pipeline has made it."""
 REFUSED_RUNNERS = ("ParallelRunner", "ThreadRunner")
 DEFAULT = "__default__"
 SEM, TOMO = ("sem_ingest", "crop_augment", "tune_train", "sem_report"), ("tomo",)
@@ -135,11 +137,10 @@ def _find_missing_raw_data(pipeline: Pipeline, catalog: DataCatalog) -> NcmError
     """Explain the start to one who runs both kinds of data and has one, or none yet."""
     if not set(RAW_DATA) <= pipeline.inputs():
         return None
-    folders = {name: Path(str(getattr(catalog.get(name), "_filepath", name))) for name in RAW_DATA}
     missing = [
-        f"{RAW_DATA[name]} into {folder}"
-        for name, folder in folders.items()
-        if not folder.is_dir() or not any(folder.iterdir())
+        f"{form} into {_find_folder(catalog, name)}"
+        for name, form in RAW_DATA.items()
+        if not any(map(_holds_files, _list_folders(catalog, name)))
     ]
     if not missing:
         return None
@@ -150,6 +151,19 @@ def _find_missing_raw_data(pipeline: Pipeline, catalog: DataCatalog) -> NcmError
         action=f"put {', '.join(missing)}; or run one kind alone, `kedro run --pipelines sem` or "
         "`--pipelines tomo`; or try synthetic data, `kedro run --env demo --pipelines demo`",
     )
+
+
+def _list_folders(catalog: DataCatalog, name: str) -> list[Path]:
+    names = [name, RECONSTRUCTED.get(name, name)]
+    return [_find_folder(catalog, each) for each in names if each in catalog]
+
+
+def _find_folder(catalog: DataCatalog, name: str) -> Path:
+    return Path(str(getattr(catalog.get(name), "_filepath", name)))
+
+
+def _holds_files(folder: Path) -> bool:
+    return folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir())
 
 
 def _find_missing_inputs(
