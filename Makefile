@@ -34,7 +34,9 @@ demo: $(READY)
 	@echo "Done. Open data/demo/08_reporting/sem/report.html (SEM frames) and"
 	@echo "data/demo/08_reporting/tomo/report.html (tomograms) and"
 	@echo "data/demo/08_reporting/particles/report.html (their particles) and"
-	@echo "data/demo/08_reporting/damage/report.html (what goes with damage); compare runs with"
+	@echo "data/demo/08_reporting/damage/report.html (what goes with damage) and"
+	@echo "data/demo/08_reporting/holo/report.html (projections) and"
+	@echo "data/demo/08_reporting/half_cell/three_particles.html (contact loss); compare runs with"
 	@echo "  $(BIN)/mlflow ui --backend-store-uri sqlite:///mlruns/mlflow.db"
 
 test: $(READY)

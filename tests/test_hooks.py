@@ -18,12 +18,11 @@ from kedro.runner import ParallelRunner, SequentialRunner, ThreadRunner
 from ncm_kedro.errors import SettingsError, StoreError
 from ncm_kedro.hooks import (
     LineageHook,
-    NcmSession,
-    PrerequisiteHook,
     _hash_input,
     list_producers,
     report_error,
 )
+from ncm_kedro.prerequisites import NcmSession, PrerequisiteHook
 from ncm_kedro.provenance import describe_commit, hash_path
 
 PROJECT = Path(__file__).parents[1]

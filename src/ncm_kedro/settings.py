@@ -11,13 +11,8 @@ logging.getLogger("py.warnings").addFilter(
 )
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
-from ncm_kedro.hooks import (  # noqa: E402
-    LineageHook,
-    NcmSession,
-    PrerequisiteHook,
-    TrackingHook,
-    report_error,
-)
+from ncm_kedro.hooks import LineageHook, TrackingHook, report_error  # noqa: E402
+from ncm_kedro.prerequisites import NcmSession, PrerequisiteHook  # noqa: E402
 from ncm_kedro.progress import ProgressHook  # noqa: E402
 
 sys.excepthook = report_error
