@@ -92,6 +92,12 @@ def test_either_measure_alone_raises_the_flag(detector, strange):
     assert np.median(evaluated.p) < 0.015
 
 
+def test_material_that_the_network_is_surest_of_is_flagged_by_its_distance(detector):
+    rng = np.random.default_rng(8)
+    sure = draw_outputs(rng, 300, shift=(0.0, 0.0, 12.0), energy=-60.0)
+    assert detector.evaluate(sure).unknown.mean() > 0.95
+
+
 def test_flag_p_value_and_threshold_agree(detector):
     evaluated = detector.evaluate(draw_outputs(np.random.default_rng(5), 5000, shift=(0, 0, 1.5)))
     np.testing.assert_array_equal(evaluated.unknown, evaluated.score > detector.threshold)

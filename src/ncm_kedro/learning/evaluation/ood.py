@@ -93,7 +93,7 @@ class OODScores:
     feature_distance, energy
         (N,) distance to the k-th nearest training crop (standard deviations); energy (nats).
     score
-        (N,) the summed excess over the validation medians, in spreads.
+        (N,) excess over the validation medians, in spreads: of the distance, and of a high energy.
     p
         (N,) p-value: for an in-distribution crop of an unseen region, P(p <= level) <= level.
     unknown
@@ -178,9 +178,9 @@ class OODDetector:
     def combine(
         self, feature_distance: NDArray[np.floating], energy: NDArray[np.floating]
     ) -> NDArray[np.float64]:
-        """(N,) summed excess of the two measures over the validation median, in spreads."""
+        """(N,) excess over the validation medians, in spreads."""
         both = np.stack([feature_distance, energy], axis=1).astype(np.float64)
-        return np.asarray(((both - self.location) / self.spread).sum(axis=1))
+        return _combine(both, self.location, self.spread)
 
 
 def fit_detector(
@@ -233,7 +233,7 @@ def fit_detector(
     location = _find_quantile(known, mosaics, 0.5)
     spread = np.maximum(_find_quantile(known, mosaics, _UPPER_QUANTILE) - location, _MIN_SPREAD)
     scores, tile_scores, strange_scores = (
-        ((measures - location) / spread).sum(axis=1) for measures in (known, tiles, strange)
+        _combine(measures, location, spread) for measures in (known, tiles, strange)
     )
     medians = np.array(
         [np.median(tile_scores[frames.frame == number]) for number in range(len(frames.mosaics))]
@@ -264,6 +264,18 @@ def _measure(
     features = scale_features(outputs.features, standard_2d)
     distance = measure_distance(features, reference_nd, neighbours)
     return np.stack([distance, outputs.energy], axis=1).astype(np.float64)
+
+
+def _combine(
+    measures_n2: NDArray[np.float64], location: NDArray[np.float64], spread: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Add to the excess of the distance that of the energy, where there is one; (N,).
+
+    A low energy takes nothing off: of some material that networks have not seen they are surer than
+    of their own classes.
+    """
+    distance, energy = ((measures_n2 - location) / spread).T
+    return np.asarray(distance + np.maximum(energy, 0.0))
 
 
 def scale_features(
