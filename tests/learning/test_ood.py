@@ -94,7 +94,7 @@ def test_either_measure_alone_raises_the_flag(detector, strange):
 
 def test_material_that_the_network_is_surest_of_is_flagged_by_its_distance(detector):
     rng = np.random.default_rng(8)
-    sure = draw_outputs(rng, 300, shift=(0.0, 0.0, 12.0), energy=-60.0)
+    sure = draw_outputs(rng, 300, shift=(0.0, 0.0, 8.0), energy=-200.0)
     assert detector.evaluate(sure).unknown.mean() > 0.95
 
 
