@@ -105,6 +105,15 @@ def test_no_search_and_no_frames_of_other_material_are_stated():
     assert "not measured; false alarms" in page
 
 
+@pytest.mark.parametrize(("auroc", "warned"), [(0.3, True), (0.97, False)])
+def test_a_score_that_misses_other_material_may_not_be_relied_on(everything, auroc, warned):
+    report = everything["sem_test_report"]
+    flag = report["flag"] | {"auroc": {"score": {"value": auroc, "low": None, "high": None}}}
+    page = render_sem_report(everything | {"sem_test_report": report | {"flag": flag}}, {})
+    first_screen = page[: page.index("<nav")]
+    assert ("material unlike the classes" in first_screen) == warned
+
+
 def test_a_leaking_split_is_warned_of():
     results = make_pipeline_results()
     sound = list_warnings(render_sem_report(results, {}))
