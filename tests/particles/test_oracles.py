@@ -11,9 +11,6 @@ Voxel counts, volumes and centroids have one definition and agree to rounding. T
 - Elongation: all take voxels as points, and agree to rounding.
 """
 
-import os
-from pathlib import Path
-
 import numpy as np
 import oracles
 import pytest
@@ -69,13 +66,10 @@ def test_random_particles(voxel_um, seed):
 
 
 @pytest.mark.real
-def test_particles_of_a_real_map_of_phases():
+def test_particles_of_a_real_map_of_phases(real_tomograms_folder):
     pytest.importorskip("SimpleITK")
     pytest.importorskip("diplib")
-    folder = Path(os.environ.get("NCM_REAL_DATA", "../shared/data/sem")).parent / "tomo"
-    path = folder / "nmc_phases_real_ct.tif"
-    if not path.is_file():
-        pytest.skip("the real tomograms are not at hand (set NCM_REAL_DATA)")
+    path = real_tomograms_folder / "nmc_phases_real_ct.tif"
     phases = tifffile.imread(path, key=range(60, 160))[:, 60:180, 60:180]
     # The file gives no voxel size; ratios do not depend on it.
     table, large, found = compare(oracles.split_phase(phases == 1), CUBIC)

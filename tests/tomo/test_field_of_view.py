@@ -1,8 +1,5 @@
 """Which voxels count as outside the field of view."""
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 import tifffile
@@ -103,17 +100,9 @@ def test_does_not_depend_on_the_blocks(edge):
     np.testing.assert_array_equal(find_inside(volume, edge), find_inside(volume, 512))
 
 
-@pytest.fixture
-def real_folder():
-    folder = Path(os.environ.get("NCM_REAL_DATA", "../shared/data/sem")).parent / "tomo"
-    if not folder.is_dir():
-        pytest.skip("the real tomograms are not at hand (set NCM_REAL_DATA)")
-    return folder
-
-
 @pytest.mark.real
-def test_a_real_section(real_folder):
-    section = tifffile.imread(real_folder / "example_xy.tif")
+def test_a_real_section(real_tomograms_folder):
+    section = tifffile.imread(real_tomograms_folder / "example_xy.tif")
     bodies, _ = ndimage.label(section == section[0, 0])
     sizes = np.bincount(bodies.ravel())
     truth = ~np.isin(bodies, np.flatnonzero(sizes > 500)[1:])
@@ -123,6 +112,6 @@ def test_a_real_section(real_folder):
 
 
 @pytest.mark.real
-def test_a_real_map_of_phases_has_no_outside(real_folder):
-    phases = tifffile.imread(real_folder / "nmc_phases_real_ct.tif", key=range(60))
+def test_a_real_map_of_phases_has_no_outside(real_tomograms_folder):
+    phases = tifffile.imread(real_tomograms_folder / "nmc_phases_real_ct.tif", key=range(60))
     assert find_inside(phases, 128).all()
