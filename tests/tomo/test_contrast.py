@@ -185,6 +185,41 @@ def test_outlines_of_dark_particles_follow_inverted_grey_values(tmp_path):
     np.testing.assert_array_equal(found[0], found[1])
 
 
+def make_pillar(surroundings, *, matrix=90.0):
+    """Balls of 220 in a pillar of matrix, with noise, within air of 20 or of the matrix itself."""
+    balls, _ = make_balls(SHAPE, [(30, 36, 34), (30, 30, 52)], 7)
+    _, y, x = np.indices(SHAPE)
+    grey = np.where(np.hypot(y - 36, x - 40) < 27, matrix, surroundings)
+    grey[balls > 125] = 220.0
+    noise = np.random.default_rng(0).normal(0, 4, SHAPE)
+    return np.clip(ndimage.gaussian_filter(grey, 0.7) + noise, 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("round_view", [True, False])
+def test_air_around_a_sample_is_read_as_its_matrix_with_a_warning(tmp_path, round_view):
+    _, y, x = np.indices(SHAPE)
+    inside = np.hypot(y - 36, x - 40) < 35 if round_view else None
+    volume = store_grey(tmp_path / "grey", make_pillar(20.0), levels=2, inside=inside)
+    known = find_contrast(volume, BlobNetwork(), AUTO)
+    assert known.low == pytest.approx(90, abs=3)
+    assert "air surrounds" in known.warnings[0]
+    read = known.reading.apply(volume.array[:])
+    assert read.min() == pytest.approx(90, abs=3)
+
+
+@pytest.mark.parametrize("case", ["no air", "no matrix", "pores up to the edges"])
+def test_what_is_no_air_around_a_sample_is_read_as_it_is(tmp_path, case):
+    grey = make_pillar(
+        90.0 if case == "no air" else 20.0, matrix=20.0 if case == "no matrix" else 90.0
+    )
+    if case == "pores up to the edges":
+        blobs = ndimage.gaussian_filter(np.random.default_rng(1).normal(size=SHAPE), 3)
+        grey = np.where(grey > 150, grey, np.where(blobs > 0, 90, 20)).astype(np.uint8)
+    known = find_contrast(store_grey(tmp_path / "grey", grey), BlobNetwork(), AUTO)
+    assert known.low < 15
+    assert not any("air surrounds" in warning for warning in known.warnings)
+
+
 @pytest.mark.parametrize("kind", ["noise", "flat"])
 def test_grey_values_without_contrast_are_named(tmp_path, kind):
     rng = np.random.default_rng(0)

@@ -13,10 +13,12 @@ from typing import Literal
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import binary_erosion
+from skimage.filters import threshold_multiotsu
 
 from ncm_kedro.params.tomo_segment import TomoFusionParams
 from ncm_kedro.tomo.detector.detector import Detector
-from ncm_kedro.tomo.fusion.scale import GreyReading, choose_source, make_grid
+from ncm_kedro.tomo.fusion.scale import GreyReading, choose_source, make_grid, read_masked
 from ncm_kedro.tomo.fusion.size import (
     CONVINCING,
     MIN_FOUND,
@@ -35,6 +37,9 @@ _CLEARER = 3.0  # times as much must be covered where grey values are inverted
 _SURE = 0.75  # median probability of true particles' centres is higher, of mistaken ones' lower
 _TWO_PHASES = 0.75  # Otsu's separability: noise has 0.64, even grey values 0.75
 _DENSE = 0.6  # of the volume is bright where particles touch all around
+_AIR_RIM = 0.95  # of the rim of a section is air around a sample
+_SECTIONS, _SECTION_VX = 9, 128  # that are looked at for it
+_THICK = 0.5  # of a phase is not at its surface; of a blurred surface all is
 
 
 @dataclass(frozen=True)
@@ -94,7 +99,7 @@ def find_contrast(volume: Volume, network: Detector, params: TomoFusionParams) -
     smooth = np.concatenate([_smooth_inside(values, inside) for values, inside in boxes])
     low, high = (float(value) for value in np.percentile(smooth, GREY_PERCENTILES))
     span = max(high - low, float(levels[-1] - levels[0]) * 1e-6)
-    known = Contrast("bright", low - _BELOW * span, high + _ABOVE * span)
+    known = _raise_air(volume, Contrast("bright", low - _BELOW * span, high + _ABOVE * span))
     parts = _part_greys(smooth)
     if params.contrast != "auto":
         known = replace(known, kind=params.contrast)
@@ -134,6 +139,36 @@ def _smooth_inside(
     return smooth.ravel() if inside_zyx is None else smooth[inside_zyx]
 
 
+def _raise_air(volume: Volume, known: Contrast) -> Contrast:
+    """Read air around a sample as the sample's matrix: its surface would be taken for outlines."""
+    extent_um = float(np.min(np.multiply(volume.shape_zyx, volume.voxel_size_um)))
+    source = choose_source(volume, make_grid(volume, extent_um / _SECTION_VX), known.reading)
+    depth, height, width = source.array.shape
+    sections = []
+    for z in np.unique(np.linspace(0, depth - 1, _SECTIONS).astype(int)):
+        read, inside = read_masked(source, (slice(z, z + 1), slice(0, height), slice(0, width)))
+        seen_yx = np.ones((height, width), np.bool_) if inside is None else inside[0]
+        sections.append((cv2.medianBlur(read[0], 3), seen_yx))
+    try:
+        air, bright = threshold_multiotsu(np.concatenate([s[seen] for s, seen in sections]))
+    except ValueError:  # fewer values than three classes
+        return known
+    rim = np.concatenate([s[seen & ~binary_erosion(seen, iterations=2)] for s, seen in sections])
+    parts = [(s > air) & (s <= bright) & seen for s, seen in sections]
+    thick = sum(int(binary_erosion(part).sum()) for part in parts)
+    if thick < _THICK * sum(map(np.count_nonzero, parts)) or (rim <= air).mean() < _AIR_RIM:
+        return known
+    matrix = float(
+        np.median(np.concatenate([s[p] for (s, _), p in zip(sections, parts, strict=True)]))
+    )
+    told = (
+        f"air surrounds the sample: at the edges of the field of view {(rim <= air).mean():.0%} is "
+        f"darker than {air:.4g}; it was read as the grey value of the sample's matrix, "
+        f"{matrix:.4g}, as the surface of the sample would be taken for that of a particle"
+    )
+    return replace(known, low=matrix, warnings=(*known.warnings, told))
+
+
 def _survey(
     volume: Volume, network: Detector, known: Contrast, params: TomoFusionParams
 ) -> ScaleEstimate:
@@ -160,7 +195,7 @@ def _choose_polarity(
         "are, so labels were made from inverted ones; look at them (fusion.contrast: bright or "
         "dark decides it)"
     )
-    return replace(dark, warnings=(told,)), other
+    return replace(dark, warnings=(*bright.warnings, told)), other
 
 
 def _take_bright(known: Contrast, parts: _TwoParts) -> Contrast:
@@ -171,7 +206,9 @@ def _take_bright(known: Contrast, parts: _TwoParts) -> Contrast:
         "not refined; look at the labels (where particles are the dark part, set fusion.contrast: "
         "dark; with fusion.contrast or fusion.particle_diameter_um set, the detector is used)"
     )
-    return replace(known, kind="phases", phase=parts.threshold, above=True, warnings=(told,))
+    return replace(
+        known, kind="phases", phase=parts.threshold, above=True, warnings=(*known.warnings, told)
+    )
 
 
 def _name_cause(parts: _TwoParts) -> str:
