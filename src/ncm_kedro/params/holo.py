@@ -96,10 +96,6 @@ class HoloPhantomParams(FrozenParams):
 
     name: str = Field(default="pillar", pattern=r"^[A-Za-z0-9_]+$")
     """Name of the sample."""
-    cycles: float = Field(default=10, ge=0)
-    """Charge cycles of the sample, as recorded."""
-    c_rate: float = Field(default=5.0, gt=0)
-    """Charge rate of the sample, as recorded (1/h)."""
     size_px: int = Field(default=384, ge=32, le=4096, multiple_of=2)
     """Rows and columns of the detector (px)."""
     angles: int = Field(default=384, ge=8, le=20_000)

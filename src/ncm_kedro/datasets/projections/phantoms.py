@@ -28,7 +28,7 @@ from ncm_kedro.synthetic.holo import (
 )
 from ncm_kedro.tomo.volumes.identity import fingerprint
 
-_VERSION = 1
+_VERSION = 2
 _DIGEST = "ncm_phantom"
 
 
@@ -65,7 +65,7 @@ class SyntheticScanFolder(AbstractDataset[HoloPhantomParams, RawScans]):
             with h5py.File(partial, "w") as out:
                 _write_scan(out, data)
                 out.attrs[_DIGEST] = digest
-            notes = {"cycles": data.cycles, "c_rate": data.c_rate, "axis_to_collector": "z"}
+            notes = {"axis_to_collector": "z"}  # intact spheres: of no cycle number
             write_atomic(file.with_suffix(".yml"), yaml.safe_dump(notes).encode())
             file.unlink(missing_ok=True)  # killed from here on, both are rendered again
             known = label_phantom(make_phantom(data), data.size_px, data.voxel_size_um)
