@@ -1,14 +1,17 @@
 """Studies vary one thing, resume, find what is simulated, and report what they could not run."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from sklearn.neighbors import KNeighborsClassifier
 
 from ncm_kedro.contracts.sem import validate_studies
 from ncm_kedro.errors import SettingsError
+from ncm_kedro.learning.models.networks import build_model
 from ncm_kedro.params.crop_augment import CropParams
 from ncm_kedro.params.sem_studies import STUDIES, SemStudiesParams
 from ncm_kedro.plotting.sem.studies import plot_study
@@ -264,3 +267,28 @@ def test_the_same_test_crops_are_resampled_together():
     (independent,) = compare_points([worse, elsewhere], "worse", SemStudiesParams())
     assert not independent["paired"]
     assert not independent["significant"]
+
+
+def test_other_weights_in_the_same_file_are_another_training(tmp_path, monkeypatch):
+    """What counts is what a file holds, not where it lies."""
+    trained, train = [], fits.train_classifier
+    monkeypatch.setattr(
+        fits, "train_classifier", lambda *a, **k: trained.append(1) or train(*a, **k)
+    )
+
+    def count(path):
+        start = TINY.model_copy(update={"checkpoint_path": path})
+        work = make_context(tmp_path / "w", models=("network",), normalisations=("none",))
+        params = work.params.model_copy(update={"train": start})
+        run(dataclasses.replace(work, params=params), "normalisation")
+        return len(trained)
+
+    def write(path, seed):
+        torch.manual_seed(seed)
+        torch.save(build_model("test_resnet", num_classes=2, pretrained=False).state_dict(), path)
+        return path
+
+    first, second = tmp_path / "first.pth", tmp_path / "second.pth"
+    assert count(write(first, 1)) == count(first) == 1
+    assert count(first.rename(second)) == 1
+    assert count(write(second, 2)) == 2

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,6 +29,7 @@ from ncm_kedro.learning.models.predict import export_weights
 from ncm_kedro.learning.training.state import EpochRecord, FitResult
 from ncm_kedro.learning.training.train import fit
 from ncm_kedro.params.tune_train import CalibrationParams, TrainParams
+from ncm_kedro.provenance import hash_path
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +67,17 @@ def choose_start(params: TrainParams) -> TrainParams:
             "epochs": 0,
         }
     )
+
+
+def identify_training(params: TrainParams) -> dict[str, Any]:
+    """Return the settings that decide a result, ready for JSON; weights by content, not by place.
+
+    Where it runs decides nothing: `device` and `loader_threads` are not among them.
+    """
+    settings = params.model_dump(mode="json", exclude={"device", "loader_threads"})
+    if params.checkpoint_path is not None:
+        settings["checkpoint_path"] = hash_path(params.checkpoint_path)
+    return settings
 
 
 def build_network_for(params: TrainParams, n_classes: int) -> nn.Module:

@@ -24,6 +24,7 @@ from torch import nn
 from ncm_kedro.errors import ModelError
 from ncm_kedro.learning.data.crop_index import SearchData
 from ncm_kedro.learning.data.loader import open_split_loaders
+from ncm_kedro.learning.training.fitting import identify_training
 from ncm_kedro.learning.training.state import EpochRecord
 from ncm_kedro.learning.training.train import fit
 from ncm_kedro.params.tune_train import SearchParams, TrainParams
@@ -258,8 +259,8 @@ def _pick_best(params: TrainParams, rows: list[dict[str, Any]]) -> TrainParams:
 
 def _digest(data: SearchData, params: TrainParams, search: SearchParams) -> str:
     """Digest of what decides the curve of a trial."""
-    where = {"device", "loader_threads", "epochs"}
-    parts: list[object] = [params.model_dump(mode="json", exclude=where), data.bank.checksum]
+    settings = {k: v for k, v in identify_training(params).items() if k != "epochs"}
+    parts: list[object] = [settings, data.bank.checksum]
     machine = {"cpus_per_trial", "gpus_per_trial", "max_concurrent", "ray_address"}
     machine |= {"object_store_mb", "num_samples", "enabled"}
     parts.append(search.model_dump(mode="json", exclude=machine))

@@ -26,7 +26,11 @@ from ncm_kedro.learning.data.frame_bank import FrameBank
 from ncm_kedro.learning.models.classifier import ClassifierSettings, SemClassifier
 from ncm_kedro.learning.models.predict import build_network, predict_crops
 from ncm_kedro.learning.models.texture import fit_texture_baseline
-from ncm_kedro.learning.training.fitting import build_network_for, train_classifier
+from ncm_kedro.learning.training.fitting import (
+    build_network_for,
+    identify_training,
+    train_classifier,
+)
 from ncm_kedro.learning.training.state import FitResult
 from ncm_kedro.params.crop_augment import CropParams
 from ncm_kedro.params.sem_studies import TEXTURE, SemStudiesParams, TransferModel
@@ -284,7 +288,7 @@ class StudyContext:
     def _name_result(self, point: StudyPoint, crop_set: CropSet, model: TransferModel) -> str:
         settings: dict[str, Any] = {"seed": self.params.seed}
         if model != TEXTURE:
-            settings = point.train.model_dump(mode="json", exclude={"device", "loader_threads"})
+            settings = identify_training(point.train)
             shown = point.display_normalise
             settings["display_normalise"] = None if shown is None else shown.model_dump(mode="json")
         about = [_VERSION, model, settings, digest_crops(crop_set)]

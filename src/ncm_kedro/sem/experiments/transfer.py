@@ -22,6 +22,7 @@ from tqdm import tqdm
 from ncm_kedro.errors import SettingsError
 from ncm_kedro.learning.data.crop_index import CropIndex
 from ncm_kedro.learning.evaluation.metrics import score_with_intervals
+from ncm_kedro.learning.training.fitting import identify_training
 from ncm_kedro.params.sem_studies import TEXTURE, HoldOutKind, SemTransferParams, TransferModel
 from ncm_kedro.sem.crops.crop_set import CropSet
 from ncm_kedro.sem.crops.regions import REGION_COLUMNS, SPLITS
@@ -272,8 +273,7 @@ class TransferContext:
 
     def _name_result(self, hold_out: HoldOut, model: TransferModel) -> str:
         params = self.params
-        network = params.train.model_dump(mode="json", exclude={"device", "loader_threads"})
-        settings = {"seed": params.seed} if model == TEXTURE else network
+        settings = {"seed": params.seed} if model == TEXTURE else identify_training(params.train)
         about = [_VERSION, model, hold_out.head, hold_out.names, settings]
         digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
         digest.update(self._data_key)
