@@ -111,11 +111,15 @@ def test_intervals_come_from_areas_not_from_crops():
     by_area = resample_ratio(on, np.ones(240), areas, PARAMS)
     by_crop = resample_ratio(on, np.ones(240), names(240), PARAMS)
     assert by_area["value"] == pytest.approx(on.mean())
-    expected = 2 * 1.96 * on[::20].std(ddof=1) / np.sqrt(12)
+    expected = 2 * 2.20 * on[::20].std(ddof=1) / np.sqrt(12)  # Student's t of 11
     assert by_area["high"] - by_area["low"] == pytest.approx(expected, rel=0.25)
     assert by_crop["high"] - by_crop["low"] < 0.4 * expected
 
 
-def test_one_area_gives_a_value_but_no_interval():
-    found = resample_ratio(np.array([1.2, 1.4]), np.ones(2), ["a", "a"], PARAMS)
-    assert found == {"value": pytest.approx(1.3), "low": None, "high": None}
+@pytest.mark.parametrize(("areas", "has_interval"), [(1, False), (7, False), (8, True)])
+def test_few_areas_give_a_value_but_no_interval(areas, has_interval):
+    """Crops without a map do not count as areas."""
+    on = np.append(np.repeat(np.linspace(1.0, 2.0, areas), 9), np.nan)
+    found = resample_ratio(on, np.ones(len(on)), [*np.repeat(names(areas), 9), "empty"], PARAMS)
+    assert found["value"] == pytest.approx(np.nanmean(on))
+    assert [found[end] is not None for end in ("low", "high")] == [has_interval] * 2

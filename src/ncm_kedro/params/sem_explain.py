@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from ncm_kedro.params.base import FrozenParams
+from ncm_kedro.params.tune_train import ResampledParams
 
 MapWeighting = Literal["element", "mean"]
 
@@ -46,20 +47,11 @@ class BoundaryParams(FrozenParams):
     """Width of the band along an outline that counts as boundary, um."""
 
 
-class AttentionParams(FrozenParams):
+class AttentionParams(ResampledParams):
     """How attention to boundaries is tested."""
 
     shifts: int = Field(default=199, ge=19, le=9999)
     """Random placements (shift, rotation, flip) that a map is compared with."""
-
-    n_bootstrap: int = Field(default=2000, ge=100)
-    """Resamples of areas."""
-
-    confidence: float = Field(default=0.95, gt=0.0, lt=1.0)
-    """Probability mass of an interval."""
-
-    seed: int = Field(default=0, ge=0)
-    """Seed of placements, resamples and random weights."""
 
 
 class MapCheckParams(FrozenParams):

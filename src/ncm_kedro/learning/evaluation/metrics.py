@@ -31,7 +31,7 @@ MIN_AREAS = 8
 _PRIOR_AREAS = 1.0
 
 Interval = dict[str, float | None]
-"""`value`, and `low` and `high`, which are None where there are too few areas."""
+"""`value` (None where it is not defined), and `low` and `high`, None where areas are too few."""
 
 
 def sum_over_groups(
@@ -96,7 +96,7 @@ def score_confusion(confusion: NDArray[np.number]) -> dict[str, NDArray[np.float
 
 
 def draw_areas(
-    areas: Sequence[str], params: EvaluationParams
+    areas: Sequence[str] | NDArray[np.str_], params: EvaluationParams
 ) -> tuple[NDArray[np.str_], NDArray[np.int64], NDArray[np.float64]]:
     """Draw areas with replacement.
 

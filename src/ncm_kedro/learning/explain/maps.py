@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ncm_kedro.learning.evaluation.metrics import Interval, bound_draws, draw_areas
 from ncm_kedro.params.sem_explain import AttentionParams
 
 GRAD_CAM, GUIDED = "grad_cam", "guided_grad_cam"
@@ -26,7 +27,6 @@ N_ROTATIONS = 4
 
 FloatArray = NDArray[np.float64]
 
-_MIN_AREAS = 2
 _MIN_OFF = 1e-3
 """Attribution off boundaries counts as this much of the mean at least: ratios stay finite."""
 
@@ -197,8 +197,8 @@ def blur_to_cells(masks_nyx: NDArray[np.bool_], cell_px: float) -> NDArray[np.fl
 
 def resample_ratio(
     on: FloatArray, off: FloatArray, areas: Sequence[str], params: AttentionParams
-) -> dict[str, float | None]:
-    """Pooled ratio of crops (mean on over mean off) with its percentile interval over areas.
+) -> Interval:
+    """Pooled ratio of crops (mean on over mean off) with its interval over areas.
 
     Parameters
     ----------
@@ -212,40 +212,28 @@ def resample_ratio(
     Returns
     -------
     dict
-        `value`, `low`, `high`. All None without crops; no interval from a single area.
+        `value`, `low`, `high`. All None without crops; no interval where crops lie in fewer than
+        `MIN_AREAS` areas.
     """
     defined = ~(np.isnan(on) | np.isnan(off))
     if not defined.any():
         return {"value": None, "low": None, "high": None}
     value = float(on[defined].mean() / off[defined].mean())
-    return {"value": value, **find_interval(draw_ratios(on, off, areas, params), params)}
+    low, high = bound_draws(*draw_ratios(on, off, areas, params), params.resampling)
+    return {"value": value, "low": low, "high": high}
 
 
 def draw_ratios(
     on: FloatArray, off: FloatArray, areas: Sequence[str], params: AttentionParams
-) -> FloatArray:
-    """(n_bootstrap,) pooled ratios of resampled areas; the same resamples for the same areas.
+) -> tuple[FloatArray, int]:
+    """(n_bootstrap,) pooled ratios of resampled areas, and the number of areas.
 
-    All NaN where the defined crops lie in fewer than two areas.
+    Crops with NaN are excluded. The same areas give the same resamples.
     """
     defined = ~(np.isnan(on) | np.isnan(off))
-    names, area = np.unique(np.asarray(areas, dtype=str), return_inverse=True)
-    if len(np.unique(area[defined])) < _MIN_AREAS:
-        return np.full(params.n_bootstrap, np.nan)
-    sums = [np.bincount(area[defined], v[defined], minlength=len(names)) for v in (on, off)]
-    rng = np.random.default_rng(params.seed)
-    chance = np.full(len(names), 1.0 / len(names))
-    weights = rng.multinomial(len(names), chance, size=params.n_bootstrap).astype(np.float64)
-    return divide(weights @ sums[0], weights @ sums[1])
-
-
-def find_interval(draws: FloatArray, params: AttentionParams) -> dict[str, float | None]:
-    """Percentile interval of draws; None where there are none."""
-    if np.isnan(draws).all():
-        return {"low": None, "high": None}
-    tail = (1.0 - params.confidence) / 2.0
-    low, high = np.nanquantile(draws, [tail, 1.0 - tail])
-    return {"low": float(low), "high": float(high)}
+    names, area, weights = draw_areas(np.asarray(areas, dtype=str)[defined], params.resampling)
+    sums = [weights @ np.bincount(area, v[defined], minlength=len(names)) for v in (on, off)]
+    return divide(*sums), len(names)
 
 
 def pool_p_value(scores: BoundaryScores) -> float | None:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ncm_kedro.learning.evaluation.metrics import bound_draws, note_few_areas
 from ncm_kedro.learning.explain.gradcam import compare_cascade, shuffle_all
 from ncm_kedro.learning.explain.maps import (
     GRAD_CAM,
@@ -22,7 +23,6 @@ from ncm_kedro.learning.explain.maps import (
     blur_to_cells,
     divide,
     draw_ratios,
-    find_interval,
     pool_p_value,
     resample_ratio,
     score_boundaries,
@@ -160,6 +160,7 @@ def _describe(table: pd.DataFrame, inputs: CropInputs, params: SemExplainParams)
         "pixel_size_um": inputs.pixel_size_um,
         "weighting": params.weighting,
         "confidence": params.attention.confidence,
+        "notes": note_few_areas(drawn["area"].nunique()),
         "crops_by_kind": {str(k): int(n) for k, n in table["kind"].value_counts().items()},
         "maps": {},
     }
@@ -285,11 +286,11 @@ def _compare(
     """Ratio over control; both see the same resamples."""
     if pooled["ratio"]["value"] is None:
         return {"value": None, "low": None, "high": None}
-    draws = [draw_ratios(*pairs[name], areas, params) for name in ("ratio", "control")]
-    return {
-        "value": pooled["ratio"]["value"] / pooled["control"]["value"],
-        **find_interval(divide(*draws), params),
-    }
+    drawn = [draw_ratios(*pairs[name], areas, params) for name in ("ratio", "control")]
+    (ratios, n_areas), (controls, _) = drawn
+    low, high = bound_draws(divide(ratios, controls), n_areas, params.resampling)
+    value = pooled["ratio"]["value"] / pooled["control"]["value"]
+    return {"value": value, "low": low, "high": high}
 
 
 def _pool_groups(
