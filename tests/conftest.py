@@ -7,16 +7,21 @@ from pathlib import Path
 
 import pytest
 
-# Warnings are errors in tests, but not those that other packages raise while they are imported.
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")
-    for _name in (
-        "mlflow.pyfunc",
-        "mlflow.store.tracking.sqlalchemy_store",
-        "kedro_mlflow.framework.hooks.mlflow_hook",
-        "timm",
-    ):
-        importlib.import_module(_name)
+
+def pytest_collection() -> None:
+    """Import what warns while it is imported; xdist's controller collects nothing, so imports none.
+
+    Warnings are errors in tests, but not those that other packages raise on import.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name in (
+            "mlflow.pyfunc",
+            "mlflow.store.tracking.sqlalchemy_store",
+            "kedro_mlflow.framework.hooks.mlflow_hook",
+            "timm",
+        ):
+            importlib.import_module(name)
 
 
 def _find_real_data(name: str, *needed: str) -> Path:
