@@ -31,12 +31,7 @@ $(READY): requirements.txt
 demo: $(READY)
 	@echo "Running the demo on synthetic SEM frames and tomograms: a line a stage, 400 MB of disk."
 	@KEDRO_LOGGING_CONFIG=conf/demo/logging.yml $(BIN)/kedro run --env demo --pipelines demo
-	@echo "Done. Open data/demo/08_reporting/sem/report.html (SEM frames) and"
-	@echo "data/demo/08_reporting/tomo/report.html (tomograms) and"
-	@echo "data/demo/08_reporting/particles/report.html (their particles) and"
-	@echo "data/demo/08_reporting/damage/report.html (what goes with damage) and"
-	@echo "data/demo/08_reporting/holo/report.html (projections) and"
-	@echo "data/demo/08_reporting/half_cell/three_particles.html (contact loss); compare runs with"
+	@echo "Done. Open the pages named above, data/demo/08_reporting/sem/report.html first; compare runs with"
 	@echo "  $(BIN)/mlflow ui --backend-store-uri sqlite:///mlruns/mlflow.db"
 
 test: $(READY)

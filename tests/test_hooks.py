@@ -19,6 +19,7 @@ from ncm_kedro.errors import SettingsError, StoreError
 from ncm_kedro.hooks import (
     LineageHook,
     _hash_input,
+    is_new_to_log,
     list_producers,
     report_error,
 )
@@ -379,3 +380,27 @@ def test_an_error_to_act_on_is_written_without_a_traceback(capsys):
         written = capsys.readouterr().err
         assert str(error) in written
         assert ("Traceback" in written) == shown
+
+
+@pytest.mark.parametrize(
+    ("error", "logged"),
+    [(StoreError("a", found="b", expected="c", action="d"), False), (KeyError("bug"), True)],
+)
+def test_the_message_of_a_node_s_error_is_not_written_twice(error, logged):
+    records: list[logging.LogRecord] = []
+    log = logging.getLogger("kedro.pipeline.node")
+    listener = logging.Handler()
+    listener.emit = records.append
+
+    def fail(_):
+        raise error
+
+    log.addFilter(is_new_to_log)
+    log.addHandler(listener)
+    try:
+        with pytest.raises(type(error)):
+            node(fail, "x", "y").run({"x": 1})
+    finally:
+        log.removeFilter(is_new_to_log)
+        log.removeHandler(listener)
+    assert [record.levelname for record in records] == (["ERROR"] if logged else [])

@@ -2,7 +2,9 @@ import logging
 from types import SimpleNamespace
 
 from kedro.config import MissingConfigException
+from kedro.io import DataCatalog, MemoryDataset
 from kedro.pipeline import node, pipeline
+from kedro_datasets.text import TextDataset
 
 from ncm_kedro.progress import ProgressHook, logger
 
@@ -39,3 +41,18 @@ def test_the_time_left_follows_the_pace_of_the_machine(monkeypatch, caplog):
 def test_no_time_is_promised_where_nothing_was_measured(monkeypatch, caplog):
     found = run_through(NothingMeasured(), monkeypatch, caplog)
     assert found == ["2 nodes to go: long one", "1 node to go: short one"]
+
+
+def test_a_run_ends_with_the_pages_that_it_wrote(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(logger, "disabled", False)
+    monkeypatch.chdir(tmp_path)
+    steps = pipeline([node(len, "a", "page"), node(abs, "b", "notes"), node(min, "c", "table")])
+    texts = {
+        name: TextDataset(filepath=str(tmp_path / "reports" / file))
+        for name, file in (("page", "report.html"), ("notes", "notes.txt"))
+    }
+    for text in texts.values():
+        text.save("done")
+    with caplog.at_level(logging.INFO, logger.name):
+        ProgressHook().after_pipeline_run(steps, DataCatalog({**texts, "table": MemoryDataset()}))
+    assert caplog.messages == ["written: reports/report.html"]

@@ -6,12 +6,9 @@ import shutil
 import sys
 from pathlib import Path
 
-from kedro.framework.cli.utils import find_run_command
-from kedro.framework.project import configure_project
-
 from ncm_kedro.errors import NcmError, SettingsError
 
-RAW_FOLDERS = ("sem", "sem_unseen", "sem_additives", "tomograms", "cycling")
+RAW_FOLDERS = ("sem", "sem_unseen", "sem_additives", "tomograms", "holo", "cycling")
 _PROJECT = Path(__file__).parent / "project"  # in a wheel; a checkout has its own conf
 _CHECKOUT = Path(__file__).parents[2]
 _PYPROJECT = """[tool.kedro]
@@ -27,6 +24,9 @@ def main() -> None:
     if sys.argv[1:2] == ["init"]:
         _run_init(sys.argv[2:])
         return
+    from kedro.framework.cli.utils import find_run_command  # logs when it is imported
+    from kedro.framework.project import configure_project
+
     package_name = Path(__file__).parent.name
     configure_project(package_name)
     run = find_run_command(package_name)
@@ -73,12 +73,16 @@ def _run_init(arguments: list[str]) -> None:
     except NcmError as error:
         sys.exit(str(error))
     sys.stdout.write(
-        f"Laid down {folder}. Put SEM frames into {folder}/data/01_raw/sem/<class>/ and\n"
-        f"tomograms into {folder}/data/01_raw/tomograms/, then:\n"
+        f"Laid down {folder}. Put your data there:\n"
+        f"  {folder}/data/01_raw/sem/<class>/   SEM frames, a folder per class such as 811_cycled\n"
+        f"  {folder}/data/01_raw/tomograms/     tomograms\n"
+        f"  {folder}/data/01_raw/holo/          X-ray projections at several distances\n"
+        f"  {folder}/data/01_raw/cycling/       exports of a cycler\n"
+        f"then:\n"
         f"  cd {folder}\n"
-        "  kedro run --pipelines sem     # SEM frames\n"
-        "  kedro run --pipelines tomo    # tomograms\n"
-        "Without data: kedro run --env demo --pipelines demo\n"
+        "  kedro run --pipelines sem                   # or tomo, holo_tomography, cycling\n"
+        "  kedro run --env demo --pipelines demo       # without data\n"
+        "Without a GPU write `training: two_cores` into conf/local/globals.yml first.\n"
     )
 
 

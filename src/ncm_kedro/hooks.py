@@ -146,13 +146,29 @@ def report_error(
     kind, error, traceback
         As Python gives them to ``sys.excepthook``.
     """
-    cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, NcmError):
-        cause = cause.__cause__
+    cause = _find_error(error)
     if cause is None:
         sys.__excepthook__(kind, error, traceback)
     else:
         sys.stderr.write(f"{cause}\n")
+
+
+def is_new_to_log(record: logging.LogRecord) -> bool:
+    """Tell whether Kedro logs anything but an error that `report_error` is about to write.
+
+    Parameters
+    ----------
+    record
+        Of ``kedro.pipeline.node``, which logs the message of a node's exception.
+    """
+    return record.levelno < logging.ERROR or _find_error(sys.exception()) is None
+
+
+def _find_error(error: BaseException | None) -> NcmError | None:
+    """Return the error that a user can act on, also where another was raised from it."""
+    while error is not None and not isinstance(error, NcmError):
+        error = error.__cause__
+    return error
 
 
 def list_producers() -> dict[str, str]:

@@ -1,13 +1,15 @@
-"""What a long run is doing: one line a node, with the time that is left."""
+"""What a long run is doing: one line a node, with the time that is left; then what to open."""
 
 from __future__ import annotations
 
 import logging
 import time
+from pathlib import Path
 
 from kedro.config import MissingConfigException
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
+from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
@@ -58,6 +60,16 @@ class ProgressHook:
     def after_node_run(self, node: Node) -> None:
         """Strike the node off."""
         self._left_s.pop(node.name, None)
+
+    @hook_impl(trylast=True)
+    def after_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
+        """Name the pages that the run wrote."""
+        for node in pipeline.nodes:
+            for name in node.outputs:
+                file = Path(str(getattr(catalog.get(name), "_filepath", "")))
+                if file.suffix == ".html" and file.is_file():
+                    near = file.is_relative_to(Path.cwd())
+                    logger.info("written: %s", file.relative_to(Path.cwd()) if near else file)
 
     def _estimate_left_s(self) -> float:
         left_s = sum(self._left_s.values())

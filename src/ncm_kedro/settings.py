@@ -10,12 +10,14 @@ logging.getLogger("py.warnings").addFilter(
     lambda record: "Add type hints to the `predict` method" not in record.getMessage()
 )
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+os.environ.setdefault("MLFLOW_CONFIGURE_LOGGING", "false")  # conf/logging.yml does
 
-from ncm_kedro.hooks import LineageHook, TrackingHook, report_error  # noqa: E402
+from ncm_kedro.hooks import LineageHook, TrackingHook, is_new_to_log, report_error  # noqa: E402
 from ncm_kedro.prerequisites import NcmSession, PrerequisiteHook  # noqa: E402
 from ncm_kedro.progress import ProgressHook  # noqa: E402
 
 sys.excepthook = report_error
+logging.getLogger("kedro.pipeline.node").addFilter(is_new_to_log)
 HOOKS = (PrerequisiteHook(), TrackingHook(), LineageHook(), ProgressHook())
 SESSION_CLASS = NcmSession
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro_mlflow",)  # TrackingHook extends its hook
