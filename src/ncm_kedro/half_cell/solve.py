@@ -21,7 +21,8 @@ FloatArray = NDArray[np.float64]
 
 _NEWTON_MAX = 20
 _LARGE = 0.1  # change of the first stored unknown that Newton's method makes at a time
-_SLOW = 0.1  # contraction of Newton's updates above which the matrix is factorised again
+_SLOW = 0.3  # contraction of Newton's updates above which the matrix is factorised again
+_STALE = 2.0  # a matrix is used for rates up to this factor from its own
 _DAMAGE_STEP = 0.01  # mean growth of damage in one step that is as much as the tolerance
 _GROWTH_MAX = 2.0
 _STEADY = (0.8, 1.25)  # a step that would change by less keeps its length, and its matrix
@@ -102,7 +103,7 @@ class Stepper:
             self._scale[part] = scale
         damage = problem.damage
         self._grown = None if damage is None else ng.GridFunction(damage.space)
-        self._matrix_key = (0.0, 0.0)
+        self._matrix_rate = math.inf
         self.restart()
 
     def restart(self) -> None:
@@ -208,9 +209,8 @@ class Stepper:
         for index in problem.stored:
             part = self._components[index]
             history[part] = (weights[1] * self._now[part] + weights[2] * old[part]) / step_s
-        key = (weights[0] / step_s, step_s)
-        if key != self._matrix_key:
-            self._matrix_key, self._inverse = key, None
+        if not 1 / _STALE < weights[0] / step_s / self._matrix_rate < _STALE:
+            self._inverse = None
 
     def _solve(self, start: FloatArray) -> bool:
         """Solve from a start; the matrix is factorised again where the updates shrink slowly."""
@@ -251,6 +251,7 @@ class Stepper:
         except NgException:
             return False
         self.factorisations += 1
+        self._matrix_rate = problem.rate.Get()
         return True
 
 
