@@ -72,11 +72,45 @@ def write_imagej(folder, pixel, **notes):
         (0.07, {"unit": "um", "spacing": -0.14}, (0.14, 0.07, 0.07)),
         (2.7559e-6, {"unit": "inch", "spacing": 5.5118e-6}, (0.14, 0.07, 0.07)),
         (7e-6, {"unit": "cm", "spacing": 14e-6}, (0.14, 0.07, 0.07)),
+        (70_000, {"unit": "pm", "spacing": 140_000}, (0.14, 0.07, 0.07)),
+        (0.07, {"unit": "um", "zunit": "nm", "spacing": 140.0}, (0.14, 0.07, 0.07)),
+        (0.07, {"unit": "um", "spacing": 0.0}, (1, 0.07, 0.07)),
     ],
 )
 def test_imagej_is_read_as_imagej_reads_it(tmp_path, pixel, notes, size):
     write_imagej(tmp_path, pixel, **notes)
     check(tmp_path, size=size)
+
+
+def test_the_spacing_that_tifffile_writes_is_read(tmp_path):
+    tifffile.imwrite(
+        tmp_path / "s.tif", draw_values(), resolution=(1e4 / 0.07, 1e4 / 0.07),
+        resolutionunit="CENTIMETER", metadata={"axes": "ZYX", "spacing": 0.14, "unit": "um"},
+    )  # fmt: skip
+    check(tmp_path, size=(0.14, 0.07, 0.07))
+
+
+@pytest.mark.parametrize(
+    ("notes", "said"),
+    [
+        ("voxel_size_um: 0.07\nvoxel_size_um: 0.7", "voxel_size_um more than once"),
+        ("voxel_size_um: [true, true, true]", "no lengths"),
+        ("voxel_size_um: [7.0e-8, 0.07, 0.07]", "1e+06 times another"),
+        ("voxel_size_um: [14, 0.07, 0.07]", "200 times another"),
+    ],
+)
+def test_notes_that_cannot_be_meant_are_refused(tmp_path, notes, said):
+    tifffile.imwrite(tmp_path / "s.tif", draw_values())
+    say(tmp_path, notes)
+    assert said in refusal(tmp_path)
+
+
+def test_voxels_that_are_rods_are_warned_of(tmp_path):
+    tifffile.imwrite(tmp_path / "s.tif", draw_values())
+    say(tmp_path, "voxel_size_um: [1, 0.07, 0.07]")
+    assert "14.3 times another" in warned(check(tmp_path))
+    say(tmp_path, "voxel_size_um: [0.35, 0.07, 0.07]")
+    assert not warned(check(tmp_path))
 
 
 def test_sections_of_imagej_have_no_depth_and_become_cubes(tmp_path):
@@ -257,6 +291,39 @@ def test_what_is_there_twice_or_is_no_section_is_refused_by_name(tmp_path, extra
     assert said in refusal(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        [f"c{c}_z{z}" for c in range(2) for z in range(3)],
+        [f"{t}_z{z}" for t, z in zip((1, 2, 3, 4, 5, 6), (0, 3, 1, 4, 2, 5), strict=True)],
+        list("abcdef"),
+        [f"z{z}" for z in ("0.125", "0.25", "0.5", "0.75", "1.0", "1.5")],
+    ],
+)
+def test_names_that_leave_the_order_open_are_refused(tmp_path, names):
+    write_sections(tmp_path, [f"{name}.tif" for name in names])
+    assert "no number alone counts the sections" in refusal(tmp_path)
+
+
+def test_gaps_are_found_beside_times(tmp_path):
+    write_sections(tmp_path, [f"s_{z:03}_10{7 * z:02}.tif" for z in (0, 1, 2, 4, 5, 6)])
+    assert "sections 0003 are missing" in warned(check(tmp_path))
+
+
+def test_sections_of_either_byte_order_are_one_volume(tmp_path):
+    (tmp_path / "s").mkdir()
+    for z, section in enumerate(draw_values()):
+        tifffile.imwrite(tmp_path / "s" / f"{z}.tif", section, byteorder="<>"[z % 2])
+    say(tmp_path)
+    check(tmp_path)
+
+
+def test_notes_within_a_folder_of_sections_are_said_not_to_be_read(tmp_path):
+    write_sections(tmp_path, [f"{z}.tif" for z in range(6)])
+    say(tmp_path / "s", "voxel_size_um: 3")
+    assert "s.yml in s/ is not read" in warned(check(tmp_path, size=(0.1,) * 3))
+
+
 def test_a_section_that_is_a_link_to_nowhere_is_no_gap(tmp_path):
     write_sections(tmp_path, [f"a_{z}.tif" for z in range(6)])
     (tmp_path / "s" / "a_6.tif").symlink_to("/nowhere/a_6.tif")
@@ -335,6 +402,27 @@ def test_one_tomogram_under_two_names_is_no_replicate(tmp_path):
     assert "the same voxels as a (1)" in warned(raw["a"])
     assert "the same voxels as a:" in warned(raw["a (1)"])
     assert not warned(raw["b"])
+
+
+def test_other_formats_are_named_with_what_to_do(tmp_path):
+    (tmp_path / "s.mrc").write_bytes(b"MAP")
+    message = refusal(tmp_path)
+    assert "s.mrc" in message
+    assert "as TIFF" in message
+    tifffile.imwrite(tmp_path / "t.tif", draw_values())
+    say(tmp_path, name="t.yml")
+    (row,) = load(tmp_path).rejected.to_dict("records")
+    assert row["file"] == "s.mrc"
+    assert "as TIFF" in row["reason"]
+
+
+def test_a_link_to_itself_costs_its_own_sample_alone(tmp_path):
+    (tmp_path / "loop.tif").symlink_to("loop.tif")
+    tifffile.imwrite(tmp_path / "s.tif", draw_values())
+    say(tmp_path)
+    raw = load(tmp_path)
+    assert list(raw) == ["s"]
+    assert "a link to" in raw.rejected["reason"][0]
 
 
 # HDF5
@@ -463,6 +551,101 @@ def test_a_virtual_data_set_with_holes_is_refused(tmp_path):
     assert "fill 50.0% of it" in refusal(tmp_path)
 
 
+def write_parts(folder, sources, rows=((0, 3), (3, 6))):
+    """Write a virtual data set whose parts, named as given, lie hidden in the folder."""
+    layout = h5py.VirtualLayout(SHAPE, "<u2")
+    for number, (source, (start, stop)) in enumerate(zip(sources, rows, strict=True)):
+        write_h5(folder / f".{number}.part", {"v": draw_values()[3 * number : 3 * number + 3]})
+        layout[start:stop] = h5py.VirtualSource(source, "v", (3, 7, 8))
+    with h5py.File(folder / "s.h5", "w") as file:
+        file.create_virtual_dataset("exchange/data", layout)
+    say(folder)
+
+
+def test_parts_are_looked_for_where_hdf5_does(tmp_path):
+    write_parts(tmp_path, ["/elsewhere/.0.part", "/elsewhere/.1.part"])
+    check(tmp_path)
+    write_parts(tmp_path, ["elsewhere/.0.part", "elsewhere/.1.part"])  # HDF5 reads zeros
+    assert "is not there" in refusal(tmp_path)
+
+
+def test_parts_of_a_linked_file_lie_where_it_really_is(tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "raw").mkdir()
+    write_parts(tmp_path / "disk", [".0.part", ".1.part"])
+    (tmp_path / "raw" / "s.h5").symlink_to(tmp_path / "disk" / "s.h5")
+    say(tmp_path / "raw")
+    check(tmp_path / "raw")
+
+
+def test_parts_that_overlap_do_not_make_up_for_a_hole(tmp_path):
+    write_parts(tmp_path, [".0.part", ".1.part"], rows=((0, 3), (0, 3)))
+    assert "fill 50.0% of it" in refusal(tmp_path)
+
+
+def test_a_part_that_is_too_short_is_refused(tmp_path):
+    write_parts(tmp_path, [".0.part", ".1.part"])
+    write_h5(tmp_path / ".1.part", {"v": draw_values()[3:5]})
+    assert "smaller than" in refusal(tmp_path)
+
+
+def test_storage_beside_a_file_is_read_from_anywhere_and_must_be_long_enough(tmp_path):
+    with h5py.File(tmp_path / "s.h5", "w") as file:
+        file.create_dataset("v", SHAPE, "<u2", external=[(".raw", 0, draw_values().nbytes)])
+    say(tmp_path)
+    draw_values().tofile(tmp_path / ".raw")
+    check(tmp_path)
+    os.truncate(tmp_path / ".raw", 500)
+    assert "500 of 672 bytes" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        {"exchange/data": draw_values(), "exchange/data_white": draw_values(shape=(2, 7, 8))},
+        {"1.1/measurement/camera": draw_values(), "1.1/measurement/hrsrot": np.arange(6.0)},
+        {"entry/definition": "NXtomo", "entry/instrument/detector/data": draw_values()},
+    ],
+)
+def test_projections_are_recognised_without_their_usual_names(tmp_path, items):
+    write_h5(tmp_path / "s.h5", items)
+    say(tmp_path)
+    assert "projections" in refusal(tmp_path)
+
+
+def test_angles_kept_with_a_reconstruction_do_not_make_it_projections(tmp_path):
+    write_h5(tmp_path / "s.nxs", {"entry/definition": "NXtomoproc", "entry/angles": np.arange(6.0),
+                                  "entry/reconstruction/results/data": draw_values()})  # fmt: skip
+    say(tmp_path)
+    check(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "unit"),
+    [
+        ("voxel_size_um", 0.07, None),
+        ("pixelSize_nm", 70.0, None),
+        ("voxel_size", "70 nm", None),
+        ("voxel_size", [7e-8] * 3, "m"),
+        ("Voxel Size", 70_000, "pm"),
+    ],
+)
+def test_sizes_are_read_however_they_are_written(tmp_path, name, value, unit):
+    place = f"process/{name}"
+    write_h5(tmp_path / "s.h5", {"exchange/data": draw_values(), place: value},
+             [(place, unit)] if unit else [])  # fmt: skip
+    check(tmp_path, size=(0.07,) * 3)
+
+
+def test_uneven_coordinates_in_metres_are_no_voxel_size(tmp_path):
+    steps = {axis: np.cumsum(np.where(np.arange(n) % 2, 5e-8, 6.5e-8))
+             for axis, n in zip("zyx", SHAPE, strict=True)}  # fmt: skip
+    write_h5(tmp_path / "s.h5",
+             {"e/data": draw_values(), **{f"e/{axis}": row for axis, row in steps.items()}},
+             [(f"e/{axis}", "m") for axis in "zyx"])  # fmt: skip
+    assert "no voxel size" in refusal(tmp_path)
+
+
 def test_chunks_that_were_never_written_are_refused_unless_known_to_be_empty(tmp_path):
     with h5py.File(tmp_path / "s.h5", "w") as file:
         item = file.create_dataset("v", SHAPE, "<u2", chunks=(1, 7, 8))
@@ -528,6 +711,18 @@ def test_bioformats2raw_stores_know_their_scale(tmp_path):
     say(tmp_path, "dataset: 0/1")
     check(tmp_path, draw_values()[::2, ::2, ::2], size=(0.28, 0.14, 0.14))
     say(tmp_path, "dataset: '0'")
+    check(tmp_path, size=(0.14, 0.07, 0.07))
+
+
+def test_the_finest_level_is_read_wherever_it_is_listed(tmp_path):
+    group = zarr.open_group(tmp_path / "s.zarr", mode="w")
+    group["1"], group["0"] = draw_values()[:, ::2, ::2], draw_values()
+    axes = [{"name": axis, "type": "space", "unit": "picometer"} for axis in "zyx"]
+    listed = [
+        {"path": name, "coordinateTransformations": [{"type": "scale", "scale": scale}]}
+        for name, scale in (("1", [140e3, 140e3, 140e3]), ("0", [140e3, 70e3, 70e3]))
+    ]
+    group.attrs["ome"] = {"version": "0.5", "multiscales": [{"axes": axes, "datasets": listed}]}
     check(tmp_path, size=(0.14, 0.07, 0.07))
 
 

@@ -14,13 +14,13 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from ncm_kedro.datasets.tomograms.hdf5_parts import check_stored
 from ncm_kedro.datasets.tomograms.hdf5_size import find_voxel_size
 from ncm_kedro.datasets.tomograms.notes import (
     OpenedVolume,
     TomogramNotes,
     check_volume,
     drop_unit_axes,
-    make_chunk_warning,
     make_volume_error,
 )
 from ncm_kedro.errors import TomogramError
@@ -30,11 +30,12 @@ HDF5_SUFFIXES = (".h5", ".hdf5", ".nxs", ".hdf")
 
 _DXCHANGE = "/exchange/data"
 _NEXUS = re.compile(r"^/entry[^/]*/(.+/)?data$")
+_ANGLES = re.compile(r"theta|image_key|rot|angle|omega", re.IGNORECASE)
 _PROJECTION_NOTES = frozenset({"theta", "image_key", "image_key_control", "rotation_angle"})
+_FLATS = frozenset({"data_white", "data_dark", "data_flat", "data_background"})
+_RAW_PLACE = re.compile(r"/(instrument/.+|data/data)$")
+_RECONSTRUCTED = re.compile(r"recon|result|volume|tomoproc|final", re.IGNORECASE)
 _CLEARLY_LARGER = 2.0
-_FILTER_NAMES = {32008: "bitshuffle", 32004: "LZ4", 32001: "Blosc", 32026: "Blosc2",
-                 32015: "Zstandard", 32013: "ZFP", 32017: "SZ", 307: "bzip2"}  # fmt: skip
-_DEEPEST = 4  # virtual data sets of virtual data sets
 _READ_ERRORS = (OSError, RuntimeError, KeyError, ValueError)
 
 
@@ -63,7 +64,7 @@ def open_hdf5(path: Path, notes: TomogramNotes) -> OpenedVolume:
             shape = drop_unit_axes(chosen.shape)
             volume = check_volume(path, shape, chosen.dtype)
             files = [path]
-            warnings = _check_stored(path, chosen, files, notes)
+            warnings = check_stored(path, chosen, files, notes)
             spacing, said = find_voxel_size(path, chosen, found.items)
             read = Hdf5Region(path, chosen.name, chosen.ndim - len(shape))
             if Path(chosen.file.filename) != path:  # through an external link
@@ -92,7 +93,10 @@ class Hdf5Region:
         """Read the region."""
         _register_filters()
         with h5py.File(self.path, "r", locking=False) as file:
-            return np.asarray(file[self.dataset][(0,) * self.leading + region])
+            beside = h5py.h5p.create(h5py.h5p.DATASET_ACCESS)
+            beside.set_efile_prefix(b"${ORIGIN}")  # not where the process happens to run
+            item = h5py.Dataset(h5py.h5d.open(file.id, self.dataset.encode(), beside))
+            return np.asarray(item[(0,) * self.leading + region])
 
 
 def _register_filters() -> None:
@@ -155,7 +159,11 @@ def _choose(path: Path, file: h5py.File, found: _Found, wanted: str | None) -> h
         if len(drop_unit_axes(item.shape or ())) == 3 and item.dtype.kind in "biuf"
     }  # fmt: skip
     angles = _list_angles(items)
-    sound = {name: item for name, item in volumes.items() if not _is_projection(name, item, angles)}
+    sound = {
+        name: item
+        for name, item in volumes.items()
+        if not _is_projection(name, item, items, angles)
+    }
     if volumes and not sound:
         raise make_volume_error(
             path,
@@ -190,102 +198,30 @@ def _list_angles(items: Mapping[str, h5py.Dataset]) -> set[tuple[str, int]]:
     return {
         (name.split("/")[1], int(item.size))
         for name, item in items.items()
-        if name.rpartition("/")[2] in _PROJECTION_NOTES and item.size and item.size > 1
+        if _ANGLES.search(name.rpartition("/")[2]) and item.size and item.size > 1
     }
 
 
-def _is_projection(name: str, item: h5py.Dataset, angles: set[tuple[str, int]]) -> bool:
-    """Look for angles beside a data set, or as many of them in its entry as it has images."""
-    beside = any(note in _PROJECTION_NOTES for note in item.parent)
-    images = drop_unit_axes(item.shape)[0]
-    return beside or (name.split("/")[1], images) in angles
-
-
-def _check_stored(
-    path: Path, item: h5py.Dataset, files: list[Path], notes: TomogramNotes, depth: int = 0
-) -> tuple[str, ...]:
-    """Check that all of a data set can be read; collect the files that it lies in.
-
-    HDF5 reads zeros where the source of a virtual data set is missing, or a chunk was not written.
-    """
-    if item.is_virtual and depth < _DEEPEST:
-        return _check_sources(path, item, files, notes, depth)
-    for name, _, _ in item.external or ():
-        place = _resolve(Path(item.file.filename), name)
-        if not place.is_file():
-            raise _lost(path, f"{item.name} lies in {place}, which is not there")
-        files.append(place)
-    pipeline = item.id.get_create_plist()
-    for number in range(pipeline.get_nfilters()):
-        code = pipeline.get_filter(number)[0]
-        if not h5py.h5z.filter_avail(code):
-            raise make_volume_error(
-                path,
-                f"data compressed by {_FILTER_NAMES.get(code, 'an HDF5 filter')} (filter {code}), "
-                "and that filter not installed",
-                "a compression that HDF5 here can read",
-                "run `pip install hdf5plugin` in this project's environment and start again",
-            )
-    return _check_written(path, item, notes)
-
-
-def _check_written(path: Path, item: h5py.Dataset, notes: TomogramNotes) -> tuple[str, ...]:
-    if item.chunks is None:
-        if item.id.get_storage_size() == 0 and not item.external:
-            raise _lost(path, f"{item.name} was never written")
-        return ()
-    total = int(np.prod([-(-n // c) for n, c in zip(item.shape, item.chunks, strict=True)]))
-    missing = total - int(item.id.get_num_chunks())
-    if missing <= 0:
-        return ()
-    if missing < total and notes.missing_chunks_are_empty:
-        return (make_chunk_warning(missing, total, "as missing_chunks_are_empty says"),)
-    raise _lost(
-        path,
-        f"{missing} of {total} chunks of {item.name} were never written",
-        "; if they are known to be empty, write `missing_chunks_are_empty: true` into the "
-        "sample's .yml",
+def _is_projection(
+    name: str, item: h5py.Dataset, items: Mapping[str, h5py.Dataset], angles: set[tuple[str, int]]
+) -> bool:
+    """Look for angles and flats beside a data set, else what its entry says of it."""
+    if any(note in _FLATS or note in _PROJECTION_NOTES for note in item.parent):
+        return True
+    if _RECONSTRUCTED.search(name):
+        return False
+    in_raw_place = _RAW_PLACE.search(name) and any(
+        name.startswith(place.removesuffix("definition")) and _read_text(one) == "NXtomo"
+        for place, one in items.items()
+        if place.endswith("/definition")
     )
+    return bool(in_raw_place) or (name.split("/")[1], drop_unit_axes(item.shape)[0]) in angles
 
 
-def _check_sources(
-    path: Path, item: h5py.Dataset, files: list[Path], notes: TomogramNotes, depth: int
-) -> tuple[str, ...]:
-    """Check the sources of a virtual data set, and that together they cover it."""
-    own, covered = Path(item.file.filename), 0
-    warnings: dict[str, None] = {}
-    for source in item.virtual_sources():
-        blocks = source.vspace.get_select_npoints()
-        covered += max(0, int(blocks))
-        place = own if source.file_name == "." else _resolve(own, source.file_name)
-        if not place.is_file():
-            raise _lost(path, f"{item.name} is put together from {place}, which is not there")
-        files.append(place)
-        with h5py.File(place, "r", locking=False) as file:
-            part = file.get(source.dset_name)
-            if not isinstance(part, h5py.Dataset):
-                raise _lost(path, f"{place} holds no {source.dset_name}, a part of {item.name}")
-            told = _check_stored(place, part, files, notes, depth + 1)
-            warnings |= dict.fromkeys(told)
-    if covered < item.size:
-        raise _lost(path, f"the sources of {item.name} fill {covered / item.size:.1%} of it")
-    return tuple(warnings)
-
-
-def _resolve(own: Path, name: str | bytes) -> Path:
-    """Resolve a file that another one names: beside it, else as it stands."""
-    text = name.decode() if isinstance(name, bytes) else name
-    beside = own.parent / text
-    return beside if beside.exists() or Path(text).is_absolute() else own.parent / Path(text).name
-
-
-def _lost(path: Path, found: str, more: str = "") -> TomogramError:
-    return make_volume_error(
-        path,
-        f"{found}: HDF5 would read it as zeros",
-        "a volume of which all was written and all is there",
-        f"copy the files that belong together again, or finish the reconstruction{more}",
-    )
+def _read_text(item: h5py.Dataset) -> str:
+    is_text = item.size == 1 and item.dtype.kind in "OS"
+    value = np.ravel(item[()])[0] if is_text else ""
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 
 def _unclear(path: Path, found: str, items: Mapping[str, h5py.Dataset]) -> TomogramError:

@@ -16,6 +16,7 @@ from ncm_kedro.datasets.tomograms.notes import (
     make_volume_error,
 )
 from ncm_kedro.tomo.volumes.volume import CUBES, Spacing
+from ncm_kedro.units import parse_length_um
 
 _SIZE_NAMES = {
     axis: (f"{axis}_voxel_size", f"voxel_size_{axis}", "voxel_size",
@@ -27,6 +28,7 @@ _SIZE_NAMES = {
 }  # fmt: skip
 _OF_THE_SAMPLE = ("voxel", "effective", "actual", "sample")
 _CAMERA = re.compile(r"detector|camera|ccd|cmos|sensor|scintillator")
+_UNITS = ("m", "cm", "mm", "um", "nm")
 _OBJECTIVE = "objective/resolution"  # APS: the effective pixel of the objective in use
 
 
@@ -50,10 +52,11 @@ def find_voxel_size(
     TomogramError
         If two sizes contradict each other.
     """
-    for name in ("element_size_um", "voxel_size_um"):
-        if name in chosen.attrs:
+    for name in chosen.attrs:
+        kind, unit = _split_unit(name)
+        if kind in ("element_size", "voxel_size") and unit:
             sizes = np.broadcast_to(np.asarray(chosen.attrs[name], np.float64).ravel(), 3)
-            return join_spacing([convert_to_um(s, "um") for s in sizes]), f"attribute {name}"
+            return join_spacing([convert_to_um(s, unit) for s in sizes]), f"attribute {name}"
     spacing, source = _find_axes(chosen)
     if spacing is not None:
         return spacing, source
@@ -82,7 +85,7 @@ def _find_axes(chosen: h5py.Dataset) -> tuple[Spacing | None, str]:
         if not isinstance(item, h5py.Dataset) or item.shape != (length,) or length < 2:
             return None, ""
         steps = np.diff(np.asarray(item[()], dtype=np.float64))
-        if not np.allclose(steps, steps.mean(), rtol=1e-3):
+        if not np.allclose(steps, steps.mean(), rtol=1e-3, atol=0):
             return None, ""
         sizes.append(convert_to_um(abs(float(steps.mean())), _read_unit(item)))
     return join_spacing(sizes), f"coordinates z, y, x in {chosen.parent.name}"
@@ -103,11 +106,12 @@ def _find_size(
     for name in names:
         known: dict[str, float] = {}
         for place in sorted(items):
-            if place.rpartition("/")[2] != name or not _is_number(items[place]):
+            kind, unit = _split_unit(place.rpartition("/")[2])
+            if kind != name or not _is_length(items[place]):
                 continue
             if name == "resolution" and not place.endswith(_OBJECTIVE):
                 continue
-            size = convert_to_um(float(np.ravel(items[place][()])[0]), _read_unit(items[place]))
+            size = _read_um(items[place], unit)
             if size is None:
                 unusable = unusable or place
                 continue
@@ -128,10 +132,30 @@ def _find_size(
     return None, unusable, camera
 
 
-def _read_unit(item: h5py.Dataset) -> str | bytes | None:
+def _read_unit(item: h5py.Dataset) -> str | None:
     unit = next((item.attrs[name] for name in ("units", "unit") if name in item.attrs), None)
-    return np.ravel(unit)[0] if isinstance(unit, np.ndarray) and unit.size else unit
+    one = np.ravel(unit)[0] if isinstance(unit, np.ndarray) and unit.size else unit
+    return one.decode(errors="replace") if isinstance(one, bytes) else one
 
 
-def _is_number(item: h5py.Dataset) -> bool:
-    return item.size == 1 and item.dtype.kind in "iuf"
+def _split_unit(name: str) -> tuple[str, str | None]:
+    """Split ``voxelSize_nm`` or ``voxel_size_nm`` into ``voxel_size`` and its unit, if any."""
+    plain = re.sub(r"(?<=[a-z])(?=[A-Z][a-z])|[ -]+", "_", name).lower()
+    kind, _, unit = plain.rpartition("_")
+    return (kind, unit) if unit in _UNITS else (plain, None)
+
+
+def _is_length(item: h5py.Dataset) -> bool:
+    if item.dtype.kind in "OS":
+        return bool(item.size == 1)
+    return item.dtype.kind in "iuf" and item.size and np.ptp(np.ravel(item[()])) == 0
+
+
+def _read_um(item: h5py.Dataset, unit: str | None) -> float | None:
+    """Read a length (um) that is a number, all the same numbers, or a text such as ``70 nm``."""
+    value = np.ravel(item[()])[0]
+    unit = unit or _read_unit(item)
+    if item.dtype.kind in "OS":
+        text = value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+        return parse_length_um(text, unit)
+    return convert_to_um(float(value), unit)

@@ -20,20 +20,11 @@ from pydantic import Field, ValidationError, field_validator
 from ncm_kedro.errors import TomogramError
 from ncm_kedro.params.base import FrozenParams
 from ncm_kedro.tomo.volumes.volume import CUBES, PARTICLE_UM, Region, Spacing, Triple
+from ncm_kedro.units import um_per_unit
 
-_UM_PER_UNIT = {
-    **dict.fromkeys(("m", "meter", "metre", "meters", "metres"), 1.0e6),
-    **dict.fromkeys(("cm", "centimeter", "centimetre"), 1.0e4),
-    **dict.fromkeys(("mm", "millimeter", "millimetre"), 1.0e3),
-    **dict.fromkeys(("um", "µm", "μm", "\\u00b5m", "micron", "microns", "micrometer",
-                     "micrometre", "micrometers"), 1.0),
-    **dict.fromkeys(("nm", "nanometer", "nanometre", "nanometers"), 1.0e-3),
-    **dict.fromkeys(("å", "a", "angstrom", "ångström"), 1.0e-4),
-    **dict.fromkeys(("inch", "inches", "in", "\""), 25_400.0),
-}  # fmt: skip
-
-
+_UM_PER_SIGN = {"a": 1.0e-4, "inches": 25_400.0, '"': 25_400.0}
 _LEAST_VX = 4.0
+_ANISOTROPIC, _MIXED_UNITS = 10.0, 100.0  # longest edge of a voxel by its shortest
 
 
 @dataclass(frozen=True)
@@ -81,7 +72,8 @@ def convert_to_um(length: float, unit: str | bytes | None) -> float | None:
         None where the unit is not known, or the length is not a positive number.
     """
     name = unit.decode("utf-8", "replace") if isinstance(unit, bytes) else str(unit or "")
-    factor = _UM_PER_UNIT.get(name.strip().lower())
+    name = name.strip().lower().replace("\\u00b5", "u")  # as ImageJ escapes it
+    factor = _UM_PER_SIGN.get(name) or um_per_unit(name)
     if factor is None or not math.isfinite(length) or length <= 0:
         return None
     return float(length) * factor
@@ -106,7 +98,7 @@ def assume_cubes(sizes_um: Sequence[float | None], source: str) -> tuple[Spacing
 
 
 def check_extent(source: Path, shape: Triple, size_um: Spacing) -> tuple[str, ...]:
-    """Check that particles of 0.2 to 100 um can be seen in a volume.
+    """Check that particles of 0.2 to 100 um can be seen, and that voxels are no rods.
 
     Returns
     -------
@@ -116,7 +108,7 @@ def check_extent(source: Path, shape: Triple, size_um: Spacing) -> tuple[str, ..
     Raises
     ------
     TomogramError
-        If not one particle fits in.
+        If not one particle fits in, or the edges of a voxel cannot be in one unit.
     """
     extent_um = max(n * s for n, s in zip(shape, size_um, strict=True))
     text = " x ".join(f"{s:.4g}" for s in size_um)
@@ -127,10 +119,23 @@ def check_extent(source: Path, shape: Triple, size_um: Spacing) -> tuple[str, ..
             f"a volume that holds particles of {PARTICLE_UM[0]:g} to {PARTICLE_UM[1]:g} um",
             "give the voxel size in um in the sample's .yml (1 m = 1e6 um, 1 nm = 1e-3 um)",
         )
+    longer = max(size_um) / min(size_um)
+    if longer > _MIXED_UNITS:
+        raise make_volume_error(
+            source,
+            f"an implausible voxel size of {text} um: one edge is {longer:.3g} times another",
+            "edges along z, y, x in one unit",
+            "give the voxel size in um in the sample's .yml (1 m = 1e6 um, 1 nm = 1e-3 um)",
+        )
     if max(size_um) * _LEAST_VX > PARTICLE_UM[1]:
         return (
             f"voxel size {text} um is implausible: a particle of {PARTICLE_UM[1]:g} um is less "
             f"than {_LEAST_VX:g} voxels across. Was it given in nm? It must be in um",
+        )
+    if longer > _ANISOTROPIC:
+        return (
+            f"voxel size {text} um: one edge is {longer:.3g} times another. Check the distance of "
+            "the sections: shapes and volumes follow it",
         )
     return ()
 
@@ -222,13 +227,14 @@ class TomogramNotes(FrozenParams):
     @field_validator("voxel_size_um", mode="before")
     @classmethod
     def _spread_scalar(cls, value: Any) -> Any:
+        if any(isinstance(one, bool) for one in (value if isinstance(value, list) else [value])):
+            raise ValueError("true and false are no lengths")
         if isinstance(value, str):  # YAML 1.1 reads 7e-2, without a point, as text
             try:
                 value = float(value)
             except ValueError:
                 return value
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        return (value, value, value) if is_number else value
+        return (value, value, value) if isinstance(value, int | float) else value
 
     @property
     def spacing_um(self) -> Spacing | None:
@@ -239,6 +245,17 @@ class TomogramNotes(FrozenParams):
     def attributes(self) -> dict[str, Any]:
         """What is handed on with the volume, without what is not set."""
         return self.model_dump(include={"cycles", "c_rate", "axis_to_collector"}, exclude_none=True)
+
+
+class _KeysOnce(yaml.SafeLoader):
+    """Refuses a key that stands twice, of which YAML would silently take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        twice = sorted({str(key) for key in keys if keys.count(key) > 1})
+        if twice:
+            raise yaml.YAMLError(f"{', '.join(twice)} more than once")
+        return super().construct_mapping(node, deep)
 
 
 def read_notes(path: Path) -> TomogramNotes:
@@ -252,7 +269,7 @@ def read_notes(path: Path) -> TomogramNotes:
     if not path.is_file():
         return TomogramNotes()
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+        content = yaml.load(path.read_text(encoding="utf-8-sig"), _KeysOnce)  # noqa: S506
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise _refuse(path, f"text that cannot be parsed ({' '.join(str(error).split())})") from (
             error

@@ -33,10 +33,12 @@ NOTES_SUFFIX = ".yml"
 
 _NOTES_SUFFIXES = (NOTES_SUFFIX, ".yaml")
 _READER_VERSION = 2
+_NAMED = 8  # files that a message names
 _READ_ERRORS = (
     OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError, EOFError,
     struct.error, zlib.error,
 )  # fmt: skip
+_CONVERT = "unpack archives; save MRC, NRRD, MHD or raw binary as TIFF, for example with Fiji"
 _log = logging.getLogger(__name__)
 
 
@@ -187,7 +189,8 @@ class RawTomogramFolder(RawFolder):
                 if path.stem not in sources:
                     yield path.name, "notes without a tomogram of that name"
             elif name_sample(path) not in sources:
-                yield path.name, "not a TIFF, HDF5 or Zarr file, nor a folder of sections"
+                kinds = "not a TIFF, HDF5 or Zarr file, nor a folder of sections"
+                yield path.name, f"{kinds}: {_CONVERT}"
 
     def _list_visible(self) -> list[Path]:
         if not self._filepath.is_dir():
@@ -195,12 +198,16 @@ class RawTomogramFolder(RawFolder):
         return sorted(path for path in self._filepath.iterdir() if not path.name.startswith("."))
 
     def _nothing_there(self) -> TomogramError:
+        names = [path.name for path in self._list_visible()]
         found = "no tomogram" if self._filepath.is_dir() else "no such folder"
+        if names:
+            found += f" among {', '.join(names[:_NAMED])}{' ...' if len(names) > _NAMED else ''}"
         return TomogramError(
             self._filepath,
             found=found,
             expected="tomograms as <sample>.tif, .h5, .zarr, or a folder of sections <sample>/",
-            action=f"put one there, with its voxel size in {self._filepath.name}/<sample>.yml; or "
+            action=f"put one there, with its voxel size in {self._filepath.name}/<sample>.yml "
+            f"({_CONVERT}); or "
             "run holo_tomography first where there are raw projections",
         )
 
@@ -286,7 +293,7 @@ def open_tomogram(
     if not path.exists():
         raise make_volume_error(
             path,
-            f"a link to {path.resolve()}, which is not there",
+            f"a link to {path.readlink()}, which is not there",
             "a file or a folder",
             "connect the drive that holds it, or remove the link",
         )
@@ -318,7 +325,11 @@ def open_tomogram(
         ),
         read=partial(_read, path, opened),
         content=content,
-        warnings=(*opened.warnings, *check_extent(path, opened.shape_zyx, size)),
+        warnings=(
+            *opened.warnings,
+            *_list_unread_notes(path),
+            *check_extent(path, opened.shape_zyx, size),
+        ),
     )
 
 
@@ -369,6 +380,17 @@ def _open_volume(path: Path, notes: TomogramNotes) -> OpenedVolume:
     if path.suffix.lower() in HDF5_SUFFIXES:
         return open_hdf5(path, notes)
     return open_tiff(path)
+
+
+def _list_unread_notes(path: Path) -> list[str]:
+    """Warn of notes within the folder of a sample, where they are not looked for."""
+    names = [one.name for one in path.iterdir()] if path.is_dir() else []
+    return [
+        f"{name} in {path.name}/ is not read: notes stand beside the folder, in "
+        f"{name_sample(path)}{NOTES_SUFFIX}"
+        for name in sorted(names)
+        if Path(name).suffix.lower() in _NOTES_SUFFIXES
+    ]
 
 
 def _find_notes(sample: str, folder: Path) -> Path:

@@ -35,6 +35,7 @@ _COPY = re.compile(
     re.IGNORECASE,
 )
 _NAMED = 8  # files that a message names
+_SPARSE = 20  # numbers by file from which they are moments or angles rather than a count
 
 
 def open_sections(folder: Path) -> OpenedVolume:
@@ -52,7 +53,11 @@ def open_sections(folder: Path) -> OpenedVolume:
     """
     files = list_sections(folder)
     if not files:
-        raise make_volume_error(folder, "a folder without TIFF or PNG sections")
+        raise make_volume_error(
+            folder,
+            "a folder without TIFF or PNG sections",
+            action="save each section as TIFF or PNG, all in this folder and none below it",
+        )
     _check_names(folder, files)
     if len(files) == 1 and files[0].suffix.lower() in TIFF_SUFFIXES:
         return open_tiff(files[0])
@@ -106,31 +111,52 @@ def _check_names(folder: Path, files: Sequence[Path]) -> None:
     if others and "#" in usual and count > 1:
         strangers = [path for path in files if _pattern(path) != usual]
         raise _ambiguous(folder, f"images named unlike the other {count}", strangers)
+    if len(files) > 1 and (others or not _list_counters(files)):
+        raise make_volume_error(
+            folder,
+            f"names of which no number alone counts the sections: {_name_some(files)}",
+            "one number that differs between all sections and grows in their order, as in "
+            "s_0001.tif",
+            "number the sections of one volume from one end to the other; move other channels or "
+            "tiles into folders of their own",
+        )
 
 
 def _pattern(path: Path) -> str:
     return re.sub(r"\d+", "#", path.stem.lower()) + path.suffix.lower()[:4]
 
 
+def _list_counters(files: Sequence[Path]) -> list[NDArray[np.float64]]:
+    """List the numbers in the names that count the sections; none where two of them disagree."""
+    fields = [re.findall(r"\d+(?:\.\d+)?", path.stem) for path in files]
+    distinct = [
+        np.array(column, np.float64)
+        for column in zip(*fields, strict=True)
+        if len({float(text) for text in column}) == len(files)
+    ]
+    return distinct if all((np.diff(numbers) > 0).all() for numbers in distinct) else []
+
+
 def _find_gaps(files: Sequence[Path]) -> tuple[str, ...]:
-    """Warn where numbers are missing from the one that counts through the names."""
-    fields = [[int(n) for n in re.findall(r"\d+", path.stem)] for path in files]
-    if len({len(field) for field in fields}) != 1 or len(files) < 3:
+    """Warn where numbers are missing from the one that counts most evenly."""
+    steps = [
+        (numbers, *Counter(np.diff(numbers).tolist()).most_common(1)[0])
+        for numbers in (_list_counters(files) if len(files) > 2 else [])
+    ]
+    if not steps:
         return ()
-    counting = [column for column in zip(*fields, strict=True) if len(set(column)) > 1]
-    if len(counting) != 1:
+    numbers, step, _ = max(steps, key=lambda one: one[2])
+    expected = round((numbers[-1] - numbers[0]) / step) + 1
+    if step % 1 or not len(files) < expected < _SPARSE * len(files):
         return ()
-    numbers = np.array(counting[0])
-    step = Counter(np.diff(numbers).tolist()).most_common(1)[0][0]
-    missing = sorted(set(range(numbers[0], numbers[-1] + 1, step)) - set(numbers.tolist()))
-    if not missing:
-        return ()
+    whole = numbers.astype(int)
+    missing = sorted(set(range(whole[0], whole[-1] + 1, int(step))) - set(whole.tolist()))
     width = len(re.findall(r"\d+", files[0].stem)[-1])
     named = ", ".join(f"{n:0{width}d}" for n in missing[:_NAMED])
     more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
     return (
-        f"sections {named}{more} are missing: {len(files)} files are numbered {numbers[0]} to "
-        f"{numbers[-1]}. Their neighbours are stacked upon each other, and what lies there is "
+        f"sections {named}{more} are missing: {len(files)} files are numbered {whole[0]} to "
+        f"{whole[-1]}. Their neighbours are stacked upon each other, and what lies there is "
         "too short along z",
     )
 
@@ -178,7 +204,7 @@ def _describe_section(file: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
                 raise make_volume_error(file, f"a colour image ({page.shape})", "grey sections")
             if find_end(page) > file.stat().st_size:
                 raise make_damage_error(file, f"{file.stat().st_size} of {find_end(page)} bytes")
-            return page.shape, page.dtype.newbyteorder(tiff.byteorder)
+            return page.shape, page.dtype.newbyteorder("=")
     except READ_ERRORS as error:
         raise make_damage_error(file, str(error)) from error
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from ncm_kedro.datasets.tomograms.notes import (
     assume_cubes,
     check_volume,
     convert_to_um,
+    join_spacing,
     make_volume_error,
 )
 from ncm_kedro.errors import TomogramError
@@ -75,7 +76,7 @@ def _describe_stack(path: Path, tiff: tifffile.TiffFile) -> OpenedVolume:
         raise make_volume_error(path, "a colour palette instead of grey values")
     shape = check_volume(path, series.shape, series.dtype)
     kind = series.dtype.newbyteorder(tiff.byteorder)
-    read: MappedStack | PagedStack | ChunkedStack
+    read: PlainStack | PagedStack | ChunkedStack
     files = sorted({Path(page.parent.filehandle.path) for page in pages} | {path})
     if (
         series.dataoffset is not None
@@ -84,7 +85,7 @@ def _describe_stack(path: Path, tiff: tifffile.TiffFile) -> OpenedVolume:
         and len(files) == 1
     ):
         ends = {path: series.dataoffset + int(np.prod(shape)) * kind.itemsize}
-        read = MappedStack(path, series.dataoffset, shape, kind)
+        read = PlainStack(path, series.dataoffset, shape, kind)
     else:
         ends = dict.fromkeys(files, 0)
         for one in pages:
@@ -99,7 +100,7 @@ def _describe_stack(path: Path, tiff: tifffile.TiffFile) -> OpenedVolume:
 
 
 @dataclass(frozen=True)
-class MappedStack:
+class PlainStack:
     """Reads voxels that lie in a file one after the other."""
 
     path: Path
@@ -108,9 +109,17 @@ class MappedStack:
     dtype: np.dtype[Any]
 
     def __call__(self, region: Region) -> NDArray[Any]:
-        """Map a region; pages are read when it is copied."""
-        mapped = np.memmap(self.path, self.dtype, "r", self.offset, self.shape_zyx)
-        return mapped[region]
+        """Read a region; a map of the file would end the process where the disk fails."""
+        sections, rows, _ = (range(*part.indices(n))
+                             for part, n in zip(region, self.shape_zyx, strict=True))  # fmt: skip
+        _, height, width = self.shape_zyx
+        band = np.empty((len(sections), len(rows), width), self.dtype)
+        with self.path.open("rb") as file:
+            for place, z in enumerate(sections):
+                file.seek(self.offset + (z * height + rows.start) * width * self.dtype.itemsize)
+                values = np.fromfile(file, self.dtype, len(rows) * width)
+                band[place] = values.reshape(len(rows), width)
+        return band[:, :, region[2]]
 
 
 @dataclass(frozen=True)
@@ -186,21 +195,37 @@ def find_voxel_size(tiff: tifffile.TiffFile) -> tuple[Spacing | None, str]:
     across = [_resolution(page, name) for name in ("YResolution", "XResolution")]
     tag = page.tags.get("ResolutionUnit")
     per = _UNIT_NAMES.get(int(tag.value)) if tag is not None else None
+    shaped: dict[str, Any] = (tiff.shaped_metadata or ({},))[0]  # as tifffile writes it
     if tiff.imagej_metadata:
-        # As ImageJ's decoder: the unit of the notes, else the tag's, for all three axes; a depth
-        # of 1 is left out, and its sign means nothing. A single section has none.
-        notes = tiff.imagej_metadata
-        unit = notes.get("unit") or per
-        pixels_yx = [convert_to_um(1 / n, unit) if n else None for n in across]
-        is_section = len(tiff.pages) == 1 and int(notes.get("images", 1)) == 1
-        spacing = notes.get("spacing", None if is_section else 1.0)
-        depth = None if spacing is None else convert_to_um(abs(float(spacing)), unit)
-        if "unit" not in notes and "spacing" not in notes:  # a printer's resolution, or nothing
-            return _cubic_voxels(per, across)
-        if (depth is None and spacing is not None) or None in pixels_yx:
-            return None, f"ImageJ's unit {unit!r} is no length, or its resolution is missing"
-        return assume_cubes([depth, *pixels_yx], "ImageJ spacing and resolution")
+        return _find_imagej_size(tiff.imagej_metadata, len(tiff.pages) == 1, per, across)
+    if "spacing" in shaped:
+        depth = convert_to_um(abs(float(shaped["spacing"])), shaped.get("unit") or per)
+        pixels = [convert_to_um(1 / n, per or shaped.get("unit")) if n else None for n in across]
+        return join_spacing([depth, *pixels]), "spacing in the description, and resolution"
     return _cubic_voxels(per, across)
+
+
+def _find_imagej_size(
+    notes: Mapping[str, Any], is_page: bool, per: str | None, across: Sequence[float]
+) -> tuple[Spacing | None, str]:
+    """Read ImageJ's notes as its decoder does.
+
+    The unit of the notes, else the tag's, counts for all axes that have none of their own. A depth
+    of 1 is left out, 0 means none, and its sign means nothing. A single section has none.
+    """
+    if "unit" not in notes and "spacing" not in notes:  # a printer's resolution, or nothing
+        return _cubic_voxels(per, across)
+    unit = notes.get("unit") or per
+    units = [notes.get("zunit") or unit, notes.get("yunit") or unit, unit]
+    is_section = is_page and int(notes.get("images", 1)) == 1
+    spacing = notes.get("spacing") or (None if is_section else 1.0)
+    lengths = [abs(float(spacing)) if spacing else 0.0, *(1 / n if n else 0.0 for n in across)]
+    sizes = [convert_to_um(length, one) for length, one in zip(lengths, units, strict=True)]
+    if (sizes[0] is None and spacing is not None) or None in sizes[1:]:
+        return None, (
+            f"ImageJ's unit {unit!r} is no length, or its resolution or spacing is missing"
+        )
+    return assume_cubes(sizes, "ImageJ spacing and resolution")
 
 
 def _cubic_voxels(unit: str | None, across: Sequence[float]) -> tuple[Spacing | None, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import zarr
 from numpy.typing import NDArray
+from zarr.errors import ZarrUserWarning
 
 from ncm_kedro.datasets.tomograms.notes import (
     OpenedVolume,
@@ -65,8 +67,8 @@ def open_zarr(folder: Path, notes: TomogramNotes) -> OpenedVolume:
         ) from error
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     read = ZarrRegion(folder, path, array.ndim - len(shape))
-    warnings = _check_chunks(folder, array, files, notes)
-    return OpenedVolume(volume, array.dtype, read, spacing, said, tuple(files), warnings)
+    told = _check_chunks(folder, array, files, notes)
+    return OpenedVolume(volume, array.dtype, read, spacing, said, tuple(files), told)
 
 
 @dataclass(frozen=True)
@@ -92,13 +94,14 @@ def _choose(
     images = _list_images(node)
     if wanted is not None:
         return _open_wanted(folder, node, images, wanted.strip("/"))
+    finest = {name: _find_finest(node, name, image) for name, image in images.items()}
     if len(images) > 1:
-        listed = ", ".join(f"{name} {node[_level(name, image, 0)].shape}"
+        listed = ", ".join(f"{name} {node[_level(name, image, finest[name])].shape}"
                            for name, image in images.items())  # fmt: skip
         raise _unclear(folder, f"{len(images)} images ({listed})", node)
     for name, image in images.items():
-        path = _level(name, image, 0)
-        return path, *_find_ome_size(folder, image, 0, node[path].ndim)
+        path = _level(name, image, finest[name])
+        return path, *_find_ome_size(folder, image, finest[name], node[path].ndim)
     volumes = [
         name
         for name, item in _list_members(node)
@@ -113,7 +116,9 @@ def _list_members(
     group: zarr.Group, depth: int | None = None
 ) -> list[tuple[str, zarr.Array | zarr.Group]]:
     """List what a group holds by name: the file system gives it in any order."""
-    return sorted(group.members(max_depth=depth), key=lambda member: natural_key(member[0]))
+    with warnings.catch_warnings():  # of files that are no arrays
+        warnings.simplefilter("ignore", ZarrUserWarning)
+        return sorted(group.members(max_depth=depth), key=lambda member: natural_key(member[0]))
 
 
 def _list_images(node: zarr.Group) -> dict[str, Mapping[str, Any]]:
@@ -138,6 +143,12 @@ def _level(group: str, image: Mapping[str, Any], number: int) -> str:
     return f"{group}/{path}" if group else path
 
 
+def _find_finest(node: zarr.Group, group: str, image: Mapping[str, Any]) -> int:
+    """Find the level of most voxels: not every writer puts it first."""
+    sizes = [node[_level(group, image, number)].size for number in range(len(image["datasets"]))]
+    return int(np.argmax(sizes))
+
+
 def _open_wanted(
     folder: Path, node: zarr.Group, images: Mapping[str, Mapping[str, Any]], wanted: str
 ) -> tuple[str, Spacing | None, str]:
@@ -145,7 +156,7 @@ def _open_wanted(
     for group, image in images.items():
         for number in range(len(image["datasets"])):
             path = _level(group, image, number)
-            if wanted == path or (wanted == group and number == 0):
+            if wanted == path or (wanted == group and number == _find_finest(node, group, image)):
                 return path, *_find_ome_size(folder, image, number, node[path].ndim)
     if not isinstance(node.get(wanted), zarr.Array):
         raise _unclear(folder, f"no array {wanted}", node)
