@@ -2,8 +2,14 @@
 
 import numpy as np
 import pytest
+import torch
 
-from ncm_kedro.holo.fbp import mark_circle, project_sections, reconstruct_rows, weigh_angles
+from ncm_kedro.holo.fbp import (
+    mark_circle,
+    project_sections,
+    reconstruct_rows,
+    weigh_angles,
+)
 
 SIZE = 128
 DISCS = [
@@ -78,6 +84,19 @@ def test_our_projection_is_the_line_integral():
     lines = project_sections(volume, angles, 64.2, SIZE)
     known = integrate_discs(angles, SIZE, 64.2)
     assert np.sqrt(np.mean((lines[1] - known) ** 2)) <= 0.004 * known.max()
+
+
+@pytest.mark.parametrize(
+    "device", ["cpu:0", pytest.param("cuda", marks=pytest.mark.gpu)]
+)  # any but the plain cpu has its rays followed by torch
+def test_torch_back_projects_as_numba_does(device):
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no GPU")
+    angles = np.arange(90) * 2.0
+    rows = np.stack([integrate_discs(angles, SIZE, 62.3)] * 18).astype(np.float32)
+    rows *= np.linspace(0.5, 1.5, 18, dtype=np.float32)[:, None, None]
+    ours, theirs = (reconstruct_rows(rows, angles, 62.3, device=d) for d in ("cpu", device))
+    np.testing.assert_allclose(theirs, ours, atol=2e-5 * np.ptp(ours))
 
 
 def test_error_is_no_larger_than_that_of_astra():

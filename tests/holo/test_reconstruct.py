@@ -4,18 +4,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from conftest import SMALL, make_scan
-from ncm_kedro.errors import TomogramError
+from ncm_kedro.errors import SettingsError, TomogramError
 from ncm_kedro.holo.geometry import electron_density_per_delta
 from ncm_kedro.holo.reconstruct import plan_reconstruction
 from ncm_kedro.holo.survey import read_intensity, survey_scan
 from ncm_kedro.holo.tasks import PhaseTask, SectionTask
-from ncm_kedro.params.holo import HoloParams, PriorParams, RetrievalParams
-from ncm_kedro.params.tomo_segment import TomoComputeParams
+from ncm_kedro.params.holo import HoloComputeParams, HoloParams, PriorParams, RetrievalParams
 from ncm_kedro.synthetic.holo import draw_phantom, draw_shifts, make_phantom
 
-COMPUTE = TomoComputeParams(workers=1)
+COMPUTE = HoloComputeParams(workers=1, device="cpu")
 PARAMS = HoloParams(retrieval=RetrievalParams(refinements=4))
 
 
@@ -85,6 +85,25 @@ def test_a_killed_run_goes_on_to_the_same_volume(small_scan, target, monkeypatch
     np.testing.assert_array_equal(np.asarray(broken.array[:]), whole)
     assert calls["phase"] <= -(-SMALL.angles // 4) + 1
     assert calls["section"] <= 3 + 1
+
+
+def test_another_device_of_torch_gives_the_same_volume(small_scan, target):
+    params = HoloParams(retrieval=RetrievalParams(refinements=2))
+    plan = plan_reconstruction(replace(small_scan, centre_px=47.5), params, COMPUTE)
+    made = target(plan)
+    plan.write(made)
+    whole = np.asarray(made.array[:])
+    (made.work / "other").mkdir()
+    other = replace(plan.write, device="cpu:0")  # torch follows the rays, numba on the plain cpu
+    other(type(made)(made.array, {}, made.work / "other"))
+    np.testing.assert_allclose(made.array[:], whole, atol=1e-4 * np.ptp(whole))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_told_before_anything_is_computed(small_scan):
+    compute = HoloComputeParams(workers=1, device="cuda")
+    with pytest.raises(SettingsError, match="GPU"):
+        plan_reconstruction(small_scan, PARAMS, compute)
 
 
 def test_frames_of_nan_are_excluded_by_name_and_too_many_are_an_error(small_scan, target):

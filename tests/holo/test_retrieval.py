@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+import torch
 from scipy.ndimage import gaussian_filter
 
 from ncm_kedro.holo.geometry import describe_cone, electron_density_per_delta
-from ncm_kedro.holo.retrieval import PhaseRetriever
+from ncm_kedro.holo.retrieval import Misfit, PhaseRetriever
 from ncm_kedro.params.holo import HoloPhantomParams, RetrievalParams
 from ncm_kedro.synthetic.holo import (
     BINDER_BETA,
@@ -104,17 +105,31 @@ def test_the_linear_answer_is_that_of_the_published_formula():
     assert np.polyfit(theirs.ravel(), ours.ravel(), 1)[0] == pytest.approx(1, abs=1e-3)
 
 
-def test_the_gradient_is_that_of_the_misfit():
-    from ncm_kedro.holo.retrieval import _Misfit
+@pytest.mark.gpu
+def test_a_gpu_retrieves_the_same_phase():
+    if not torch.cuda.is_available():
+        pytest.skip("no GPU")
+    intensity, truth, _ = make_projection()
+    params = RetrievalParams(refinements=8)
+    on_cpu, on_gpu = (
+        PhaseRetriever(truth.shape, PHANTOM.fresnel, params, device).retrieve(intensity)
+        for device in ("cpu", "cuda")
+    )
+    assert np.sqrt(np.mean((on_gpu - on_cpu) ** 2)) <= 1e-3 * np.ptp(truth)
 
+
+def test_the_gradient_is_that_of_the_misfit():
     intensity, truth, ratio = make_projection()
     retriever = PhaseRetriever(truth.shape, PHANTOM.fresnel, RetrievalParams())
-    misfit = _Misfit(retriever, intensity, retriever._pad(0.8 * truth), retriever._pad(ratio), 0.1)
+    misfit = Misfit(retriever, intensity, 0.8 * truth, ratio)
+    origin = torch.zeros_like(misfit.find_phase(torch.zeros(())))
+    unit = (misfit.evaluate(origin)[1]).abs().sum().sqrt()  # changes are counted in it
     rng = np.random.default_rng(1)
-    at, way = rng.standard_normal((2, misfit.start.size)) * 0.05
-    value, gradient = misfit(at)
-    step = (misfit(at + 0.05 * way)[0] - misfit(at - 0.05 * way)[0]) / 0.1
-    assert step == pytest.approx(gradient @ way, rel=0.02)
+    drawn = rng.standard_normal((2, *origin.shape)).astype(np.float32) * 0.05
+    at, way = torch.from_numpy(drawn) / unit
+    value, gradient = misfit.evaluate(at)
+    step = (misfit.evaluate(at + 0.05 * way)[0] - misfit.evaluate(at - 0.05 * way)[0]) / 0.1
+    assert float(step) == pytest.approx(float((gradient * way).sum()), rel=0.02)
     assert value > 0
 
 

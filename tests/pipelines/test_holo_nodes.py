@@ -10,8 +10,8 @@ from ncm_kedro.datasets.projections.phantoms import SyntheticScanFolder
 from ncm_kedro.datasets.tomograms.folder import VolumeFolder
 from ncm_kedro.datasets.tomograms.raw import RawTomogramFolder, add_reconstructed
 from ncm_kedro.errors import TomogramError
-from ncm_kedro.params.holo import HoloParams, HoloPhantomParams, RetrievalParams
-from ncm_kedro.params.tomo_segment import TomoComputeParams, TomoVolumeParams
+from ncm_kedro.params.holo import HoloComputeParams, HoloParams, HoloPhantomParams, RetrievalParams
+from ncm_kedro.params.tomo_segment import TomoVolumeParams
 from ncm_kedro.pipelines.holo_tomography.nodes import reconstruct_scans, report_scans
 from ncm_kedro.pipelines.tomo_segment.nodes import ingest_tomograms, tabulate_samples
 from ncm_kedro.tomo.volumes.volume import Volumes
@@ -19,7 +19,7 @@ from ncm_kedro.tomo.volumes.volume import Volumes
 PHANTOM = HoloPhantomParams(
     size_px=48, angles=24, detector_pixel_um=18.0, diameter_um=(7, 12), seed=4
 )
-COMPUTE = TomoComputeParams(workers=1, block_edge_vx=32)
+COMPUTE = HoloComputeParams(workers=1, block_edge_vx=32)
 METHODS = HoloParams(retrieval=RetrievalParams(refinements=0))
 
 

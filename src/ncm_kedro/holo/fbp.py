@@ -2,15 +2,18 @@
 
 Kak and Slaney, Principles of Computerized Tomographic Imaging (1988), chapter 3. Rows of the
 detector are independent; sixteen of them are worked on at once, so that one computed position
-serves sixteen values that lie side by side in memory.
+serves sixteen values that lie side by side in memory. Filters are torch's on any device; rays are
+followed by numba on the CPU, and by torch elsewhere.
 """
 
 from __future__ import annotations
 
 import numpy as np
+import torch
 from numba import njit
 from numpy.typing import NDArray
 from scipy import fft
+from torch import Tensor
 
 FloatArray = NDArray[np.float32]
 
@@ -29,6 +32,7 @@ def reconstruct_rows(
     *,
     size_px: int | None = None,
     fill: float = 0.0,
+    device: str = "cpu",
 ) -> FloatArray:
     """Reconstruct rows of a scan by filtered back projection (Ram-Lak).
 
@@ -44,6 +48,8 @@ def reconstruct_rows(
         Rows and columns of a section; None: X.
     fill
         Value outside the circle that every projection sees.
+    device
+        Of torch: ``cpu``, ``cuda``.
 
     Returns
     -------
@@ -52,21 +58,20 @@ def reconstruct_rows(
     """
     depth, count, width = sinogram_zax.shape
     size = size_px or width
-    filtered_axz = np.zeros((count, _UPSAMPLING * width + 1, ROWS), np.float32)
+    filtered_axz = torch.zeros((count, _UPSAMPLING * width + 1, ROWS), device=device)
     out = np.empty((depth, size, size), np.float32)
-    weight = weigh_angles(angles_deg)
-    radians = np.deg2rad(angles_deg)
+    weight = torch.from_numpy(weigh_angles(angles_deg)).to(device)[:, None, None]
+    follow = _back_project if device == "cpu" else _back_project_tensors
     for start in range(0, depth, ROWS):
         rows = sinogram_zax[start : start + ROWS]
         for first in range(0, count, _FILTERED):
             some = slice(first, first + _FILTERED)
-            filtered_axz[some, :-1, : len(rows)] = np.moveaxis(_filter_rows(rows[:, some]), 0, -1)
+            fine = _filter_rows(torch.tensor(rows[:, some], device=device))
+            filtered_axz[some, :-1, : len(rows)] = fine.permute(1, 2, 0)
         filtered_axz[:, -1] = filtered_axz[:, -2]
-        filtered_axz *= weight[:, None, None]
-        section = np.zeros((size, size, ROWS), np.float32)
-        _back_project(filtered_axz, np.cos(radians), np.sin(radians), _UPSAMPLING * centre_px,
-                      float(_UPSAMPLING), section)  # fmt: skip
-        out[start : start + len(rows)] = np.moveaxis(section[..., : len(rows)], -1, 0)
+        filtered_axz *= weight
+        section = follow(filtered_axz, angles_deg, _UPSAMPLING * centre_px, size)
+        out[start : start + len(rows)] = section[..., : len(rows)].permute(2, 0, 1).cpu().numpy()
     out[:, ~mark_circle(size, min(centre_px, width - 1 - centre_px))] = fill
     return out
 
@@ -116,26 +121,66 @@ def project_sections(
     return out
 
 
-def _filter_rows(rows_zax: FloatArray) -> FloatArray:
+def _filter_rows(rows_zax: Tensor) -> Tensor:
     """Apply the ramp to rows that go on with their outermost value; (Z, A, 2 X)."""
     width = rows_zax.shape[-1]
     length = fft.next_fast_len(2 * width, real=True)
     margin = (length - width) // 2
-    padded = np.pad(rows_zax, ((0, 0), (0, 0), (margin, length - width - margin)), mode="edge")
+    ends = (margin, length - width - margin)
+    padded = torch.nn.functional.pad(rows_zax, ends, mode="replicate")
     # The ramp is sampled in space: in frequency its mean would be lost (Kak and Slaney, eq. 61).
     offset = np.minimum(np.arange(length), length - np.arange(length))
     taps = np.zeros(length)
     odd = offset % 2 == 1
     taps[odd] = -1 / (np.pi * offset[odd]) ** 2
     taps[0] = 0.25
-    spectrum = fft.rfft(padded) * fft.rfft(taps).real.astype(np.float32)
-    fine = fft.irfft(spectrum, n=_UPSAMPLING * length) * np.float32(_UPSAMPLING)
+    ramp = torch.from_numpy(fft.rfft(taps).real.astype(np.float32)).to(rows_zax.device)
+    fine: Tensor = torch.fft.irfft(torch.fft.rfft(padded) * ramp, n=_UPSAMPLING * length)
     first = _UPSAMPLING * margin
-    return np.asarray(fine[..., first : first + _UPSAMPLING * width], np.float32)
+    return fine[..., first : first + _UPSAMPLING * width] * _UPSAMPLING
+
+
+def _back_project_tensors(
+    lines_axz: Tensor, angles_deg: NDArray[np.float64], centre: float, size_px: int
+) -> Tensor:
+    """Sum filtered lines over the angles, on the device that they are on.
+
+    Parameters
+    ----------
+    lines_axz
+        (A, 2 X + 1, Z), two values a pixel.
+    centre
+        Where the axis meets a line, in its values.
+
+    Returns
+    -------
+    Tensor
+        (Y, X, Z).
+    """
+    _, length, depth = lines_axz.shape
+    axis = torch.arange(size_px, device=lines_axz.device) - (size_px - 1) / 2
+    section = torch.zeros((size_px, size_px, depth), device=lines_axz.device)
+    for lines, angle in zip(lines_axz, np.deg2rad(angles_deg), strict=True):
+        across = axis[None] * np.cos(angle) + axis[:, None] * np.sin(angle)
+        place = (centre + _UPSAMPLING * across).clamp(0, length - 2 + 0.999)
+        left = place.long()
+        share = (place - left)[..., None]
+        section += torch.lerp(lines[left], lines[left + 1], share)
+    return section
+
+
+def _back_project(
+    lines_axz: Tensor, angles_deg: NDArray[np.float64], centre: float, size_px: int
+) -> Tensor:
+    section = np.zeros((size_px, size_px, ROWS), np.float32)
+    radians = np.deg2rad(angles_deg)
+    _follow_rays(lines_axz.numpy(), np.cos(radians), np.sin(radians), centre, float(_UPSAMPLING),
+                 section)  # fmt: skip
+    return torch.from_numpy(section)
 
 
 @njit(cache=True, nogil=True, fastmath=True)  # type: ignore[untyped-decorator]
-def _back_project(  # noqa: PLR0917 - numba takes positions
+def _follow_rays(  # noqa: PLR0917 - numba takes positions
     lines_axz: FloatArray,
     cosine: NDArray[np.float64],
     sine: NDArray[np.float64],

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 import zarr
 from numpy.typing import NDArray
 
@@ -26,8 +29,8 @@ from ncm_kedro.holo.quality import correlate_halves, find_resolution, measure_ri
 from ncm_kedro.holo.scan import RawScan
 from ncm_kedro.holo.survey import Survey, open_scratch, survey_scan
 from ncm_kedro.holo.tasks import MixTask, PhaseTask, SectionTask, arrange_rows
-from ncm_kedro.params.holo import HoloParams
-from ncm_kedro.params.tomo_segment import TomoComputeParams
+from ncm_kedro.learning.data.loader import choose_device
+from ncm_kedro.params.holo import HoloComputeParams, HoloParams
 from ncm_kedro.tomo.volumes.blocks import list_blocks, run_blocks
 from ncm_kedro.tomo.volumes.identity import fingerprint
 from ncm_kedro.tomo.volumes.volume import VolumePlan, VolumeTarget
@@ -35,7 +38,7 @@ from ncm_kedro.tomo.volumes.volume import VolumePlan, VolumeTarget
 FloatArray = NDArray[np.float32]
 
 UNITS = {"electron_density": "e/A3", "delta": "1", "attenuation": "1/um"}
-_METHOD_VERSION = 3
+_METHOD_VERSION = 4
 _ANGLES = 4  # projections of a block of work
 _SURVEYED_ROWS = 9  # rows from which the centre is found
 _EXCLUDED_FRACTION = 0.1  # of the projections
@@ -44,7 +47,7 @@ _log = logging.getLogger(__name__)
 
 
 def plan_reconstruction(
-    scan: RawScan, params: HoloParams, compute: TomoComputeParams
+    scan: RawScan, params: HoloParams, compute: HoloComputeParams
 ) -> VolumePlan:
     """Plan the volume of a scan.
 
@@ -58,7 +61,10 @@ def plan_reconstruction(
     ------
     TomogramError
         If the method of retrieval needs more distances.
+    SettingsError
+        CUDA is requested and there is none.
     """
+    device = choose_device(compute.device).type
     if params.retrieval.method == "ctf" and len(scan.distances) < 2 and not scan.is_absorption:
         raise TomogramError(
             scan.source,
@@ -80,7 +86,7 @@ def plan_reconstruction(
         dtype=np.float32,
         voxel_size_um=(voxel_um,) * 3,
         fingerprint=fingerprint(f"holo-{_METHOD_VERSION}", scan.fingerprint, params=params),
-        write=HoloWriter(scan, params, compute),
+        write=HoloWriter(scan, params, compute, device),
         attributes={
             **scan.attributes,
             "source": scan.source,
@@ -97,17 +103,30 @@ def plan_reconstruction(
     )
 
 
+@contextmanager
+def use_one_thread() -> Iterator[None]:
+    """Let torch compute on one core in each of the threads that work on blocks."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 @dataclass(frozen=True)
 class HoloWriter:
     """Fills a target with the volume of a scan."""
 
     scan: RawScan
     params: HoloParams
-    compute: TomoComputeParams
+    compute: HoloComputeParams
+    device: str
 
+    @use_one_thread()
     def __call__(self, target: VolumeTarget) -> None:
         """Survey, retrieve, find the centre, reconstruct, and note the figures of quality."""
-        survey = survey_scan(self.scan, self.params, self.compute, target.work)
+        survey = survey_scan(self.scan, self.params, self.compute, target.work, device=self.device)
         phase, used = self._retrieve(target.work, "phase", survey)
         centre = self._find_centre(target.work, phase, used)
         for number in range(0 if self.scan.is_absorption else self.params.prior.iterations):
@@ -133,7 +152,7 @@ class HoloWriter:
         phase = _open_scratch(work / name, self.scan.shape_ayx)
         _, height, width = self.scan.shape_ayx
         results = run_blocks(
-            PhaseTask(self.scan, self.params, work, survey, phase, ratio, start),
+            PhaseTask(self.scan, self.params, work, survey, phase, ratio, start, self.device),
             list_blocks(self.scan.shape_ayx, (_ANGLES, height, width)),
             finished=work / f"{name}_done",
             compute=self.compute,
@@ -181,7 +200,7 @@ class HoloWriter:
         edge = int(volume.shards[0]) if volume.shards else ROWS
         depth, height, width = volume.shape
         run_blocks(
-            SectionTask(self.scan, self.params, phase, used, centre, volume),
+            SectionTask(self.scan, self.params, phase, used, centre, volume, self.device),
             list_blocks((depth, height, width), (edge, height, width)),
             finished=finished,
             compute=self.compute,

@@ -50,7 +50,11 @@ def rescale_image(
 
 
 def measure_shifts(
-    intensity_kyx: FloatArray, geometry: Geometry, retrieval: RetrievalParams
+    intensity_kyx: FloatArray,
+    geometry: Geometry,
+    retrieval: RetrievalParams,
+    *,
+    device: str = "cpu",
 ) -> NDArray[np.float64]:
     """Measure where each distance shows what the reference shows.
 
@@ -69,7 +73,7 @@ def measure_shifts(
     window = np.outer(np.hanning(shape[0]), np.hanning(shape[1])).astype(np.float32)
     landmarks = []
     for image, fresnel in zip(intensity_kyx, geometry.fresnel, strict=True):
-        phase = PhaseRetriever(shape, (fresnel,), alone).retrieve(image[None])
+        phase = PhaseRetriever(shape, (fresnel,), alone, device).retrieve(image[None])
         coarse = gaussian_filter(phase, _COARSE_PX * min(shape))
         landmarks.append((gaussian_filter(phase, _FINE_PX) - coarse) * window)
     shifts = np.zeros((len(landmarks), 2))

@@ -18,15 +18,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy import fft
-from scipy.optimize import minimize
 from scipy.special import erfc
+from torch import Tensor
 
 from ncm_kedro.params.holo import RetrievalParams
 
 FloatArray = NDArray[np.float32]
-ComplexArray = NDArray[np.complex64]
 
 _LEAST = 1e-3  # intensity below which a logarithm is cut
 _EDGE = 0.05 * np.pi  # width in chi of the change from coarse to fine damping
@@ -47,12 +47,16 @@ class PhaseRetriever:
         Wavelength times distance over the area of a pixel, of each distance (no unit).
     params
         Method and its settings.
+    device
+        Of torch: ``cpu``, ``cuda``.
     """
 
     shape_yx: tuple[int, int]
     fresnel: tuple[float, ...]
     params: RetrievalParams
+    device: str = "cpu"
 
+    @torch.no_grad()
     def retrieve(self, intensity_kyx: FloatArray) -> FloatArray:
         """Retrieve the phase of a projection.
 
@@ -66,25 +70,27 @@ class PhaseRetriever:
         ndarray of float32
             (Y, X), phase in radians, negative in matter.
         """
-        ratio = np.float32(1 / self.params.delta_over_beta)
-        linear = self.solve_linear(intensity_kyx)
-        if self.params.method == "ctf":
-            return self.refine(intensity_kyx, linear, ratio)
-        flat = np.maximum(1 + 2 * ratio * linear, _LEAST)
-        return self.refine(intensity_kyx, np.log(flat) / (2 * ratio), ratio)
+        ratio = 1 / self.params.delta_over_beta
+        phase = self.solve_linear(intensity_kyx)
+        if self.params.method != "ctf":
+            phase = np.log(np.maximum(1 + 2 * ratio * phase, _LEAST)) / np.float32(2 * ratio)
+        return self.refine(intensity_kyx, phase, ratio)
 
+    @torch.no_grad()
     def solve_linear(self, intensity_kyx: FloatArray) -> FloatArray:
         """Fit one phase to all distances by least squares, as if the object were weak."""
-        padded = self._pad(intensity_kyx - 1)
-        weights = self._tables.weights
-        total = sum(w * fft.rfft2(image) for w, image in zip(weights, padded, strict=True))
-        return self._cut(fft.irfft2(total, s=padded.shape[1:]))
+        tables = self._tables
+        total = torch.zeros((), device=self.device)
+        for image, weights in zip(intensity_kyx, tables.weights, strict=True):
+            total = total + weights * torch.fft.rfft2(self._pad(image - 1))
+        return self._cut(torch.fft.irfft2(total, s=tables.shape_yx))
 
+    @torch.no_grad()
     def refine(
         self,
         intensity_kyx: FloatArray,
         phase_yx: FloatArray,
-        absorption_ratio: FloatArray | np.float32,
+        absorption_ratio: FloatArray | float,
     ) -> FloatArray:
         """Fit the phase to the intensities by exact propagation.
 
@@ -102,34 +108,28 @@ class PhaseRetriever:
         """
         if not self.params.refinements:
             return np.asarray(phase_yx, np.float32)
-        known = isinstance(absorption_ratio, np.ndarray)
-        least = _LEAST_CURVATURE_KNOWN if known else _LEAST_CURVATURE
-        start, ratio = self._pad(phase_yx), self._spread(absorption_ratio)
-        misfit = _Misfit(self, intensity_kyx, start, ratio, least)
-        found = minimize(
-            misfit,
-            np.zeros(misfit.start.size),
-            jac=True,
-            method="L-BFGS-B",
-            options={"maxiter": self.params.refinements, "maxcor": _MEMORY},
+        misfit = Misfit(self, intensity_kyx, phase_yx, absorption_ratio)
+        change = torch.zeros(self._tables.shape_yx, device=self.device, requires_grad=True)
+        search = torch.optim.LBFGS(
+            [change],
+            max_iter=self.params.refinements,
+            max_eval=2 * self.params.refinements,
+            history_size=_MEMORY,
+            tolerance_grad=0,
+            tolerance_change=0,
+            line_search_fn="strong_wolfe",
         )
-        return self._cut(misfit.phase(found.x))
 
-    def propagate(
-        self, phase_yx: FloatArray, absorption_ratio: FloatArray | np.float32
-    ) -> FloatArray:
-        """Compute the intensities that a detector sees, (K, Y, X)."""
-        ratio = self._spread(absorption_ratio)
-        spectrum = fft.fft2(np.exp((ratio + 1j) * self._pad(phase_yx)).astype(np.complex64))
-        seen = [np.abs(fft.ifft2(spectrum * p)) ** 2 for p in self._tables.propagators]
-        return self._cut(np.stack(seen))
+        def evaluate() -> Tensor:
+            value, change.grad = misfit.evaluate(change)
+            return value
 
-    def _spread(self, ratio: FloatArray | np.float32) -> FloatArray | np.float32:
-        return self._pad(ratio) if isinstance(ratio, np.ndarray) else ratio
+        search.step(evaluate)  # type: ignore[no-untyped-call]
+        return self._cut(misfit.find_phase(change))
 
     @property
     def _tables(self) -> _Tables:
-        return _make_tables(self.shape_yx, self.fresnel, self.params)
+        return _make_tables(self.shape_yx, self.fresnel, self.params, self.device)
 
     @property
     def _frame(self) -> tuple[slice, slice]:
@@ -140,64 +140,86 @@ class PhaseRetriever:
     def _margins(self) -> tuple[tuple[int, int], tuple[int, int]]:
         return _choose_margins(self.shape_yx, self.fresnel)
 
-    def _pad(self, image: FloatArray) -> FloatArray:
-        margins = [(0, 0)] * (image.ndim - 2) + list(self._margins)
-        return np.pad(image, margins, mode="edge").astype(np.float32, copy=False)
+    def _pad(self, image_yx: FloatArray) -> Tensor:
+        padded = np.pad(image_yx, self._margins, mode="edge").astype(np.float32, copy=False)
+        return torch.from_numpy(padded).to(self.device)
 
-    def _cut(self, image: FloatArray) -> FloatArray:
-        return np.ascontiguousarray(image[(..., *self._frame)], np.float32)
+    def _cut(self, image: Tensor) -> FloatArray:
+        return np.ascontiguousarray(image[self._frame].cpu().numpy(), np.float32)
 
 
-class _Misfit:
-    """Half the squared misfit of amplitudes and its gradient, in whitened changes of the phase."""
+class Misfit:
+    """Half the squared misfit of amplitudes and its gradient, in whitened changes of the phase.
+
+    torch's L-BFGS begins with a step of the gradient over its sum of magnitudes. Changes are
+    counted in that sum, so that this is a whole step and no evaluation is spent on finding it.
+
+    Parameters
+    ----------
+    intensity_kyx, phase_yx, absorption_ratio
+        As `PhaseRetriever.refine` has them.
+    """
 
     def __init__(
         self,
         retriever: PhaseRetriever,
         intensity_kyx: FloatArray,
-        start: FloatArray,
-        ratio: FloatArray | np.float32,
-        least_curvature: float,
+        phase_yx: FloatArray,
+        absorption_ratio: FloatArray | float,
     ) -> None:
-        self.start = start
-        self._ratio = ratio
-        self._frame = retriever._frame
-        self._tables = retriever._tables
-        self._whitening = 1 / np.sqrt(self._tables.curvature + np.float32(least_curvature))
-        self._amplitude_kyx = np.sqrt(np.maximum(intensity_kyx, 0))
+        self._frame, self._tables = retriever._frame, retriever._tables
+        self._start = retriever._pad(phase_yx)
+        self._ratio: Tensor | float
+        if isinstance(absorption_ratio, np.ndarray):
+            self._ratio, least = retriever._pad(absorption_ratio), _LEAST_CURVATURE_KNOWN
+        else:
+            self._ratio, least = absorption_ratio, _LEAST_CURVATURE
+        self._whitening = torch.rsqrt(self._tables.curvature + least)
+        self._unit: Tensor | None = None
+        amplitude_kyx = np.sqrt(np.maximum(intensity_kyx, 0))
+        self._amplitude_kyx = torch.from_numpy(amplitude_kyx).to(retriever.device)
 
-    def phase(self, change: NDArray[np.float64]) -> FloatArray:
-        return self.start + self._whiten(change.reshape(self.start.shape))
+    def find_phase(self, change: Tensor) -> Tensor:
+        """Return the phase that a whitened change leads to, padded (F, G)."""
+        return (
+            self._start if self._unit is None else self._start + self._whiten(self._unit * change)
+        )
 
-    def __call__(self, change: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        wave = np.exp((self._ratio + 1j) * self.phase(change)).astype(np.complex64)
-        spectrum, back = fft.fft2(wave), np.zeros(wave.shape, np.complex64)
-        wrong = np.zeros_like(wave)  # stays 0 outside the frame, where nothing is known
-        total = 0.0
+    def evaluate(self, change: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the misfit and its gradient with respect to ``change`` (F, G); first at 0."""
+        phase = self.find_phase(change)
+        wave = torch.polar(torch.exp(self._ratio * phase), phase)
+        spectrum, back = torch.fft.fft2(wave), torch.zeros_like(wave)
+        wrong = torch.zeros_like(wave)  # stays 0 outside the frame, where nothing is known
+        total = torch.zeros((), dtype=torch.float64, device=wave.device)
         for amplitude, propagator in zip(
             self._amplitude_kyx, self._tables.propagators, strict=True
         ):
-            seen = fft.ifft2(spectrum * propagator)[self._frame]
-            size = np.maximum(np.abs(seen), _LEAST)
-            total += 0.5 * float(np.sum((size - amplitude) ** 2, dtype=np.float64))
+            seen = torch.fft.ifft2(spectrum * propagator)[self._frame]
+            size = torch.sqrt(seen.real**2 + seen.imag**2).clamp(min=_LEAST)
+            total += 0.5 * ((size - amplitude) ** 2).sum(dtype=torch.float64)
             wrong[self._frame] = seen * (1 - amplitude / size)
-            back += fft.fft2(wrong) * propagator.conj()
-        inner = np.conj(wave) * fft.ifft2(back)
-        gradient = inner.imag + self._ratio * inner.real
-        return total, self._whiten(gradient).ravel().astype(np.float64)
+            back += torch.fft.fft2(wrong) * propagator.conj()
+        inner = wave.conj() * torch.fft.ifft2(back)
+        gradient = self._whiten(inner.imag + self._ratio * inner.real)
+        if self._unit is None:
+            self._unit = gradient.abs().sum()
+        return total, self._unit * gradient
 
-    def _whiten(self, image: NDArray[np.floating]) -> FloatArray:
-        spectrum = fft.rfft2(np.asarray(image, np.float32)) * self._whitening
-        return np.asarray(fft.irfft2(spectrum, s=image.shape), np.float32)
+    def _whiten(self, image: Tensor) -> Tensor:
+        spectrum = torch.fft.rfft2(image) * self._whitening
+        white: Tensor = torch.fft.irfft2(spectrum, s=self._tables.shape_yx)
+        return white
 
 
 @dataclass(frozen=True)
 class _Tables:
     """Transfer functions on the padded grid; weights are (K, F, G), of a real transform."""
 
-    weights: FloatArray
-    curvature: FloatArray
-    propagators: tuple[ComplexArray, ...]
+    shape_yx: tuple[int, int]
+    weights: Tensor
+    curvature: Tensor
+    propagators: tuple[Tensor, ...]
 
 
 def _choose_margins(
@@ -215,7 +237,7 @@ def _choose_margins(
 
 @lru_cache(maxsize=4)
 def _make_tables(
-    shape_yx: tuple[int, int], fresnel: tuple[float, ...], params: RetrievalParams
+    shape_yx: tuple[int, int], fresnel: tuple[float, ...], params: RetrievalParams, device: str
 ) -> _Tables:
     margins = _choose_margins(shape_yx, fresnel)
     height, width = (n + sum(m) for n, m in zip(shape_yx, margins, strict=True))
@@ -232,10 +254,12 @@ def _make_tables(
         weights = _separate(chi, _damp(chi, params))
     else:
         weights = homogeneous / (normal + _damp(chi, params))
+    propagators = (np.exp(-1j * np.pi * f * full).astype(np.complex64) for f in fresnel)
     return _Tables(
-        weights=weights.astype(np.float32),
-        curvature=(normal / 4).astype(np.float32),
-        propagators=tuple(np.exp(-1j * np.pi * f * full).astype(np.complex64) for f in fresnel),
+        shape_yx=(height, width),
+        weights=torch.from_numpy(weights.astype(np.float32)).to(device),
+        curvature=torch.from_numpy((normal / 4).astype(np.float32)).to(device),
+        propagators=tuple(torch.from_numpy(one).to(device) for one in propagators),
     )
 
 

@@ -58,7 +58,12 @@ class Survey:
 
 
 def survey_scan(
-    scan: RawScan, params: HoloParams, compute: TomoComputeParams, work: Path
+    scan: RawScan,
+    params: HoloParams,
+    compute: TomoComputeParams,
+    work: Path,
+    *,
+    device: str = "cpu",
 ) -> Survey:
     """Average flats and darks; find shifts and the detector's pattern on some projections.
 
@@ -66,6 +71,8 @@ def survey_scan(
     ----------
     work
         Folder of what is finished; flats and darks stay there for `read_intensity`.
+    device
+        Of torch.
 
     Raises
     ------
@@ -80,7 +87,7 @@ def survey_scan(
         kinds, size = len(scan.distances), scan.shape_ayx[1:]
         logs = open_scratch(work / "logs", (len(at) * kinds, *size), (kinds, *size))
         looked = run_blocks(
-            LookTask(scan, params, work, at, logs),
+            LookTask(scan, params, work, at, logs, device),
             list_blocks((len(at), 1, 1), (1, 1, 1)),
             finished=work / "looked",
             compute=compute,
@@ -172,6 +179,7 @@ class LookTask:
     work: Path
     chosen: NDArray[np.intp]
     logs: zarr.Array
+    device: str
 
     def __call__(self, block: Block) -> Mapping[str, NDArray[Any]]:
         """Look at a projection; its logarithms go to ``logs``."""
@@ -189,7 +197,9 @@ class LookTask:
                 rescale_image(image, self.scan.geometry, k, (0.0, 0.0))
                 for k, image in enumerate(images_kyx)
             ]
-            shifts = measure_shifts(np.stack(placed), self.scan.geometry, self.params.retrieval)
+            shifts = measure_shifts(
+                np.stack(placed), self.scan.geometry, self.params.retrieval, device=self.device
+            )
         return {"shifts": shifts, "usable": np.array(True)}
 
 

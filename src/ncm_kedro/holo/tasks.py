@@ -36,6 +36,7 @@ class PhaseTask:
     phase: zarr.Array
     ratio: zarr.Array | None
     start: zarr.Array | None
+    device: str
 
     def __call__(self, block: Block) -> Mapping[str, NDArray[Any]]:
         """Retrieve them, and say which were usable."""
@@ -68,7 +69,7 @@ class PhaseTask:
             steps = self.params.prior.refinements
             settings = settings.model_copy(update={"refinements": steps})
         shape = images_kyx.shape[1], images_kyx.shape[2]
-        retriever = PhaseRetriever(shape, self.scan.geometry.fresnel, settings)
+        retriever = PhaseRetriever(shape, self.scan.geometry.fresnel, settings, self.device)
         if self.ratio is None or self.start is None:
             return retriever.retrieve(images_kyx)
         start, ratio = np.asarray(self.start[angle]), np.asarray(self.ratio[angle])
@@ -85,6 +86,7 @@ class SectionTask:
     used: NDArray[np.bool_]
     centre: float
     volume: zarr.Array
+    device: str
 
     def __call__(self, block: Block) -> None:
         """Reconstruct a layer."""
@@ -94,7 +96,7 @@ class SectionTask:
             rows = np.moveaxis(np.asarray(self.phase[:, first:last]), 0, 1)[:, self.used]
             lines, angles, axis = arrange_rows(self.scan, rows, self.used, self.centre)
             lines = _filter_rings(lines, self.params.corrections.ring_filter)
-            made = reconstruct_rows(lines, angles, axis, size_px=block.shape[1])
+            made = reconstruct_rows(lines, angles, axis, size_px=block.shape[1], device=self.device)
             sections[first - block.start[0] : last - block.start[0]] = made
         sections *= _grey_per_phase(self.scan, self.params)
         self.volume[block.region] = sections

@@ -10,6 +10,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from ncm_kedro.params.base import FrozenParams
+from ncm_kedro.params.tomo_segment import TomoComputeParams
 
 
 class CorrectionParams(FrozenParams):
@@ -89,6 +90,13 @@ class HoloParams(FrozenParams):
     """Whether materials are told apart on the way (see there)."""
     reconstruction: ReconstructionParams = ReconstructionParams()
     """How phases become a volume (see there)."""
+
+
+class HoloComputeParams(TomoComputeParams):
+    """Who works on a scan; the result does not depend on it beyond rounding."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where torch retrieves phases and back-projects; auto: a GPU where there is one."""
 
 
 class HoloPhantomParams(FrozenParams):

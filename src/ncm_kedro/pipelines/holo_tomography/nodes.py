@@ -7,13 +7,12 @@ from functools import partial
 from matplotlib.figure import Figure
 
 from ncm_kedro.holo.scan import RawScans
-from ncm_kedro.params.holo import HoloParams
-from ncm_kedro.params.tomo_segment import TomoComputeParams
+from ncm_kedro.params.holo import HoloComputeParams, HoloParams
 from ncm_kedro.tomo.volumes.volume import PlanMaker, Volumes
 
 
 def reconstruct_scans(
-    scans: RawScans, methods: HoloParams, compute: TomoComputeParams
+    scans: RawScans, methods: HoloParams, compute: HoloComputeParams
 ) -> dict[str, PlanMaker]:
     """Plan the volume of every scan: corrections, phase retrieval, filtered back projection."""
     from ncm_kedro.holo.reconstruct import plan_reconstruction
