@@ -185,6 +185,7 @@ class Misfit:
             self._start if self._unit is None else self._start + self._whiten(self._unit * change)
         )
 
+    @torch.no_grad()  # LBFGS switches it on: a gradient that had a graph would never be freed
     def evaluate(self, change: Tensor) -> tuple[Tensor, Tensor]:
         """Return the misfit and its gradient with respect to ``change`` (F, G); first at 0."""
         phase = self.find_phase(change)
