@@ -78,6 +78,7 @@ def test_an_electrode_of_one_cycle_has_no_change() -> None:
     )
     change = summarise_sweep(runs, cycles).query("cycle == 0")
     assert (change["n"] == 1).all()
+    change = change[change["quantity"].str.startswith("change")]
     np.testing.assert_allclose(change["mean"], 0.2)
 
 
@@ -85,7 +86,7 @@ def test_summary_averages_over_electrodes_with_an_interval() -> None:
     runs = pd.DataFrame({"run": [0, 1, 2], "setting": "base", "value": np.nan})
     quantities = dict.fromkeys(
         ("discharge_capacity", "activity_spread", "rank_correlation", "isolated_fraction",
-         "damage_mean"), 0.5,
+         "damage_mean", "damage_spread"), 0.5,
     )  # fmt: skip
     cycles = pd.DataFrame(
         [
@@ -103,6 +104,20 @@ def test_summary_averages_over_electrodes_with_an_interval() -> None:
     change = summary.loc[(0, "change of synchrony")]
     assert change["mean"] == pytest.approx(0.05)
     assert change["n"] == 3
+
+
+def test_convergence_is_the_way_back_from_where_particles_differed_most() -> None:
+    """Synchrony falls to 0.5 and comes back to 0.7; damage spreads to 0.4 and stays there."""
+    runs = pd.DataFrame({"run": [0], "setting": "base", "value": np.nan})
+    course = {"synchrony": (0.9, 0.5, 0.7), "damage_spread": (0.0, 0.2, 0.4)}
+    rows = [
+        {"run": 0, "cycle": cycle + 1, **dict.fromkeys(QUANTITIES, 0.5)}
+        | {name: values[cycle] for name, values in course.items()}
+        for cycle in range(3)
+    ]
+    found = summarise_sweep(runs, pd.DataFrame(rows)).set_index("quantity")["mean"]
+    assert found["return of synchrony"] == pytest.approx(0.2)
+    assert found["return of damage_spread"] == pytest.approx(0.0)
 
 
 def test_synchrony_is_one_for_equal_particles_and_one_nth_for_independent_ones() -> None:

@@ -24,8 +24,9 @@ _log = logging.getLogger(__name__)
 BASE = "base"
 QUANTITIES = (
     "discharge_capacity", "activity_spread", "synchrony", "rank_correlation", "isolated_fraction",
-    "damage_mean",
+    "damage_mean", "damage_spread",
 )  # fmt: skip
+_FARTHEST = {"synchrony": "min", "damage_spread": "max"}  # where particles differ most
 
 
 def list_sweep(params: SweepParams) -> dict[tuple[str, float, int], HalfCellParams]:
@@ -87,8 +88,9 @@ def summarise_sweep(runs: pd.DataFrame, cycles: pd.DataFrame) -> pd.DataFrame:
     -------
     DataFrame
         ``setting, value, cycle, quantity, mean, low, high, n``, over the n electrodes that reached
-        the cycle; and for cycle 0 the change from the first to the last cycle of each electrode
-        with more than one, as quantity ``change of <quantity>``.
+        the cycle; and for cycle 0, of each electrode with more than one, the change from the first
+        to the last cycle as ``change of <quantity>``, and how far the last has come back from where
+        particles differed most as ``return of <quantity>``: 0 is no convergence.
     """
     joined = cycles.merge(runs[["run", "setting", "value"]], on="run")
     long = joined.melt(["run", "setting", "value", "cycle"], list(QUANTITIES), "quantity", "x")
@@ -101,14 +103,15 @@ def summarise_sweep(runs: pd.DataFrame, cycles: pd.DataFrame) -> pd.DataFrame:
         .sort_values("cycle")
         .groupby(["run", "setting", "value", "quantity"], dropna=False)["x"]
     )
-    several = by_run.size() > 1
-    change = (by_run.last() - by_run.first())[several].reset_index()
-    rows += [
-        (setting, value, 0, f"change of {quantity}", *_estimate(own["x"].to_numpy()))
-        for (setting, value, quantity), own in change.groupby(
-            ["setting", "value", "quantity"], dropna=False
-        )
-    ]
+    ends = by_run.agg(["size", "first", "last", "min", "max"]).query("size > 1").reset_index()
+    for (setting, value, quantity), own in ends.groupby(
+        ["setting", "value", "quantity"], dropna=False
+    ):
+        change = (own["last"] - own["first"]).to_numpy()
+        rows.append((setting, value, 0, f"change of {quantity}", *_estimate(change)))
+        if quantity in _FARTHEST:
+            back = (own["last"] - own[_FARTHEST[quantity]]).abs().to_numpy()
+            rows.append((setting, value, 0, f"return of {quantity}", *_estimate(back)))
     types = {
         "setting": "str", "value": "float64", "cycle": "int64", "quantity": "str",
         "mean": "float64", "low": "float64", "high": "float64", "n": "int64",

@@ -31,6 +31,7 @@ _SUMMARY = {
     "discharge_capacity": "discharge capacity / nominal",
     "activity_spread": "spread of activity",
     "synchrony": "synchrony χ²",
+    "damage_spread": "spread of damage",
     "isolated_fraction": "isolated particles / all",
 }
 
@@ -134,9 +135,10 @@ def plot_voltage(steps: pd.DataFrame) -> Figure:
 
 
 def plot_cycles(cycles: pd.DataFrame) -> Figure:
-    """Show capacity, spread of activity, synchrony and isolated particles against cycle."""
-    figure = Figure(figsize=(11, 2.8), layout="constrained")
-    for axes, (quantity, title) in zip(figure.subplots(1, 4), _SUMMARY.items(), strict=True):
+    """Show capacity, spreads, synchrony and isolated particles against cycle."""
+    figure = Figure(figsize=(11, 2.4), layout="constrained")
+    panels = figure.subplots(1, len(_SUMMARY))
+    for axes, (quantity, title) in zip(panels, _SUMMARY.items(), strict=True):
         if cycles.empty:
             annotate_empty(axes, "no complete cycle")
         else:
