@@ -56,6 +56,22 @@ def test_touching_particles_are_parted_and_keep_their_areas() -> None:
     assert {"particle_1", "particle_2"} <= set(cell.mesh.GetMaterials())
 
 
+def test_a_particle_that_loses_much_of_its_area_is_named(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The plane cuts label 9 in two lobes, of which one is simulated."""
+    ids = draw_labels()
+    z, y = np.mgrid[:96, :128]
+    ids[(z - 75) ** 2 + (y - 80) ** 2 < 12**2] = 9
+    labels = make_volume(ids)
+    _, outlines = cut_section(labels, labels, PARAMS)
+    kept = outlines.set_index("particle_id")["area_kept"]
+    assert kept[5] > 0.98
+    assert kept[9] < 0.8
+    assert "label 9" in caplog.text
+    assert "label 5" not in caplog.text
+
+
 def test_grey_values_choose_the_carbon_that_conducts() -> None:
     labels = make_volume(draw_labels())
     grey = make_volume(np.tile(np.where(np.arange(128) < 60, 200, 90), (96, 1)))

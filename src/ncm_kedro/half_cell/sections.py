@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from typing import Any
 
@@ -18,10 +19,12 @@ from ncm_kedro.params.half_cell.geometry import SectionParams
 from ncm_kedro.tomo.volumes.volume import Volume
 
 FloatArray = NDArray[np.float64]
+_log = logging.getLogger(__name__)
 
 _HARMONICS = 10  # of an outline; what is finer is the voxels, not the particle
 _MARGIN_UM = 1.0  # CB around the window
 _SHIFTS = 12  # places of the window per edge of it
+_AREA_KEPT = 0.9  # of a particle in the plane, below which a warning names it
 
 
 def cut_section(
@@ -74,6 +77,13 @@ def cut_section(
         moved = polygon - corner + _MARGIN_UM
         kept = measure_area(moved) / area_um2
         name = f"label {number}"
+        if kept < _AREA_KEPT:
+            _log.warning(
+                "%s of %s keeps %.0f %% of its area in the plane; the rest counts as CB: its "
+                "section is in parts, or touches others along much of its edge. Another "
+                "section.position, or a smaller section.min_gap_um, keeps more",
+                name, labels.name, 100 * kept,
+            )  # fmt: skip
         outlines.append(Outline(name, polygon_nx2=moved))
         rows.append((name, labels.name, number, area_um2, kept))
     size = wanted.window_um + 2 * _MARGIN_UM
