@@ -2,7 +2,10 @@
 
 import importlib
 import os
+import shutil
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -22,6 +25,33 @@ def pytest_collection() -> None:
             "timm",
         ):
             importlib.import_module(name)
+
+
+@pytest.fixture(scope="session")
+def track(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[[Path], AbstractContextManager[Path]]:
+    """Open a tracking store and registry of MLflow in a folder, and leave it at the end.
+
+    MLflow takes a second to make a database: one is made, the others are its copies.
+    """
+    import mlflow
+
+    empty = tmp_path_factory.mktemp("empty") / "mlflow.db"
+    mlflow.set_tracking_uri(f"sqlite:///{empty}")
+    mlflow.search_experiments()
+
+    @contextmanager
+    def track_in(folder: Path) -> Iterator[Path]:
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(empty, folder)
+        mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
+        mlflow.create_experiment("test", artifact_location=str(folder / "artifacts"))
+        mlflow.set_experiment("test")
+        yield folder
+        mlflow.set_tracking_uri(None)
+
+    return track_in
 
 
 def _find_real_data(name: str, *needed: str) -> Path:

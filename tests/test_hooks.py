@@ -145,13 +145,9 @@ def run_small_pipeline(catalog, *, tracked):
 
 
 @pytest.fixture
-def tracking(tmp_path):
-    before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
-    mlflow.create_experiment("small", artifact_location=str(tmp_path / "artifacts"))
-    mlflow.set_experiment("small")
-    yield
-    mlflow.set_tracking_uri(before)
+def tracking(track, tmp_path):
+    with track(tmp_path):
+        yield
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
@@ -162,7 +158,7 @@ def test_each_saved_data_set_gets_the_run_that_made_it(catalog, tracking, tmp_pa
     assert {record.run_id for record in records.values()} == {run.info.run_id}
     record = records["studies/two"]
     assert (record.node, record.pipeline) == ("make", "small")
-    assert (record.run_name, record.experiment) == ("a run", "small")
+    assert (record.run_name, record.experiment) == ("a run", "test")
     tags = mlflow.get_run(run.info.run_id).data.tags
     assert tags["page.page"] == "pages/page.html"
     assert "`pages/page.html`" in tags["mlflow.note.content"]

@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from mlflow.tracking import MlflowClient
+from mlflow_warnings import WITH_MLFLOW
 
 from ncm_kedro.damage.forest import bin_values, grow_forest
 from ncm_kedro.damage.model import AttributionModel, predict_particles
@@ -17,23 +18,13 @@ from ncm_kedro.params.damage_attribution import DamageForestParams
 NAME = "nmc-damage-attribution"
 INPUTS = ("z_um", "contact")
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*:UserWarning"),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = WITH_MLFLOW
 
 
 @pytest.fixture(scope="module")
-def registry(tmp_path_factory):
-    tmp_path = tmp_path_factory.mktemp("registry")
-    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
-    mlflow.create_experiment("test", artifact_location=str(tmp_path / "artifacts"))
-    mlflow.set_experiment("test")
-    yield tmp_path
-    mlflow.set_tracking_uri(None)
+def registry(track, tmp_path_factory):
+    with track(tmp_path_factory.mktemp("registry")) as folder:
+        yield folder
 
 
 def draw_particles():

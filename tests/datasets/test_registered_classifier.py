@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from mlflow.tracking import MlflowClient
+from mlflow_warnings import WITH_MLFLOW
 
 from ncm_kedro.datasets.models.classifier import RegisteredClassifierDataset
 from ncm_kedro.datasets.models.versions import Release
@@ -20,24 +21,13 @@ from ncm_kedro.sem.inference.classify import encode_png
 NAME = "ncm-sem-classifier"
 FRAME_YX = np.random.default_rng(0).integers(30, 220, (80, 100)).astype(np.uint8)
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*:UserWarning:mlflow"),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = WITH_MLFLOW
 
 
 @pytest.fixture(scope="module")
-def registry(tmp_path_factory):
-    """A tracking store and registry of its own."""
-    folder = tmp_path_factory.mktemp("mlruns")
-    mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
-    mlflow.create_experiment("test", artifact_location=str(folder / "artifacts"))
-    mlflow.set_experiment("test")
-    yield folder
-    mlflow.set_tracking_uri(None)
+def registry(track, tmp_path_factory):
+    with track(tmp_path_factory.mktemp("mlruns")) as folder:
+        yield folder
 
 
 def make_release(promoted: bool, seed: int = 0) -> Release:

@@ -11,6 +11,7 @@ from kedro.io import DatasetError
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
 from mlflow.tracking import MlflowClient
+from mlflow_warnings import WITH_MLFLOW
 
 from ncm_kedro.datasets.models.detector import DetectorFolderDataset, RegisteredDetectorDataset
 from ncm_kedro.datasets.models.versions import Release
@@ -20,22 +21,13 @@ from ncm_kedro.tomo.detector.detector import STARTER_FOLDER
 
 NAME = "nmc-particle-detector"
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*:UserWarning"),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = WITH_MLFLOW
 
 
 @pytest.fixture
-def registry(tmp_path):
-    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
-    mlflow.create_experiment("test", artifact_location=str(tmp_path / "artifacts"))
-    mlflow.set_experiment("test")
-    yield tmp_path
-    mlflow.set_tracking_uri(None)
+def registry(track, tmp_path):
+    with track(tmp_path) as folder:
+        yield folder
 
 
 def draw_balls() -> bytes:

@@ -2,7 +2,6 @@
 
 import shutil
 import threading
-from pathlib import Path
 
 import mlflow
 import pandas as pd
@@ -11,6 +10,7 @@ from kedro.io import DatasetError
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
 from mlflow.tracking import MlflowClient
+from mlflow_warnings import WITH_MLFLOW
 
 from ncm_kedro.datasets.models.attribution import RegisteredAttributionDataset
 from ncm_kedro.datasets.models.classifier import RegisteredClassifierDataset
@@ -21,39 +21,14 @@ from ncm_kedro.tomo.detector.detector import STARTER_FOLDER
 
 NAME = "model"
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*:UserWarning"),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
-
-
-def open_registry(project: Path):
-    mlflow.set_tracking_uri(f"sqlite:///{project}/mlruns/mlflow.db")
-    if mlflow.get_experiment_by_name("test") is None:
-        mlflow.create_experiment("test", artifact_location=str(project / "mlruns" / "artifacts"))
-    mlflow.set_experiment("test")
-
-
-@pytest.fixture(scope="module")
-def database(tmp_path_factory):
-    """An empty database; MLflow takes seconds to make one."""
-    file = tmp_path_factory.mktemp("empty") / "mlflow.db"
-    mlflow.set_tracking_uri(f"sqlite:///{file}")
-    mlflow.search_experiments()
-    return file
+pytestmark = WITH_MLFLOW
 
 
 @pytest.fixture
-def project(tmp_path, database):
+def project(tmp_path, track):
     folder = tmp_path / "a project"
-    (folder / "mlruns").mkdir(parents=True)
-    shutil.copy(database, folder / "mlruns")
-    open_registry(folder)
-    yield folder
-    mlflow.set_tracking_uri(None)
+    with track(folder / "mlruns"):
+        yield folder
 
 
 def release(promotion=None) -> Release:
@@ -110,7 +85,8 @@ def test_models_survive_moving_or_copying_the_project(project, tmp_path, keep):
     shutil.copytree(project, there)
     if not keep:
         shutil.rmtree(project)
-    open_registry(there)
+    mlflow.set_tracking_uri(f"sqlite:///{there}/mlruns/mlflow.db")
+    mlflow.set_experiment("test")
     loaded = RegisteredDetectorDataset(model_name=NAME).load()
     assert loaded.folder != STARTER_FOLDER
     assert loaded.version == "1"

@@ -19,16 +19,9 @@ PARAMS = SemStudiesParams(
 
 
 @pytest.fixture
-def client(tmp_path):
-    """A tracking server in a file, put back afterwards."""
-    before = mlflow.get_tracking_uri()
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
-    mlflow.set_tracking_uri(uri)
-    client = MlflowClient(uri)
-    client.create_experiment("studies", artifact_location=str(tmp_path / "artifacts"))
-    mlflow.set_experiment("studies")
-    yield client
-    mlflow.set_tracking_uri(before)
+def client(track, tmp_path):
+    with track(tmp_path):
+        yield MlflowClient()
 
 
 def run(folder, study):
@@ -45,7 +38,7 @@ def run(folder, study):
 
 
 def find(client, text):
-    experiment = client.get_experiment_by_name("studies").experiment_id
+    experiment = client.get_experiment_by_name("test").experiment_id
     return client.search_runs([experiment], filter_string=text)
 
 
