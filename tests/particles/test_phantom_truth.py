@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from scipy.spatial import cKDTree
 
 from ncm_kedro.params.particle_features import AttributeParams
 from ncm_kedro.params.tomo_phantoms import TomoPhantomParams
@@ -131,33 +130,3 @@ def test_depth_from_the_collectors_side(phantom, whole):
     table, _, centre, _ = whole
     depth = phantom[3].loc[table.index, "depth_um"]
     np.testing.assert_allclose(depth, centre[:, 0] + EDGE_UM / 2, atol=0.2)
-
-
-def test_packing_is_what_is_labelled_of_the_visible_window(phantom):
-    _, specimen, attributes, _ = phantom
-    half = PARAMS.window_um / 2
-    for row in attributes.iloc[::5].itertuples():
-        window = tuple(
-            slice(max(round((place - half) / EDGE_UM), 0), round((place + half) / EDGE_UM))
-            for place in (row.z_um, row.y_um, row.x_um)
-        )
-        seen = specimen.view[window] > 0
-        share = (specimen.labels[window] > 0)[seen].mean()
-        assert row.packing_density == pytest.approx(share, abs=0.01)
-
-
-def test_distance_to_the_six_nearest(phantom, whole):
-    """Among all particles that show, cut ones by the centre of what shows."""
-    _, _, attributes, _ = phantom
-    centre = attributes[["z_um", "y_um", "x_um"]].to_numpy()
-    far = cKDTree(centre).query(centre, k=7)[0][:, 1:].mean(axis=1)
-    np.testing.assert_allclose(attributes["distance_nearest_um"], far)
-
-
-def test_grey_values_are_those_of_the_solid(phantom, whole):
-    _, specimen, _, _ = phantom
-    number = whole[0].index[0]
-    shades = specimen.grey[(specimen.labels == number) & (specimen.cracks == 0)].astype(float)
-    row = whole[0].loc[number]
-    assert row["electron_density"] == pytest.approx(shades.mean())
-    assert row["homogeneity"] == pytest.approx(1 / shades.std())

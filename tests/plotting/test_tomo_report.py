@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from page_text import BLANK_PNG, list_captions, list_headings, list_warnings, re
 from test_tomo_figures import make_scores
 
 from ncm_kedro.plotting.tomo import report
+from ncm_kedro.plotting.tomo.render import Camera
 from ncm_kedro.plotting.tomo.report import draw_samples, render_tomo_report, view_sample
 
 
@@ -42,7 +44,9 @@ def render(samples=(), detector=None, **more):
     )
 
 
-def test_page_holds_samples_detector_and_suspects(view):
+def test_page_holds_samples_detector_and_suspects(view, monkeypatch):
+    small = partial(report.plot_solids, camera=Camera(width_px=120))
+    monkeypatch.setattr(report, "plot_solids", small)
     cut = view.cuts[0]
     page = render(
         [view],

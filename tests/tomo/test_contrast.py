@@ -106,12 +106,12 @@ def test_a_map_of_phases_is_the_same_whatever_the_blocks(tmp_path, truth):
 def pack_cells(wall_vx):
     """Cells that touch all around, 0 in the walls between them."""
     lattice = np.stack(np.meshgrid(*[np.arange(0.5, 3)] * 3, indexing="ij"), -1).reshape(-1, 3)
-    centres = (lattice + np.random.default_rng(3).uniform(-0.2, 0.2, lattice.shape)) * 26
-    places = np.moveaxis(np.indices((78, 78, 78)), 0, -1).reshape(-1, 3)
+    centres = (lattice + np.random.default_rng(3).uniform(-0.2, 0.2, lattice.shape)) * 20
+    places = np.moveaxis(np.indices((60, 60, 60)), 0, -1).reshape(-1, 3)
     (near, next_near), (first, second) = (part.T for part in cKDTree(centres).query(places, k=2))
     apart = np.linalg.norm(centres[first] - centres[second], axis=1)
     to_wall = (next_near**2 - near**2) / (2 * apart)
-    return np.where(to_wall > wall_vx / 2, first + 1, 0).reshape(78, 78, 78)
+    return np.where(to_wall > wall_vx / 2, first + 1, 0).reshape(60, 60, 60)
 
 
 def test_particles_that_touch_all_around_are_cut_by_their_distance_transform(tmp_path):

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from instance_cases import (
     draw_balls,
-    open_target,
     pack_balls,
     perfect_maps,
     run_labels,
@@ -16,7 +15,6 @@ from instance_cases import (
 )
 from scipy.ndimage import gaussian_filter
 
-import ncm_kedro.tomo.volumes.blocks as blocks_module
 from ncm_kedro.errors import StoreError
 from ncm_kedro.params.tomo_segment import RefineParams, TomoComputeParams, TomoInstanceParams
 from ncm_kedro.tomo.instances.instances import plan_labels
@@ -63,32 +61,6 @@ def test_noisy_maps_find_each_ball_once(noisy_case, tmp_path):
     labels, _ = run_labels(tmp_path, case)
     scores = score_labels(truth, labels, voxel_size_um=(1, 1, 1))
     assert (scores.ap_70, scores.splits, scores.merges) == (1.0, 0, 0)
-
-
-def test_a_killed_run_goes_on_to_the_same_labels(noisy_case, tmp_path, monkeypatch):
-    _, case = noisy_case
-    expected = run_labels(tmp_path / "unbroken", case, edge=32)
-    plan = plan_labels(*case, TomoInstanceParams(), TomoComputeParams(block_edge_vx=32, workers=1))
-    target = open_target(tmp_path / "broken", plan.shape_zyx, 32)
-    write, finished, left = blocks_module._write_result, [], [0]
-
-    def record(path, result):
-        if left[0] == 0:
-            raise KeyboardInterrupt
-        left[0] -= 1
-        write(path, result)
-        finished.append(path)
-
-    monkeypatch.setattr(blocks_module, "_write_result", record)
-    for more in (2, 11, 14, 8, 9, 7):
-        left[0] = more
-        with pytest.raises(KeyboardInterrupt):
-            plan.write(target)
-    left[0] = 1000
-    plan.write(target)
-    assert len(finished) == len(set(finished)) == 5 * 12  # passes, blocks: none was done twice
-    np.testing.assert_array_equal(np.asarray(target.array[:]), expected[0])
-    np.testing.assert_array_equal(np.asarray(target.extras["cracks"][:]), expected[1])
 
 
 @pytest.fixture(scope="module")

@@ -20,16 +20,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import permutations, product
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 from scipy.spatial import SphericalVoronoi
 
-from ncm_kedro.errors import TomogramError
 from ncm_kedro.particles.kernels.blocks import OUTSIDE, add_up, encode_labels
-from ncm_kedro.particles.specimen import Specimen, read_box
+from ncm_kedro.particles.specimen import Specimen, read_box, read_labels
 from ncm_kedro.tomo.volumes.blocks import Block
 from ncm_kedro.tomo.volumes.volume import Spacing
 
@@ -39,8 +37,6 @@ CELL_VX = 4
 COUNTS = ("voxels", "z", "y", "x", "zz", "yy", "xx", "zy", "zx", "yx", "solid", "border",
           "perimeter", "perimeter_contact")  # fmt: skip
 GREYS = ("grey_solid", "grey2_solid", "grey_label", "grey2_label")
-_LARGEST = 2**62
-
 
 _NEIGHBOURS = np.array(
     [step for step in product((-1, 0, 1), repeat=3) if step > (0, 0, 0)], dtype=np.int64
@@ -200,8 +196,7 @@ class SumsTask:
         """Return ids, and the code of each voxel of the block and its margin (`encode_labels`)."""
         specimen = self.specimen
         outer = block.grow(halo, specimen.shape_zyx)
-        labels = read_box(specimen.labels, outer)
-        _check_range(labels, specimen.name)
+        labels = read_labels(specimen, outer)
         code = np.full([n + 2 * halo for n in block.shape], OUTSIDE, dtype=np.int32)
         corner = [a - b + halo for a, b in zip(outer.start, block.start, strict=True)]
         nothing = np.zeros((0, 0, 0), dtype=np.uint8)
@@ -217,19 +212,6 @@ class SumsTask:
         if self.specimen.grey is None:
             return np.zeros((0, 0, 0), dtype=np.uint8)
         return read_box(self.specimen.grey, block)
-
-
-def _check_range(labels: NDArray[Any], name: str) -> None:
-    if not labels.size or (labels.dtype.kind == "u" and labels.dtype.itemsize < 8):
-        return
-    low, high = int(labels.min()), int(labels.max())
-    if low < 0 or high > _LARGEST:
-        raise TomogramError(
-            f"sample {name}",
-            found=f"the label {low if low < 0 else high}",
-            expected=f"labels of 0 (background) to {_LARGEST}",
-            action="renumber the labels; some tools mark borders or the unknown by -1",
-        )
 
 
 def _list_near(gap_um: float, voxel_size_um: tuple[float, float, float]) -> NDArray[np.int64]:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from ncm_kedro.particles.block_sums import LINES, list_steps
 from ncm_kedro.particles.kernels.crack_width import measure_crack_width
 from ncm_kedro.particles.kernels.cutouts import COUNTS, ROUGHNESS, fill_one, list_bars, measure_all
-from ncm_kedro.particles.specimen import Specimen, read_box
+from ncm_kedro.particles.specimen import Specimen, read_box, read_labels
 from ncm_kedro.tomo.volumes.blocks import Block
 from ncm_kedro.tomo.volumes.volume import Spacing
 
@@ -232,7 +232,7 @@ class CutoutTask:
         specimen = self.specimen
         nothing = np.zeros((0, 0, 0), dtype=np.uint8)
         return (
-            read_box(specimen.labels, cut),
+            read_labels(specimen, cut),
             nothing if specimen.cracks is None else read_box(specimen.cracks, cut),
             nothing if specimen.view is None else read_box(specimen.view, cut),
         )

@@ -12,6 +12,8 @@ from ncm_kedro.errors import TomogramError
 from ncm_kedro.tomo.volumes.blocks import Block
 from ncm_kedro.tomo.volumes.volume import Spacing, Triple, Volume
 
+_LARGEST = 2**62
+
 
 class VoxelArray(Protocol):
     """An array that is read by boxes: numpy's, Zarr's, or a view that computes what it shows."""
@@ -32,7 +34,9 @@ class VoxelArray(Protocol):
 
 
 def read_box(array: VoxelArray, box: Block) -> NDArray[Any]:
-    """Read a box, in the machine's byte order; numbers of half precision as float32.
+    """Read a box as compiled code knows it, of which there is one for each layout and type.
+
+    Values are contiguous, in the machine's byte order; numbers of half precision are float32.
 
     Parameters
     ----------
@@ -43,8 +47,8 @@ def read_box(array: VoxelArray, box: Block) -> NDArray[Any]:
     """
     values = np.asarray(array[box.region])
     if values.dtype == np.float16:
-        return values.astype(np.float32)
-    return values.astype(values.dtype.newbyteorder("="), copy=False)
+        return np.ascontiguousarray(values, dtype=np.float32)
+    return np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("="))
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,28 @@ class Specimen:
         """Voxels along z, y, x."""
         depth, height, width = self.labels.shape
         return int(depth), int(height), int(width)
+
+
+def read_labels(specimen: Specimen, box: Block) -> NDArray[Any]:
+    """Read a box of labels as uint32, or as int64 where their type holds larger ones.
+
+    Raises
+    ------
+    TomogramError
+        If a label is negative or beyond 2**62.
+    """
+    labels = read_box(specimen.labels, box)
+    wide = labels.dtype.itemsize == 8
+    if labels.size and (wide or labels.dtype.kind == "i"):
+        low, high = int(labels.min()), int(labels.max())
+        if low < 0 or high > _LARGEST:
+            raise TomogramError(
+                f"sample {specimen.name}",
+                found=f"the label {low if low < 0 else high}",
+                expected=f"labels of 0 (background) to {_LARGEST}",
+                action="renumber the labels; some tools mark borders or the unknown by -1",
+            )
+    return labels.astype(np.int64 if wide else np.uint32, copy=False)
 
 
 def take_specimen(labels: Volume, volume: Volume | None) -> Specimen:

@@ -221,7 +221,8 @@ def _look_around(  # noqa: PLR0917  (numba takes positions)
             met |= other > 0
             if other == 0 and len(near):
                 if known[0, nz, ny, nx] == _UNKNOWN:
-                    known[:, nz, ny, nx] = _find_two(code, nz, ny, nx, near)
+                    nearest = _find_two(code, nz, ny, nx, near)
+                    known[0, nz, ny, nx], known[1, nz, ny, nx] = nearest[0], nearest[1]
                 other = known[0, nz, ny, nx]
                 if other == own:
                     other = known[1, nz, ny, nx]
