@@ -34,17 +34,20 @@ def draw_areas(
     return np.repeat(label, CROPS), predicted.ravel(), areas
 
 
-def measure_intervals(per_class: int, n_classes: int, accuracy: float, likeness: float) -> float:
-    """Fraction of tests whose interval holds the true balanced accuracy."""
+def measure_intervals(
+    per_class: int, n_classes: int, accuracy: float, likeness: float
+) -> tuple[float, float]:
+    """Fraction of tests whose interval holds the true balanced accuracy, and its mean width."""
     rng = np.random.default_rng(0)
     spread = (1.0 - accuracy) * 0.5
     accuracies = accuracy + np.linspace(-spread, spread, n_classes)
-    held = 0
+    held, width = 0, 0.0
     for _ in range(RUNS):
         drawn = draw_areas(rng, per_class, accuracies, likeness)
         score = score_with_intervals(*drawn, n_classes, PARAMS)["balanced_accuracy"]
         held += score["low"] <= accuracies.mean() <= score["high"]
-    return held / RUNS
+        width += score["high"] - score["low"]
+    return held / RUNS, width / RUNS
 
 
 def measure_sets(n_areas: int, likeness: float) -> tuple[float, float]:
@@ -64,13 +67,13 @@ def measure_sets(n_areas: int, likeness: float) -> tuple[float, float]:
 def main() -> None:
     """Measure and print."""
     print(f"95 % intervals of the balanced accuracy, {RUNS} tests each")
-    print("areas (classes)  accuracy  likeness  held")
+    print("areas (classes)  accuracy  likeness  held   mean width")
     for per_class, n_classes in ((2, 4), (1, 12), (10, 4)):
         for accuracy in (0.75, 0.9, 0.97):
             for likeness in (0.05, 0.2, 0.5, 0.9):
-                held = measure_intervals(per_class, n_classes, accuracy, likeness)
+                held, width = measure_intervals(per_class, n_classes, accuracy, likeness)
                 print(f"{per_class * n_classes:5d} ({n_classes:2d})  {accuracy:12.2f}  "
-                      f"{likeness:8.2f}  {held:.3f}", flush=True)  # fmt: skip
+                      f"{likeness:8.2f}  {held:.3f}  {width:.3f}", flush=True)  # fmt: skip
     print(f"coverage of 90 % sets, {RUNS} calibrations each")
     print("areas  likeness  mean   standard deviation")
     for n_areas in (9, 12, 19, 40):

@@ -9,9 +9,10 @@ variation only: an interval says nothing about another electrode or another sess
 The percentiles of few areas are too narrow, the more so near 0 and 1. So the variance of the
 resamples gives the number of independent crops that are worth as much, and the interval of a
 fraction is the exact binomial one of that number (Clopper & Pearson 1934, Biometrika 26, 404; for
-cluster samples Korn & Graubard 1998, Survey Methodology 24, 193). Where errors are few their
-variance is itself poorly known; it is drawn towards the largest possible one, that of areas which
-are right or wrong as a whole, with the weight of one area.
+cluster samples Korn & Graubard 1998, Survey Methodology 24, 193). How errors cluster is known from
+the areas that have some, and a perfect score tells nothing of it. So the variance is drawn towards
+the largest possible one, that of areas which are right or wrong as a whole, with the weight of half
+an area against the effective number of areas that errors (or hits, if fewer) lie in.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from ncm_kedro.params.tune_train import EvaluationParams
 
 MIN_AREAS = 8
 """Fewer independent areas do not give an interval."""
-_PRIOR_AREAS = 1.0
+_PRIOR_AREAS = 0.5
 
 Interval = dict[str, float | None]
 """`value` (None where it is not defined), and `low` and `high`, None where areas are too few."""
@@ -166,14 +167,23 @@ def score_with_intervals(
     """
     values = score_confusion(count_confusion(labels, predicted, n_classes))
     draws = resample_areas(labels, predicted, areas, n_classes, params)
-    count = len(set(areas))
+    area, right = (
+        np.unique(np.asarray(areas, dtype=str), return_inverse=True)[1],
+        labels == predicted,
+    )
+    hits, errors = np.bincount(area, right), np.bincount(area, ~right)
     return {
-        name: bound_fraction(float(values[name]), draws[name], count, params) for name in values
+        name: bound_fraction(float(values[name]), draws[name], hits, errors, params)
+        for name in values
     }
 
 
 def bound_fraction(
-    value: float, draws: NDArray[np.floating], n_areas: int, params: EvaluationParams
+    value: float,
+    draws: NDArray[np.floating],
+    hits: NDArray[np.floating],
+    errors: NDArray[np.floating],
+    params: EvaluationParams,
 ) -> Interval:
     """Return a score between 0 and 1 with its interval.
 
@@ -183,11 +193,12 @@ def bound_fraction(
         The score.
     draws
         (n_bootstrap,) of resamples of areas.
-    n_areas
-        Independent areas.
+    hits, errors
+        (A,) what each independent area adds to the score, and what it takes off, 0 or more.
     params
         Confidence.
     """
+    n_areas = len(hits)
     if n_areas < MIN_AREAS:
         return {"value": value, "low": None, "high": None}
     from scipy import stats
@@ -196,13 +207,19 @@ def bound_fraction(
     largest = value * (1.0 - value) / n_areas
     variance = float(draws.var()) * n_areas / freedom
     spread = variance / largest if largest > 0.0 else 0.0  # of the largest possible
-    spread = (freedom * spread + _PRIOR_AREAS) / (freedom + _PRIOR_AREAS)
+    known = min(_count_effective(hits), _count_effective(errors))
+    spread = (known * spread + _PRIOR_AREAS) / (known + _PRIOR_AREAS)
     student = stats.t.ppf(tail, freedom) / stats.norm.ppf(tail)
     crops = n_areas / (spread * student**2)
     right, wrong = value * crops, (1.0 - value) * crops
     low = stats.beta.ppf(tail, right, wrong + 1.0) if right > 0.0 else 0.0
     high = stats.beta.ppf(1.0 - tail, right + 1.0, wrong) if wrong > 0.0 else 1.0
     return {"value": value, "low": float(low), "high": float(high)}
+
+
+def _count_effective(weights: NDArray[np.floating]) -> float:
+    """Effective number of areas that share weights (A,), 0 without any (Kish 1965)."""
+    return float(weights.sum() ** 2 / (weights**2).sum()) if weights.any() else 0.0
 
 
 def bound_draws(

@@ -202,7 +202,9 @@ def measure_auroc(
     wins /= np.bincount(other_area, minlength=len(others))
     draws = ((drawn @ wins) * other_drawn).sum(axis=1)
     draws /= drawn.sum(axis=1) * other_drawn.sum(axis=1)
-    return bound_fraction(float(wins.mean()), draws, min(len(names), len(others)), params)
+    many = int(len(others) > len(names))  # the side of more areas is averaged over
+    won, lost = wins.mean(axis=many), (1.0 - wins).mean(axis=many)
+    return bound_fraction(float(wins.mean()), draws, won, lost, params)
 
 
 def count_scores(known: CropOODScores, ood: CropOODScores, detector: OODDetector) -> dict[str, Any]:
@@ -251,7 +253,7 @@ def _mean_over_areas(
         means = np.bincount(area, weights=value, minlength=len(names)) / count
         draws, mean = drawn @ means / len(names), float(means.mean())
         if value.max() <= 1.0:
-            result[key] = bound_fraction(mean, draws, len(names), params)
+            result[key] = bound_fraction(mean, draws, means, 1.0 - means, params)
         else:  # a number of classes
             low, high = bound_draws(draws, len(names), params)
             result[key] = {"value": mean, "low": low, "high": high}

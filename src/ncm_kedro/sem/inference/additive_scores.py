@@ -198,9 +198,10 @@ def _measure_mean(
     mean = float(values.mean())
     names, area, drawn = draw_areas(areas.tolist(), params.resampling)
     sums = np.bincount(area, weights=values, minlength=len(names))
-    draws = (drawn @ sums) / (drawn @ np.bincount(area, minlength=len(names)))
+    counts = np.bincount(area, minlength=len(names))
+    draws = (drawn @ sums) / (drawn @ counts)
     if values.max() <= 1.0:
-        return bound_fraction(mean, draws, len(names), params.resampling)
+        return bound_fraction(mean, draws, sums, counts - sums, params.resampling)
     low, high = bound_draws(draws, len(names), params.resampling)  # a number of classes
     return {"value": mean, "low": low, "high": high}
 
