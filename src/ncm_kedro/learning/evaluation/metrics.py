@@ -181,8 +181,8 @@ def score_with_intervals(
 def bound_fraction(
     value: float,
     draws: NDArray[np.floating],
-    hits: NDArray[np.floating],
-    errors: NDArray[np.floating],
+    hits: NDArray[np.number],
+    errors: NDArray[np.number],
     params: EvaluationParams,
 ) -> Interval:
     """Return a score between 0 and 1 with its interval.
@@ -217,7 +217,7 @@ def bound_fraction(
     return {"value": value, "low": float(low), "high": float(high)}
 
 
-def _count_effective(weights: NDArray[np.floating]) -> float:
+def _count_effective(weights: NDArray[np.number]) -> float:
     """Effective number of areas that share weights (A,), 0 without any (Kish 1965)."""
     return float(weights.sum() ** 2 / (weights**2).sum()) if weights.any() else 0.0
 
