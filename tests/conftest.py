@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,6 +26,24 @@ def pytest_collection() -> None:
             "timm",
         ):
             importlib.import_module(name)
+
+
+COMPILED = {"damage", "particles", "tomo"}
+"""Folders whose files share kernels that are compiled on first use, or TensorFlow."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give a file to one worker, and a folder of compiled code too: it is compiled once."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduler(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            folder = Path(file).parent
+            return str(folder) if folder.name in COMPILED else file
+
+    return Scheduler(config, log)
 
 
 @pytest.fixture(scope="session")
