@@ -220,9 +220,10 @@ class Stepper:
         update = problem.state.vec.CreateVector()
         before = _LARGE
         stored = self._components[problem.stored[0]]
-        for _ in range(_NEWTON_MAX):
+        for iteration in range(_NEWTON_MAX):
             self.iterations += 1
-            if self._inverse is None and not self._factorise():
+            fresh = self._inverse is None
+            if fresh and not self._factorise():
                 return False
             problem.form.Apply(problem.state.vec, residual)
             update.data = self._inverse * residual
@@ -233,6 +234,8 @@ class Stepper:
                 return False
             if size > _SLOW * before and size > self.params.newton_tolerance:
                 self._inverse = None  # this update still counts; the next one has a new matrix
+                if iteration > 0 and size > before and not fresh:
+                    continue  # of another contact: it would lead away from the solution
             moved = float(np.abs(change[stored] / self._scale[stored]).max())
             self._vector[:] -= change * min(1.0, _LARGE / max(moved, _LARGE))
             if size < self.params.newton_tolerance:
