@@ -11,6 +11,11 @@ from typing import Any
 
 import pytest
 
+# A worker is a core: threads of two libraries beside each other wait more than they work. Said
+# before either is imported, in the process that starts the workers.
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
+
 
 def pytest_collection() -> None:
     """Import what warns while it is imported; xdist's controller collects nothing, so imports none.

@@ -236,7 +236,7 @@ def test_same_seed_same_network_whatever_the_threads(fitted):
     threads = torch.get_num_threads()
     torch.manual_seed(99)
     try:
-        torch.set_num_threads(1)
+        torch.set_num_threads(threads + 1)
         again = fit_autoencoder(rows, names, 3, params)
     finally:
         torch.set_num_threads(threads)
