@@ -14,7 +14,6 @@ from kedro.io import DatasetError
 from killing import assert_killed, die, die_at
 from ncm_kedro.datasets import files as rejections
 from ncm_kedro.datasets.files import lock_store
-from ncm_kedro.datasets.particles import measurements as measurement_files
 from ncm_kedro.datasets.particles import measurements as measurement_folder
 from ncm_kedro.datasets.particles.measurements import MeasurementFolder
 from ncm_kedro.errors import SettingsError, StoreError, TomogramError
@@ -230,7 +229,7 @@ def test_a_full_disk_while_files_are_written(folder, monkeypatch, at):
 
     meter = Meter(factor=2.0)
     with monkeypatch.context() as patch:
-        for module in (measurement_files, measurement_folder, rejections):
+        for module in (measurement_folder, rejections):
             patch.setattr(module, "write_atomic", fail)
         with pytest.raises(DatasetError, match="No space left"):
             folder.save(plan_of(meter, "f2"))
