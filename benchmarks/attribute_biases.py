@@ -197,12 +197,13 @@ def list_faces() -> pd.DataFrame:
     normals = np.random.default_rng(0).normal(size=(100_000, 3))
     normals = np.concatenate([[[1, 0, 0], [1, 1, 0], [1, 1, 1]], normals])
     normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    (missed,) = weights.missed_area(np.ones((1, 3)), np.eye(3)[None])
     ratio = (np.abs(normals @ list_steps((1.0, 1.0, 1.0)).T) * weights.area_um2).sum(axis=1)
     found = {
         "along an axis": ratio[0], "along a face diagonal": ratio[1],
         "along a space diagonal": ratio[2], "lowest": ratio.min(), "highest": ratio.max(),
         "mean": ratio[3:].mean(), "standard deviation": ratio[3:].std(),
-        "grazing constant (voxel faces)": weights.grazing_um2,
+        "missed by grazing a ball (voxel faces)": missed,
         "scatter of voxels on a smooth surface (voxels)": find_voxel_scatter((1, 1, 1)) ** 0.5,
     }  # fmt: skip
     return pd.DataFrame({"normal": list(found), "ratio": list(found.values())}).round(4)

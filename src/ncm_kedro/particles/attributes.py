@@ -63,7 +63,7 @@ def tabulate_attributes(measurement: Measurement, params: AttributeParams) -> pd
         shown &= whole
     columns |= _place(axes, shown, params)
     columns |= _measure_grey(raw, params)
-    columns |= _measure_bodies(measurement, params, shown)
+    columns |= _measure_bodies(measurement, axes, params, shown)
     columns["elongation"] = np.where(shown, axes.elongation, np.nan)
     columns |= _measure_surroundings(measurement, axes, columns, params)
     columns |= _measure_contact(measurement, columns, params)
@@ -111,7 +111,10 @@ def _measure_grey(raw: pd.DataFrame, params: AttributeParams) -> Columns:
 
 
 def _measure_bodies(
-    measurement: Measurement, params: AttributeParams, shown: NDArray[np.bool_]
+    measurement: Measurement,
+    axes: PrincipalAxes,
+    params: AttributeParams,
+    shown: NDArray[np.bool_],
 ) -> Columns:
     """Return surfaces, volume, damage, sphericity, ratio and roughness (ID 9 to 12, 14 to 17)."""
     raw = measurement.particles
@@ -120,7 +123,7 @@ def _measure_bodies(
     closed, solid = raw["filled_closed"].to_numpy(), raw["filled_solid"].to_numpy()
     known = raw["was_cut"].to_numpy() | raw["has_cracks"].to_numpy()
     large_enough = raw["label_voxels"].to_numpy() >= params.min_shape_vx
-    outer, inner = _measure_surfaces(measurement, params)
+    outer, inner = _measure_surfaces(measurement, axes, params)
     outer = np.where(large_enough, outer, np.nan)
     inner_known = raw["was_cut"].to_numpy() if params.preset == "paper" else known
     inner = np.where(large_enough & inner_known, inner, np.nan)
@@ -141,7 +144,7 @@ def _measure_bodies(
 
 
 def _measure_surfaces(
-    measurement: Measurement, params: AttributeParams
+    measurement: Measurement, axes: PrincipalAxes, params: AttributeParams
 ) -> tuple[FloatArray, FloatArray]:
     """Return outer and inner surface in um2."""
     raw = measurement.particles
@@ -155,8 +158,8 @@ def _measure_surfaces(
         weights.area(raw[[f"{part}_crossings_{line}" for line in lines]].to_numpy(dtype=np.int64))
         for part in ("filled", "solid")
     )
-    grazing = np.where(filled > 0, weights.grazing_um2, 0.0)
-    return filled + grazing, np.maximum(solid - filled, 0.0)
+    missed = weights.missed_area(axes.spread_um2, axes.direction)
+    return filled + np.where(filled > 0, missed, 0.0), np.maximum(solid - filled, 0.0)
 
 
 def _measure_surroundings(

@@ -47,6 +47,7 @@ LINES = len(_NEIGHBOURS)
 _LONGEST_VX = 8
 _ROUND_UP = 0.49  # edges as 3 to 2 stay at one voxel, whatever the rounding
 _ORIENTATIONS = 400
+_FLAT = 1e-6
 
 
 def list_steps(voxel_size_um: Spacing) -> NDArray[np.int64]:
@@ -75,14 +76,15 @@ class CroftonWeights:
     ----------
     area_um2
         Surface area per crossing along each of `list_steps`, (13,).
-    grazing_um2
-        What lines that graze a smooth convex body without meeting a voxel of it miss, whatever
-        its size: a line closer to the rim than its chord is long may pass between voxels. For a
-        ball and spacing l this is pi l^2 / 12 of the projected area.
+    steps_um
+        Steps x, y, z, (13, 3).
+    shares
+        Share of the sphere that each stands for, (13,).
     """
 
     area_um2: NDArray[np.float64]
-    grazing_um2: float
+    steps_um: NDArray[np.float64]
+    shares: NDArray[np.float64]
 
     @classmethod
     def of(cls, voxel_size_um: Spacing) -> CroftonWeights:
@@ -97,10 +99,7 @@ class CroftonWeights:
         length_um = np.sqrt((steps_um**2).sum(axis=1))
         shares = _fit_shares(tuple(np.divide(voxel_size_um, max(voxel_size_um)).tolist()))
         line_um2 = np.prod(voxel_size_um) / length_um
-        return cls(
-            area_um2=2 * shares * line_um2,
-            grazing_um2=float(np.pi / 3 * (shares * length_um**2).sum()),
-        )
+        return cls(2 * shares * line_um2, steps_um[:, ::-1], shares)
 
     def area(self, crossings: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return surface areas in um2.
@@ -111,6 +110,36 @@ class CroftonWeights:
             (..., 13), how often the surface is crossed along each of `list_steps`.
         """
         areas: NDArray[np.float64] = crossings @ self.area_um2
+        return areas
+
+    def missed_area(
+        self, spread_um2: NDArray[np.float64], direction: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Return the area that lines miss which graze a convex body, (n,) in um2.
+
+        A line whose chord c is shorter than the spacing l meets no voxel in 1 - c / l of all
+        cases. Summed over the rim of an ellipsoid x' A x = 1 this is, of the area projected along
+        the unit vector u, pi l^2 (u' A u)^(3/2) / (12 sqrt(det A)), where it has chords of length
+        l; for balls of any size pi l^2 / 12. Bodies count as the ellipsoids of their spread;
+        those without a thickness as balls.
+
+        Parameters
+        ----------
+        spread_um2
+            Eigenvalues of the covariance of a body's points, (n, 3).
+        direction
+            Its axes x, y, z as rows, (n, 3, 3).
+        """
+        length = np.linalg.norm(self.steps_um, axis=1)
+        is_body = spread_um2.min(axis=1) > _FLAT * spread_um2.max(axis=1)
+        inverse = 1 / (5 * np.where(is_body[:, None], spread_um2, 1.0))
+        along = np.einsum("nkx,lx->nkl", direction, self.steps_um / length[:, None])
+        curved = (along**2 * inverse[:, :, None]).sum(axis=1)
+        chords = np.minimum(curved * length**2 / 4, 1.0)  # the longest is 2 / sqrt(curved)
+        missed = np.pi * np.sqrt(curved / inverse.prod(axis=1)[:, None])
+        missed *= np.where(chords < 1, chords / 3, 1 - 4 / (3 * length * np.sqrt(curved)))
+        balls = np.pi / 12 * length**2
+        areas: NDArray[np.float64] = 4 * np.where(is_body[:, None], missed, balls) @ self.shares
         return areas
 
 
