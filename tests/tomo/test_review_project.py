@@ -258,6 +258,20 @@ def test_every_reason_is_named():
     }
 
 
+def test_a_particle_with_a_tail_fills_its_box_less():
+    table = make_particles(disagreement=[0.1] * 5).assign(voxel_count=520)
+    for axis in "zyx":
+        table[f"{axis}_start_vx"] = 3
+        table[f"{axis}_stop_vx"] = 13
+    table.loc[2, "x_stop_vx"] = 19  # as voluminous, in a longer box
+    ranked = rank_suspects(table, LIMITS)
+    assert ranked["particle_id"].tolist() == [3]
+    assert ranked["reasons"].tolist() == ["fills its box less than the others"]
+    table["voxel_count"] = 200  # all alike
+    table["x_stop_vx"] = 13
+    assert rank_suspects(table, LIMITS).empty
+
+
 def test_list_is_cut_and_a_missing_column_is_named():
     many = make_particles(disagreement=[0.9] * 20)
     assert len(rank_suspects(many, TomoReviewParams(max_listed=7))) == 7

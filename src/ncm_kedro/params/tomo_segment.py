@@ -239,7 +239,7 @@ class TomoReviewParams(FrozenParams):
     min_probability: float = Field(default=0.26, ge=0, le=1)
     """Mean fused probability below which a particle is suspect (no unit, 0 to 1)."""
 
-    max_neck_uncertainty: float = Field(default=0.8, gt=0)
+    max_neck_uncertainty: float = Field(default=0.9, gt=0)
     """Ambiguity of a merge or a split from which a particle is suspect (no unit, 0 to 1)."""
 
     max_size_factor: float = Field(default=2.5, gt=1)
@@ -249,8 +249,12 @@ class TomoReviewParams(FrozenParams):
     min_size_fraction: float = Field(default=0.5, ge=0, lt=1)
     """Fraction of that median below which a complete particle is suspect (no unit)."""
 
-    min_border_fraction: float = Field(default=0.45, ge=0, lt=1)
+    min_border_fraction: float = Field(default=0.5, ge=0, lt=1)
     """Fraction of that median below which a particle that the border cuts is suspect (no unit)."""
+
+    min_box_fill: float = Field(default=0.75, ge=0, lt=1)
+    """Fraction of the median of how much particles fill of their bounding boxes, below which one is
+    suspect (no unit): two that were joined, or one with a tail."""
 
     max_listed: int = Field(default=200, ge=1)
     """Longest list of suspect particles (count)."""

@@ -91,6 +91,10 @@ def _find_reasons(particles: pd.DataFrame, params: TomoReviewParams) -> dict[str
         "much smaller than the others": whole & (size < median * params.min_size_fraction),
         "a small piece at the border": ~whole & (size < median * params.min_border_fraction),
     }
+    if "z_start_vx" in particles:
+        edges = [particles[f"{axis}_stop_vx"] - particles[f"{axis}_start_vx"] for axis in "zyx"]
+        fill = particles["voxel_count"] / np.prod(edges, axis=0)
+        reasons["fills its box less than the others"] = fill < params.min_box_fill * fill.median()
     if _NECK in particles:
         reasons["joined or parted at a suspect neck"] = (
             particles[_NECK] >= params.max_neck_uncertainty
