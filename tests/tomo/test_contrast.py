@@ -127,12 +127,13 @@ def test_particles_that_touch_all_around_are_cut_by_their_distance_transform(tmp
     np.testing.assert_array_equal(blocks, labels)
 
 
-def test_hot_and_dead_voxels_change_next_to_nothing(tmp_path):
+@pytest.mark.parametrize(("kind", "hot", "dead"), [(np.uint16, 65535, 0), (np.float32, 1e30, -1e9)])
+def test_hot_and_dead_voxels_change_next_to_nothing(tmp_path, kind, hot, dead):
     grey, _ = make_balls(SHAPE, CENTRES, 12)
-    clean = grey.astype(np.uint16) * 40 + 2000
+    clean = grey.astype(kind) * 40 + 2000
     spotted = clean.copy()
     chance = np.random.default_rng(0).random(SHAPE)
-    spotted[chance < 2e-4], spotted[chance > 1 - 2e-4] = 65535, 0
+    spotted[chance < 2e-4], spotted[chance > 1 - 2e-4] = hot, dead
     found = []
     for name, values in (("clean", clean), ("spotted", spotted)):
         volume = store_grey(tmp_path / name, values)
@@ -147,6 +148,13 @@ def test_hot_and_dead_voxels_change_next_to_nothing(tmp_path):
         found.append(run_labels(tmp_path / f"{name}-labels", case, NO_MINIMUM)[0])
     assert found[0].max() == found[1].max() > 0
     assert ((found[0] > 0) == (found[1] > 0)).mean() > 0.995
+
+
+def test_grey_values_far_from_zero_are_read(tmp_path):
+    """As far as their type tells them apart: 1e7 and 170 steps of 1 above it in float32."""
+    grey, _ = make_balls(SHAPE, CENTRES, 12)
+    volume = store_grey(tmp_path / "grey", grey.astype(np.float32) + 1e7)
+    assert find_contrast(volume, BlobNetwork(), TomoFusionParams()).kind == "bright"
 
 
 def test_dark_particles_are_found_in_inverted_grey_values_with_a_warning(tmp_path):

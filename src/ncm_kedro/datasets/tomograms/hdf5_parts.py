@@ -63,7 +63,9 @@ def _check_written(path: Path, item: h5py.Dataset, notes: TomogramNotes) -> tupl
     missing = total - int(item.id.get_num_chunks())
     if missing <= 0:
         return ()
-    if missing < total and notes.missing_chunks_are_empty:
+    if missing == total:
+        raise _lost(path, f"none of {total} chunks of {item.name} was written")
+    if notes.missing_chunks_are_empty:
         return (make_chunk_warning(missing, total, "as missing_chunks_are_empty says"),)
     raise _lost(
         path,

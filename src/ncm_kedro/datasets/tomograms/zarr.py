@@ -181,7 +181,7 @@ def _check_chunks(
     if not missing:
         return ()
     if len(missing) == len(grid):
-        raise _lost(folder, f"none of {len(grid)} chunks of {array.name}")
+        raise _lost(folder, f"none of {len(grid)} chunks of {array.name}", "")
     if notes.missing_chunks_are_empty:
         return (make_chunk_warning(len(missing), len(grid), "as missing_chunks_are_empty says"),)
     present = set(grid) - missing
@@ -217,13 +217,17 @@ def _list_faces(
             yield tuple(region)
 
 
-def _lost(folder: Path, found: str) -> TomogramError:
+def _lost(
+    folder: Path,
+    found: str,
+    more: str = "; if the missing chunks are known to be empty, write "
+    "`missing_chunks_are_empty: true` into the sample's .yml",
+) -> TomogramError:
     return make_volume_error(
         folder,
         f"{found}: Zarr would read them as the fill value",
         "a store of which every chunk with grey values is there",
-        "copy the store again; if the missing chunks are known to be empty, write "
-        "`missing_chunks_are_empty: true` into the sample's .yml",
+        f"copy the store again{more}",
     )
 
 

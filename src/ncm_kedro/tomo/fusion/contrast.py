@@ -98,9 +98,9 @@ def find_contrast(volume: Volume, network: Detector, params: TomoFusionParams) -
         return _take_phases(levels, params)
     smooth = np.concatenate([_smooth_inside(values, inside) for values, inside in boxes])
     low, high = (float(value) for value in np.percentile(smooth, GREY_PERCENTILES))
-    span = max(high - low, float(levels[-1] - levels[0]) * 1e-6)
+    span = (high - low) or float(levels[-1]) - float(levels[0])
     known = _raise_air(volume, Contrast("bright", low - _BELOW * span, high + _ABOVE * span))
-    parts = _part_greys(smooth)
+    parts = _part_greys(np.clip(smooth.astype(np.float64), low - span, high + span))
     if params.contrast != "auto":
         known = replace(known, kind=params.contrast)
         if params.particle_diameter_um is not None:
@@ -249,7 +249,7 @@ class _TwoParts:
         return self.separability >= _TWO_PHASES and self.bright >= _DENSE
 
 
-def _part_greys(values: NDArray[np.float32]) -> _TwoParts:
+def _part_greys(values: NDArray[np.float64]) -> _TwoParts:
     counts, edges = np.histogram(values, 512)
     middle = (edges[1:] + edges[:-1]) / 2
     weight = np.cumsum(counts) / counts.sum()

@@ -104,7 +104,7 @@ def _round(map_zyx: FloatArray) -> ByteArray:
     return np.rint(map_zyx).astype(np.uint8)
 
 
-_METHOD = 5  # raised when the same inputs and settings give other values
+_METHOD = 6  # raised when the same inputs and settings give other values
 _AXES: tuple[Axis, ...] = (0, 1, 2)
 _CHANNELS = (2, 4, 3)  # maps in the array of each pass
 _SCRATCH_BYTES = 8  # per detection voxel: grey values, and the arrays of two passes at the most
