@@ -1,3 +1,5 @@
+import base64
+import io
 import os
 import pickle
 import resource
@@ -325,3 +327,12 @@ def test_store_survives_pickling(raw_folder, dataset):
     again = pickle.loads(pickle.dumps(store))  # noqa: S301
     assert isinstance(again, FrameStore)
     assert read_all(again) == read_all(store)
+
+
+def test_frames_of_every_class_are_previewed(raw_folder, dataset):
+    dataset.save(plan(raw_folder))
+    sheet = np.asarray(Image.open(io.BytesIO(base64.b64decode(dataset.preview()))).convert("L"))
+    assert sheet.shape[1] == 900
+    for index in range(4):
+        shown = sheet[:96, 225 * index : 225 * index + 128]
+        assert np.corrcoef(shown.ravel(), draw_frame(index).ravel())[0, 1] > 0.9

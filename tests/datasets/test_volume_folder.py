@@ -1,6 +1,8 @@
 """Volumes on disk: round trips, readers of others, kills, full disks and damage."""
 
+import base64
 import errno
+import io
 import json
 import re
 import shutil
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 import zarr
 from kedro.io import DatasetError
+from PIL import Image
 
 from ncm_kedro.datasets.tomograms import store as volume_store
 from ncm_kedro.datasets.tomograms.folder import VolumeFolder
@@ -398,3 +401,24 @@ def test_keeps_the_centre_of_a_ball():
     small = shrink_array(ball, (2, 2, 2), is_label=True)
     centre = np.argwhere(small).mean(axis=0) * 2 + 0.5
     np.testing.assert_allclose(centre, np.argwhere(ball).mean(axis=0), atol=0.25)
+
+
+def test_the_middle_sections_are_previewed(tmp_path):
+    values = np.zeros((4, 30, 40), "uint8")
+    values[2, :, 20:] = 200
+    values[2, 15:, :20] = 100
+    images = open_folder(tmp_path / "images")
+    images.save([make_plan(Painter(values), name=name) for name in ("a", "b")])
+    labels = open_folder(tmp_path / "labels", "label")
+    labels.save([make_plan(Painter(values), is_label=True)])
+    sheet, coloured = (
+        np.asarray(Image.open(io.BytesIO(base64.b64decode(each.preview()))).convert("RGB"))
+        for each in (images, labels)
+    )
+    assert sheet.shape[1] == 900
+    for left in (0, 300):  # a sample beside the other, each with its name above
+        assert (sheet[20:30, left + 22 : left + 38] > 250).all()
+        assert (sheet[20:30, left + 2 : left + 18].std(axis=2) == 0).all()
+    one, other = coloured[25, 30], coloured[25, 10]
+    assert (one != other).any()
+    assert (coloured[16:30, 22:38] == one).all()

@@ -1,17 +1,19 @@
-"""Figures as files."""
+"""Figures as files, and partitions with previews."""
 
 from __future__ import annotations
 
-import base64
 import io
+import json
 from pathlib import Path
-from typing import NewType
+from typing import TYPE_CHECKING
 
 from kedro_datasets.matplotlib import MatplotlibDataset
+from kedro_datasets.partitions import PartitionedDataset
 
-ImagePreview = NewType("ImagePreview", str)
-"""Base64 of a PNG file; kedro-viz goes by the name."""
-_PREVIEW_WIDTH_PX = 900
+from ncm_kedro.datasets.previews import ImagePreview, TablePreview, draw_sheet
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 
 class FigureFileDataset(MatplotlibDataset):
@@ -34,20 +36,35 @@ class FigureFolderDataset(MatplotlibDataset):
 
     def preview(self) -> ImagePreview:
         """Return all figures of the folder, one below the other."""
-        from PIL import Image
+        files = sorted(Path(str(self._get_load_path())).glob("*.png"))
+        return draw_sheet(map(_open_figure, files))
 
-        images = []
-        for path in sorted(Path(str(self._get_load_path())).glob("*.png")):
-            with Image.open(path) as opened:
-                image = opened.convert("RGB")
-            image.thumbnail((_PREVIEW_WIDTH_PX, image.height))
-            images.append(image)
-        height = sum(image.height for image in images)
-        sheet = Image.new("RGB", (_PREVIEW_WIDTH_PX, max(height, 1)), "white")
-        top = 0
-        for image in images:
-            sheet.paste(image, (0, top))
-            top += image.height
-        buffer = io.BytesIO()
-        sheet.quantize(128).save(buffer, format="png")
-        return ImagePreview(base64.b64encode(buffer.getvalue()).decode("ascii"))
+
+class FigurePartitions(PartitionedDataset):
+    """Partitions that are figures, of which kedro-viz shows one.
+
+    Takes the arguments of ``PartitionedDataset``.
+    """
+
+    def preview(self, partition: str) -> ImagePreview:
+        """Return the figure of that name."""
+        return draw_sheet([_open_figure(io.BytesIO(self.load()[partition]()))])
+
+
+class TablePartitions(PartitionedDataset):
+    """Partitions that are tables, of which kedro-viz shows one.
+
+    Takes the arguments of ``PartitionedDataset``.
+    """
+
+    def preview(self, partition: str, nrows: int = 10) -> TablePreview:
+        """Return the first rows of the table of that name."""
+        rows = self.load()[partition]().head(nrows)
+        return TablePreview(json.loads(rows.to_json(orient="split")))
+
+
+def _open_figure(file: Path | io.BytesIO) -> Image:
+    from PIL import Image
+
+    with Image.open(file) as opened:
+        return opened.convert("RGB")

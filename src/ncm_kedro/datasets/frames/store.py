@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ncm_kedro.datasets.files import FolderDataset, lock_store, report_write_errors
+from ncm_kedro.datasets.previews import ImagePreview, draw_sheet
 from ncm_kedro.errors import StoreError
 from ncm_kedro.sem.io.frames import DecodedFrames
 
@@ -23,6 +24,7 @@ FRAME_COLUMNS = (
     "pixel_size_um", "pixel_size_source", "pixel_size_other_um", "flags", "sidecar_json",
 )  # fmt: skip
 
+_PREVIEWED = 12
 _KEPT = "what the store held before is intact, and frames already decoded are not decoded again"
 
 
@@ -175,6 +177,14 @@ class FrameStoreDataset(FolderDataset):
 
         with report_write_errors(self._filepath, _KEPT), lock_store(self._filepath):
             save_frames(self._filepath, data, self._workers)
+
+    def preview(self) -> ImagePreview:
+        """Return frames from all of the store on one sheet."""
+        from PIL import Image
+
+        store = self.load()
+        chosen = store.frame_ids[:: -(-len(store) // _PREVIEWED)]
+        return draw_sheet((Image.fromarray(store[frame_id]) for frame_id in chosen), columns=4)
 
     def _exists(self) -> bool:
         try:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Literal, NewType, get_args
+from typing import Any, Literal, get_args
 
 import pandas as pd
 import pyarrow as pa
@@ -22,13 +22,13 @@ from ncm_kedro.datasets.files import (
     report_write_errors,
     write_rejections,
 )
+from ncm_kedro.datasets.previews import TablePreview
 from ncm_kedro.errors import SettingsError, StoreError
 from ncm_kedro.particles.columns import ATTRIBUTES, find_unit
 from ncm_kedro.particles.plan import ParticleTables
 
 SUFFIX = ".parquet"
 Columns = Literal["attributes", "plain"]
-TablePreview = NewType("TablePreview", dict[str, Any])  # kedro-viz goes by this name
 
 _KEPT = "existing tables stay complete"
 _ATTRS = b"PANDAS_ATTRS"  # where pandas itself looks for `DataFrame.attrs`

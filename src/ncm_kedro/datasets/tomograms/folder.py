@@ -8,8 +8,9 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 from kedro.io import AbstractDataset
 
 from ncm_kedro.datasets.files import (
@@ -19,6 +20,7 @@ from ncm_kedro.datasets.files import (
     report_write_errors,
     write_rejections,
 )
+from ncm_kedro.datasets.previews import ImagePreview, draw_sheet
 from ncm_kedro.datasets.tomograms.store import (
     SUFFIX,
     discard_partial,
@@ -32,8 +34,19 @@ from ncm_kedro.params.tomo_segment import TomoComputeParams
 from ncm_kedro.tomo.review.edits import EditedLabels, open_edited
 from ncm_kedro.tomo.review.review import ReviewProject, write_review
 from ncm_kedro.tomo.review.viewer import EDITED
-from ncm_kedro.tomo.volumes.volume import PlanMaker, VolumePlan, Volumes
+from ncm_kedro.tomo.volumes.volume import (
+    PlanMaker,
+    Volume,
+    VolumePlan,
+    Volumes,
+    measure_grey_range,
+)
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_PREVIEWED = 3
+_COLOUR_STEPS = (83, 151, 211)  # red, green, blue per identity: neighbours differ
 _KEPT = "finished volumes are intact, and finished blocks are not computed again"
 _log = logging.getLogger(__name__)
 
@@ -136,6 +149,11 @@ class VolumeFolder(AbstractDataset[Plans, Volumes]):
                 self._remove_others(plans)
         rejections.check_left(len(plans))
 
+    def preview(self) -> ImagePreview:
+        """Return the middle sections of the first samples: grey values, or labels in colours."""
+        volumes = list(self.load().values())[:_PREVIEWED]
+        return draw_sheet((_draw_section(volume, self._kind) for volume in volumes), _PREVIEWED)
+
     def content_hash(self) -> str | None:
         """Return a hash over the volumes' fingerprints, None where there is no volume."""
         known = {_name(path): read_identity(path) for path in _list_stores(self._filepath)}
@@ -200,6 +218,22 @@ def _list_makers(data: Plans) -> dict[str, PlanMaker]:
 
 def _return(plan: VolumePlan) -> VolumePlan:
     return plan
+
+
+def _draw_section(volume: Volume, kind: str) -> Image:
+    """Draw the middle xy section, with the sample's name."""
+    from PIL import Image, ImageDraw
+
+    section_yx = np.asarray(volume.array[volume.shape_zyx[0] // 2])
+    if kind == "label":
+        codes = section_yx[..., np.newaxis].astype(np.int64) * _COLOUR_STEPS
+        drawn = np.where(section_yx[..., np.newaxis] == 0, 0, 64 + codes % 192)
+    else:
+        low, high = measure_grey_range(section_yx)
+        drawn = np.clip((section_yx - low) / max(high - low, 1e-12), 0, 1) * 255
+    image = Image.fromarray(drawn.astype(np.uint8)).convert("RGB")
+    ImageDraw.Draw(image).text((4, 2), volume.name, "yellow", stroke_width=2, stroke_fill="black")
+    return image
 
 
 def _list_stores(folder: Path) -> Iterator[Path]:
