@@ -40,6 +40,19 @@ def test_text_is_escaped_and_missing_values_are_empty(page):
     assert len(list_captions(page)) == 1
 
 
+def test_no_number_reads_as_another():
+    table = pd.DataFrame({
+        "learning_rate": [6e-4, 0.5], "cycles": [10.0, np.nan], "score": [1.0, 0.61234],
+        "shift": [-3e-6, 0.0],
+    })  # fmt: skip
+    cells = [
+        [numbers.write_cell(value) for value in row.values()] for row in report.list_rows(table)
+    ]
+    assert cells == [
+        ["0.0006", "10", "1.000", f"{MINUS}3e{MINUS}06"], ["0.500", "", "0.612", "0.000"]
+    ]  # fmt: skip
+
+
 def test_long_tables_fold_sort_by_number_and_are_whole_on_paper(tmp_path):
     mass_mg = [9.0, np.nan, 10.5, 100.0, -1.0, *np.arange(20.0, 32.0)]
     rows = pd.DataFrame({"status": "frame alone", "mass_mg": mass_mg, "class": "811"})

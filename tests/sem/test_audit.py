@@ -13,6 +13,7 @@ from ncm_kedro.params.sem_ingest import AuditParams
 from ncm_kedro.plotting.sem.audit import plot_class_areas, plot_confounding, plot_flagged_frames
 from ncm_kedro.plotting.sem.report import render_sem_audit
 from ncm_kedro.sem.audit.audit import audit_frames, measure_grey, plan_bands
+from ncm_kedro.sem.audit.usage import list_pixel_sizes
 from ncm_kedro.sem.io.sidecar import focus_columns, read_settings
 
 HEIGHT, WIDTH = 60, 80
@@ -219,6 +220,15 @@ def test_frames_without_sidecars_can_be_audited():
     }
     assert report["verdict"]["acquisition"] == "not applicable"
     assert report["verdict"]["grey_levels"] == "confounded"
+
+
+def test_pixel_sizes_are_counted_by_instrument_and_source():
+    rows = [("SEC", "metadata", 0.26701), ("SEC", "metadata", 0.26704), (None, "parameter", 0.05)]
+    manifest = pd.DataFrame(rows, columns=["instrument", "pixel_size_source", "pixel_size_um"])
+    assert [tuple(row.values()) for row in list_pixel_sizes(manifest)] == [
+        ("SEC", "metadata", 0.267, 2),
+        ("not known", "parameter", 0.05, 1),
+    ]
 
 
 def test_a_data_set_of_which_nothing_can_be_used_is_audited_too():

@@ -93,7 +93,7 @@ def plan_reconstruction(
             "grey_unit": UNITS[quantity],
             "quantity": quantity,
             "delta_per_grey": per_grey,
-            "voxel_size_source": f"pixel of the highest magnification of {scan.source}",
+            "voxel_size_source": f"pixel of the highest magnification of {Path(scan.source).name}",
             "energy_kev": scan.geometry.energy_kev,
             "distance_um": list(scan.geometry.distance_um),
             "fringe_um": None if scan.is_absorption else scan.geometry.fringe_um,

@@ -11,6 +11,7 @@ import pandas as pd
 from ncm_kedro.particles.columns import ATTRIBUTES
 
 _MONOTONE = 0.2
+_NEAR_0 = 0.01
 _PAPER_NAMES = {attribute.name: attribute.paper_name for attribute in ATTRIBUTES}
 
 
@@ -31,9 +32,15 @@ def write_value(value: Any) -> str:
 
 
 def write_cell(value: Any) -> str:
-    """Return a value as it stands in a table: whole numbers in full, others with 3 decimals."""
+    """Return a value as it stands in a table: whole numbers in full, others with 3 decimals.
+
+    A number near 0 has two digits.
+    """
     if isinstance(value, float | np.floating):
-        return write_number(float(value), 3)
+        number = float(value)
+        if 0 < abs(number) < _NEAR_0:
+            return f"{number:.2g}".replace("-", "\N{MINUS SIGN}")
+        return write_number(number, 3)
     if isinstance(value, int | np.integer) and not isinstance(value, bool):
         return str(value)
     return write_value(value)

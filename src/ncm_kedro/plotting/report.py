@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jinja2
 import pandas as pd
 from matplotlib.figure import Figure
+from pandas.api.types import is_float_dtype
 from PIL import Image
 
 from ncm_kedro.plotting import numbers
@@ -17,7 +18,8 @@ from ncm_kedro.provenance import cite_run
 
 PAGE_DPI = 200
 """Resolution of figures on pages and in the folder of figures."""
-_ENCODINGS = ({"lossless": True, "quality": 50, "method": 3}, {"quality": 80, "method": 4})
+_ENCODINGS = ({"lossless": True, "quality": 50, "method": 3}, {"quality": 70, "method": 4})
+_LOSSLESS_WORTH = 1.5  # times the size; micrographs take more
 
 
 def render_page(template: str, **values: Any) -> str:
@@ -34,7 +36,11 @@ def render_page(template: str, **values: Any) -> str:
 
 
 def list_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the rows of a table as mappings."""
+    """Return the rows of a table as mappings; a column of whole numbers holds integers."""
+    for name in filter(lambda name: is_float_dtype(table[name]), table):
+        if all(float(value).is_integer() for value in table[name].dropna()):
+            values = [value if pd.isna(value) else int(value) for value in table[name]]
+            table = table.assign(**{str(name): pd.Series(values, table.index, dtype=object)})
     return [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
 
 
@@ -68,7 +74,8 @@ def encode_picture(image: Figure | bytes) -> Picture:
         image = buffer.getvalue()
     with Image.open(io.BytesIO(image)) as opened:
         pixels = opened.convert("RGB")
-    data = min((_write_webp(pixels, **how) for how in _ENCODINGS), key=len)
+    exact, lossy = (_write_webp(pixels, **how) for how in _ENCODINGS)
+    data = exact if len(exact) < _LOSSLESS_WORTH * len(lossy) else lossy
     width, height = (max(size // 2, 1) for size in pixels.size)
     code = base64.b64encode(data).decode("ascii")
     return Picture(f"data:image/webp;base64,{code}", width, height)

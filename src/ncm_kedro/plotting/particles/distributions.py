@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from textwrap import fill
 
 import numpy as np
 import pandas as pd
@@ -29,6 +30,7 @@ from ncm_kedro.plotting.style import GREY
 
 STAGE_ATTRIBUTES = ("z_um", "sphericity", "volume_um3", "damage")
 _COLUMNS = 6
+_TITLE_LENGTH = 26  # characters in a line
 _SHOWN_POINTS = 3000
 _SHOWN_PAIRS = 4
 _MIN_RUNNING = 20
@@ -49,7 +51,7 @@ def plot_distributions(attributes: Mapping[str, pd.DataFrame]) -> Figure:
     panels = figure.subplots(rows, _COLUMNS, squeeze=False).ravel()
     for axes, name in zip(panels, ATTRIBUTE_NAMES, strict=False):
         draw_violins(axes, attributes, name, colours)
-        axes.set_title(name_attribute(name, attributes), fontsize=9)
+        axes.set_title(fill(name_attribute(name, attributes), _TITLE_LENGTH), fontsize=9)
     add_sample_legend(figure, colours, attributes)
     return figure
 

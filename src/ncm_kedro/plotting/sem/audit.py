@@ -21,6 +21,8 @@ from ncm_kedro.sem.io.frames import Frames
 SPLIT_COLOURS = {"train": "#4477aa", "validate": "#ddaa33", "test": "#bb2244"}
 _SCHEMES = ("by_file", "by_area", "by_mosaic", "by_session")
 _COLUMNS_MAX = 4
+_MAP_INCH = (3.4, 3.2)  # of a class, at most
+_MAP_MARGIN_INCH = 0.7  # title and ticks; the legend
 _GAP_PX = 200.0
 _VERDICT_COLOURS = {
     "not detectable": "#dceedd",
@@ -41,7 +43,7 @@ def plot_mosaic_splits(manifest: pd.DataFrame, crops: pd.DataFrame) -> Figure:
         What `ncm_kedro.sem.crops.crops.plan_crops` returned; may be empty.
     """
     classes = sorted(manifest["class"].unique())
-    figure, axes = _grid(len(classes), (3.4, 3.2))
+    figure, axes = _grid(len(classes), _MAP_INCH)
     for name, axis in zip(classes, axes, strict=True):
         group = manifest[manifest["class"] == name]
         offset = _layout_mosaics(group)
@@ -53,6 +55,10 @@ def plot_mosaic_splits(manifest: pd.DataFrame, crops: pd.DataFrame) -> Figure:
                 chosen = boxes[(mine["split"] == split).to_numpy()]
                 _draw_boxes(axis, chosen, facecolor=colour, alpha=0.12)
         _finish_map(axis, name, group)
+    rows = -(-len(classes) // min(_COLUMNS_MAX, len(classes)))
+    tallest = max(np.ptp(axis.get_ylim()) / np.ptp(axis.get_xlim()) for axis in axes)
+    panel_inch = min(_MAP_INCH[1], _MAP_INCH[0] * float(tallest) + _MAP_MARGIN_INCH)
+    figure.set_figheight(rows * panel_inch + _MAP_MARGIN_INCH)
     figure.legend(
         handles=[Patch(color=colour, label=name) for name, colour in SPLIT_COLOURS.items()],
         loc="outside lower center",

@@ -77,6 +77,8 @@ def render_sem_audit(audit: Mapping[str, Any], figures: Mapping[str, Figure]) ->
         figures=figures,
         areas=pd.DataFrame(audit["areas"]["classes"]),
         exclusions=count_exclusions(audit["excluded"]),
+        excluded=pd.DataFrame(audit["excluded"]),
+        pixel_sizes=pd.DataFrame(audit["pixel_sizes"]),
     )
 
 

@@ -20,7 +20,12 @@ from tqdm import tqdm
 
 from ncm_kedro.params.sem_ingest import AuditParams
 from ncm_kedro.sem.audit.confounding import summarise_confounding, tabulate_confounding
-from ncm_kedro.sem.audit.usage import describe_usage, summarise_usage, warn_unused
+from ncm_kedro.sem.audit.usage import (
+    describe_usage,
+    list_pixel_sizes,
+    summarise_usage,
+    warn_unused,
+)
 from ncm_kedro.sem.crops.boxes import cut_frames, frame_boxes, place_boxes
 from ncm_kedro.sem.crops.regions import measure_areas
 from ncm_kedro.sem.io.frames import Frames
@@ -129,8 +134,8 @@ def audit_frames(
     -------
     dict
         What `describe_usage` gives, `areas` (per class and per mosaic), `overlaps`,
-        `label_conflicts`, `pixel_size_conflicts`, `confounding` (rows), `verdict` and `warnings`;
-        made of JSON types.
+        `label_conflicts`, `pixel_sizes`, `pixel_size_conflicts`, `confounding` (rows), `verdict`
+        and `warnings`; made of JSON types.
     """
     bands = plan_bands(manifest, params)
     grey = measure_grey(frames, bands, params)
@@ -144,6 +149,7 @@ def audit_frames(
         },
         "overlaps": describe_overlaps(manifest, links),
         "label_conflicts": list_conflicts(links),
+        "pixel_sizes": list_pixel_sizes(manifest),
         "pixel_size_conflicts": list_scale_conflicts(manifest, links),
         "confounding": rows,
         "verdict": summarise_confounding(rows),

@@ -115,6 +115,17 @@ def count_frames(manifest: pd.DataFrame, rejected: pd.DataFrame) -> dict[str, An
     }
 
 
+def list_pixel_sizes(manifest: pd.DataFrame) -> list[dict[str, Any]]:
+    """Count frames by instrument, source of the pixel size, and pixel size (um, 3 digits)."""
+    rounded = [float(f"{value:.3g}") for value in manifest["pixel_size_um"]]
+    instrument = manifest["instrument"].fillna("not known").astype(str)
+    groups = zip(instrument, manifest["pixel_size_source"].astype(str), rounded, strict=True)
+    names = ("instrument", "source", "pixel_size_um", "frames")
+    return [
+        dict(zip(names, (*group, n), strict=True)) for group, n in sorted(Counter(groups).items())
+    ]
+
+
 def list_folders(manifest: pd.DataFrame) -> list[dict[str, Any]]:
     """List the folders that frames were read from, with the class that each was read as."""
     counts = Counter(zip(name_folders(manifest), manifest["class"].astype(str), strict=True))
