@@ -188,8 +188,9 @@ def _require(module: str, path: Path) -> Any:
         raise TableError(
             path.name,
             found=f"a {path.suffix} file, but {module} is not installed",
-            expected="the extra 'cyclers'",
-            action="pip install 'ncm-kedro[cyclers]', or export the file as CSV",
+            expected="the library that reads it",
+            action="run `pip install galvani newarenda openpyxl` in this project's environment, or "
+            "export the file as CSV",
         ) from error
 
 

@@ -16,7 +16,7 @@ if find_spec("ngsolve") is None:
         "half_cell",
         found="no package ngsolve",
         expected="NGSolve, which solves the equations",
-        action='install it: pip install "ncm-kedro[fe]"',
+        action="run `pip install ngsolve` in this project's environment",
     )
 
 # NGSolve shows its BLAS to the whole process: torch, loaded later, would call it and crash.

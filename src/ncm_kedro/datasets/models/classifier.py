@@ -140,8 +140,8 @@ class RegisteredClassifierDataset(RegisteredModelDataset[SemClassifier, SemClass
     kind = "sem_classifier"
     expected = "a registered SEM classifier"
     action = (
-        "run `kedro run --pipelines sem` first, or set the model's URI in the catalog; a model "
-        "that was not promoted is `models:/{name}@candidate`"
+        "run `kedro run --pipelines sem` first; a model that was not promoted is used by "
+        "`classify_model_uri: models:/{name}@candidate` in conf/local/globals.yml"
     )
     cannot = (
         "be expected to score alike on another electrode or session: without replicates, chemistry "
