@@ -1,5 +1,6 @@
 """Volumes of known particles, with the maps that a perfect network would give."""
 
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import edt
@@ -11,6 +12,30 @@ from ncm_kedro.tomo.instances.instances import plan_labels
 from ncm_kedro.tomo.volumes.volume import Volume, VolumeTarget
 
 STEP_UM = 0.25
+
+
+@dataclass(frozen=True)
+class RawArray:
+    """A raw tomogram in memory."""
+
+    values: np.ndarray
+    voxel_size_um: tuple = (0.1, 0.1, 0.1)
+    name: str = "s"
+    source: str = "s.tif"
+    voxel_size_source: str = "test"
+    attributes: dict = field(default_factory=lambda: {"cycles": 10})
+    fingerprint: str = "f"
+
+    @property
+    def shape_zyx(self):
+        return self.values.shape
+
+    @property
+    def dtype(self):
+        return self.values.dtype
+
+    def read(self, region):
+        return self.values[region]
 
 
 def draw_balls(shape, centres, radii):

@@ -1,14 +1,13 @@
 """Copying a tomogram: values, checks, what is stored beside; the table of a run."""
 
 import pickle
-from dataclasses import dataclass, field
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 import zarr
-from instance_cases import store_volume
+from instance_cases import RawArray, store_volume
 
 from ncm_kedro.contracts.tomo import TomogramTable
 from ncm_kedro.errors import TomogramError
@@ -27,31 +26,9 @@ from ncm_kedro.tomo.volumes.volume import (
 )
 
 
-@dataclass
-class FakeTomogram:
-    values: np.ndarray
-    name: str = "s"
-    source: str = "s.tif"
-    voxel_size_um: tuple = (0.1, 0.1, 0.1)
-    voxel_size_source: str = "test"
-    attributes: dict = field(default_factory=lambda: {"cycles": 10})
-    fingerprint: str = "f"
-
-    @property
-    def shape_zyx(self):
-        return self.values.shape
-
-    @property
-    def dtype(self):
-        return self.values.dtype
-
-    def read(self, region):
-        return self.values[region]
-
-
 def ingest(folder, values, edge=32, **params):
     compute = TomoComputeParams(block_edge_vx=edge, workers=2)
-    plan = plan_tomogram(FakeTomogram(values), TomoVolumeParams(**params), compute)
+    plan = plan_tomogram(RawArray(values), TomoVolumeParams(**params), compute)
     array, mask = (
         zarr.create_array(folder / name, shape=plan.shape_zyx, dtype=kind, chunks=(edge,) * 3)
         for name, kind in (("a", plan.dtype), ("m", np.uint8))
@@ -153,13 +130,13 @@ def test_fingerprint_follows_inputs_and_settings_not_memory():
         return plan_tomogram(tomogram, TomoVolumeParams(**params), compute).fingerprint
 
     values = draw_volume((8, 8, 8))
-    base = fingerprint(FakeTomogram(values))
-    assert fingerprint(FakeTomogram(values), 64, slab_memory_mb=99) == base
+    base = fingerprint(RawArray(values))
+    assert fingerprint(RawArray(values), 64, slab_memory_mb=99) == base
     others = {
-        fingerprint(FakeTomogram(values, fingerprint="g")),
-        fingerprint(FakeTomogram(values, voxel_size_um=(0.2, 0.1, 0.1))),
-        fingerprint(FakeTomogram(values, attributes={"cycles": 50})),
-        fingerprint(FakeTomogram(values), find_field_of_view=False),
+        fingerprint(RawArray(values, fingerprint="g")),
+        fingerprint(RawArray(values, voxel_size_um=(0.2, 0.1, 0.1))),
+        fingerprint(RawArray(values, attributes={"cycles": 50})),
+        fingerprint(RawArray(values), find_field_of_view=False),
     }
     assert len(others | {base}) == 5
 

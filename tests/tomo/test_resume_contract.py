@@ -3,15 +3,15 @@
 The settings are those that do not count for the fingerprint: who works, and how the work is cut.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import zarr
-from instance_cases import draw_balls, perfect_maps
-from scipy import ndimage
+from instance_cases import RawArray, draw_balls, perfect_maps
+from test_fusion import PerfectNetwork
 
 import ncm_kedro.tomo.volumes.blocks as blocks_module
 from ncm_kedro.datasets.particles.measurements import MeasurementFolder
@@ -24,7 +24,6 @@ from ncm_kedro.params.tomo_segment import (
     TomoVolumeParams,
 )
 from ncm_kedro.particles.plan import plan_measurement
-from ncm_kedro.tomo.detector.detector import SectionPrediction
 from ncm_kedro.tomo.fusion.fusion import plan_probability
 from ncm_kedro.tomo.instances.instances import plan_labels
 from ncm_kedro.tomo.review.edits import apply_edits, open_edited
@@ -34,47 +33,6 @@ from ncm_kedro.tomo.volumes.volume import Volume, VolumePlan
 
 SHAPE = (36, 52, 264)  # 36 blocks of 32, and two levels
 CENTRES = [(14, 15, 16), (14, 15, 35), (24, 36, 60), (20, 30, 130), (22, 36, 200), (20, 20, 250)]
-
-
-@dataclass(frozen=True)
-class BrightnessNetwork:
-    """Finds what is brighter than half."""
-
-    grid: int = 1
-    particle_px: float = 20.0
-    receptive_px: int = 32
-    prob_threshold: float = 0.5
-    fingerprint: str = "bright"
-
-    def predict(self, sections_nyx):
-        inside = np.pad(sections_nyx > 0.5, ((0, 0), (1, 1), (1, 1)))
-        dist = np.stack([ndimage.distance_transform_edt(one) for one in inside])
-        dist = np.clip(dist[:, 1:-1, 1:-1], 0, 31).astype(np.float32)
-        return SectionPrediction(np.clip(dist / 8, 0, 1), np.repeat(dist[:, None], 4, axis=1))
-
-
-@dataclass(frozen=True)
-class Raw:
-    """A tomogram in memory; float64, so that 16 MB hold a part of a slab alone."""
-
-    values: np.ndarray
-    name: str = "s"
-    source: str = "s.tif"
-    voxel_size_um: tuple = (1.0, 1.0, 1.0)
-    voxel_size_source: str = "test"
-    attributes: dict = field(default_factory=dict)
-    fingerprint: str = "raw"
-
-    @property
-    def shape_zyx(self):
-        return self.values.shape
-
-    @property
-    def dtype(self):
-        return self.values.dtype
-
-    def read(self, region):
-        return self.values[region]
 
 
 def copy_plan(plan_of_target, array, extras, **facts):
@@ -127,12 +85,14 @@ def sample(tmp_path_factory):
 
 
 def plan_ingest(sample, compute, volumes):
-    return plan_tomogram(Raw(np.tile(sample.grey, (1, 3, 1)).astype(np.float64)), volumes, compute)
+    """The volume in float64, so that 16 MB hold a part of a slab alone."""
+    tall = RawArray(np.tile(sample.grey, (1, 3, 1)).astype(np.float64), (1.0, 1.0, 1.0))
+    return plan_tomogram(tall, volumes, compute)
 
 
 def plan_fusion(sample, compute, _):
     params = TomoFusionParams(particle_diameter_um=20.0, slab_vx=32)
-    return plan_probability(sample.volume, BrightnessNetwork(), params, compute)
+    return plan_probability(sample.volume, PerfectNetwork(particle_px=20.0), params, compute)
 
 
 def plan_watershed(sample, compute, _):
