@@ -53,6 +53,7 @@ def test_magnifications(text, expected):
     [
         ("5.0kV", 5), ("500 V", 0.5), ("15000 Volt", 15), ("7,5 kV", 7.5), ("7.00", 7),
         ("10.0000e3", 10), ("500", 0.5), ("60", None), ("-5 kV", None), ("abc", None), ("", None),
+        ("1.500 V", 1.5), ("1.5 V", None),
     ],
 )  # fmt: skip
 def test_voltages(text, expected_kv):

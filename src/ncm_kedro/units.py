@@ -28,10 +28,11 @@ _GROUPS = re.compile(r"\d{1,3}(?:[.,]\d{3})+")
 _PLAIN = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?")
 _MAGNIFICATION = re.compile(
     r"(?P<before>x)?\s*(?P<number>\d(?:[\d.,' ]*\d)?(?:e[-+]?\d+)?)\s*"
-    r"(?P<factor>k|m)?\s*(?P<after>x\b)?(?P<rest>[-\s].*)?"
+    r"(?P<factor>k|m)?\s*(?P<after>x\b|倍|:1$)?(?P<rest>[-\s].*)?"
 )
 _VOLT_UNITS = ("", "v", "volt", "volts", "kv", "kev")
 _MAX_KV, _MIN_VOLT = 40.0, 100.0  # of numbers without a unit
+_LOWEST_KV = 0.01  # no SEM lands electrons at less
 _MIN_MAGNIFICATION = 10.0
 
 _MONTHS = {
@@ -154,7 +155,10 @@ def parse_voltage_kv(text: str) -> float | None:
     if not unit and _MAX_KV < value <= _MIN_VOLT:
         return None
     in_volt = unit.startswith("v") or (not unit and value > _MIN_VOLT)
-    return value / 1000 if in_volt else value
+    if in_volt and value / 1000 < _LOWEST_KV and _GROUPS.fullmatch(number):
+        value *= 1000.0  # 1.500 V of a country that groups by points
+    value_kv = value / 1000 if in_volt else value
+    return value_kv if value_kv >= _LOWEST_KV else None
 
 
 def parse_magnification(text: str) -> float | None:

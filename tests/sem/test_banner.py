@@ -138,6 +138,23 @@ def test_nothing_of_a_resampled_banner_is_left(image_yx, banner_yx, scale):
     assert -2 <= banner.first_row - 480 * scale <= 1
 
 
+def test_a_logo_on_its_own_grey_may_take_a_third_of_a_banner(image_yx, banner_yx):
+    banner_yx = np.delete(banner_yx, np.s_[220:440], axis=1)
+    banner_yx = np.hstack([banner_yx, np.full((64, 220), 175, np.uint8)])
+    assert locate(np.vstack([image_yx, banner_yx])) == (480, 544, "found")
+
+
+def test_a_reduced_banner_of_small_print_is_found_in_a_jpeg():
+    image_yx = np.random.default_rng(2).normal(190, 25, (600, 700)).clip(0, 255).astype(np.uint8)
+    image_yx = cv2.GaussianBlur(image_yx, (0, 0), 2)
+    banner_yx = np.full((52, 700), 240, np.uint8)
+    for row in (20, 46):
+        for part in range(5):  # print that leaves next to no row to the background alone
+            cv2.putText(banner_yx, "EHT 5.00 kV", (140 * part, row), 0, 0.6, 0, 1, cv2.LINE_AA)
+    frame_yx = cv2.resize(np.vstack([image_yx, banner_yx]), None, fx=0.5, fy=0.5, interpolation=3)
+    assert locate(save_as_jpeg(frame_yx, 75)) == (300, 326, "found")
+
+
 def test_bars_at_both_edges_are_found(image_yx, banner_yx):
     header_yx = paint(banner_yx[:30], 96, 255)
     bars = find_bars(np.vstack([header_yx, image_yx, banner_yx]))

@@ -11,6 +11,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from pydantic import ValidationError
 from vendors import (
+    describe_phenom,
     write_tiff,
     write_vendor_sidecar,
     write_vendor_tiff,
@@ -56,13 +57,31 @@ def png(image_yx, **options):
 
 
 @pytest.mark.parametrize("pixel_size_um", [0.00558, 0.05, 0.9537])
-@pytest.mark.parametrize("vendor", ["fei", "fei_sfeg", "zeiss", "tescan"])
+@pytest.mark.parametrize(
+    "vendor", ["fei", "fei_sfeg", "zeiss", "zeiss_display", "tescan", "phenom", "fibics"]
+)
 def test_tags_of_instruments(vendor, pixel_size_um):
     data = write_vendor_tiff(vendor, GREY, pixel_size_um)
     micrograph = read_micrograph(data, ReadingParams(), where="a")
     assert micrograph.pixel_size.value_um == pytest.approx(pixel_size_um, rel=1e-3)
     assert micrograph.pixel_size.source == "metadata"
     assert "sidecar_missing" not in micrograph.flags
+
+
+def test_a_jpeg_of_a_phenom_has_its_pixel_size_behind_the_pixels():
+    buffer = io.BytesIO()
+    Image.fromarray(GREY).save(buffer, "JPEG")
+    micrograph = read_micrograph(
+        buffer.getvalue() + describe_phenom(0.2074), ReadingParams(), where="a"
+    )
+    assert micrograph.pixel_size.value_um == pytest.approx(0.2074)
+
+
+def test_the_pixels_of_a_display_say_nothing_of_a_crop():
+    embedded = read_embedded(write_vendor_tiff("zeiss_display", GREY, 0.05))
+    crop_yx = np.zeros((GREY.shape[0], GREY.shape[1] // 2), np.uint8)
+    with pytest.raises(FrameError):
+        find(KnownSizes(embedded=embedded), crop_yx)
 
 
 @pytest.mark.parametrize(
@@ -144,6 +163,15 @@ def test_sidecars_of_instruments(vendor):
         ("Pixel Size (nm) : 24.8", 0.0248), ("Pixel Size [µm]\t0.0248", 0.0248),
         ("PixelSize_nm = 24.8", 0.0248), ("Image Pixel Size : 24.8 nm", 0.0248),
         ("Pixel Size : 24.8 x 24.8 nm", 0.0248), ("Pixel Size : 24.8 nm x 24.8 nm", 0.0248),
+        ("Pixel Size : 24.8 nm/pixel", 0.0248), ("Pixel Size : 24.8 nm per pixel", 0.0248),
+        ("Pixel Size : 24.8 \u00d7 24.8 nm", 0.0248), ("Pixel Size : 2.48 x 10^-2 um", 0.0248),
+        ("Pixel Size : 12.4 nm\nImage Pixel Size : 24.8 nm", 0.0248),
+        ("Pixel Size : 24.8 nm\n[b]\nPixel Size : 0.0248 um", 0.0248),
+        ("Pixel Size : 24.8 nm\n[b]\nPixel Size : 12.4 nm", None),
+        ("Pixel Width : 24.8 nm\nPixel Height : 24.8 nm", 0.0248),
+        ("PixelWidth : 24.8 nm\nPixelHeight : 31 nm\nPixelSize :", None),
+        ("[MAIN]\nPixelSizeX=2.48e-8\nPixelSizeY=3.1e-8", None),
+        ("Taille du pixel : 24,8 nm", 0.0248), ("픽셀 사이즈 : 24.8 nm", 0.0248),
         ("픽셀 크기 : 24.8 nm", 0.0248), ("Pixelgröße : 24,8 nm", 0.0248),
         ("ピクセルサイズ\uff1a24.8 nm", 0.0248),
         ("Pixel Size : 24.8", None), ("PixelSizeX = 0.0000001", None),

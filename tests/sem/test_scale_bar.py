@@ -98,6 +98,12 @@ def test_other_fonts_are_read_or_not_but_never_misread(smooth_yx, font, size):
             assert found is None or found == pytest.approx(pixel_size_um, rel=0.015), vendor
 
 
+@pytest.mark.parametrize("vendor", ["fei", "zeiss", "tescan", "jeol"])
+def test_slanted_print_is_read(smooth_yx, vendor):
+    found = read_frame(vendor, smooth_yx, 0.21, font="DejaVuSans-BoldOblique.ttf", font_px=20)
+    assert found == pytest.approx(0.21, rel=0.015)
+
+
 @pytest.mark.parametrize("vendor", VENDORS)
 def test_a_working_distance_is_no_length_of_a_bar(smooth_yx, vendor):
     # The label itself cannot be read; a length stands elsewhere in the databar.

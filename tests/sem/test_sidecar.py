@@ -146,6 +146,21 @@ def test_other_languages_and_their_encodings(text, encoding):
         assert sidecar.instrument == "SNE-4500M"
 
 
+@pytest.mark.parametrize(
+    ("text", "magnification", "voltage_kv"),
+    [
+        ("Mag (x) : 5000\nHV (kV) : 5", 5000, 5),
+        ("Mag : 5000倍\nAcc. Voltage [V] : 500", 5000, 0.5),
+        ("放大倍率 : 5000:1\nAcceleratingVoltage_kV = 1", 5000, 1),
+        ("확대 배율 : x5,000\nHV [kV] : 5000 V", 5000, 5),
+    ],
+)
+def test_a_unit_may_stand_in_the_key(text, magnification, voltage_kv):
+    sidecar = read_sidecar(text.encode())
+    assert sidecar.magnification == magnification
+    assert sidecar.accelerating_voltage_kv == voltage_kv
+
+
 def test_the_image_file_answers_where_the_sidecar_is_silent():
     sidecar = Sidecar({"a": {"Magnification": "x500"}})
     embedded = Sidecar({"b": {"Magnification": "x600", "HV": "5 kV", "Device": "MIRA3"}})

@@ -160,6 +160,21 @@ def test_copies_join_their_original(field, copy):
         assert wrong["mosaic"].nunique() == 1
 
 
+def test_fine_texture_in_noise_is_looked_at_closer():
+    rng = np.random.default_rng(1)
+    fine_yx = cv2.GaussianBlur(rng.standard_normal((900, 1900)).astype(np.float32), (0, 0), 1.5)
+    fine_yx = 110 + 22 * fine_yx / fine_yx.std()
+    first, second = (
+        np.clip(part + 45 * rng.standard_normal(part.shape), 0, 255).astype(np.uint8)
+        for part in (fine_yx[:, :1100], fine_yx[:, 600:1700])
+    )
+    unknown = np.array([[1.0, 0, 0], [0, 1, 0]])
+    mirrored = np.ascontiguousarray(second[:, ::-1])
+    manifest, links = build([(first, unknown), (mirrored, unknown)], pixel_um=[0.1, 0.1])
+    assert manifest["mosaic"].nunique() == 1
+    assert links["overlap"].iloc[0] == pytest.approx(500 / 1100, abs=0.01)
+
+
 def test_frames_without_a_common_region_stay_apart(field):
     places = [(500 + 1000 * x, 500 + 1000 * y) for x in range(3) for y in range(3)]
     turned = [(90.0 * (k % 4), k % 3 == 0, (0.8, 1.0, 1.2)[k % 3]) for k in range(9)]

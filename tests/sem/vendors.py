@@ -21,7 +21,8 @@ def write_vendor_tiff(vendor: str, image_yx: NDArray[np.uint8], pixel_size_um: f
     Parameters
     ----------
     vendor
-        ``fei``, ``fei_sfeg``, ``zeiss`` or ``tescan``.
+        ``fei``, ``fei_sfeg``, ``zeiss``, ``zeiss_display`` (older: no size of the image's own
+        pixels), ``tescan``, ``phenom`` or ``fibics`` (Zeiss Atlas).
     image_yx
         The frame, ``(H, W)``.
     pixel_size_um
@@ -32,7 +33,10 @@ def write_vendor_tiff(vendor: str, image_yx: NDArray[np.uint8], pixel_size_um: f
         "fei": (34682, _describe_fei(width, height, pixel_size_um)),
         "fei_sfeg": (34680, _describe_fei(width, height, pixel_size_um)),
         "zeiss": (34118, _describe_zeiss(width, height, pixel_size_um)),
+        "zeiss_display": (34118, _describe_zeiss_display(width, height, pixel_size_um)),
         "tescan": (50431, _describe_tescan(width, pixel_size_um)),
+        "phenom": (34683, describe_phenom(pixel_size_um)),
+        "fibics": (51023, _describe_fibics(width, height, pixel_size_um)),
     }[vendor]
     tag = (code, _BYTE if vendor == "tescan" else _ASCII, len(text), text, True)
     return write_tiff(image_yx, extratags=[tag], resolution=(96, 96), resolutionunit="INCH")
@@ -129,6 +133,36 @@ def _describe_zeiss(width: int, height: int, pixel_size_um: float) -> bytes:
     header = ("0", "0", "0", f"{edge * scale * 2e-6:.6e}", "5.000000e+03")
     lines = (*header, *(line for pair in pairs for line in pair))
     return "\r\n".join(lines).encode("cp1252")
+
+
+def _describe_zeiss_display(width: int, height: int, pixel_size_um: float) -> bytes:
+    """Pixels of a display 1024 px wide that shows the whole field."""
+    pairs = (
+        ("AP_MAG", f"Mag = {_magnify(width, pixel_size_um) / 1000:.2f} K X"),
+        ("AP_PIXEL_SIZE", f"Pixel Size = {pixel_size_um * width / 1024:.4g} um"),
+        ("AP_WIDTH", f"Width = {pixel_size_um * width:.4g} um"),
+        ("AP_HEIGHT", f"Height = {pixel_size_um * height:.4g} um"),
+    )
+    return "\r\n".join(["0", *(line for pair in pairs for line in pair)]).encode("cp1252")
+
+
+def describe_phenom(pixel_size_um: float) -> bytes:
+    """Write the XML that Phenom puts into a TIFF tag, or behind the pixels of a JPEG."""
+    edge = f'unit="nm">{1000 * pixel_size_um:.7g}<'
+    return (
+        '<?xml version="1.0"?><FeiImage version="1"><databarHeight>64</databarHeight>'
+        f"<pixelWidth {edge}/pixelWidth><pixelHeight {edge}/pixelHeight>"
+        "<instrument><type>Phenom</type></instrument></FeiImage>"
+    ).encode()
+
+
+def _describe_fibics(width: int, height: int, pixel_size_um: float) -> bytes:
+    return (
+        f'<Fibics version="1.0"><Image><Width>{width}</Width><Height>{height}</Height>'
+        f'<Machine>AURIGA</Machine></Image><Scan><Dwell units="ns">1000</Dwell>'
+        f'<FOV_X units="um">{width * pixel_size_um:.9g}</FOV_X><ScanRot units="deg">30</ScanRot>'
+        f"<Ux>{0.866 * pixel_size_um:.6g}</Ux></Scan></Fibics>"
+    ).encode()
 
 
 def _describe_tescan(width: int, pixel_size_um: float) -> bytes:

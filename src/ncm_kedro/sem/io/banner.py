@@ -110,7 +110,8 @@ def _measure_edge(image_yx: NDArray[np.uint8]) -> tuple[int, Status]:
     for level in _list_levels(tight_yb.argmax(axis=1)[uniform_y >= _MIN_BACKGROUND]):
         if wide_yb[-_MIN_HEIGHT_PX:, level].max() < _MIN_BACKGROUND:
             continue
-        others_yb = np.where(abs(np.arange(256) - level) > 2 * _REACHES[-1], wide_yb, 0)
+        is_other_b = abs(np.arange(256) - level) > 2 * _REACHES[-1]
+        others_yb = np.where(is_other_b, wide_yb, 0)
         is_rule = _find_rules(others_yb, lowest_yx.mean(axis=1))
         # a scale bar may fill most of a row
         is_drawn = wide_yb[:, level] + others_yb.max(axis=1) >= _RECORDED
@@ -123,10 +124,12 @@ def _measure_edge(image_yx: NDArray[np.uint8]) -> tuple[int, Status]:
         top, is_sharp = min(bars, key=lambda bar: (not bar[1], bar[0]))
         if len(lowest_yx) - top < _MIN_HEIGHT_PX:
             continue
-        # print leaves less of the background in a small JPEG; a rule vouches for it
-        has_rule = is_sharp and is_rule[top]
-        seen_y = (wide_yb if has_rule else tight_yb)[top:, level]
-        if seen_y.max() < _RECORDED or np.median(seen_y) < _MIN_BACKGROUND:
+        # print leaves less of the background in a small JPEG; a rule or a clean onset vouches
+        is_vouched = is_sharp and (is_rule[top] or _sets_in_at_once(wide_yb[:, level], top))
+        seen_y = (wide_yb if is_vouched else tight_yb)[top:, level]
+        other_y = np.where(is_other_b, tight_yb[top:], 0).max(axis=1)  # a logo on its own ground
+        is_clean = seen_y.max() >= _RECORDED or (tight_yb[top:, level] + other_y).max() >= _CLEAN
+        if not is_clean or np.median(seen_y) < _MIN_BACKGROUND:
             continue
         top = _take_in_blend(lowest_yx, top) if is_sharp else top
         band_yx = lowest_yx[top:]
@@ -200,6 +203,12 @@ def _find_top(
         if sets_in or is_rule[row]:
             return row, True
     return first, False
+
+
+def _sets_in_at_once(share_y: NDArray[np.floating], top: int) -> bool:
+    """Whether two rows are all background, and those above have next to none of it."""
+    above_y = share_y[max(top - _BESIDE_ROWS, 0) : max(top - 1, 1)]
+    return bool(share_y[top : top + 2].min() >= _CLEAN and above_y.max() <= 1 - _CLEAN)
 
 
 def _find_rules(share_yb: NDArray[np.floating], mean_y: NDArray[np.floating]) -> NDArray[np.bool_]:

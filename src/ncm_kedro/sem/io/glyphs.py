@@ -33,6 +33,7 @@ _NEAR = ((0.22, 0.8), (0.27, 0.65))
 _HOLES_FROM_PX, _MAX_RATIO_OF_ALL = 13, 0.92
 _INK = 100  # grey levels from the background
 _FOOT = 0.18  # of the height of a 1
+_MIN_DESCENT = 0.15  # of the height of a digit, that a µ sinks below it and begins below its top
 _DOT_HEIGHT = 0.35  # of the line's height
 _MIN_DIGIT_PX = 7
 _MAX_SLACK = 0.16  # of the height by which digits of one number may differ in top or bottom
@@ -49,6 +50,8 @@ _FONT_FILES = (
     "DejaVuSerif.ttf", "DejaVuSerif-Bold.ttf", "STIXGeneral.ttf", "STIXGeneralBol.ttf",
     "cmss10.ttf", "cmr10.ttf", "cmtt10.ttf", "DejaVuSans-Oblique.ttf",
 )  # fmt: skip
+_SLANTED_FONT_FILES = ("DejaVuSans.ttf", "DejaVuSans-Bold.ttf")
+_SLANT = 0.21  # columns a row: the 12 degrees of oblique print
 _FONT_SIZES_PX = (10, 13, 20, 32)
 _HERSHEY_FONTS = (
     cv2.FONT_HERSHEY_SIMPLEX,
@@ -175,8 +178,10 @@ def load_glyph_bank() -> _GlyphBank:
     for text in (*_CHARACTERS, *_TOUCHING):
         for rendered_yx in _render(text):
             glyphs.setdefault(text.replace("µ", "u"), []).append(_normalise(rendered_yx))
-    for rendered_yx in _render("1"):
-        glyphs["1"].append(_normalise(_cut_off_foot(rendered_yx)))
+    for rendered_yx in _render("1", slanted=False):
+        footless_yx = _cut_off_foot(rendered_yx)
+        slanted_yx = _cut_to_ink(_slant(footless_yx))
+        glyphs["1"] += [_normalise(footless_yx), _normalise(slanted_yx)]
     characters = tuple(sorted(glyphs))
     counts = [len(glyphs[character]) for character in characters]
     return _GlyphBank(
@@ -186,7 +191,7 @@ def load_glyph_bank() -> _GlyphBank:
     )
 
 
-def _render(text: str) -> Iterator[NDArray[np.uint8]]:
+def _render(text: str, *, slanted: bool = True) -> Iterator[NDArray[np.uint8]]:
     folder = Path(mpl.get_data_path()) / "fonts" / "ttf"
     for file in _FONT_FILES:
         if file.startswith("cm") and not text.isascii():
@@ -196,7 +201,10 @@ def _render(text: str) -> Iterator[NDArray[np.uint8]]:
             for mode in ("L", "1"):  # smoothed or not
                 canvas = Image.new(mode, (size * (len(text) + 2), size * 3))
                 ImageDraw.Draw(canvas).text((size // 2, size // 2), text, fill=255, font=font)
-                yield _cut_to_ink(np.asarray(canvas.convert("L")))
+                upright_yx = np.asarray(canvas.convert("L"))
+                yield _cut_to_ink(upright_yx)
+                if slanted and file in _SLANTED_FONT_FILES:
+                    yield _cut_to_ink(_slant(upright_yx))
     if not text.isascii():
         return  # the stroke fonts know ASCII only
     for face in _HERSHEY_FONTS:
@@ -206,6 +214,13 @@ def _render(text: str) -> Iterator[NDArray[np.uint8]]:
             origin = (height // 2, round(1.3 * height))
             cv2.putText(canvas_yx, text, origin, face, scale, 255, thickness, cv2.LINE_AA)
             yield _cut_to_ink(canvas_yx)
+
+
+def _slant(canvas_yx: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    height, width = canvas_yx.shape
+    shear = np.array([[1, -_SLANT, _SLANT * height], [0, 1, 0]])
+    size = (width + math.ceil(_SLANT * height), height)
+    return np.asarray(cv2.warpAffine(canvas_yx, shear, size), dtype=np.uint8)
 
 
 def _cut_to_ink(canvas_yx: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -273,10 +288,25 @@ def _read_word(ink_yx: NDArray[np.uint8], word: list[_Blob], follows: bool) -> W
     patches = [ink_yx[blob.y : blob.bottom, blob.x : blob.right] for blob in tall]
     named = dict(zip(tall, classify_glyphs(patches), strict=True))
     digits = [blob for blob in tall if named[blob].isdecimal()]
+    if digits:
+        named |= {blob: "u" for blob in _find_micro(ink_yx, tall, named, digits[0])}
     text = "".join(named.get(blob, ".") for blob in word)
     if digits and not _is_set_in_line(ink_yx, word, named, digits):
         text = UNKNOWN + text
     return Word(text, x, y, right - x, bottom - y, follows)
+
+
+def _find_micro(
+    ink_yx: NDArray[np.uint8], tall: list[_Blob], named: dict[_Blob, str], digit: _Blob
+) -> Iterator[_Blob]:
+    """Find a µ of any font: between digits and m it alone sinks below them, without a hole."""
+    for before, blob, after in zip(tall, tall[1:], tall[2:], strict=False):
+        names = (named[before].isdecimal(), named[blob], named[after])
+        sinks = blob.bottom - digit.bottom >= _MIN_DESCENT * digit.height
+        is_low = blob.y - digit.y >= _MIN_DESCENT * digit.height
+        patch_yx = ink_yx[blob.y : blob.bottom, blob.x : blob.right]
+        if names == (True, UNKNOWN, "m") and sinks and is_low and not _count_holes(patch_yx):
+            yield blob
 
 
 def _is_set_in_line(

@@ -176,7 +176,11 @@ def _list_candidates(
     for record in (known.embedded, known.sidecar):
         size, problem = find_stated_size(record)
         problems += [problem] if problem else []
-        if size is not None:
+        if size is None:
+            continue
+        if size.is_of_display and not _shows_the_field(size, shapes_px):
+            problems.append("a pixel size of the display, whose field has other sides")
+        else:
             stated.append(_fit_to_image(size, shapes_px, drawn))
     table = [] if known.table_um is None else [_Candidate(known.table_um, FRAME_TABLE)]
     exact = [each for each in stated if not each.is_resolution]
@@ -199,20 +203,28 @@ def _fit_to_image(
         )
         for scale, is_resized in (
             (1.0, size.shape_px is not None),
-            (size.shape_px[0] / width_px if size.shape_px else 1.0, not size.counts_scan),
+            (
+                size.shape_px[0] / width_px if size.shape_px else 1.0,
+                not (size.counts_scan or size.is_of_display),
+            ),
         )
     )  # fmt: skip
     if size.shape_px is None or size.shape_px[0] == width_px or size.shape_px in [
         shape_px[::-1] for shape_px in shapes_px
     ]:  # fmt: skip
         return replace(as_stated, is_resized=False)
-    if size.counts_scan:
+    if size.counts_scan or size.is_of_display:
         return reduced
     for bar in drawn:
         if as_stated.agrees_with(bar) != reduced.agrees_with(bar):
             return as_stated if as_stated.agrees_with(bar) else reduced
-    ratios = [size.shape_px[1] / height * width / size.shape_px[0] for width, height in shapes_px]
-    return reduced if any(0.99 < ratio < 1.01 for ratio in ratios) else as_stated
+    return reduced if _shows_the_field(size, shapes_px) else as_stated
+
+
+def _shows_the_field(size: StatedSize, shapes_px: list[tuple[int, int]]) -> bool:
+    """Whether the sides of the image have the ratio of those that the metadata describe."""
+    width_px, height_px = size.shape_px or shapes_px[0]
+    return any(0.99 < height_px / height * width / width_px < 1.01 for width, height in shapes_px)
 
 
 def _find_implausible(candidate: _Candidate, width_px: int, magnification: float | None) -> str:

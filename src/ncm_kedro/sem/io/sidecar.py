@@ -37,12 +37,13 @@ MISSING = "sidecar_missing"
 MALFORMED = "sidecar_malformed"
 
 _MAGNIFICATION_KEYS = (
-    "AP_MAG", "CM_MAG", "Magnification", "Mag", "배율", "倍率", "Vergrößerung", "放大倍数",
+    "AP_MAG", "CM_MAG", "Magnification", "Mag", "배율", "확대 배율", "倍率", "Vergrößerung",
+    "Vergroesserung", "放大倍数", "放大倍率", "Grossissement",
 )  # fmt: skip
 _VOLTAGE_KEYS = (
     "AP_ACTUALKV", "CM_ACCEL_VOLT", "Acceleated Voltage", "Accelerating Voltage",
-    "Acceleration Voltage", "HV", "EHT", "가속전압", "加速電圧", "加速电压",
-    "Beschleunigungsspannung",
+    "Acceleration Voltage", "Acc Voltage", "Acc V", "HV", "EHT", "High Voltage", "가속전압",
+    "加速電圧", "加速电压", "Beschleunigungsspannung", "Hochspannung",
 )  # fmt: skip
 _INSTRUMENT_KEYS = (
     "Model", "SystemType", "InstructName", "CM_INSTRUMENT", "DP_SEM", "Instrument", "Device",
@@ -58,6 +59,7 @@ _JEOL_FIELD = re.compile(r"^\$+(\S+)\s*(.*)$")
 _ZEISS_NAME = re.compile(r"^[A-Z]{2}_[A-Z0-9_]+$")
 _FIRST_NUMBER = re.compile(r"[-+]?\d+(?:[.,]\d+)?(?:[eE][-+]?\d+)?")
 _TWO_NUMBERS = re.compile(r"(\d+)\s*[,;xX×*\s]\s*(\d+)")  # noqa: RUF001
+_UNIT_IN_KEY = re.compile(r"\s*(?:[(\[]\s*(k?V|x)\s*[)\]]|_(k?V))$", re.IGNORECASE)
 _CLOCK = re.compile(r"^(\d{1,2}):(\d{2}):(\d{2})\.(\d{1,7})$")
 _MIN_BYTES = 3  # shorter files are strays, not sidecars
 _MAX_UNPARSED = 0.5
@@ -137,15 +139,18 @@ class Sidecar:
     def find(self, key: str, section: str | None = None) -> Iterator[str]:
         """Yield every value of a key that is not empty, section by section.
 
-        Case, blanks and punctuation of the key do not matter: ``Pixel Size`` is ``PixelSize``.
+        Case, blanks and punctuation of the key do not matter: ``Pixel Size`` is ``PixelSize``. A
+        unit in the key, as in ``HV (kV)`` and ``HV_kV``, is set behind a number without one.
         """
         wanted = fold_key(key)
         for title, fields in self.sections.items():
             if section is not None and fold_key(title) != fold_key(section):
                 continue
             for name, value in fields.items():
-                if fold_key(name) == wanted:
-                    yield from (part for part in _as_list(value) if part)
+                bare, unit = _split_unit(name)
+                if wanted in (fold_key(name), fold_key(bare)):
+                    for part in filter(None, _as_list(value)):
+                        yield f"{part} {unit}" if unit and part[-1].isdigit() else part
 
     def find_pair(self, key: str, section: str | None = None) -> tuple[int, int] | None:
         """Return a width and height such as ``1280x960`` or ``480,480``."""
@@ -224,6 +229,12 @@ def describe_sidecar(sidecar: Sidecar, embedded: Sidecar | None = None) -> Mappi
     }
 
 
+def _split_unit(key: str) -> tuple[str, str]:
+    """Split a unit off the end of a key; both parts are the key and nothing without one."""
+    found = _UNIT_IN_KEY.search(key)
+    return (key[: found.start()], found[1] or found[2]) if found else (key, "")
+
+
 def _as_list(value: FieldValue) -> list[str]:
     return [value] if isinstance(value, str) else value
 
@@ -266,9 +277,11 @@ def _count_known_words(text: str) -> int:
 
 
 PIXEL_SIZE_KEYS = (
-    "Pixel Size", "Pixel Size X", "Image Pixel Size", "Pixel Width", "픽셀 크기", "화소 크기",
-    "Pixelgröße", "Pixelgrösse", "Bildpixelgröße", "Bildpunktgröße", "ピクセルサイズ",
-    "画素サイズ", "像素尺寸", "像素大小", "Taille de pixel",
+    "Image Pixel Size", "Pixel Size", "Pixel Size X", "Pixel Width", "픽셀 크기", "픽셀 사이즈",
+    "화소 크기", "Pixelgröße", "Pixelgroesse", "Bildpixelgröße", "Bildpixelgroesse",
+    "Bildpunktgröße", "ピクセルサイズ", "ピクセル寸法", "画素サイズ", "像素尺寸", "像素大小",
+    "Taille de pixel", "Taille du pixel", "Taille des pixels", "Tamaño de píxel",
+    "Dimensione pixel",
 )  # fmt: skip
 """Names of the pixel size in any format; the number needs a unit."""
 

@@ -42,6 +42,7 @@ from ncm_kedro.sem.mosaic.registration import IndexArray
 _LOG = logging.getLogger(__name__)
 _REPRESENTED = 0.6
 _PAIRS_AT_ONCE = 64
+_MOST_CLOSER_PAIRS = 400  # of 35 ms each at 1280 px
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,12 @@ def find_similar_views(
     first, second = standing[row], standing[column]
     apart = component[first] != component[second]
     views, compared, skipped = compare_frames(frames, ordered, first[apart], second[apart], params)
+    linked = _join_components(component, ordered, views)
+    left = _choose_closer(ordered, linked, first, second)
+    closer, _, _ = compare_frames(
+        frames, ordered, first[left], second[left], params, levels_closer=1
+    )
+    views = pd.concat([views, closer], ignore_index=True)
     _LOG.info(
         "%d of %d frames stand for all; %d of their %d pairs compared by features: %d show a "
         "common region",
@@ -104,6 +111,8 @@ def compare_frames(
     first: IndexArray,
     second: IndexArray,
     params: MosaicParams,
+    *,
+    levels_closer: int = 0,
 ) -> tuple[pd.DataFrame, int, int]:
     """Find which of the pairs of frames show a common region, the cheap comparisons first.
 
@@ -113,13 +122,16 @@ def compare_frames(
         Frames, index 0, 1, ....
     first, second
         Their numbers, ``(P,)``.
+    levels_closer
+        How many levels closer than usual both are looked at; what is already at its closest is
+        passed over.
 
     Returns
     -------
     views, compared, skipped
         As `find_similar_views` returns.
     """
-    jobs = _plan_jobs(ordered, first, second)
+    jobs = _plan_jobs(ordered, first, second, levels_closer)
     cost = 4.0 ** (jobs.first_level + jobs.second_level)
     order = np.lexsort((jobs.second - jobs.first, cost))
     chosen = jobs.take(np.sort(order[np.cumsum(cost[order]) <= params.max_view_pairs]))
@@ -152,7 +164,33 @@ def _choose_representatives(
     return component, np.array(standing, dtype=np.intp)
 
 
-def _plan_jobs(ordered: pd.DataFrame, first: IndexArray, second: IndexArray) -> _Jobs:
+def _join_components(
+    component: NDArray[np.int_], ordered: pd.DataFrame, views: pd.DataFrame
+) -> NDArray[np.int_]:
+    """Component of each frame once more links are there."""
+    if views.empty:
+        return component
+    index = pd.Series(component, index=ordered["frame_id"])
+    ends = [index.loc[views[name]].to_numpy() for name in ("frame_a", "frame_b")]
+    return find_components(int(component.max()) + 1, *ends)[component]
+
+
+def _choose_closer(
+    ordered: pd.DataFrame, component: NDArray[np.int_], first: IndexArray, second: IndexArray
+) -> IndexArray:
+    """Pairs to look at again: of one class, then of two, the nearest in time first.
+
+    Fine texture and noise may leave next to no keypoints in common at the usual level.
+    """
+    classes = ordered["class"].to_numpy()
+    order = np.lexsort((second - first, classes[first] != classes[second]))
+    apart = component[first[order]] != component[second[order]]
+    return np.asarray(order[apart][:_MOST_CLOSER_PAIRS], dtype=np.intp)
+
+
+def _plan_jobs(
+    ordered: pd.DataFrame, first: IndexArray, second: IndexArray, levels_closer: int
+) -> _Jobs:
     """List the comparisons of pairs of frames, and how closely each one is looked at.
 
     The frame of the coarser pixels is looked at the more closely the smaller the part of it is
@@ -181,8 +219,13 @@ def _plan_jobs(ordered: pd.DataFrame, first: IndexArray, second: IndexArray) -> 
         np.concatenate([getattr(part, name) for part in (stated, *extra)])
         for name in ("first", "second", "first_level", "second_level")
     ]
-    unique = np.unique(np.stack(joined), axis=1)
-    return _Jobs(unique[0], unique[1], unique[2], unique[3])
+    one, other, one_level, other_level = np.unique(np.stack(joined), axis=1)
+    one_closer, other_closer = (
+        np.minimum(level + levels_closer, finest[frame])
+        for frame, level in ((one, one_level), (other, other_level))
+    )
+    usual = (one_closer == one_level) & (other_closer == other_level) & (levels_closer > 0)
+    return _Jobs(one, other, one_closer, other_closer).take(np.flatnonzero(~usual))
 
 
 def _extract(
