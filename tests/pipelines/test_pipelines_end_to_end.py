@@ -203,7 +203,11 @@ def test_the_static_lineage_shows_every_pipeline_of_the_mission_in_a_browser(fin
     assert built.returncode == 0, built.stderr[-3000:]
     nodes = [json.loads(path.read_text()) for path in (finished / "build/api/nodes").iterdir()]
     shown = {node["filepath"]: node for node in nodes if node.get("preview")}
-    for path in ("05_model_input/sem_crops.parquet", "08_reporting/figures/sem_audit"):
+    for path in (
+        "02_intermediate/sem_frames.zarr",
+        "05_model_input/sem_crops.parquet",
+        "08_reporting/figures/sem_audit",
+    ):
         assert any(name.endswith(path) for name in shown), path
     server = ThreadingHTTPServer(
         ("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(finished / "build"))
