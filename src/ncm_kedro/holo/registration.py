@@ -1,7 +1,8 @@
 """Bringing the images of all distances onto the pixels of the highest magnification.
 
 Fringes differ between distances; hence phases that were retrieved from each distance alone are
-correlated, not the images themselves.
+correlated, not the images themselves. Then each image is correlated with what the phase of all
+distances together lets expect at its own distance, which shows the same fringes.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import affine_transform, gaussian_filter
+from scipy.ndimage import affine_transform, gaussian_filter, shift
 from skimage.registration import phase_cross_correlation
 
 from ncm_kedro.holo.geometry import Geometry
@@ -22,6 +23,7 @@ FloatArray = NDArray[np.float32]
 _UPSAMPLING = 50  # parts of a pixel that a shift is measured in
 _COARSE_PX = 0.08  # of the frame: structure coarser than this is no landmark
 _FINE_PX = 1.0
+_ROUNDS = 3  # in which expected images are compared
 _OUTLIER = 4.0  # median deviations
 _LEAST_ANGLES = 6  # for a drift to be fitted rather than a constant shift
 
@@ -69,25 +71,37 @@ def measure_shifts(
         (K, 2), y and x in pixels, 0 for the reference, NaN where an image is blank.
     """
     shape = intensity_kyx.shape[1], intensity_kyx.shape[2]
-    alone = retrieval.model_copy(update={"method": "ctf_homogeneous", "refinements": 0})
-    window = np.outer(np.hanning(shape[0]), np.hanning(shape[1])).astype(np.float32)
-    landmarks = []
-    for image, fresnel in zip(intensity_kyx, geometry.fresnel, strict=True):
-        phase = PhaseRetriever(shape, (fresnel,), alone, device).retrieve(image[None])
-        coarse = gaussian_filter(phase, _COARSE_PX * min(shape))
-        landmarks.append((gaussian_filter(phase, _FINE_PX) - coarse) * window)
-    shifts = np.zeros((len(landmarks), 2))
-    known = landmarks[geometry.reference]
-    for number, image in enumerate(landmarks):
-        if not (image.any() and known.any()):
-            shifts[number] = np.nan
-        elif number != geometry.reference:
-            found = phase_cross_correlation(
-                known, image,
-                upsample_factor=_UPSAMPLING, normalization=None,
-            )  # fmt: skip
-            shifts[number] = -found[0]
+    linear = retrieval.model_copy(update={"method": "ctf_homogeneous", "refinements": 0})
+    alone = [
+        PhaseRetriever(shape, (fresnel,), linear, device).retrieve(image[None])
+        for image, fresnel in zip(intensity_kyx, geometry.fresnel, strict=True)
+    ]
+    known = alone[geometry.reference]
+    shifts = np.array([_correlate(known, image) for image in alone])
+    together = PhaseRetriever(shape, geometry.fresnel, linear, device)
+    for _ in range(_ROUNDS if np.isfinite(shifts).all() else 0):
+        aligned = [
+            shift(image, -by, order=3, mode="nearest")
+            for image, by in zip(intensity_kyx, shifts, strict=True)
+        ]
+        expected = together.propagate(together.retrieve(np.stack(aligned)))
+        left = np.array([_correlate(*pair) for pair in zip(expected, aligned, strict=True)])
+        shifts += left - left[geometry.reference]
     return shifts
+
+
+def _correlate(known_yx: FloatArray, image_yx: FloatArray) -> NDArray[np.float64]:
+    """Measure where an image shows what another shows (y, x in px), NaN where one is blank."""
+    shape = known_yx.shape
+    window = np.outer(np.hanning(shape[0]), np.hanning(shape[1])).astype(np.float32)
+    known, image = (
+        (gaussian_filter(one, _FINE_PX) - gaussian_filter(one, _COARSE_PX * min(shape))) * window
+        for one in (known_yx, image_yx)
+    )
+    if not (known.any() and image.any()):
+        return np.full(2, np.nan)
+    found = phase_cross_correlation(known, image, upsample_factor=_UPSAMPLING, normalization=None)
+    return np.asarray(-found[0], np.float64)
 
 
 def fit_drift(

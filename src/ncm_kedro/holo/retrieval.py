@@ -14,8 +14,10 @@ measured amplitudes and those of the exact propagation is minimised by L-BFGS.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from threading import Lock
 
 import numpy as np
 import torch
@@ -32,7 +34,8 @@ _LEAST = 1e-3  # intensity below which a logarithm is cut
 _EDGE = 0.05 * np.pi  # width in chi of the change from coarse to fine damping
 _LEAST_CURVATURE = 1.0  # that the refinement assumes at any frequency: coarse structure stays
 _LEAST_CURVATURE_KNOWN = 0.02  # where absorption is known ray by ray: coarse structure moves
-_MEMORY = 5  # steps that L-BFGS remembers
+_MEMORY = 3  # steps that L-BFGS remembers
+_MAKING = Lock()
 
 
 @dataclass(frozen=True)
@@ -127,9 +130,22 @@ class PhaseRetriever:
         search.step(evaluate)  # type: ignore[no-untyped-call]
         return self._cut(misfit.find_phase(change))
 
+    @torch.no_grad()
+    def propagate(self, phase_yx: FloatArray) -> FloatArray:
+        """Compute the intensities that a phase of one material gives, (K, Y, X)."""
+        phase = self._pad(phase_yx)
+        spectrum = torch.fft.fft2(
+            torch.polar(torch.exp(phase / self.params.delta_over_beta), phase)
+        )
+        waves = (
+            torch.fft.ifft2((spectrum * rows).mul_(columns))
+            for rows, columns in self._tables.propagators
+        )
+        return np.stack([self._cut(wave.real**2 + wave.imag**2) for wave in waves])
+
     @property
     def _tables(self) -> _Tables:
-        return _make_tables(self.shape_yx, self.fresnel, self.params, self.device)
+        return _get_tables(self.shape_yx, self.fresnel, self.params, self.device)
 
     @property
     def _frame(self) -> tuple[slice, slice]:
@@ -193,14 +209,16 @@ class Misfit:
         spectrum, back = torch.fft.fft2(wave), torch.zeros_like(wave)
         wrong = torch.zeros_like(wave)  # stays 0 outside the frame, where nothing is known
         total = torch.zeros((), dtype=torch.float64, device=wave.device)
-        for amplitude, propagator in zip(
+        for amplitude, (rows, columns) in zip(
             self._amplitude_kyx, self._tables.propagators, strict=True
         ):
-            seen = torch.fft.ifft2(spectrum * propagator)[self._frame]
+            seen = torch.fft.ifft2((spectrum * rows).mul_(columns))[self._frame]
             size = torch.sqrt(seen.real**2 + seen.imag**2).clamp(min=_LEAST)
             total += 0.5 * ((size - amplitude) ** 2).sum(dtype=torch.float64)
             wrong[self._frame] = seen * (1 - amplitude / size)
-            back += torch.fft.fft2(wrong) * propagator.conj()
+            del seen  # a view of the whole grid
+            back += torch.fft.fft2(wrong).mul_(rows.conj()).mul_(columns.conj())
+        del spectrum, wrong
         inner = wave.conj() * torch.fft.ifft2(back)
         gradient = self._whiten(inner.imag + self._ratio * inner.real)
         if self._unit is None:
@@ -215,12 +233,16 @@ class Misfit:
 
 @dataclass(frozen=True)
 class _Tables:
-    """Transfer functions on the padded grid; weights are (K, F, G), of a real transform."""
+    """Transfer functions on the padded grid (F, G).
+
+    Weights, one a distance, and curvature are of a real transform; propagators are products of a
+    column (F, 1) and a row (G,).
+    """
 
     shape_yx: tuple[int, int]
-    weights: Tensor
+    weights: tuple[Tensor, ...]
     curvature: Tensor
-    propagators: tuple[Tensor, ...]
+    propagators: tuple[tuple[Tensor, Tensor], ...]
 
 
 def _choose_margins(
@@ -236,47 +258,61 @@ def _choose_margins(
     return split(shape_yx[0]), split(shape_yx[1])
 
 
+def _get_tables(
+    shape_yx: tuple[int, int], fresnel: tuple[float, ...], params: RetrievalParams, device: str
+) -> _Tables:
+    with _MAKING:  # or threads that start together make them all at once
+        return _make_tables(shape_yx, fresnel, params, device)
+
+
 @lru_cache(maxsize=4)
 def _make_tables(
     shape_yx: tuple[int, int], fresnel: tuple[float, ...], params: RetrievalParams, device: str
 ) -> _Tables:
     margins = _choose_margins(shape_yx, fresnel)
     height, width = (n + sum(m) for n, m in zip(shape_yx, margins, strict=True))
-    half = fft.fftfreq(height)[:, None] ** 2 + fft.rfftfreq(width)[None] ** 2
-    full = fft.fftfreq(height)[:, None] ** 2 + fft.fftfreq(width)[None] ** 2
-    chi = np.pi * np.array(fresnel)[:, None, None] * half
-    ratio = 1 / params.delta_over_beta
-    homogeneous = 2 * (np.sin(chi) + ratio * np.cos(chi))
-    normal = (homogeneous**2).sum(axis=0)
-    if params.method == "paganin":
-        transfer = 2 * (chi + ratio)
-        weights = transfer / (transfer**2).sum(axis=0)
-    elif params.method == "ctf":
-        weights = _separate(chi, _damp(chi, params))
-    else:
-        weights = homogeneous / (normal + _damp(chi, params))
-    propagators = (np.exp(-1j * np.pi * f * full).astype(np.complex64) for f in fresnel)
+    fy, fx = np.square(fft.fftfreq(height)), np.square(fft.fftfreq(width))
+    half = (fy[:, None] + np.square(fft.rfftfreq(width))).astype(np.float32)
+    chi_kfg = [np.float32(np.pi * f) * half for f in fresnel]
+    ratio = np.float32(1 / params.delta_over_beta)
+    curvature = sum((np.sin(chi) + ratio * np.cos(chi)) ** 2 for chi in chi_kfg)
     return _Tables(
         shape_yx=(height, width),
-        weights=torch.from_numpy(weights.astype(np.float32)).to(device),
-        curvature=torch.from_numpy((normal / 4).astype(np.float32)).to(device),
-        propagators=tuple(torch.from_numpy(one).to(device) for one in propagators),
+        weights=tuple(
+            torch.from_numpy(one.astype(np.float32)).to(device)
+            for one in _iter_weights(chi_kfg, params)
+        ),
+        curvature=torch.from_numpy(np.asarray(curvature, np.float32)).to(device),
+        propagators=tuple(
+            (_propagate(f * fy, device)[:, None], _propagate(f * fx, device)) for f in fresnel
+        ),
     )
 
 
-def _separate(chi: NDArray[np.float64], damping: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Weights of the distances in the phase where absorption is fitted beside it (2 x 2)."""
-    sine, cosine = 2 * np.sin(chi), -2 * np.cos(chi)
-    ss, cc = (sine**2).sum(axis=0) + damping, (cosine**2).sum(axis=0) + damping
-    sc = (sine * cosine).sum(axis=0)
-    weights: NDArray[np.float64] = (sine * cc - cosine * sc) / (ss * cc - sc**2)
-    return weights
+def _propagate(distance: FloatArray, device: str) -> Tensor:
+    return torch.from_numpy(np.exp(-1j * np.pi * distance).astype(np.complex64)).to(device)
 
 
-def _damp(chi: NDArray[np.float64], params: RetrievalParams) -> NDArray[np.float64]:
+def _iter_weights(chi_kfg: list[FloatArray], params: RetrievalParams) -> Iterator[FloatArray]:
+    """Yield by how much each distance counts in the linear answer, by frequency."""
+    ratio = np.float32(1 / params.delta_over_beta)
+    if params.method == "paganin":
+        normal = sum((2 * (chi + ratio)) ** 2 for chi in chi_kfg)
+        yield from (2 * (chi + ratio) / normal for chi in chi_kfg)
+        return
+    damping = _damp(np.mean(chi_kfg, axis=0, dtype=np.float32), params)
+    if params.method == "ctf":  # absorption is fitted beside the phase (2 x 2)
+        ss, cc = (damping + sum((2 * of(chi)) ** 2 for chi in chi_kfg) for of in (np.sin, np.cos))
+        sc = sum(-4 * np.sin(chi) * np.cos(chi) for chi in chi_kfg)
+        for chi in chi_kfg:
+            yield (2 * np.sin(chi) * cc + 2 * np.cos(chi) * sc) / (ss * cc - sc**2)
+        return
+    normal = damping + sum((2 * (np.sin(chi) + ratio * np.cos(chi))) ** 2 for chi in chi_kfg)
+    yield from (2 * (np.sin(chi) + ratio * np.cos(chi)) / normal for chi in chi_kfg)
+
+
+def _damp(chi: FloatArray, params: RetrievalParams) -> FloatArray:
     """Damping by frequency: coarse below the first maximum of the mean transfer, fine beyond."""
-    coarse = erfc((chi.mean(axis=0) - np.pi / 2) / _EDGE) / 2
-    damping: NDArray[np.float64] = params.damping_coarse * coarse + params.damping_fine * (
-        1 - coarse
-    )
+    coarse = (erfc((chi - np.pi / 2) / _EDGE) / 2).astype(np.float32)
+    damping: FloatArray = params.damping_coarse * coarse + params.damping_fine * (1 - coarse)
     return damping

@@ -27,7 +27,7 @@ from ncm_kedro.tomo.volumes.blocks import Block, list_blocks, run_blocks
 
 FloatArray = NDArray[np.float32]
 
-_METHOD_VERSION = 1
+_METHOD_VERSION = 2
 _BAD_FRACTION = 0.01  # of a frame that may be unknown
 
 
