@@ -5,14 +5,21 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from phantom_scans import SMALL, make_scan
 
-from conftest import SMALL, make_scan
 from ncm_kedro.errors import SettingsError, TomogramError
 from ncm_kedro.holo.geometry import electron_density_per_delta
 from ncm_kedro.holo.reconstruct import plan_reconstruction
 from ncm_kedro.holo.survey import read_intensity, survey_scan
 from ncm_kedro.holo.tasks import PhaseTask, SectionTask
-from ncm_kedro.params.holo import HoloComputeParams, HoloParams, PriorParams, RetrievalParams
+from ncm_kedro.params.holo import (
+    CorrectionParams,
+    HoloComputeParams,
+    HoloParams,
+    PriorParams,
+    RetrievalParams,
+)
+from ncm_kedro.synthetic import holo as synthetic
 from ncm_kedro.synthetic.holo import draw_phantom, draw_shifts, make_phantom
 
 COMPUTE = HoloComputeParams(workers=1, device="cpu")
@@ -97,6 +104,31 @@ def test_another_device_of_torch_gives_the_same_volume(small_scan, target):
     other = replace(plan.write, device="cpu:0")  # torch follows the rays, numba on the plain cpu
     other(type(made)(made.array, {}, made.work / "other"))
     np.testing.assert_allclose(made.array[:], whole, atol=1e-4 * np.ptp(whole))
+
+
+def test_movement_that_all_distances_share_is_found_and_corrected(target, truth, monkeypatch):
+    still = synthetic.draw_shifts
+    time = np.linspace(0, 1, SMALL.angles)
+    moved = np.stack([1.5 * np.sin(9 * time) + 2 * (time > 0.6), 2 * np.sin(14 * time)], axis=1)
+    turn = np.pi * np.arange(SMALL.angles) / SMALL.angles
+    waves = np.stack([np.ones_like(turn), np.cos(turn), np.sin(turn)], axis=1)
+    moved[:, 0] -= np.median(moved[:, 0])
+    moved[:, 1] -= waves @ np.linalg.lstsq(waves, moved[:, 1], rcond=None)[0]  # moves the whole
+    monkeypatch.setattr(synthetic, "draw_shifts", lambda params: still(params) + moved[:, None])
+    scan = make_scan(SMALL)
+    made = target(plan_reconstruction(scan, PARAMS, COMPUTE))
+    errors = []
+    for correct in (False, True):
+        corrections = CorrectionParams(correct_motion=correct)
+        params = PARAMS.model_copy(update={"corrections": corrections})
+        work = made.work / str(correct)
+        work.mkdir()
+        plan_reconstruction(scan, params, COMPUTE).write(type(made)(made.array, {}, work))
+        errors.append(compare(np.asarray(made.array[:]), truth)[2])
+        facts = dict(made.array.attrs)
+        assert facts["motion_corrected"] is correct
+        assert facts["motion_rms_px"] == pytest.approx(np.sqrt(np.mean(moved**2, axis=0)), rel=0.1)
+    assert errors[1] <= min(0.12, 0.75 * errors[0])
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

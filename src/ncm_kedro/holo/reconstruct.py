@@ -10,7 +10,7 @@ import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,12 @@ from ncm_kedro.errors import TomogramError
 from ncm_kedro.holo.centre import find_centre
 from ncm_kedro.holo.fbp import ROWS
 from ncm_kedro.holo.geometry import electron_density_per_delta
+from ncm_kedro.holo.motion import find_motion
 from ncm_kedro.holo.prior import describe_materials
 from ncm_kedro.holo.quality import correlate_halves, find_resolution, measure_rings
 from ncm_kedro.holo.scan import RawScan
 from ncm_kedro.holo.survey import Survey, open_scratch, survey_scan
-from ncm_kedro.holo.tasks import MixTask, PhaseTask, SectionTask, arrange_rows
+from ncm_kedro.holo.tasks import AlignTask, MixTask, PhaseTask, SectionTask, arrange_rows
 from ncm_kedro.learning.data.loader import choose_device
 from ncm_kedro.params.holo import HoloComputeParams, HoloParams
 from ncm_kedro.tomo.volumes.blocks import list_blocks, run_blocks
@@ -38,7 +39,7 @@ from ncm_kedro.tomo.volumes.volume import VolumePlan, VolumeTarget
 FloatArray = NDArray[np.float32]
 
 UNITS = {"electron_density": "e/A3", "delta": "1", "attenuation": "1/um"}
-_METHOD_VERSION = 4
+_METHOD_VERSION = 5
 _ANGLES = 4  # projections of a block of work
 _SURVEYED_ROWS = 9  # rows from which the centre is found
 _EXCLUDED_FRACTION = 0.1  # of the projections
@@ -96,6 +97,12 @@ def plan_reconstruction(
             "voxel_size_source": f"pixel of the highest magnification of {Path(scan.source).name}",
             "energy_kev": scan.geometry.energy_kev,
             "distance_um": list(scan.geometry.distance_um),
+            "delta_over_beta": list(
+                params.prior.delta_over_beta
+                if params.prior.iterations
+                else (params.retrieval.delta_over_beta,)
+            ),
+            "prior_iterations": params.prior.iterations,
             "fringe_um": None if scan.is_absorption else scan.geometry.fringe_um,
             "frame_px": width,
             "scan_warnings": list(scan.warnings),
@@ -127,18 +134,23 @@ class HoloWriter:
     def __call__(self, target: VolumeTarget) -> None:
         """Survey, retrieve, find the centre, reconstruct, and note the figures of quality."""
         survey = survey_scan(self.scan, self.params, self.compute, target.work, device=self.device)
-        phase, used = self._retrieve(target.work, "phase", survey)
+        phase, used, rows = self._retrieve(target.work, "phase", survey)
+        motion = self._find_motion(rows, used)
+        shifted = survey
+        if motion is not None and self.params.corrections.correct_motion:
+            phase = self._align(target.work, phase, motion)
+            shifted = replace(survey, shifts_akd=survey.shifts_akd + motion[:, None])
         centre = self._find_centre(target.work, phase, used)
         for number in range(0 if self.scan.is_absorption else self.params.prior.iterations):
             volume = _open_scratch(target.work / f"volume_{number}", target.array.shape)
             self._reconstruct(target.work / f"volume_{number}_done", phase, used, centre[0], volume)
             ratio = self._mix(target.work, volume, number, centre[0])
-            phase, used = self._retrieve(
-                target.work, f"phase_{number}", survey, ratio=ratio, start=phase
+            phase, used, _ = self._retrieve(
+                target.work, f"phase_{number}", shifted, ratio=ratio, start=phase
             )
         self._reconstruct(target.work / "sections", phase, used, centre[0], target.array)
         facts = self._measure(phase, used, centre, survey, target.array)
-        target.array.attrs.update(facts)
+        target.array.attrs.update(facts | self._describe_motion(motion))
 
     def _retrieve(
         self,
@@ -148,7 +160,7 @@ class HoloWriter:
         *,
         ratio: zarr.Array | None = None,
         start: zarr.Array | None = None,
-    ) -> tuple[zarr.Array, NDArray[np.bool_]]:
+    ) -> tuple[zarr.Array, NDArray[np.bool_], NDArray[np.float64]]:
         phase = _open_scratch(work / name, self.scan.shape_ayx)
         _, height, width = self.scan.shape_ayx
         results = run_blocks(
@@ -168,7 +180,37 @@ class HoloWriter:
                 expected=f"at most {_EXCLUDED_FRACTION:.0%} of them",
                 action="check the detector's files; remove the frames, or scan again",
             )
-        return phase, used
+        return phase, used, np.concatenate([one["rows"] for one in results]).astype(np.float64)
+
+    def _find_motion(
+        self, rows: NDArray[np.float64], used: NDArray[np.bool_]
+    ) -> NDArray[np.float64] | None:
+        if self.scan.half_acquisition:
+            return None
+        found = find_motion(rows[used], self.scan.angles_deg[used])
+        if found is None:
+            return None
+        motion = np.zeros((len(used), 2))
+        motion[used] = found
+        return motion
+
+    def _align(self, work: Path, phase: zarr.Array, motion: NDArray[np.float64]) -> zarr.Array:
+        aligned = _open_scratch(work / "aligned", self.scan.shape_ayx)
+        _, height, width = self.scan.shape_ayx
+        run_blocks(
+            AlignTask(phase, motion, aligned),
+            list_blocks(self.scan.shape_ayx, (_ANGLES, height, width)),
+            finished=work / "aligned_done",
+            compute=self.compute,
+            title=f"{self.scan.name}: movement",
+            version=_METHOD_VERSION,
+        )
+        return aligned
+
+    def _describe_motion(self, motion: NDArray[np.float64] | None) -> dict[str, Any]:
+        rms = None if motion is None else np.sqrt(np.mean(motion**2, axis=0)).tolist()
+        corrected = motion is not None and self.params.corrections.correct_motion
+        return {"motion_rms_px": rms, "motion_corrected": corrected}
 
     def _find_centre(
         self, work: Path, phase: zarr.Array, used: NDArray[np.bool_]

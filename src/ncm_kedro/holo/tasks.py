@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 import zarr
 from numpy.typing import NDArray
+from scipy.ndimage import shift
 
 from ncm_kedro.holo.centre import stitch_half_turns
 from ncm_kedro.holo.fbp import ROWS, reconstruct_rows
 from ncm_kedro.holo.geometry import electron_density_per_delta
+from ncm_kedro.holo.motion import sum_rows
 from ncm_kedro.holo.prior import mix_absorption
 from ncm_kedro.holo.registration import rescale_image
 from ncm_kedro.holo.retrieval import PhaseRetriever
@@ -39,27 +41,26 @@ class PhaseTask:
     device: str
 
     def __call__(self, block: Block) -> Mapping[str, NDArray[Any]]:
-        """Retrieve them, and say which were usable."""
-        angles = np.arange(block.start[0], block.stop[0])
-        stacks, usable = [], np.ones(len(angles), bool)
-        for k in range(len(self.scan.distances)):
-            images, good = read_intensity(self.scan, self.params, self.work, k, angles)
-            usable &= good
-            if self.params.corrections.remove_pattern:
-                images = images * np.exp(-self.survey.pattern_yx)
-            stacks.append(
-                [
-                    rescale_image(image, self.scan.geometry, k, self.survey.shifts_akd[a, k])
-                    for a, image in zip(angles, images, strict=True)
-                ]
-            )
-        phases = np.zeros(block.shape, np.float32)
-        for number, good in enumerate(usable):
-            if good:
-                images_kyx = np.stack([stack[number] for stack in stacks])
-                phases[number] = self._solve(images_kyx, int(angles[number]))
+        """Retrieve them; say which were usable, and what their rows sum up to."""
+        phases, usable = np.zeros(block.shape, np.float32), np.ones(block.shape[0], bool)
+        for number, angle in enumerate(range(block.start[0], block.stop[0])):
+            images_kyx, usable[number] = self._read(angle)
+            if usable[number]:
+                phases[number] = self._solve(images_kyx, angle)
         self.phase[block.start[0] : block.stop[0]] = phases
-        return {"used": usable}
+        return {"used": usable, "rows": np.stack([sum_rows(phase) for phase in phases])}
+
+    def _read(self, angle: int) -> tuple[FloatArray, bool]:
+        """Read a projection at all distances, on the same pixels; whether it is usable."""
+        images, usable = [], True
+        for k in range(len(self.scan.distances)):
+            (image,), good = read_intensity(self.scan, self.params, self.work, k, np.array([angle]))
+            usable &= bool(good.all())
+            if self.params.corrections.remove_pattern:
+                image = image * np.exp(-self.survey.pattern_yx)
+            shifts = self.survey.shifts_akd[angle, k]
+            images.append(rescale_image(image, self.scan.geometry, k, shifts))
+        return np.stack(images), usable
 
     def _solve(self, images_kyx: FloatArray, angle: int) -> FloatArray:
         if self.scan.is_absorption:
@@ -74,6 +75,27 @@ class PhaseTask:
             return retriever.retrieve(images_kyx)
         start, ratio = np.asarray(self.start[angle]), np.asarray(self.ratio[angle])
         return retriever.refine(images_kyx, start, ratio)
+
+
+@dataclass(frozen=True)
+class AlignTask:
+    """Moves a few projections to where the sample would have been without its movement."""
+
+    phase: zarr.Array
+    motion: NDArray[np.float64]
+    aligned: zarr.Array
+
+    def __call__(self, block: Block) -> None:
+        """Move them."""
+        some = slice(block.start[0], block.stop[0])
+        self.aligned[some] = np.stack(
+            [
+                shift(phase, -moved, order=3, mode="nearest")
+                for phase, moved in zip(
+                    np.asarray(self.phase[some]), self.motion[some], strict=True
+                )
+            ]
+        )
 
 
 @dataclass(frozen=True)

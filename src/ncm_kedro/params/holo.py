@@ -30,6 +30,10 @@ class CorrectionParams(FrozenParams):
     register_distances: bool = True
     """Whether shifts between distances are measured and corrected; false: the stage is trusted."""
 
+    correct_motion: bool = False
+    """Whether movement of the sample that all distances share is corrected: for a sample that lies
+    within the field of view at every angle. It is measured and told in any case."""
+
     registration_angles: int = Field(default=24, ge=1, le=1000)
     """Projections at which shifts and the detector's pattern are measured (count)."""
 

@@ -38,7 +38,7 @@ def plot_sections(volume: Volume) -> Figure:
         panel.set_title(title, fontsize=8)
         panel.set_axis_off()
     label = _QUANTITY[str(volume.attributes["quantity"])]
-    figure.colorbar(image, ax=list(axes[:2]), shrink=0.9).set_label(label, fontsize=8)
+    figure.colorbar(image, ax=list(axes[:2]), shrink=0.9).ax.tick_params(labelsize=7)
     axes[2].hist(grey, bins=120, range=(low, high), color=BLUE)
     axes[2].set_xlabel(label, fontsize=8)
     axes[2].set_ylabel("voxels of these sections", fontsize=8)
