@@ -256,6 +256,13 @@ def test_a_cell_that_cannot_be_used_costs_its_row(tmp_path, head, cells):
     assert "line 2" in raw.rejections[0].reason
 
 
+def test_a_point_that_may_part_thousands_costs_its_row_where_commas_are_decimal(tmp_path):
+    table = "file;class;pixel_size_nm\n811/a.png;811;1.234\n811/b.png;811;50.25\n"
+    raw = read_table(tmp_path, table, ("811/a.png", "811/b.png"))
+    assert [record.settings["pixel_size_um"] for record in raw.records] == ["0.05025"]
+    assert [entry.file for entry in raw.rejections] == ["811/a.png"]
+
+
 def test_rows_and_files_without_a_partner_are_counted(tmp_path):
     files = ("811/a.png", "811/b.png", "811/c.png", "811/d.png", "811/notes.docx")
     table = (

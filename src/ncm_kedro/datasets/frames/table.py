@@ -51,6 +51,7 @@ _PLAUSIBLE = {
 }
 _HEADER_UNIT = re.compile(r"^(?P<name>.*?)\s*[\[(/]\s*(?P<unit>.*?)\s*[\])]?$")
 _GROUPED = re.compile(r"(?:x\s*)?\d{1,3}([.,])\d{3}\s*x?", re.IGNORECASE)
+_GROUPED_LENGTH = re.compile(r"[1-9]\d{0,2}([.])\d{3}(?!\d|,)")  # 1.234 nm, where ; parts columns
 _TWO_MEANINGS = {",": ".", "\t": ".", ";": ".,"}  # marks of 50.000, by what parts the columns
 
 logger = logging.getLogger(__name__)
@@ -237,7 +238,7 @@ def _read_column(cell: str) -> tuple[str, str]:
     stem, _, last = text.rpartition(" ")
     for base, unit in ((match["name"], match["unit"]) if match else ("", ""), (stem, last)):
         for name in (name for name in _UNITS if base.strip() in _COLUMNS[name]):
-            if _read_quantity(name, f"1 {unit}", "") is not None:
+            if _read_quantity(name, f"100 {unit}", "") is not None:
                 return name, unit
     return "", ""
 
@@ -273,8 +274,9 @@ def _read_cell(name: str, unit: str, cell: str, delimiter: str) -> str:
     if name not in _UNITS:
         return cell
     grouped = _GROUPED.fullmatch(cell) if name == "magnification" else None
+    grouped = grouped or _GROUPED_LENGTH.match(cell) if delimiter == ";" else grouped
     if grouped and grouped[1] in _TWO_MEANINGS.get(delimiter, ".,"):
-        raise ValueError("thousands or a fraction? write it without separator")
+        raise ValueError("thousands or a fraction? write it in another unit, or without separator")
     value = _read_quantity(name, cell, unit)
     if value is None:
         raise ValueError(
