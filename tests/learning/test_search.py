@@ -21,7 +21,7 @@ from ncm_kedro.learning.data.crop_index import CropIndex, SearchData
 from ncm_kedro.learning.data.frame_bank import build_frame_bank
 from ncm_kedro.learning.training import search as search_module
 from ncm_kedro.learning.training import train as train_module
-from ncm_kedro.learning.training.ray_tune import PersistentASHA
+from ncm_kedro.learning.training.ray_tune import PersistentASHA, name_trial
 from ncm_kedro.learning.training.search import (
     SearchResult,
     apply_trial,
@@ -242,6 +242,11 @@ def test_half_finished_trial_goes_on_and_reports_the_whole_curve(tmp_path, monke
         }
 
 
+def test_a_trial_is_named_for_people():
+    config = {"trial": 3, "learning_rate": 2.1e-4, "batch_size": 10, "flip": True}
+    assert name_trial(SimpleNamespace(config=config)) == "trial 3: lr 2.1e-4, batch 10"
+
+
 @pytest.mark.slow
 def test_search_ends_well_with_a_crashing_trial_and_is_not_repeated(tmp_path):
     """One start of Ray for all assertions: it takes seconds."""
@@ -252,6 +257,7 @@ def test_search_ends_well_with_a_crashing_trial_and_is_not_repeated(tmp_path):
     class Listener(ray.tune.Callback):
         def on_trial_result(self, iteration, trials, trial, result, **info):
             seen.append((trial.config["trial"], result["epoch"]))
+            assert str(trial) == name_trial(trial)
 
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
     try:
