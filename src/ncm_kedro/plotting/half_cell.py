@@ -114,7 +114,8 @@ def plot_particles(particles: pd.DataFrame) -> Figure:
             low, high = np.nanpercentile(particles["activity"], [1, 99])
             axes.set_ylim(min(low, 0) - 0.2, high + 0.2)
         _finish(axes)
-    figure.axes[0].legend(fontsize=8, frameon=False)
+    handles, names = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside upper center", ncols=6, fontsize=8, frameon=False)
     return figure
 
 
