@@ -20,13 +20,16 @@ from ncm_kedro.contracts.half_cell import (
     HalfCellSteps,
 )
 from ncm_kedro.errors import NcmError
+from ncm_kedro.half_cell.cell import SCALES, build_cell
 from ncm_kedro.half_cell.cycle import CaseResult, run_case, tabulate_case, tabulate_steps
 from ncm_kedro.half_cell.measures import (
     PARTICLE_QUANTITIES,
+    Gauge,
     order_debonding,
     summarise_cycles,
     tabulate_particles,
 )
+from ncm_kedro.half_cell.solve import Stepper
 from ncm_kedro.params.half_cell.case import HalfCellParams
 
 ACTIVITY = PARTICLE_QUANTITIES.index("activity")
@@ -157,6 +160,23 @@ def test_a_window_that_the_lattice_does_not_have_is_an_error(
     with pytest.raises(NcmError) as caught:
         run(make_params(**wrong), tmp_path)
     assert "voltage_max_v" in caught.value.where
+
+
+def test_settling_moves_potentials_and_no_lithium() -> None:
+    params = make_params()
+    half_cell = build_cell(make_cell(params), params)
+    stepper, gauge = Stepper(half_cell.problem, params.stepping), Gauge(half_cell)
+    voltage = half_cell.problem.state.components[list(SCALES).index("voltage_v")].vec
+    half_cell.current.Set(half_cell.capacity / 720.0)
+    stepper.advance(1.0)
+    stepper.accept(1.0)
+    lithium, charging = gauge.count_lithium(), voltage[0]
+    half_cell.current.Set(0.0)
+    stepper.restart()
+    stepper.settle(1e-3)
+    assert voltage[0] < charging - 0.02
+    assert gauge.count_lithium() == lithium
+    assert stepper.time_s == 1.0
 
 
 def make_records(debonded: float, damage: float) -> pd.DataFrame:

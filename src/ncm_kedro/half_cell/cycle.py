@@ -40,6 +40,7 @@ _VOLTAGE_TOLERANCE_V = 2e-3
 _STEP_MIN_S = 1e-3
 _ERROR_MAX = 4.0  # a step whose error is more times the tolerance is repeated
 _BELOW_FAILURE, _RECOVERY = 0.7, 1.1  # steps after one that failed: at most this, then growing
+_EASING = (0.0, 0.1, 0.3)  # of the current, on the way to one that has no direct solution
 _LOG_EVERY_S = 60.0
 
 STEP_COLUMNS = ("cycle", "half", "step", "time_s", "voltage_v", "capacity_fraction", "imbalance")
@@ -251,11 +252,15 @@ def _step_to_limit(
     stepping, load = params.stepping, params.load
     limit = load.voltage_max_v if sign > 0 else load.voltage_min_v
     cell_voltage = half_cell.problem.state.components[_VOLTAGE].vec
-    step, before, ceiling = stepping.step_first_s, None, math.inf
+    step, before, ceiling, eased = stepping.step_first_s, None, math.inf, False
     while True:
         try:
             error = stepper.advance(step)
         except ConvergenceError:
+            if before is None and not eased:
+                eased = True
+                _ease_current(half_cell, stepper)
+                continue
             ceiling = _BELOW_FAILURE * step
             step /= 2.0
             if step < _STEP_MIN_S:
@@ -280,6 +285,26 @@ def _step_to_limit(
         before = voltage
         wanted = choose_step(step, error, stepping) if error else 2.0 * step
         step, ceiling = min(wanted, ceiling), _RECOVERY * ceiling
+
+
+def _ease_current(half_cell: HalfCell, stepper: Stepper) -> None:
+    """Find potentials and currents near those of a reversed current by way of rest.
+
+    From a current that is too small Newton's method climbs to the right one; from one too large,
+    as a debonded interface has after a reversal, it diverges.
+    """
+    wanted, state = half_cell.current.Get(), half_cell.problem.state
+    before = state.vec.FV().NumPy().copy()
+    state.components[_CURRENT].vec.FV().NumPy()[:] = 0.0
+    stepper.restart()
+    try:
+        for part in _EASING:
+            half_cell.current.Set(part * wanted)
+            stepper.settle(_STEP_MIN_S)
+    except ConvergenceError:  # then only shorter steps are left
+        state.vec.FV().NumPy()[:] = before
+        stepper.restart()
+    half_cell.current.Set(wanted)
 
 
 def _write_half_cycle(path: Path, half: HalfCycle) -> None:

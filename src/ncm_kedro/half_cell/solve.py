@@ -162,6 +162,20 @@ class Stepper:
         """Go back to the state before `advance`."""
         self._vector[:] = self._now
 
+    def settle(self, step_s: float) -> None:
+        """Solve a step, but take only what has no memory of it: potentials, currents, stress.
+
+        Raises
+        ------
+        ConvergenceError
+            As `advance`.
+        """
+        self.advance(step_s)
+        for index in self.problem.stored:
+            part = self._components[index]
+            self._vector[part] = self._now[part]
+        self._now = self._vector.copy()
+
     @property
     def state(self) -> dict[str, FloatArray]:
         """All that a restart needs to go on from here."""
