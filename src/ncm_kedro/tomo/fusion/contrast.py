@@ -7,6 +7,7 @@ first, and said.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -32,6 +33,7 @@ from ncm_kedro.tomo.volumes.volume import GREY_PERCENTILES, Volume
 Kind = Literal["bright", "dark", "phases"]
 
 _MOST_PHASES = 4  # a map of so few values holds no grey values
+_STEPS = 0.9  # of neighbours are equal in labels; in grey values of few bits half of them
 _BELOW, _ABOVE = 1.0, 0.5  # beyond the range by these fractions of it: hot or dead voxels
 _CLEARER = 3.0  # times as much must be covered where grey values are inverted
 _SURE = 0.75  # median probability of true particles' centres is higher, of mistaken ones' lower
@@ -96,10 +98,12 @@ def find_contrast(volume: Volume, network: Detector, params: TomoFusionParams) -
     levels = np.unique(np.concatenate([np.unique(values) for values, _ in boxes]))
     if len(levels) <= _MOST_PHASES:
         return _take_phases(levels, params)
+    warnings = _warn_of_steps(boxes, len(levels))
     smooth = np.concatenate([_smooth_inside(values, inside) for values, inside in boxes])
     low, high = (float(value) for value in np.percentile(smooth, GREY_PERCENTILES))
     span = (high - low) or float(levels[-1]) - float(levels[0])
-    known = _raise_air(volume, Contrast("bright", low - _BELOW * span, high + _ABOVE * span))
+    read = Contrast("bright", low - _BELOW * span, high + _ABOVE * span, warnings=warnings)
+    known = _raise_air(volume, read)
     parts = _part_greys(np.clip(smooth.astype(np.float64), low - span, high + span))
     if params.contrast != "auto":
         known = replace(known, kind=params.contrast)
@@ -129,6 +133,24 @@ def _take_phases(levels: NDArray[np.float32], params: TomoFusionParams) -> Contr
         "transform; the detector was not used, and outlines were not refined"
     )
     return Contrast("phases", values[0], values[-1], phase=wanted, warnings=(told,))
+
+
+def _warn_of_steps(
+    boxes: Sequence[tuple[NDArray[np.float32], NDArray[np.bool_] | None]], levels: int
+) -> tuple[str, ...]:
+    """Warn where most neighbours along x are equal, as in labels and maps of many phases."""
+    equal = []
+    for values, inside in boxes:
+        same = values[..., 1:] == values[..., :-1]
+        equal.append(same.ravel() if inside is None else same[inside[..., 1:] & inside[..., :-1]])
+    share = float(np.concatenate(equal).mean())
+    if share < _STEPS:
+        return ()
+    return (
+        f"{share:.0%} of neighbouring voxels are equal: this looks like labels or a map of "
+        f"{levels} phases rather than grey values, which the detector needs; give the "
+        f"reconstruction, or a map of at most {_MOST_PHASES} values",
+    )
 
 
 def _smooth_inside(
@@ -257,7 +279,8 @@ def _part_greys(values: NDArray[np.float64]) -> _TwoParts:
     spread = weight[:-1] * (1 - weight[:-1])
     between = (mean[-1] * weight[:-1] - mean[:-1]) ** 2 / np.maximum(spread, 1e-12)
     variance = (counts * (middle - mean[-1]) ** 2).sum() / counts.sum()
-    best = int(between.argmax())
+    flat = np.flatnonzero(between >= between.max() * (1 - 1e-9))  # between two sharp values
+    best = int(flat[len(flat) // 2])
     return _TwoParts(
         threshold=float(edges[best + 1]),
         separability=float(between[best] / max(variance, 1e-12)),
