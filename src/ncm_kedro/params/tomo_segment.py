@@ -105,6 +105,9 @@ class RefineParams(FrozenParams):
     """False: watershed outlines are final; then no cracks are marked."""
     smoothing_vx: float = Field(default=0.7, ge=0, le=5)
     """Standard deviation of the Gaussian that calms the grey values (voxels; 0: none)."""
+    outline_smoothing: float = Field(default=2.0, ge=0, le=10)
+    """Contrast, in standard deviations of the noise, below which grey values are smoothed before
+    the outline is looked for (no unit; 0: none); cracks are marked in what the Gaussian leaves."""
     trim_um: float = Field(default=0.25, ge=0, le=20)
     """Depth below the watershed outline down to which dark voxels may be cut off (um)."""
     trim_vx: float = Field(default=3.0, ge=0, le=50)

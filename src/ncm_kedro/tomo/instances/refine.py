@@ -13,13 +13,15 @@ import cc3d
 import edt
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, uniform_filter
 
 from ncm_kedro.params.tomo_segment import RefineParams
 from ncm_kedro.tomo.volumes.volume import Spacing, Triple
 
 Mask = NDArray[np.bool_]
 _BACKGROUND_CONNECTIVITY = 6
+_WINDOW_VX = 5
+_MEDIAN_STEP = 0.954  # median step between two normal values, in their standard deviations
 _SHY = 0.1  # just under whole voxels, a closing keeps the outermost layer of a crack's mouth
 
 
@@ -131,19 +133,24 @@ def refine_particle(
     crack_zyx
         Those voids and cracks.
     """
+    calm_zyx = grey_zyx
     if params.smoothing_vx > 0:
-        grey_zyx = gaussian_filter(grey_zyx, params.smoothing_vx, mode="nearest")
+        calm_zyx = gaussian_filter(grey_zyx, params.smoothing_vx, mode="nearest")
+    flat_zyx = calm_zyx
+    if params.outline_smoothing > 0:
+        flat_zyx = flatten_noise(grey_zyx, params.outline_smoothing)
     margin = reach.margin_zyx
     pads = [(width * low, width * high) for width, (low, high) in zip(margin, at_face, strict=True)]
     own = np.pad(labels_zyx == label, pads, mode="edge")
     others = np.pad((labels_zyx != 0) & (labels_zyx != label), pads, mode="edge")
-    bright = np.pad(grey_zyx > threshold, pads, mode="edge")
+    bright = np.pad(calm_zyx > threshold, pads, mode="edge")
+    outlined = np.pad(flat_zyx > threshold, pads, mode="edge")
     distance = _Distance(voxel_size_um)
     away = distance(~own)
     domain = own | ((away <= reach.grow_um) & ~others & (away <= distance(~others)))
     solid = bright & domain
     core = own & (distance(own) > reach.trim_um)
-    kept = solid | core
+    kept = (outlined & domain) | core
     if reach.closing_um > 0:
         closed = distance(distance(~kept) <= reach.closing_um) > reach.closing_um
         kept |= closed & domain & (away <= reach.inset_um)
@@ -156,6 +163,28 @@ def refine_particle(
         slice(low, size - high) for (low, high), size in zip(pads, filled.shape, strict=True)
     )
     return filled[inner], crack[inner]
+
+
+def flatten_noise(grey_zyx: NDArray[np.float32], steps: float) -> NDArray[np.float32]:
+    """Smooth grey values between edges, by a guided filter (He et al. 2013, IEEE TPAMI 35, 1397).
+
+    Parameters
+    ----------
+    steps
+        Standard deviations of the noise from which a local contrast counts as an edge. The noise
+        is that of neighbours along x, most of which lie in one phase.
+    """
+    deviation = np.median(np.abs(np.diff(grey_zyx, axis=2))) / _MEDIAN_STEP
+    centre = grey_zyx.mean()  # squares of grey values far from zero would lose their differences
+    grey = grey_zyx - centre
+    mean = _average(grey)
+    variance = np.maximum(_average(grey * grey) - mean * mean, 0)
+    edge = variance / (variance + np.float32((steps * deviation) ** 2) + np.finfo(np.float32).tiny)
+    return np.asarray(_average(edge) * grey + _average(mean * (1 - edge)) + centre, np.float32)
+
+
+def _average(array_zyx: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray(uniform_filter(array_zyx, _WINDOW_VX, mode="nearest"))
 
 
 def keep_largest(mask_zyx: Mask) -> Mask:
