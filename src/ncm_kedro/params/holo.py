@@ -72,8 +72,9 @@ class PriorParams(FrozenParams):
     """Decrement over absorption index of each material, from the lightest to the densest (no
     unit); what is lighter than the first one is air."""
 
-    refinements: int = Field(default=16, ge=1, le=200)
-    """Steps of the retrieval with known materials (count)."""
+    refinements: int = Field(default=32, ge=1, le=200)
+    """Steps of the retrieval with known materials (count); with 16, carbon and binder stay 6 % too
+    light."""
 
 
 class ReconstructionParams(FrozenParams):
