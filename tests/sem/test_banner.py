@@ -228,6 +228,44 @@ def test_bright_and_clipped_grains_are_no_text():
         assert not find_annotations(frame_yx.astype(np.uint8))
 
 
+@pytest.fixture
+def grains_yx():
+    """Smooth grey grains with noise."""
+    rng = np.random.default_rng(3)
+    grains_yx = cv2.GaussianBlur(rng.normal(0, 1, (480, 640)).astype(np.float32), None, 8)
+    grains_yx = 110 + 35 * grains_yx / grains_yx.std() + rng.normal(0, 6, grains_yx.shape)
+    return grains_yx.clip(15, 240).astype(np.uint8)
+
+
+@pytest.mark.parametrize("ink", [0, 255])
+@pytest.mark.parametrize("quality", [None, 90])
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda image, ink: cv2.line(image, (200, 240), (330, 240), ink, 1),
+        lambda image, ink: cv2.line(image, (200, 200), (330, 243), ink, 2),
+        lambda image, ink: cv2.arrowedLine(image, (400, 300), (280, 200), ink, 3),
+        lambda image, ink: cv2.rectangle(image, (250, 150), (350, 250), ink, 1),
+    ],
+    ids=["measured length", "slanted", "arrow", "box"],
+)
+def test_lines_drawn_without_text_are_seen(grains_yx, draw, quality, ink):
+    drawn_yx = draw(grains_yx.copy(), ink)
+    drawn_yx = drawn_yx if quality is None else save_as_jpeg(drawn_yx, quality)
+    assert cut_annotations(drawn_yx)[1] == ("annotated", "annotated_inside")
+
+
+def test_edges_that_charge_are_no_drawn_lines(grains_yx):
+    assert cut_annotations(grains_yx)[1] == ()
+    rows, columns = np.indices(grains_yx.shape)
+    noise_yx = np.random.default_rng(5).normal(0, 60, grains_yx.shape)
+    edge_yx = 250 * np.exp(-(((rows - 240 - columns / 20) / 2.5) ** 2) / 2)
+    charged_yx = (40 + edge_yx + noise_yx).clip(0, 255).astype(np.uint8)
+    assert cut_annotations(charged_yx)[1] == ()
+    noise_yx = np.random.default_rng(4).normal(0, 40, (480, 640)).clip(0, 255).astype(np.uint8)
+    assert cut_annotations(noise_yx)[1] == ()  # half of it is clipped
+
+
 @pytest.mark.real
 def test_real_banners_are_64_px(real_frames_folder):
     files = sorted(real_frames_folder.glob("*/*.jpg"))[::20]

@@ -27,7 +27,16 @@ _MAX_GAP = 6.0  # heights between characters or ticks of one line
 _MIN_BAR_FRACTION = 0.04  # of the width
 _LABEL_REACH = 1.5  # heights of a character between a bar and its label
 _MIN_BAR_ASPECT, _MIN_BAR_FILL = 8, 0.95
+_MIN_LINE_PX, _MIN_LINE_FRACTION = 40, 0.05  # length, also of the width of the frame
+_MAX_LINE_WIDTH_PX, _MAX_LINE_GAP_PX = 7, 3
+_MAX_THIN_FRACTION = 0.03  # of the frame; more is noise that clips
+_MAX_LINES = 200
+_LINE_SIDES_PX = (5, 6, 7, 8, 9)  # from the middle of a line
+_LINE_CONTRAST = 40.0
+_MIN_LINE_PURE, _MIN_LINE_APART, _MIN_LINE_EVEN = 0.9, 0.7, 0.65  # of its length
+_EVEN_PX = 0.75
 _STRIP_ROWS, _STRIP_OVERLAP = 2048, 256
+_NEAR = np.ones((3, 3), np.uint8)
 
 
 class Box(NamedTuple):
@@ -40,7 +49,7 @@ class Box(NamedTuple):
 
 
 def find_annotations(image_yx: NDArray[np.uint8]) -> list[Box]:
-    """Find lines of drawn characters, rows of ticks and drawn bars in a frame ``(H, W)``.
+    """Find drawn lines of characters, rows of ticks, bars and straight lines in a frame ``(H, W)``.
 
     Returns
     -------
@@ -52,7 +61,8 @@ def find_annotations(image_yx: NDArray[np.uint8]) -> list[Box]:
     for start in range(0, max(height - _STRIP_OVERLAP, 1), _STRIP_ROWS - _STRIP_OVERLAP):
         strip_yx = image_yx[start : start + _STRIP_ROWS]
         for bright_yx in (strip_yx, _BRIGHT - strip_yx):
-            for x, y, width, rows in _find_drawn(bright_yx, _MAX_HEIGHT_FRACTION * height):
+            characters = _find_drawn(bright_yx, _MAX_HEIGHT_FRACTION * height)
+            for x, y, width, rows in (*characters, *_find_straight(bright_yx)):
                 boxes.append(Box(start + y, start + y + rows, x, x + width))
     return sorted(boxes)
 
@@ -82,6 +92,55 @@ def _find_drawn(bright_yx: NDArray[np.uint8], max_height_px: float) -> Iterator[
         yield _bound(stats[[bar, *label]])
 
 
+def _find_straight(bright_yx: NDArray[np.uint8]) -> Iterator[tuple[int, ...]]:
+    """Boxes (x, y, width, height) of straight thin lines, bright on dark: also those of arrows."""
+    top = int(bright_yx.max())
+    if top < _BRIGHT - _LEVEL:
+        return
+    pure_yx = (bright_yx >= top - _PURE).astype(np.uint8)
+    square_yx = np.ones((_MAX_LINE_WIDTH_PX, _MAX_LINE_WIDTH_PX), np.uint8)
+    thick_yx = cv2.dilate(cv2.morphologyEx(pure_yx, cv2.MORPH_OPEN, square_yx), _NEAR)
+    thin_yx = cv2.subtract(pure_yx, thick_yx)
+    if thin_yx.mean() > _MAX_THIN_FRACTION:
+        return
+    length_px = max(_MIN_LINE_PX, int(_MIN_LINE_FRACTION * bright_yx.shape[1]))
+    found = cv2.HoughLinesP(
+        thin_yx, 1, np.pi / 180, int(0.8 * length_px),
+        minLineLength=length_px, maxLineGap=_MAX_LINE_GAP_PX,
+    )  # fmt: skip
+    for ends in [] if found is None else found.reshape(-1, 2, 2)[:_MAX_LINES]:
+        if _is_line(bright_yx, ends.astype(np.float32), top - _PURE):
+            (x, y), (right, bottom) = ends.min(axis=0), ends.max(axis=0)
+            yield int(x), int(y), int(right - x) + 1, int(bottom - y) + 1
+
+
+def _is_line(bright_yx: NDArray[np.uint8], ends_xy: NDArray[np.float32], pure: int) -> bool:
+    """Whether what lies between two points is pure, stands out on both sides, and is even."""
+    along_xy = ends_xy[1] - ends_xy[0]
+    length_px = float(np.hypot(*along_xy))
+    places = np.linspace(0, 1, int(length_px) + 1, dtype=np.float32)[:, None]
+    points_xy = ends_xy[0] + places * along_xy
+    across_xy = np.array([-along_xy[1], along_xy[0]]) / length_px
+
+    def look(distances_px: NDArray[np.floating], grey_yx: NDArray[np.uint8]) -> NDArray[np.float32]:
+        x, y = np.moveaxis(points_xy + distances_px[:, None, None] * across_xy, -1, 0)
+        grey = cv2.remap(
+            grey_yx, x.astype(np.float32), y.astype(np.float32), cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REPLICATE,
+        )  # fmt: skip
+        return np.asarray(grey, np.float32)
+
+    core = look(np.zeros(1), cv2.dilate(bright_yx, _NEAR))[0]
+    sides = np.array(_LINE_SIDES_PX)
+    beside = np.maximum(*(np.median(look(side * sides, bright_yx), axis=0) for side in (-1, 1)))
+    is_apart = core - beside > _LINE_CONTRAST
+    profile = look(np.arange(-_MAX_LINE_WIDTH_PX + 1, _MAX_LINE_WIDTH_PX, 0.5), bright_yx)
+    width_px = ((profile > (core + beside) / 2).sum(axis=0) / 2)[is_apart]
+    if is_apart.mean() < _MIN_LINE_APART or (core >= pure - _PURE).mean() < _MIN_LINE_PURE:
+        return False
+    return bool((abs(width_px - np.median(width_px)) <= _EVEN_PX).mean() >= _MIN_LINE_EVEN)
+
+
 def _bound(stats: NDArray[np.int32]) -> tuple[int, int, int, int]:
     x, y = int(stats[:, 0].min()), int(stats[:, 1].min())
     right = int((stats[:, 0] + stats[:, 2]).max())
@@ -101,8 +160,8 @@ def _is_drawn(
     values = grey_yx[body_yx > 0]
     if (values >= int(values.max()) - _PURE).mean() < _MIN_PURE_FRACTION:
         return False
-    near_yx = cv2.dilate(body_yx, np.ones((3, 3), np.uint8))
-    around = grey_yx[(cv2.dilate(near_yx, np.ones((3, 3), np.uint8)) > 0) & (near_yx == 0)]
+    near_yx = cv2.dilate(body_yx, _NEAR)
+    around = grey_yx[(cv2.dilate(near_yx, _NEAR) > 0) & (near_yx == 0)]
     contrast = float(values.max()) - float(np.percentile(around, 75)) if around.size else 0.0
     return contrast >= _MIN_CONTRAST
 

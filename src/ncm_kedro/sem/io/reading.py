@@ -42,7 +42,7 @@ from ncm_kedro.sem.io.sidecar import MISSING, Sidecar, describe_sidecar, read_si
 from ncm_kedro.units import parse_moment
 
 BANNER_MISSING, BANNER_UNSURE = "banner_missing", "banner_unsure"
-DECODER_VERSION = 6  # raise it when the same file and parameters would give another frame
+DECODER_VERSION = 7  # raise it when the same file and parameters would give another frame
 _COLOUR, _MIN_COLOURED_PX = 40, 20  # levels from grey; a short line of a drawing
 
 logger = logging.getLogger(__name__)
