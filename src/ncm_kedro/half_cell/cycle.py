@@ -35,7 +35,7 @@ _log = logging.getLogger(__name__)
 FloatArray = NDArray[np.float64]
 
 _CURRENT, _VOLTAGE = (list(SCALES).index(name) for name in ("current_a_m2", "voltage_v"))
-_FORMAT = 2  # changes when results of before are no longer valid
+_FORMAT = 3  # changes when results of before are no longer valid
 _VOLTAGE_TOLERANCE_V = 2e-3
 _STEP_MIN_S = 1e-3
 _ERROR_MAX = 4.0  # a step whose error is more times the tolerance is repeated
