@@ -243,7 +243,7 @@ def _warn_of_angles(path: Path, angles_deg: NDArray[np.float64]) -> list[str]:
         )  # fmt: skip
     if repeated:
         first = ordered[:-1][gaps < 1e-6][0]
-        warnings.append(f"{repeated} angles are repeated, the first {first:.4g} degrees: averaged")
+        warnings.append(f"repeated angles: {repeated}, the first {first:.4g} degrees: averaged")
     folded = np.unique(np.round(ordered % _HALF_TURN_DEG, 6))
     empty = np.diff(folded, append=folded[0] + _HALF_TURN_DEG)
     usual = float(np.median(empty))
