@@ -78,13 +78,16 @@ def track(
     return track_in
 
 
+# Made absolute before any test works in another folder.
+_REAL_FRAMES = Path(os.environ.get("NCM_REAL_DATA", "../shared/data/sem")).absolute()
+
+
 def _find_real_data(name: str, *needed: str) -> Path:
     """Folder of real data that holds the needed files; skips where they are not at hand.
 
     It is looked at for each test anew: a folder that is there may be empty.
     """
-    sem = Path(os.environ.get("NCM_REAL_DATA", "../shared/data/sem"))
-    folder = sem if name == "sem" else sem.parent / name
+    folder = _REAL_FRAMES if name == "sem" else _REAL_FRAMES.parent / name
     missing = [pattern for pattern in needed if not any(folder.glob(pattern))]
     if missing:
         pytest.skip(f"real data is not at hand: no {missing[0]} in {folder} (set NCM_REAL_DATA)")
