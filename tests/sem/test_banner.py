@@ -262,6 +262,8 @@ def test_edges_that_charge_are_no_drawn_lines(grains_yx):
     edge_yx = 250 * np.exp(-(((rows - 240 - columns / 20) / 2.5) ** 2) / 2)
     charged_yx = (40 + edge_yx + noise_yx).clip(0, 255).astype(np.uint8)
     assert cut_annotations(charged_yx)[1] == ()
+    dark_yx = np.where(abs(rows - 240 - columns / 20) < 2, 255, 0).astype(np.uint8)
+    assert cut_annotations(dark_yx)[1] == ()  # clipped all over: its edges are as sharp as lines
     noise_yx = np.random.default_rng(4).normal(0, 40, (480, 640)).clip(0, 255).astype(np.uint8)
     assert cut_annotations(noise_yx)[1] == ()  # half of it is clipped
 

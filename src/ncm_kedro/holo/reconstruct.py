@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 import zarr
 from numpy.typing import NDArray
 
@@ -30,7 +27,7 @@ from ncm_kedro.holo.quality import correlate_halves, find_resolution, measure_ri
 from ncm_kedro.holo.scan import RawScan
 from ncm_kedro.holo.survey import Survey, open_scratch, survey_scan
 from ncm_kedro.holo.tasks import AlignTask, MixTask, PhaseTask, SectionTask, arrange_rows
-from ncm_kedro.learning.data.loader import choose_device
+from ncm_kedro.learning.data.loader import choose_device, use_one_thread
 from ncm_kedro.params.holo import HoloComputeParams, HoloParams
 from ncm_kedro.tomo.volumes.blocks import list_blocks, run_blocks
 from ncm_kedro.tomo.volumes.identity import fingerprint
@@ -108,17 +105,6 @@ def plan_reconstruction(
             "scan_warnings": list(scan.warnings),
         },
     )
-
-
-@contextmanager
-def use_one_thread() -> Iterator[None]:
-    """Let torch compute on one core in each of the threads that work on blocks."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 @dataclass(frozen=True)

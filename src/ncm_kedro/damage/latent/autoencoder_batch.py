@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ncm_kedro.learning.data.loader import use_one_thread
 from ncm_kedro.params.damage_attribution import AutoencoderParams
 
 Weights = dict[str, Tensor]
@@ -181,17 +181,6 @@ def measure_errors(weights: Weights, rows_snk: Tensor, splits: Tensor, mask_m1d:
             back = decode_rows(weights, encode_rows(weights, x, mask_m1d))
             total += (back - x).square().sum(dim=(1, 2))
     return total / (rows_snk.shape[1] * rows_snk.shape[2])
-
-
-@contextmanager
-def use_one_thread() -> Iterator[None]:
-    """Let torch compute on one core within the block."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 @use_one_thread()

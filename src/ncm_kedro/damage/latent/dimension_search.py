@@ -32,8 +32,8 @@ from ncm_kedro.damage.latent.autoencoder_batch import (
     mask_dimensions,
     measure_errors,
     train_networks,
-    use_one_thread,
 )
+from ncm_kedro.learning.data.loader import use_one_thread
 from ncm_kedro.params.damage_attribution import AutoencoderParams
 
 ERROR_COLUMNS = ("d", "repeat", "method", "train_error", "validation_error", "masked_error")

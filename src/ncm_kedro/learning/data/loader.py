@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any, Literal, Protocol
 
@@ -43,6 +44,17 @@ class BatchSource(Protocol):
     def iterate_epoch(self, epoch: int) -> Iterator[Batch]:
         """Yield the batches of one epoch."""
         ...
+
+
+@contextmanager
+def use_one_thread() -> Iterator[None]:
+    """Let torch compute on one core within the block."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def choose_device(device: str) -> torch.device:

@@ -31,6 +31,7 @@ _MIN_LINE_PX, _MIN_LINE_FRACTION = 40, 0.05  # length, also of the width of the 
 _MAX_LINE_WIDTH_PX, _MAX_LINE_GAP_PX = 7, 3
 _MAX_THIN_FRACTION = 0.03  # of the frame; more is noise that clips
 _MAX_LINES = 200
+_MAX_CLIPPED = 0.33  # of the frame; clipping makes drawn lines of edges that charge
 _LINE_SIDES_PX = (5, 6, 7, 8, 9)  # from the middle of a line
 _LINE_CONTRAST = 40.0
 _MIN_LINE_PURE, _MIN_LINE_APART, _MIN_LINE_EVEN = 0.9, 0.7, 0.65  # of its length
@@ -58,11 +59,13 @@ def find_annotations(image_yx: NDArray[np.uint8]) -> list[Box]:
     """
     height = image_yx.shape[0]
     boxes: list[Box] = []
+    is_clipped = np.isin(image_yx, (_DARK, _BRIGHT)).mean() > _MAX_CLIPPED
     for start in range(0, max(height - _STRIP_OVERLAP, 1), _STRIP_ROWS - _STRIP_OVERLAP):
         strip_yx = image_yx[start : start + _STRIP_ROWS]
         for bright_yx in (strip_yx, _BRIGHT - strip_yx):
             characters = _find_drawn(bright_yx, _MAX_HEIGHT_FRACTION * height)
-            for x, y, width, rows in (*characters, *_find_straight(bright_yx)):
+            straight = () if is_clipped else _find_straight(bright_yx)
+            for x, y, width, rows in (*characters, *straight):
                 boxes.append(Box(start + y, start + y + rows, x, x + width))
     return sorted(boxes)
 
