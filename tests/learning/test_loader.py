@@ -122,17 +122,6 @@ def test_resampling_matches_opencv_on_noise(input_px, method):
     np.testing.assert_allclose(weights.sum(axis=1), 1.0, atol=1e-6)
 
 
-def test_fraction_of_pixel_noise_that_resampling_keeps():
-    noise = np.random.default_rng(0).normal(size=(300, 300))
-    kept = {
-        input_px: (weights @ noise @ weights.T).var()
-        for input_px in (224, 150)
-        for weights in [build_resampling_matrix(300, input_px)]
-    }
-    assert kept[224] == pytest.approx((2 / 3) ** 2, rel=0.03)  # bilinear, all phases equally often
-    assert kept[150] == pytest.approx(1 / 4, rel=0.03)  # mean of 2 x 2 pixels
-
-
 @pytest.mark.parametrize("path", ["opencv", "torch"])
 def test_batches_do_not_depend_on_threads_or_batch_size(bank, path):
     crops = make_crops(bank)
@@ -255,15 +244,6 @@ def test_split_loaders_share_training_statistics_and_change_training_crops_alone
     assert np.abs(collect(right, 1) - collect(right, 2)).max() == 0.0
     shuffled = [np.concatenate([b.index for b in left.iterate_epoch(e)]) for e in (1, 2)]
     assert shuffled[0].tolist() != shuffled[1].tolist()
-
-
-def test_per_image_normalisation_removes_exposure(bank):
-    bright = build_frame_bank(
-        {name: (frame * 0.5 + 60).astype(np.uint8) for name, frame in make_frames().items()}
-    )
-    common = {"batch_size": 4, "input_px": 48, "normalise": NormaliseParams(method="per_image")}
-    first, second = (collect(CropLoader(b, make_crops(b), **common)) for b in (bank, bright))
-    assert np.abs(first - second).mean() < 0.02
 
 
 def test_offset_normalisation_removes_brightness_and_keeps_contrast(bank):

@@ -131,8 +131,7 @@ def _name_as_efficientnet_pytorch(model: timm.models.EfficientNet) -> dict[str, 
     }
 
 
-@pytest.mark.parametrize("prefix", ["", "encoder."])
-def test_weights_of_micrographs_come_under_other_names(tmp_path, prefix: str) -> None:
+def test_weights_of_micrographs_come_under_other_names(tmp_path) -> None:
     """NASA's encoders have the names of `efficientnet_pytorch`; a file may sort them."""
     source = timm.create_model("tf_efficientnet_b0", num_classes=7).eval()
     with torch.no_grad():
@@ -140,17 +139,15 @@ def test_weights_of_micrographs_come_under_other_names(tmp_path, prefix: str) ->
             if value.is_floating_point():
                 value.add_(0.01 * torch.rand_like(value))
     renamed = _name_as_efficientnet_pytorch(source)
-    weights = {prefix + name: renamed[name] for name in sorted(renamed)}
-    torch.save(weights, tmp_path / "micronet.pth")
-    grey = build_model(
-        "tf_efficientnet_b0", num_classes=4, checkpoint_path=tmp_path / "micronet.pth"
-    ).eval()
-    image = torch.rand(2, 1, 64, 64)
-    torch.testing.assert_close(
-        grey.forward_features(image), source.forward_features(image.expand(-1, 3, -1, -1))
-    )
+    image, path = torch.rand(1, 1, 64, 64), tmp_path / "micronet.pth"
+    for prefix in ("", "encoder."):
+        torch.save({prefix + name: renamed[name] for name in sorted(renamed)}, path)
+        grey = build_model("tf_efficientnet_b0", num_classes=4, checkpoint_path=path).eval()
+        torch.testing.assert_close(
+            grey.forward_features(image), source.forward_features(image.expand(-1, 3, -1, -1))
+        )
     with pytest.raises(ModelError, match="do not fit"):
-        build_model("tf_efficientnet_b1", num_classes=4, checkpoint_path=tmp_path / "micronet.pth")
+        build_model("tf_efficientnet_b1", num_classes=4, checkpoint_path=path)
 
 
 @pytest.mark.parametrize("name", [TINY, "ncm_texture_net"])
@@ -209,15 +206,6 @@ def test_statistics_are_not_rounded_to_bfloat16() -> None:
     rounded = feature.bfloat16()
     expected = rounded.double().flatten(2).std(dim=2, correction=0).float()
     torch.testing.assert_close(pool_statistics(rounded)[:, 4:], expected, atol=1e-3, rtol=1e-3)
-
-
-def test_texture_net_sees_spread_where_the_mean_is_equal() -> None:
-    """Average pooling of a linear response cannot part these two; the second moment can."""
-    flat = torch.zeros(1, 1, 16, 16)
-    checker = 1.0 - 2.0 * (torch.arange(16)[:, None] + torch.arange(16)).remainder(2)
-    assert checker.mean() == flat.mean()
-    assert pool_statistics(checker[None, None])[0, 1] > 0.99
-    assert pool_statistics(flat)[0, 1] < 0.02
 
 
 def test_texture_net_in_bfloat16_agrees() -> None:

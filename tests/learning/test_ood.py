@@ -46,7 +46,7 @@ def fit(train, validate, areas, params=None, foreign=None):
     )  # fmt: skip
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def detector():
     rng = np.random.default_rng(0)
     return fit(draw_outputs(rng, 4000), draw_outputs(rng, 1000), name_areas(1000, 100))
@@ -77,7 +77,7 @@ def test_fewer_training_crops_than_neighbours_are_enough():
 
 
 def test_known_crops_raise_as_many_alarms_as_allowed(detector):
-    evaluated = detector.evaluate(draw_outputs(np.random.default_rng(3), 8000))
+    evaluated = detector.evaluate(draw_outputs(np.random.default_rng(3), 2000))
     assert evaluated.unknown.mean() == pytest.approx(0.05, abs=0.02)
     assert (evaluated.p <= 0.5).mean() == pytest.approx(0.5, abs=0.05)
     assert detector.notes == ()
@@ -99,7 +99,7 @@ def test_material_that_the_network_is_surest_of_is_flagged_by_its_distance(detec
 
 
 def test_flag_p_value_and_threshold_agree(detector):
-    evaluated = detector.evaluate(draw_outputs(np.random.default_rng(5), 5000, shift=(0, 0, 1.5)))
+    evaluated = detector.evaluate(draw_outputs(np.random.default_rng(5), 1000, shift=(0, 0, 1.5)))
     np.testing.assert_array_equal(evaluated.unknown, evaluated.score > detector.threshold)
 
 
@@ -120,7 +120,7 @@ def test_new_mosaics_alarm_as_often_as_asked_though_there_are_twelve():
         return outputs, np.repeat(np.arange(n_mosaics), 20).astype(str).tolist()
 
     train, rates = draw_outputs(rng, 300), []
-    for _ in range(60):
+    for _ in range(30):
         detector = fit(train, *draw(12))
         rates.append(detector.evaluate(draw(60)[0]).unknown.mean())
     assert np.mean(rates) == pytest.approx(0.05, abs=0.02)
