@@ -31,15 +31,6 @@ def test_covariance_and_centre_are_numpys():
     np.testing.assert_allclose(np.linalg.det(axes.direction[0]), 1)
 
 
-def test_boxes_of_points_have_the_spread_of_their_edges():
-    for shape in [(2, 12, 3), (7, 7, 7), (4, 2, 9)]:
-        spread = np.sort((np.square(shape) - 1) * np.square(VOXEL) / 12)[::-1]
-        axes = find_axes(sum_places(np.argwhere(np.ones(shape))), VOXEL)
-        np.testing.assert_allclose(axes.spread_um2[0], spread)
-        np.testing.assert_allclose(axes.elongation, np.sqrt(spread[0] / spread[2]))
-        np.testing.assert_allclose(axes.centre_um[0], np.array(shape) / 2 * VOXEL)
-
-
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 6, 1), (5, 1, 8)])
 def test_flat_particles_have_no_elongation(shape):
     axes = find_axes(sum_places(np.argwhere(np.ones(shape)) + 300), VOXEL)
@@ -85,15 +76,6 @@ def test_axes_of_no_length_are_not_distinct():
     assert line.distinct(0, 1, 1.05)[0]
     assert not line.distinct(1, 2, 1.05)[0]
     assert not voxel.distinct(0, 1, 1.05)[0]
-
-
-@pytest.mark.parametrize(
-    "angles", [(30, -20, 25), (-75, 60, -80), (0, 0, 0), (89, -89, 45), (-45, 10, 90)]
-)
-def test_angles_of_known_turns(angles):
-    turn = Rotation.from_euler("ZYX", angles, degrees=True)
-    found = find_angles(turn_axes(turn))
-    np.testing.assert_allclose(np.concatenate(found), angles, atol=1e-9)
 
 
 def test_angles_are_those_of_scipy_and_give_the_axes_back():

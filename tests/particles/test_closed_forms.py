@@ -12,17 +12,13 @@ TILTED = solids.random_rotations(5)[2:]
 SPACE_VX = 6
 UNEQUAL = (0.1, 0.07, 0.07)
 VOXELS = [solids.CUBE, UNEQUAL]
-LARGE = ("ball 10", "ball 20", "triaxial 10")
+LARGE = ("ball 10", "triaxial 10")
 SMOOTH = {
     "ball 5": solids.ball(0.5),
-    "ball 6.3": solids.ball(0.63),
     "ball 10": solids.ball(1.0),
-    "ball 20": solids.ball(2.0),
     "oblate": solids.ellipsoid(1.2, 1.2, 0.6),
     "prolate": solids.ellipsoid(1.5, 0.6, 0.6),
-    "triaxial 5": solids.ellipsoid(1.1, 0.8, 0.5),
     "triaxial 10": solids.ellipsoid(2.0, 1.4, 1.0),
-    "capsule 5": solids.capsule(1.0, 0.5),
     "capsule 8": solids.capsule(2.0, 0.8),
 }
 LONG = {
@@ -70,28 +66,15 @@ def test_volume_and_place_are_exact(smooth_tables, name, voxel_um):
         )
 
 
+@pytest.mark.parametrize("voxel_um", VOXELS)
 @pytest.mark.parametrize("name", SMOOTH)
-def test_outer_surface_within_1_percent(smooth_tables, name):
+def test_outer_surface_within_1_percent(smooth_tables, name, voxel_um):
     """Each solid from a radius of 10 voxels on; smaller ones scatter with their place."""
-    table, turned = smooth_tables[name, solids.CUBE]
+    table, turned = smooth_tables[name, voxel_um]
     errors = table["surface_outer_um2"] / turned[0].exact.outer - 1
-    assert abs(errors.mean()) < 0.01
+    if voxel_um == solids.CUBE:
+        assert abs(errors.mean()) < 0.01
     assert errors.abs().max() < (0.01 if name in LARGE else 0.025)
-
-
-@pytest.mark.parametrize("name", SMOOTH)
-def test_outer_surface_in_voxels_of_unequal_edges(smooth_tables, name):
-    table, turned = smooth_tables[name, UNEQUAL]
-    errors = table["surface_outer_um2"] / turned[0].exact.outer - 1
-    assert errors.abs().max() < (0.01 if name in LARGE else 0.025)
-
-
-@pytest.mark.parametrize("name", ["ball 5", "ball 6.3", "ball 10", "ball 20"])
-def test_sphericity_of_a_ball(smooth_tables, name):
-    table, _ = smooth_tables[name, solids.CUBE]
-    errors = table["sphericity"] - 1
-    assert abs(errors.mean()) < (0.01 if name in LARGE else 0.02)
-    assert errors.abs().max() < (0.01 if name in LARGE else 0.04)
 
 
 @pytest.mark.parametrize("name", SMOOTH)
@@ -101,7 +84,7 @@ def test_sphericity_and_vs_ratio_are_one_number(smooth_tables, name):
     np.testing.assert_allclose(table["vs_ratio"], turned[0].exact.vs_ratio, rtol=0.015)
 
 
-@pytest.mark.parametrize("name", ["ball 10", "ball 20", "triaxial 10", "capsule 8"])
+@pytest.mark.parametrize("name", ["ball 10", "triaxial 10", "capsule 8"])
 def test_an_intact_particle_has_no_damage(smooth_tables, name):
     for voxel_um in VOXELS:
         table, _ = smooth_tables[name, voxel_um]
@@ -109,7 +92,7 @@ def test_an_intact_particle_has_no_damage(smooth_tables, name):
         assert table["surface_inner_um2"].abs().max() <= 0.01 * table["surface_outer_um2"].max()
 
 
-@pytest.mark.parametrize("gap_vx", [1, 2, 4])
+@pytest.mark.parametrize("gap_vx", [1, 4])
 def test_an_intact_ball_near_a_face_of_the_volume_has_no_damage(gap_vx):
     solid = solids.digitise(solids.ball(1.0), margin_vx=10)
     low = 10 - gap_vx
@@ -118,10 +101,9 @@ def test_an_intact_ball_near_a_face_of_the_volume_has_no_damage(gap_vx):
     assert row["damage"] <= 0.002
 
 
-@pytest.mark.parametrize("cut_vx", [2, 8])
-def test_an_intact_ball_cut_by_the_volume_has_hardly_any_damage(cut_vx):
+def test_an_intact_ball_cut_by_the_volume_has_hardly_any_damage():
     solid = solids.digitise(solids.ball(1.0), margin_vx=10)
-    row = measure_arrays(np.ascontiguousarray(solid.labels[10 + cut_vx :])).iloc[0]
+    row = measure_arrays(np.ascontiguousarray(solid.labels[18:])).iloc[0]
     assert row["touches_border"]
     # the closing fills a little of the wedge between the ball and the face
     assert row["damage"] <= 0.01
@@ -159,10 +141,10 @@ def test_angles_are_intrinsic_and_point_to_positive_x():
         assert (row["roll_deg"] - roll + 90) % 180 - 90 == pytest.approx(0, abs=1.5)
 
 
-def test_a_ball_has_no_orientation():
-    row = measure_solids(digitise_rotated(solids.ball(1.0), turns=TURNS[:1])).iloc[0]
-    assert not row["orientation_defined"]
-    assert row[["yaw_deg", "pitch_deg", "roll_deg"]].isna().all()
+def test_a_ball_has_no_orientation(smooth_tables):
+    table, _ = smooth_tables["ball 10", solids.CUBE]
+    assert not table["orientation_defined"].any()
+    assert table[["yaw_deg", "pitch_deg", "roll_deg"]].isna().all(axis=None)
 
 
 CRACKED = {
@@ -198,7 +180,7 @@ def test_enclosed_voids_need_no_mark(name, voxel_um):
         np.testing.assert_allclose(tables[1][column], tables[0][column], rtol=1e-9)
 
 
-@pytest.mark.parametrize("width_um", [0.2, 0.4, 0.6])
+@pytest.mark.parametrize("width_um", [0.2, 0.6])
 def test_open_cracks_up_to_twice_the_closing_belong_to_the_particle(width_um):
     """All but the dent that the closing ball leaves in the mouth, which grows with the width."""
     shape = solids.ball_with_slot(2.0, width_um, 0.0)
@@ -242,9 +224,7 @@ def test_grey_values_are_those_of_the_solid():
     assert row["homogeneity"] == pytest.approx(1 / grey[inside].std(), rel=1e-3)
 
 
-@pytest.mark.parametrize(
-    ("radius_vx", "artefact"), [(15, 0.36), (25, 0.16), (35, 0.11), (50, 0.068), (70, 0.042)]
-)
+@pytest.mark.parametrize(("radius_vx", "artefact"), [(15, 0.36), (35, 0.11)])
 def test_the_paper_preset_sees_damage_in_intact_balls(radius_vx, artefact):
     # the tips of the ball belong to it, as in a ball drawn by a distance of at most the radius
     solid = solids.digitise(solids.ball(radius_vx * 0.1 + 1e-6), offset_vx=(0, 0, 0))

@@ -47,16 +47,6 @@ def test_central_void_is_in_the_core(ball):
     assert cracks[-2] < voxels[-2]
 
 
-def test_rim_is_at_the_surface(ball):
-    (z, y, x), filled, depth = ball
-    rim = filled & (z**2 + y**2 + x**2 > (0.9 * RADIUS) ** 2)
-    voxels, cracks = count_shells(depth, filled, rim, BINS)
-    assert not cracks[2:].any()
-    assert cracks[0] / voxels[0] == pytest.approx(
-        share_of_shell(0, 0.1) / share_of_shell(0, 1 / BINS), abs=0.06
-    )
-
-
 def test_radial_slab(ball):
     """Inside a sheet of width w through the centre lies the fraction w / 2r of a shell at r."""
     (z, _, _), filled, depth = ball

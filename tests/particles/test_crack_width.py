@@ -64,8 +64,7 @@ def test_nothing_there():
     assert measure_crack_width(np.ones((1, 1, 1), bool), UNIT) == (1.0, 1.0)
 
 
-@pytest.mark.parametrize("axis", [0, 1, 2])
-@pytest.mark.parametrize("width", [1, 2, 3, 4, 7, 10, 16])
+@pytest.mark.parametrize(("width", "axis"), [(1, 0), (2, 1), (3, 2), (7, 0), (16, 1)])
 def test_flat_crack_along_an_axis_is_exact(width, axis):
     crack = np.zeros((44, 44, 44), bool)
     np.moveaxis(crack, axis, 0)[5 : 5 + width] = True
@@ -92,7 +91,7 @@ def test_as_a_search_over_all_balls(smooth, voxel):
     )
 
 
-@pytest.mark.parametrize("width", [2, 3, 4, 8])
+@pytest.mark.parametrize("width", [2, 8])
 def test_oblique_cracks(width):
     rng = np.random.default_rng(3)
     ratios = [
@@ -104,7 +103,7 @@ def test_oblique_cracks(width):
     assert np.ptp(ratios) < 0.25
 
 
-@pytest.mark.parametrize("normal", [(1, 1, 0), (1, 1, 1), (2, 1, 0)])
+@pytest.mark.parametrize("normal", [(1, 1, 1), (2, 1, 0)])
 def test_oblique_crack_of_oblong_voxels(normal):
     voxel = (1.0, 0.5, 0.5)
     found = read_middle(make_slab(4, normal, edge=36, voxel=voxel), voxel)
@@ -121,7 +120,7 @@ def test_cylinder_and_ball():
     assert measure_crack_width(ball, UNIT)[1] == pytest.approx(15, rel=0.08)
 
 
-@pytest.mark.parametrize("radius", [12, 18, 25])
+@pytest.mark.parametrize("radius", [12, 25])
 def test_wide_voids(radius):
     z, y, x = np.mgrid[-27:28, -27:28, -27:28]
     mean, largest = measure_crack_width(z**2 + y**2 + x**2 < (radius + 0.5) ** 2, UNIT)

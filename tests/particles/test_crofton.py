@@ -10,6 +10,11 @@ from scipy.spatial.transform import Rotation
 from ncm_kedro.particles.block_sums import CroftonWeights, list_steps
 
 UNEQUAL = (0.3, 0.1, 0.2)
+TURNS = [
+    Rotation.identity(),
+    Rotation.from_euler("y", 90, degrees=True),
+    Rotation.from_euler("z", 90, degrees=True),
+]
 
 
 def test_the_steps_in_cubes_are_half_of_the_26_neighbours():
@@ -101,7 +106,9 @@ def measure_area(inside, voxel_um):
     return weights.area(count_crossings(inside, voxel_um)) + missed
 
 
-@pytest.mark.parametrize("voxel_um", [(0.5, 0.1, 0.1), (0.5, 0.1, 0.2), (0.3, 0.3, 0.1)])
+@pytest.mark.parametrize(
+    "voxel_um", [(0.5, 0.1, 0.1), (0.5, 0.1, 0.2), (0.3, 0.3, 0.1), (0.1, 0.3, 0.1)]
+)
 @pytest.mark.parametrize("half_axes", [(3.0, 1.0, 1.0), (2.0, 2.0, 1.0), (2.0, 1.4, 1.0)])
 def test_ellipsoids_of_few_voxels_are_unbiased_at_any_turn(voxel_um, half_axes):
     rng = np.random.default_rng(0)
@@ -116,7 +123,7 @@ def test_ellipsoids_of_few_voxels_are_unbiased_at_any_turn(voxel_um, half_axes):
             > 0,
             voxel_um,
         ) / shape.exact.outer - 1
-        for turn in [*TURNS[:3], *Rotation.random(9, rng=rng)]
+        for turn in [*TURNS, *Rotation.random(9, rng=rng)]
     ]  # fmt: skip
     assert np.abs(errors).max() <= 0.03
     assert np.mean(errors) == pytest.approx(0, abs=0.006)
@@ -130,38 +137,3 @@ def test_flat_and_tiny_bodies_miss_what_balls_do():
     true = 4 * np.pi * np.square([0.05, 1e-3])
     assert (np.array(tiny) <= true * 1.001).all()  # no more than there is
     assert tiny[1] == pytest.approx(true[1], rel=0.02)
-
-
-TURNS = [
-    Rotation.identity(),
-    Rotation.from_euler("y", 90, degrees=True),
-    Rotation.from_euler("z", 90, degrees=True),
-    *Rotation.random(4, rng=np.random.default_rng(2)),
-]
-SHAPES = {
-    "ball": solids.ball(2.4),
-    "prolate": solids.ellipsoid(6.0, 2.0, 2.0),
-    "oblate": solids.ellipsoid(4.0, 4.0, 2.0),
-    "triaxial": solids.ellipsoid(4.0, 2.8, 2.0),
-}
-
-
-@pytest.mark.parametrize(
-    ("voxel_um", "limit"),
-    [((0.3, 0.2, 0.2), 0.02), ((0.1, 0.3, 0.1), 0.02), ((0.3, 0.1, 0.1), 0.02),
-     ((0.3, 0.3, 0.1), 0.02), ((0.5, 0.1, 0.1), 0.03), ((0.5, 0.1, 0.2), 0.03)],
-)  # fmt: skip
-@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-def test_surface_and_sphericity_do_not_depend_on_orientation(shape, voxel_um, limit):
-    rng = np.random.default_rng(0)
-    margin = int(list_steps(voxel_um).max()) + 1
-    errors = []
-    for turn in TURNS:
-        solid = solids.digitise(
-            shape, turn=turn, offset_vx=solids.random_offset(rng), voxel_um=voxel_um,
-            margin_vx=margin,
-        )  # fmt: skip
-        errors.append(measure_area(solid.labels > 0, voxel_um) / shape.exact.outer - 1)
-    assert np.abs(errors).max() <= limit
-    sphericity = 1 / (1 + np.array(errors)) ** 3 * shape.exact.sphericity
-    assert np.ptp(sphericity) <= 3 * limit * shape.exact.sphericity

@@ -61,7 +61,7 @@ def test_the_scene_is_worth_it(unbroken):
     assert unbroken.cells.valid.min() == 0
 
 
-@pytest.mark.parametrize(("workers", "edge"), [(2, 32), (4, 16), (1, 64), (2, 128)])
+@pytest.mark.parametrize(("workers", "edge"), [(2, 16), (1, 64)])
 def test_workers_and_blocks_change_no_bit(specimen, unbroken, workers, edge):
     assert_same(measure_specimen(specimen, PARAMS, compute_with(workers, edge)), unbroken)
 
@@ -85,7 +85,7 @@ def die_in_a_child(specimen, work, marks):
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-@pytest.mark.parametrize("marks", [0, 5, 12, 17])
+@pytest.mark.parametrize("marks", [5, 12, 17])
 def test_killed_and_resumed_is_unbroken(specimen, unbroken, tmp_path, marks):
     """There are twelve blocks: 5 ends among the sums, 12 between the passes, 17 in the second."""
     assert die_in_a_child(specimen, tmp_path, marks) == 9
@@ -170,13 +170,6 @@ def test_particles_of_one_voxel_are_rows_with_a_flag(preset):
     assert details["flags"].str.split(",").map(lambda f: "small" in f).all()
 
 
-def test_negative_labels_are_refused():
-    labels = np.zeros((20, 20, 20), np.int32)
-    labels[3:9, 3:9, 3:9], labels[15, 15, 15] = 1, -1
-    with pytest.raises(TomogramError, match=r"sample one: found the label -1.*renumber"):
-        measure(labels)
-
-
 def draw_mask():
     rng = np.random.default_rng(0)
     return rng.random((36, 40, 44)) < 0.6
@@ -184,18 +177,15 @@ def draw_mask():
 
 @pytest.mark.parametrize(
     "labels",
-    [draw_mask().astype(np.uint8), draw_mask().astype(np.uint8) + 1, np.ones((20, 20, 20), int)],
-    ids=["mask", "phases", "one"],
+    [
+        draw_mask().astype(np.uint8),
+        draw_mask().astype(np.uint8) + 1,
+        np.ones((20, 20, 20), int),
+        np.pad(draw_mask().astype(np.uint8) + 1, ((4, 4), (0, 0), (0, 0))),
+    ],
+    ids=["mask", "phases", "one", "between collector and separator"],
 )
 def test_phases_and_masks_are_refused(labels):
-    with pytest.raises(TomogramError, match="a label for each particle"):
-        measure(labels)
-
-
-@pytest.mark.parametrize("offset", [0, 1])
-def test_masks_are_refused_where_collector_and_separator_bound_them(offset):
-    labels = np.zeros((44, 40, 44), np.uint8)
-    labels[4:-4] = draw_mask() + np.uint8(offset)
     with pytest.raises(TomogramError, match="a label for each particle"):
         measure(labels)
 

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import solids
 
 from ncm_kedro.particles.axes import (
     find_nearest,
@@ -17,20 +16,6 @@ EDGE = 4
 
 def everyone(centre_um):
     return np.ones(len(centre_um), dtype=bool)
-
-
-def test_the_six_nearest_in_a_lattice_are_one_step_away():
-    centre = solids.lattice_centres((3, 4, 5), 2.5, 1.0)
-    index, distance = find_nearest(centre, everyone(centre), 6)
-    inner = np.all((centre > 1) & (centre < 1 + 2.5 * np.array([2, 3, 4])), axis=1)
-    assert inner.sum() == 6
-    np.testing.assert_allclose(distance[inner], 2.5)
-    for row in np.flatnonzero(inner):
-        steps = np.abs(centre[index[row]] - centre[row])
-        assert ((steps > 0).sum(axis=1) == 1).all()
-        assert len(set(index[row])) == 6
-    # at a corner: three steps, then three over the diagonals of squares
-    np.testing.assert_allclose(distance[0], 2.5 * np.sqrt([1, 1, 1, 2, 2, 2]))
 
 
 def test_the_nearest_are_those_of_all_distances():
@@ -90,13 +75,6 @@ def test_alignment_of_axes_in_a_plane_and_along_three_directions():
     plane = np.stack([np.cos(angle), np.sin(angle), np.zeros(6)], axis=1)
     np.testing.assert_allclose(measure_alignment(plane, index), 0.25)
     np.testing.assert_allclose(measure_alignment(np.eye(3)[np.arange(6) % 3], index), 0, atol=1e-12)
-
-
-def test_alignment_of_six_random_axes():
-    axis = np.random.default_rng(2).normal(size=(24_000, 3))
-    axis /= np.linalg.norm(axis, axis=1, keepdims=True)
-    found = measure_alignment(axis, np.arange(24_000).reshape(-1, 6))
-    assert found.mean() == pytest.approx(0.35, abs=0.01)
 
 
 def count_cells(marked):

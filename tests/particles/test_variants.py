@@ -47,7 +47,7 @@ def make_cube(dtype=np.uint16):
     return labels
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, np.uint32, np.int64])
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64])
 def test_a_cube(dtype):
     tighter = VariedLabels(make_cube(dtype), "tighter")
     wider = VariedLabels(make_cube(dtype), "wider")
@@ -91,7 +91,7 @@ def test_nothing_moves_at_the_edge_of_the_view(scene):
         np.testing.assert_array_equal(tighter == label, eroded)
 
 
-@pytest.mark.parametrize("edges", [(1, 1, 1), (5, 7, 4), (18, 23, 1), (100, 100, 100)])
+@pytest.mark.parametrize("edges", [(1, 7, 4), (18, 23, 1)])
 @pytest.mark.parametrize("change", ["tighter", "wider"])
 def test_labels_however_they_are_cut(scene, change, edges):
     labels, _, _, view = scene
@@ -99,7 +99,7 @@ def test_labels_however_they_are_cut(scene, change, edges):
     np.testing.assert_array_equal(read_in_blocks(varied, edges), varied[:])
 
 
-@pytest.mark.parametrize("edges", [(1, 1, 1), (5, 7, 4), (18, 23, 1)])
+@pytest.mark.parametrize("edges", [(1, 7, 4), (18, 23, 1)])
 @pytest.mark.parametrize("change", ["as_marked", "more_solid", "less_solid"])
 def test_cracks_however_they_are_cut(scene, change, edges):
     labels, cracks, grey, _ = scene
