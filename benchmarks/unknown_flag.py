@@ -4,7 +4,7 @@ Features of the frozen `ncm_pooled_lite0` and texture descriptors of the crops o
 what `sem_ingest` and `crop_augment` wrote. Energies are those of a discriminant that is fitted on
 the training crops, for deep features the one of the classifier; sums are of scores standardised on
 the validation split; of a high energy what lies below the validation median does not count, as in
-the built-in score (`deep: knn + deep: high energy`). The area under the ROC curve is against test
+the built-in score (`deep: larger knn + deep: high energy`). The area under the ROC curve is against test
 crops, false alarms are those at the 95th percentile of the validation crops.
 
     python benchmarks/unknown_flag.py data --seeds 20
@@ -156,7 +156,9 @@ def score_all(
         standard[name] = [(part - middle) / (upper - middle) for part in values]
     high = "deep: high energy"
     standard[high] = [np.maximum(part, 0.0) for part in standard["deep: energy"]]
-    distances = ("deep: knn", "deep: knn, length one", "deep: ViM residual")
+    two = zip(standard["deep: knn"], standard["deep: knn, length one"], strict=True)
+    standard["deep: larger knn"] = [np.maximum(*pair) for pair in two]
+    distances = ("deep: knn", "deep: knn, length one", "deep: larger knn", "deep: ViM residual")
     sums = product(distances, ("", "texture: knn"), ("deep: energy", high))
     for names in ([name for name in part if name] for part in sums):
         columns = zip(*(standard[name] for name in names), strict=True)

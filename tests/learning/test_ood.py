@@ -70,6 +70,22 @@ def test_what_is_far_out_in_the_same_direction_is_far():
     assert found.evaluate(twice).unknown.mean() > 0.9
 
 
+def test_another_direction_is_flagged_though_the_features_lie_near():
+    """Features of a tenth of the length: one standard deviation is far for their direction."""
+    rng = np.random.default_rng(14)
+
+    def draw(count, angle):
+        direction = np.array([np.cos(angle), np.sin(angle), 0.0])
+        length = rng.uniform(0.5, 20.0, count)[:, None]
+        noise = 0.02 * length * rng.normal(size=(count, 3))
+        features = (length * direction + noise).astype(np.float32)
+        return replace(draw_outputs(rng, count), features=features)
+
+    found = fit(draw(400, 0.3), draw(200, 0.3), name_areas(200, 50))
+    assert found.evaluate(draw(100, 0.3)).unknown.mean() < 0.15
+    assert found.evaluate(draw(100, 0.6)).unknown.mean() > 0.9
+
+
 def test_fewer_training_crops_than_neighbours_are_enough():
     rng = np.random.default_rng(2)
     detector = fit(draw_outputs(rng, 4), draw_outputs(rng, 40), name_areas(40, 20))

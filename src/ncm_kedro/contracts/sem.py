@@ -97,7 +97,7 @@ class SemTestPredictions(SemCropPredictions):
     unknown: Series[bool]
     ood_p_value: Series[float] = pa.Field(ge=0, le=1)
     energy: Series[float]
-    feature_distance: Series[float] = pa.Field(ge=0)
+    feature_distance: Series[float]
 
 
 class SemOODPredictions(pa.DataFrameModel):
@@ -111,7 +111,7 @@ class SemOODPredictions(pa.DataFrameModel):
     frame_is_ood: Series[bool]
     ood_p_value: Series[float] = pa.Field(ge=0, le=1)
     energy: Series[float]
-    feature_distance: Series[float] = pa.Field(ge=0)
+    feature_distance: Series[float]
 
 
 class SemFramePredictions(pa.DataFrameModel):
@@ -132,7 +132,7 @@ class SemFramePredictions(pa.DataFrameModel):
     unknown: Series[pd.BooleanDtype] = pa.Field(nullable=True)
     ood_p_value: Series[float] = pa.Field(ge=0, le=1, nullable=True)
     energy: Series[float] = pa.Field(nullable=True)
-    feature_distance: Series[float] = pa.Field(ge=0, nullable=True)
+    feature_distance: Series[float] = pa.Field(nullable=True)
     problem: Series[str] = pa.Field(nullable=True)
 
 
@@ -157,7 +157,7 @@ class AdditivePredictions(SemCropPredictions):
     unknown: Series[pd.BooleanDtype] = pa.Field(nullable=True)
     ood_p_value: Series[float] = pa.Field(ge=0, le=1, nullable=True)
     energy: Series[float] = pa.Field(nullable=True)
-    feature_distance: Series[float] = pa.Field(ge=0, nullable=True)
+    feature_distance: Series[float] = pa.Field(nullable=True)
 
 
 class AdditiveRejected(pa.DataFrameModel):

@@ -81,8 +81,8 @@ def _unpack_detector(arrays: dict[str, NDArray[Any]]) -> OODDetector | None:
         for name, array in arrays.items()
         if name.startswith(_DETECTOR)
     }
-    if "frame_threshold" not in parts:  # none, or of an earlier version
-        return None
+    if "frame_threshold" not in parts or parts["location"].shape != (3,):
+        return None  # none, or of an earlier version
     fields: dict[str, Any] = {name: parts[name] for name in _DETECTOR_ARRAYS}
     fields |= {name: parts[name].item() for name in (*_DETECTOR_NUMBERS, "neighbours")}
     for name in _DETECTOR_RANKS:

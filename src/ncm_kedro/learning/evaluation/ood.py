@@ -2,10 +2,11 @@
 
 Two measures: the distance of a crop's features to their k-th nearest neighbour among the training
 crops (Sun et al. 2022, arXiv:2204.06507, section 3), and the energy of its logits (Liu et al. 2020,
-arXiv:2010.03759, eq. 4). Each feature is standardised on the training crops; in the paper all are
-scaled to length one, which scales back what lies far outside in the direction of the others. Each
-measure is standardised by its median and spread on the validation split, their sum is the
-score, and its rank among the validation mosaics gives one p-value (`conformal`).
+arXiv:2010.03759, eq. 4). The distance is taken twice: between features scaled to length one, as in
+the paper, and between features standardised on the training crops, as length one scales back what
+lies far outside in the direction of the others. Each is standardised by its median and spread on
+the validation split; the larger of the two distances and the energy are added up to the score, and
+its rank among the validation mosaics gives one p-value (`conformal`).
 
 The threshold is the one that the nominal fraction of the crops of unseen mosaics is expected to lie
 above (`conformal.choose_threshold`). A frame has a threshold and a p-value of its own, from the
@@ -91,9 +92,10 @@ class OODScores:
     Attributes
     ----------
     feature_distance, energy
-        (N,) distance to the k-th nearest training crop (standard deviations); energy (nats).
+        (N,) excess of the distance to the k-th nearest training crop over the validation median, in
+        spreads, of the two scalings the larger one; energy (nats).
     score
-        (N,) excess over the validation medians, in spreads: of the distance, and of a high energy.
+        (N,) the excess of the distance, and that of a high energy, in spreads.
     p
         (N,) p-value: for an in-distribution crop of an unseen region, P(p <= level) <= level.
     unknown
@@ -118,8 +120,8 @@ class OODDetector:
     neighbours
         k of the k-th nearest neighbour.
     location, spread
-        (2,) median, and distance from there to the 84th percentile, of feature distance and
-        energy on the validation split.
+        (3,) median, and distance from there to the 84th percentile, on the validation split: of the
+        distances between standardised features and between those of length one, and of the energy.
     standard_2d
         (2, D) mean and standard deviation of each feature.
     ranks, frame_ranks
@@ -169,7 +171,9 @@ class OODDetector:
 
     def evaluate(self, outputs: CropOutputs) -> OODScores:
         """Score crops by their features and energies."""
-        distance, energy = _measure(outputs, self.reference_nd, self.standard_2d, self.neighbours).T
+        measures = _measure(outputs, self.reference_nd, self.standard_2d, self.neighbours)
+        distance, _ = _find_excess(measures, self.location, self.spread)
+        energy = measures[:, -1]
         score = self.combine(distance, energy)
         return OODScores(
             distance, energy, score, self.ranks.measure_p(score), score > self.threshold
@@ -178,9 +182,9 @@ class OODDetector:
     def combine(
         self, feature_distance: NDArray[np.floating], energy: NDArray[np.floating]
     ) -> NDArray[np.float64]:
-        """(N,) excess over the validation medians, in spreads."""
-        both = np.stack([feature_distance, energy], axis=1).astype(np.float64)
-        return _combine(both, self.location, self.spread)
+        """(N,) score, from feature distances (spreads) and energies (nats)."""
+        excess = (energy.astype(np.float64) - self.location[-1]) / self.spread[-1]
+        return _combine(feature_distance.astype(np.float64), excess)
 
 
 def fit_detector(
@@ -233,7 +237,7 @@ def fit_detector(
     location = _find_quantile(known, mosaics, 0.5)
     spread = np.maximum(_find_quantile(known, mosaics, _UPPER_QUANTILE) - location, _MIN_SPREAD)
     scores, tile_scores, strange_scores = (
-        _combine(measures, location, spread) for measures in (known, tiles, strange)
+        _combine(*_find_excess(measures, location, spread)) for measures in (known, tiles, strange)
     )
     medians = np.array(
         [np.median(tile_scores[frames.frame == number]) for number in range(len(frames.mosaics))]
@@ -260,21 +264,37 @@ def _measure(
     standard_2d: NDArray[np.floating],
     neighbours: int,
 ) -> NDArray[np.float64]:
-    """(N, 2) feature distance and energy."""
+    """(N, 3) distance of standardised features, that of features of length one, energy."""
     features = scale_features(outputs.features, standard_2d)
-    distance = measure_distance(features, reference_nd, neighbours)
-    return np.stack([distance, outputs.energy], axis=1).astype(np.float64)
+    reference = reference_nd.astype(np.float32)
+    directions = [
+        _scale_to_one(part * standard_2d[1] + standard_2d[0]) for part in (features, reference)
+    ]
+    distances = [
+        measure_distance(*pair, neighbours) for pair in ((features, reference), directions)
+    ]
+    return np.stack([*distances, outputs.energy], axis=1).astype(np.float64)
 
 
-def _combine(
-    measures_n2: NDArray[np.float64], location: NDArray[np.float64], spread: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _scale_to_one(features_nd: NDArray[np.float32]) -> NDArray[np.float32]:
+    lengths = np.linalg.norm(features_nd, axis=1, keepdims=True)
+    return np.asarray(features_nd / np.maximum(lengths, np.float32(_MIN_SPREAD)))
+
+
+def _find_excess(
+    measures_n3: NDArray[np.float64], location: NDArray[np.float64], spread: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(N,) larger excess of the two distances, and that of the energy, in spreads."""
+    excess = (measures_n3 - location) / spread
+    return excess[:, :2].max(axis=1), excess[:, 2]
+
+
+def _combine(distance: NDArray[np.float64], energy: NDArray[np.float64]) -> NDArray[np.float64]:
     """Add to the excess of the distance that of the energy, where there is one; (N,).
 
     A low energy takes nothing off: of some material that networks have not seen they are surer than
     of their own classes.
     """
-    distance, energy = ((measures_n2 - location) / spread).T
     return np.asarray(distance + np.maximum(energy, 0.0))
 
 
