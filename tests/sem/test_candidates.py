@@ -1,5 +1,7 @@
 """Candidates: folds are disjoint regions, simulated grains are told apart, little area is said."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -54,9 +56,10 @@ def tables():
     return frames, pd.DataFrame(manifest), pd.DataFrame(crops)
 
 
-def compare(frames, crops, manifest):
+def compare(frames, crops, manifest, *, folder=Path("unused"), train=TRAIN, params=PARAMS):
     crop_set = build_crop_set(frames, crops, manifest)
-    return compare_candidates(crop_set, measure_all_textures(crop_set), manifest, TRAIN, PARAMS)
+    textures = measure_all_textures(crop_set)
+    return compare_candidates(crop_set, textures, manifest, train, params, folder=folder)
 
 
 def test_no_part_of_a_fold_overlaps_another(tables):
@@ -101,6 +104,24 @@ def test_grains_are_told_apart_by_every_candidate(tables):
         assert row["class"] > 0.95
         assert row["class_low"] <= row["class"] <= row["class_high"]
         assert row["frame"] > 0.95
+
+
+def test_a_network_trained_on_every_fold_is_a_candidate_too(tables, tmp_path):
+    frames, manifest, crops = tables
+    trained = PARAMS.model_copy(update={"trained_candidate": True})
+    train = TRAIN.model_copy(
+        update={"epochs": 1, "last_layer": "discriminant", "trainable": "last_layer"}
+    )
+
+    def run():
+        return compare(frames, crops, manifest, folder=tmp_path, train=train, params=trained)
+
+    found = run()
+    rows = {row["candidate"]: row for row in found["rows"]}
+    assert set(rows) == {"texture", "frozen", "stacked", "trained"}
+    assert rows["trained"]["class"] > 0.9
+    resumed = next(row for row in run()["rows"] if row["candidate"] == "trained")
+    assert resumed | {"seconds": 0} == rows["trained"] | {"seconds": 0}
 
 
 def test_labels_that_the_image_does_not_show_are_not_found(tables):

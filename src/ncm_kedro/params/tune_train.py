@@ -321,6 +321,9 @@ class EvaluationParams(FrozenParams):
     test_time_augmentation: TestTimeAugmentation = "none"
     """Average over the eight flips and rotations by 90 degrees of a crop, or not."""
 
+    trained_candidate: bool = False
+    """Whether the candidates include the network trained with the chosen settings, on each fold."""
+
     seed: int = Field(default=0, ge=0)
     """Seed of the resampling."""
 

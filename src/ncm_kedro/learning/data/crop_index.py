@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -44,6 +44,19 @@ class CropIndex:
     def __len__(self) -> int:
         """Count crops."""
         return len(self.frame)
+
+    def select(self, rows: NDArray[np.bool_], label: NDArray[np.int64] | None = None) -> CropIndex:
+        """Return some crops; with other labels (of those, in their order) where given."""
+        allowed = self.allowed_xyxy_px
+        return replace(
+            self,
+            frame=self.frame[rows],
+            x_px=self.x_px[rows],
+            y_px=self.y_px[rows],
+            size_px=self.size_px[rows],
+            label=self.label[rows] if label is None else label,
+            allowed_xyxy_px=None if allowed is None else allowed[rows],
+        )
 
     @property
     def checksum(self) -> int:

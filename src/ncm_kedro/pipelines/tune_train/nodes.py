@@ -73,12 +73,15 @@ def compare_sem_candidates(
     manifest: pd.DataFrame,
     best_settings: dict[str, Any],
     evaluation: EvaluationParams,
+    folder: Path,
 ) -> dict[str, Any]:
     """Compare texture, network features as they are, and both, on regions inside the training."""
     from ncm_kedro.sem.experiments.candidates import compare_candidates
 
     train = TrainParams.model_validate(best_settings)
-    return compare_candidates(crop_set, textures, manifest, train, evaluation)
+    return compare_candidates(
+        crop_set, textures, manifest, train, evaluation, folder / "candidates"
+    )
 
 
 def train_sem_classifier(

@@ -46,6 +46,7 @@ def _training() -> list[Node]:
                 "manifest": "sem_manifest",
                 "best_settings": "sem_best_settings",
                 "evaluation": "params:tune_train.evaluation",
+                "folder": "sem_training_folder",
             },
             outputs="sem_candidates",
             name="compare_sem_candidates",

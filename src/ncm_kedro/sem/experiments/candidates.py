@@ -4,7 +4,8 @@ Every class' imaged area in the training and validation splits is cut into as ma
 are folds. Each fold is predicted by models that were fitted on the others, without the crops that
 overlap it; what a model has to choose (shrinkage, regularisation) is chosen on the fold after it,
 so that no score comes from crops that anything was chosen on (Varma & Simon 2006,
-doi:10.1186/1471-2105-7-91). The test split plays no part.
+doi:10.1186/1471-2105-7-91). A network that is trained on each fold takes its epoch from that fold
+after it, too. The test split plays no part.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from time import process_time
 from typing import Any
 
@@ -20,18 +22,25 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ncm_kedro.learning.data.crop_index import SearchData
 from ncm_kedro.learning.data.loader import CropLoader, choose_device, measure_statistics
 from ncm_kedro.learning.evaluation.metrics import score_with_intervals, sum_over_groups
 from ncm_kedro.learning.evaluation.ood import CropOutputs
-from ncm_kedro.learning.models.predict import INFERENCE_BATCH, predict_outputs
+from ncm_kedro.learning.models.classifier import ClassifierSettings
+from ncm_kedro.learning.models.predict import (
+    INFERENCE_BATCH,
+    build_network,
+    predict_crops,
+    predict_outputs,
+)
 from ncm_kedro.learning.models.texture import fit_texture_baseline
 from ncm_kedro.learning.training.discriminant import fit_discriminant
-from ncm_kedro.learning.training.fitting import build_network_for
+from ncm_kedro.learning.training.fitting import build_network_for, train_classifier
 from ncm_kedro.params.tune_train import EvaluationParams, TrainParams
-from ncm_kedro.sem.crops.crop_set import CropSet, CropTextures
+from ncm_kedro.sem.crops.crop_set import CropSet, CropTextures, index_crops
 from ncm_kedro.sem.crops.crops import crop_boxes
 
-TEXTURE, FROZEN, STACKED = "texture", "frozen", "stacked"
+TEXTURE, FROZEN, STACKED, TRAINED = "texture", "frozen", "stacked", "trained"
 N_FOLDS = 4
 _FAMILIES = {TEXTURE: ("texture",), FROZEN: ("network",), STACKED: ("network", "texture")}
 _LOG = logging.getLogger(__name__)
@@ -170,8 +179,15 @@ def compare_candidates(
     manifest: pd.DataFrame,
     train: TrainParams,
     params: EvaluationParams,
+    *,
+    folder: Path,
 ) -> dict[str, Any]:
     """Score every candidate on crops of regions that it was not fitted on.
+
+    Parameters
+    ----------
+    folder
+        Checkpoints of the trained candidate, where there is one; an interrupted training resumes.
 
     Returns
     -------
@@ -202,6 +218,8 @@ def compare_candidates(
         return {"rows": [], "note": note}
     crops = measure_candidates(crop_set, textures, train)
     rows = [_score_candidate(name, crop_set, crops, folds, params) for name in _FAMILIES]
+    if params.trained_candidate and train.epochs:
+        rows.append(_score_trained(crop_set, crops, folds, train, params, folder=folder))
     return {"rows": sorted(rows, key=lambda row: -row["class"]), "note": None}
 
 
@@ -221,6 +239,40 @@ def _score_candidate(
     seconds = process_time() - started + sum(crops.seconds[part] for part in parts)
     scores = _score(crop_set, crops, probabilities, params)
     return {"candidate": name, "features": features.shape[1], **scores, "seconds": seconds}
+
+
+def _score_trained(
+    crop_set: CropSet,
+    crops: CandidateCrops,
+    folds: Sequence[Fold],
+    train: TrainParams,
+    params: EvaluationParams,
+    *,
+    folder: Path,
+) -> dict[str, Any]:
+    """Train the network on each fold, and score it as the other candidates."""
+    index = index_crops(crops.table, crop_set.bank, crop_set.classes)
+    settings = ClassifierSettings(
+        model=train.model,
+        classes=crop_set.classes,
+        compositions=crop_set.compositions,
+        states=crop_set.states,
+        crop_px=crop_set.crop_px,
+        pixel_size_um=crop_set.pixel_size_um,
+        input_px=train.input_px,
+        test_time_augmentation=params.test_time_augmentation,
+    )
+    started, probabilities = process_time(), np.zeros((len(index), len(crop_set.classes)))
+    for number, fold in enumerate(folds):
+        test, validate, shown = (index.select(rows) for rows in fold.parts)
+        data = SearchData(crop_set.bank, shown, validate)
+        classifier, _ = train_classifier(data, settings, train, folder / f"fold_{number}")
+        network = build_network(classifier)
+        found = predict_crops(classifier, network, crop_set.bank, test, device=train.device)
+        probabilities[fold.test] = found.probabilities
+    scores = _score(crop_set, crops, probabilities, params)
+    width = crops.features["network"].shape[1]
+    return {"candidate": TRAINED, "features": width, **scores, "seconds": process_time() - started}
 
 
 def _fit_fold(

@@ -10,7 +10,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,8 @@ from ncm_kedro.learning.data.crop_index import CropIndex
 from ncm_kedro.learning.evaluation.metrics import score_with_intervals
 from ncm_kedro.learning.training.fitting import identify_training
 from ncm_kedro.params.sem_studies import TEXTURE, HoldOutKind, SemTransferParams, TransferModel
-from ncm_kedro.sem.crops.crop_set import CropSet
-from ncm_kedro.sem.crops.regions import REGION_COLUMNS, SPLITS
+from ncm_kedro.sem.crops.crop_set import CropSet, index_crops
+from ncm_kedro.sem.crops.regions import SPLITS
 from ncm_kedro.sem.experiments.fits import FitTask, StudyFit, cache_textures
 
 IN_SESSION = "nothing"
@@ -64,20 +64,6 @@ class TransferCrops:
 
     table: pd.DataFrame
     index: CropIndex
-
-    def select(self, rows: NDArray[np.bool_], labels: NDArray[np.int64]) -> CropIndex:
-        """Return some crops as arrays, with the labels of those."""
-        index = self.index
-        allowed = index.allowed_xyxy_px
-        return replace(
-            index,
-            frame=index.frame[rows],
-            x_px=index.x_px[rows],
-            y_px=index.y_px[rows],
-            size_px=index.size_px[rows],
-            label=labels[rows],
-            allowed_xyxy_px=None if allowed is None else allowed[rows],
-        )
 
 
 @dataclass(frozen=True)
@@ -120,15 +106,7 @@ class SkippedHoldOut:
 def list_crops(crop_set: CropSet, manifest: pd.DataFrame) -> TransferCrops:
     """Join crops, their classes and their sessions."""
     table = pd.concat([crop_set.tables[split] for split in SPLITS], ignore_index=True)
-    parts = [crop_set.indices[split] for split in SPLITS]
-    index = CropIndex(
-        frame=np.concatenate([part.frame for part in parts]),
-        x_px=np.concatenate([part.x_px for part in parts]),
-        y_px=np.concatenate([part.y_px for part in parts]),
-        size_px=np.concatenate([part.size_px for part in parts]),
-        label=np.concatenate([part.label for part in parts]),
-        allowed_xyxy_px=table[list(REGION_COLUMNS)].to_numpy(np.int64),
-    )
+    index = index_crops(table, crop_set.bank, crop_set.classes)
     session = manifest.set_index("frame_id")["session"].loc[table["frame_id"]].to_numpy()
     number = {name: place for place, name in enumerate(crop_set.classes)}
     place = table["class"].map(number).to_numpy()
@@ -256,7 +234,7 @@ class TransferContext:
             A result cannot be written.
         """
         train, validate, test = (
-            self.crops.select(rows, hold_out.labels)
+            self.crops.index.select(rows, hold_out.labels[rows])
             for rows in (hold_out.train, hold_out.validate, hold_out.test)
         )
         path = self.folder / f"{self._name_result(hold_out, model)}.json"
