@@ -165,6 +165,10 @@ class TomoInstanceParams(FrozenParams):
     merge_neck_fraction: float = Field(default=0.5, ge=0, le=1)
     """``watershed``: two regions are two particles if the contact between them is narrower than
     this fraction of the smaller one's inner radius (no unit)."""
+    check_shape: bool = True
+    """``watershed``: whether contacts are judged by shape, too: a compact particle is not joined to
+    what makes it less compact, fragments behind a crack are, and what has a peak of probability but
+    no body is dropped."""
     min_volume_um3: float = Field(default=1.0, ge=0)
     """Smaller particles are dropped (um3); 1 um3 is a ball of 1.24 um."""
     refine: RefineParams = RefineParams()

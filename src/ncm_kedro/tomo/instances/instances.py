@@ -38,7 +38,7 @@ from ncm_kedro.tomo.volumes.blocks import Block, Task, list_blocks, run_blocks
 from ncm_kedro.tomo.volumes.identity import MADE_FROM, check_belongs, fingerprint, identify_sources
 from ncm_kedro.tomo.volumes.volume import Triple, Volume, VolumePlan, VolumeTarget
 
-METHOD_VERSION = 3
+METHOD_VERSION = 4
 _PHASE_NECK = 0.75  # of the smaller ball within; a narrower neck parts two particles
 _log = logging.getLogger(__name__)
 
@@ -181,6 +181,7 @@ class _Writer:
             saddle_fraction=self.params.merge_saddle_fraction,
             neck_fraction=self.params.merge_neck_fraction,
             absorb_fraction=self.params.absorb_fraction,
+            check_shape=self.params.check_shape,
         )
         _log.info("%s: %d basins, %d particles", self.volume.name, len(roots),
                   len(np.unique(owner[owner >= 0])))  # fmt: skip
