@@ -14,22 +14,43 @@ from ncm_kedro.tomo.instances.refine import (
 )
 from ncm_kedro.tomo.instances.watershed_graph import (
     BasinTable,
+    measure_compactness,
     measure_contacts,
     merge_basins,
     reduce_contacts,
 )
 
 
-def table(peak, inner, contacts):
+def table(peak, inner, contacts, sums=None):
     rows = np.array(contacts, dtype=np.int64).reshape(-1, 4)
-    return BasinTable(np.array(peak), np.array(inner), rows[:, :2], rows[:, 2], rows[:, 3])
+    sums = np.zeros((len(peak), 11)) if sums is None else np.array(sums)
+    return BasinTable(np.array(peak), np.array(inner), sums, rows[:, :2], rows[:, 2], rows[:, 3])
 
 
-def merge(made):
+def merge(made, *, check_shape=False):
     found = merge_basins(
-        made, seed=128, saddle_fraction=0.7, neck_fraction=0.5, absorb_fraction=0.6
+        made,
+        seed=128,
+        saddle_fraction=0.7,
+        neck_fraction=0.5,
+        absorb_fraction=0.6,
+        check_shape=check_shape,
     )
     return found.tolist()
+
+
+def draw_ball(radius, centre, scale=(1, 1, 1)):
+    """Voxels of a ball, (Z, Y, X); its axes stretched by `scale`."""
+    place = np.indices((60, 60, 60)) + 0.5
+    far = [(p - c) / (radius * k) for p, c, k in zip(place, centre, scale, strict=True)]
+    return np.sum(np.square(far), axis=0) <= 1
+
+
+def sum_up(solid_zyx, probability=100):
+    """Sums of a basin, as they stand in its table."""
+    z, y, x = (axis.astype(np.float64) for axis in np.nonzero(solid_zyx))
+    products = [z * z, z * y, z * x, y * y, y * x, x * x]
+    return [len(z), probability * len(z), *(v.sum() for v in (z, y, x, *products))]
 
 
 @pytest.mark.parametrize(
@@ -38,6 +59,60 @@ def merge(made):
 )
 def test_a_merge_needs_seed_level_a_high_saddle_and_a_wide_neck(saddle, neck, joined):
     assert merge(table([250, 230], [60, 40], [(0, 1, saddle, neck)])) == [0, 0 if joined else 1]
+
+
+@pytest.mark.parametrize("scale", [(1, 1, 1), (0.4, 1, 1), (1, 0.6, 1.4)])
+def test_compactness_of_known_solids_in_voxels_of_any_shape(scale):
+    """An ellipsoid 1, two equal balls that touch sqrt(2/3), a box 6/pi (3/5)^(3/2)."""
+
+    def measure(solid):
+        return measure_compactness(np.array(sum_up(solid)))
+
+    ball = draw_ball(14, (30, 30, 30), scale)
+    two = draw_ball(10, (30, 20, 30), scale) | draw_ball(10, (30, 20 + 20 * scale[1], 30), scale)
+    box = np.zeros((60, 60, 60), bool)
+    box[tuple(slice(5, 5 + round(30 * k)) for k in scale)] = True
+    assert measure(ball) == pytest.approx(1, abs=0.02)
+    assert measure(two) == pytest.approx(np.sqrt(2 / 3), abs=0.02)
+    assert measure(box) == pytest.approx(6 / np.pi * (3 / 5) ** 1.5, abs=0.005)
+
+
+@pytest.mark.parametrize(("radius", "joined"), [(9, False), (14, False), (4, True)])
+def test_two_balls_that_touch_stay_two_behind_a_high_saddle(radius, joined):
+    """A bump of 2 % of the volume does not make a second particle."""
+    parts = [draw_ball(14, (20, 20, 15)), draw_ball(radius, (20, 20, 29 + radius))]
+    made = table([250, 240], [60, 40], [(0, 1, 200, 35)], [sum_up(part) for part in parts])
+    assert merge(made) == [0, 0]
+    assert merge(made, check_shape=True) == [0, 0 if joined else 1]
+
+
+@pytest.mark.parametrize(
+    ("saddle", "neck", "joined"), [(115, 20, True), (90, 20, False), (115, 8, False)]
+)
+def test_a_cap_that_a_crack_cuts_off_is_joined_again(saddle, neck, joined):
+    ball = draw_ball(14, (30, 30, 30))
+    cut = np.arange(60) < 36
+    parts = [ball & cut, ball & ~cut]
+    made = table([250, 200], [60, 20], [(0, 1, saddle, neck)], [sum_up(part) for part in parts])
+    assert merge(made) == [0, 1]
+    assert merge(made, check_shape=True) == [0, 0 if joined else 1]
+
+
+def test_fragments_are_joined_one_after_the_other_to_a_whole():
+    ball = draw_ball(14, (30, 30, 30))
+    places = np.indices(ball.shape)
+    upper, left = places[0] < 35, places[1] < 30
+    parts = [ball & upper, ball & ~upper & left, ball & ~upper & ~left]
+    contacts = [(0, 1, 115, 20), (0, 2, 110, 20), (1, 2, 105, 20)]
+    made = table([250, 200, 200], [60, 20, 20], contacts, [sum_up(part) for part in parts])
+    assert merge(made, check_shape=True) == [0, 0, 0]
+
+
+def test_a_peak_without_a_body_is_debris():
+    ball = draw_ball(14, (30, 30, 30))
+    for probability, owner in ((59, -1), (61, 0)):
+        made = table([200], [60], [], [sum_up(ball, probability)])
+        assert merge(made, check_shape=True) == [owner]
 
 
 def test_a_basin_without_a_seed_goes_where_it_is_connected_best():

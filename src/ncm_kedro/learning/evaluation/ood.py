@@ -267,11 +267,12 @@ def _measure(
     """(N, 3) distance of standardised features, that of features of length one, energy."""
     features = scale_features(outputs.features, standard_2d)
     reference = reference_nd.astype(np.float32)
-    directions = [
+    shown, known = (
         _scale_to_one(part * standard_2d[1] + standard_2d[0]) for part in (features, reference)
-    ]
+    )
     distances = [
-        measure_distance(*pair, neighbours) for pair in ((features, reference), directions)
+        measure_distance(features, reference, neighbours),
+        measure_distance(shown, known, neighbours),
     ]
     return np.stack([*distances, outputs.energy], axis=1).astype(np.float64)
 

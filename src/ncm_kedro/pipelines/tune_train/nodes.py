@@ -80,7 +80,7 @@ def compare_sem_candidates(
 
     train = TrainParams.model_validate(best_settings)
     return compare_candidates(
-        crop_set, textures, manifest, train, evaluation, folder / "candidates"
+        crop_set, textures, manifest, train, evaluation, folder=folder / "candidates"
     )
 
 
