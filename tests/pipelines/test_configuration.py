@@ -11,7 +11,7 @@ from kedro.framework.hooks.manager import _create_hook_manager
 from kedro.framework.project import pipelines as project_pipelines
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
-from kedro.io import CatalogConfigResolver
+from kedro.io import CatalogConfigResolver, MemoryDataset
 from kedro.validation.parameter_validator import ParameterValidator
 from kedro.validation.utils import resolve_nested_dict_path
 
@@ -73,9 +73,30 @@ def test_every_dataset_of_a_pipeline_is_in_the_catalog_with_a_layer():
                 f"{dataset} of {name} is in no catalog: its result would be lost"
             )
     for name, entry in entries.items():
-        if not entry["type"].endswith("MlflowMetricsHistoryDataset"):
-            layer = entry.get("metadata", {}).get("kedro-viz", {}).get("layer")
-            assert layer, f"data set {name} has no layer"
+        layer = entry.get("metadata", {}).get("kedro-viz", {}).get("layer")
+        assert layer, f"data set {name} has no layer"
+
+
+WITHOUT_PREVIEW = {
+    "survey_quiz", "particle_measurements", "half_cell_fields", "tomo_review_projects",
+}  # fmt: skip
+"""A form, and folders of parts."""
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_every_table_figure_page_metric_and_model_has_a_preview(monkeypatch):
+    monkeypatch.chdir(PROJECT)
+    configuration = load_configuration("base")
+    context = KedroContext(PROJECT, configuration, "local", None, _create_hook_manager())
+    catalog = context.catalog
+    made = [every for name, every in register_pipelines().items() if name != "synthesise"]
+    names = {name for every in made for name in every.all_outputs() if name[:4] != "raw_"}
+    bare = {
+        name
+        for name in names
+        if not isinstance(catalog[name], MemoryDataset) and not hasattr(catalog[name], "preview")
+    }
+    assert bare - WITHOUT_PREVIEW == set()
 
 
 def test_layers_form_no_cycle_or_kedro_viz_would_hide_them():
@@ -88,7 +109,7 @@ def test_layers_form_no_cycle_or_kedro_viz_would_hide_them():
         return entry.get("metadata", {}).get("kedro-viz", {}).get("layer")
 
     above: dict[str, set[str]] = {}
-    for node in register_pipelines()["demo"].nodes:
+    for node in {node for made in register_pipelines().values() for node in made.nodes}:
         for source in filter(None, map(layer_of, node.inputs)):
             for target in filter(None, map(layer_of, node.outputs)):
                 if source != target:

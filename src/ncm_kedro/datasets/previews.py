@@ -14,6 +14,10 @@ ImagePreview = NewType("ImagePreview", str)
 """Base64 of a PNG file."""
 TablePreview = NewType("TablePreview", dict[str, Any])
 """Columns, index and data of the first rows."""
+JSONPreview = NewType("JSONPreview", str)
+"""JSON, shown as a tree that unfolds."""
+HTMLPreview = NewType("HTMLPreview", str)
+"""A fragment of HTML or Markdown; kedro-viz removes scripts and styles."""
 _WIDTH_PX = 900
 _MIN_HEIGHT_PX = 600  # kedro-viz stretches what is flatter than its panel
 

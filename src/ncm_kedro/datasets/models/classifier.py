@@ -17,6 +17,7 @@ from safetensors.numpy import save
 
 from ncm_kedro.atomic_write import write_atomic
 from ncm_kedro.datasets.models.versions import RegisteredModelDataset, make_signature
+from ncm_kedro.datasets.previews import JSONPreview
 from ncm_kedro.errors import ModelError
 from ncm_kedro.learning.evaluation.conformal import AreaRanks
 from ncm_kedro.learning.evaluation.ood import OODDetector
@@ -112,6 +113,11 @@ class ClassifierFileDataset(AbstractDataset[SemClassifier, SemClassifier]):
     def load(self) -> SemClassifier:
         """Read the classifier."""
         return read_classifier(self._filepath)
+
+    def preview(self) -> JSONPreview:
+        """Return the settings: classes, scale, network, temperature."""
+        with safe_open(self._filepath, framework="numpy") as file:
+            return JSONPreview(file.metadata()[_SETTINGS_KEY])
 
     def _exists(self) -> bool:
         return self._filepath.is_file()

@@ -13,6 +13,7 @@ from mlflow.types import ColSpec, DataType
 from ncm_kedro.atomic_write import replace_folder
 from ncm_kedro.datasets.files import FolderDataset
 from ncm_kedro.datasets.models.versions import RegisteredModelDataset, make_signature
+from ncm_kedro.datasets.previews import JSONPreview
 from ncm_kedro.tomo.detector.detector import STARTER_FOLDER, Detector, load_detector
 
 logger = logging.getLogger(__name__)
@@ -115,6 +116,10 @@ class DetectorFolderDataset(FolderDataset):
             If the folder holds none, or a damaged one.
         """
         return load_detector(self._filepath)
+
+    def preview(self) -> JSONPreview:
+        """Return the settings."""
+        return JSONPreview((self._filepath / "config.json").read_text(encoding="utf-8"))
 
     def _exists(self) -> bool:
         return (self._filepath / "config.json").is_file()

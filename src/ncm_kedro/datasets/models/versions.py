@@ -25,6 +25,7 @@ from mlflow.types.schema import AnyType
 
 from ncm_kedro.datasets.models.card import write_card
 from ncm_kedro.datasets.models.relocation import find_database, relocate_artifacts
+from ncm_kedro.datasets.previews import HTMLPreview
 from ncm_kedro.errors import ModelError
 from ncm_kedro.learning.evaluation.promotion import Promotion
 from ncm_kedro.params.base import ServingLimits
@@ -175,6 +176,27 @@ class RegisteredModelDataset(AbstractDataset[Release[S], L], Generic[S, L]):
                 + self.action.format(name=self._model_name),
             ) from error
         return self._read(folder, number)
+
+    def preview(self, tracking_uri: str) -> HTMLPreview:
+        """Return the model card of the version that is loaded, else of the candidate.
+
+        Parameters
+        ----------
+        tracking_uri
+            Of the registry: kedro-viz loads no hooks, so MLflow does not know it.
+        """
+        database = find_database(tracking_uri)
+        if database is not None and not database.is_file():
+            return HTMLPreview("")
+        match = _VERSION_URI.fullmatch(self._model_uri)
+        client = MlflowClient(registry_uri=tracking_uri)
+        versions = client.search_model_versions(f"name = '{self._model_name}'")
+        aliases = client.get_registered_model(self._model_name).aliases if versions else {}
+        wanted = match and (match["number"] or aliases.get(match["alias"]))
+        number = str(wanted or aliases.get(CANDIDATE))
+        cards = {str(found.version): found.description for found in versions}
+        title = f"### {self._model_name}, version {number}"
+        return HTMLPreview(f"{title}\n{cards[number]}" if number in cards else "")
 
     def _refuse(self, found: str) -> NoReturn:
         raise ModelError(
