@@ -91,6 +91,7 @@ def plot_class_areas(audit: Mapping[str, Any]) -> Figure:
     left.set_yticks(places, names)
     left.invert_yaxis()
     left.set_xlabel("frames")
+    left.xaxis.get_major_locator().set_params(integer=True)
     figure.legend(loc="outside upper left", ncols=3, frameon=False)
     imaged_mm2 = [areas[name]["area_mm2"] if name in areas else 0.0 for name in names]
     bars = right.barh(places, imaged_mm2, color="#228833")
