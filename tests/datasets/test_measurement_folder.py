@@ -24,7 +24,7 @@ from ncm_kedro.particles.plan import MeasurementPlan
 from ncm_kedro.tomo.volumes.blocks import list_blocks, run_blocks
 
 LAST_WRITE = 8  # plan, four tables, cells, record; then the list of rejections
-BLOCKS = list_blocks((64, 48, 48), (16, 16, 16))
+BLOCKS = list_blocks((32, 32, 48), (16, 16, 16))
 COMPUTE = TomoComputeParams(workers=1)
 
 

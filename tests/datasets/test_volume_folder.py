@@ -1,11 +1,13 @@
-"""Volumes on disk: round trips, readers of others, kills, full disks and damage."""
+"""Volumes on disk: round trips, readers of others, kills, full disks and damage.
+
+What they share with measurements, the exchange above all, is tested in `test_measurement_folder`.
+"""
 
 import base64
 import errno
 import io
 import json
 import re
-import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -47,7 +49,7 @@ class Painter:
         target.array.attrs["measured"] = 5
 
 
-def draw_values(seed=0, kind="uint8", shape=(40, 300, 50)):
+def draw_values(seed=0, kind="uint8", shape=(8, 300, 40)):
     return np.random.default_rng(seed).integers(0, 250, shape).astype(kind)
 
 
@@ -71,7 +73,7 @@ def read_tree(root):
     return {p.relative_to(root): p.read_bytes() for p in root.rglob("*") if p.is_file()}
 
 
-@pytest.mark.parametrize("kind", ["uint8", "uint16", "int16", "float32", "uint32"])
+@pytest.mark.parametrize("kind", ["uint8", "int16", "float32"])
 def test_round_trip(folder, kind):
     values = draw_values(kind=kind)
     folder.save([make_plan(Painter(values))])
@@ -79,7 +81,7 @@ def test_round_trip(folder, kind):
     np.testing.assert_array_equal(volume.array[:], values)
     np.testing.assert_array_equal(volume.extras["cracks"][:], values > 100)
     assert volume.array.dtype == values.dtype
-    assert [level.shape for level in volume.levels] == [(40, 300, 50), (40, 150, 25)]
+    assert [level.shape for level in volume.levels] == [(8, 300, 40), (8, 150, 20)]
     assert volume.voxel_size_um == SPACING
     assert volume.fingerprint == "f1"
     assert volume.attributes == {"cycles": 10, "measured": 5, "fingerprint": "f1"}
@@ -98,7 +100,7 @@ def test_levels_of_images_average_and_of_labels_pick(tmp_path, folder):
     labels = open_folder(tmp_path / "l", "label")
     folder.save({"a": make_plan(Painter(values))})
     labels.save({"a": make_plan(Painter(values), is_label=True)})
-    pairs = values.reshape(40, 150, 2, 25, 2)
+    pairs = values.reshape(8, 150, 2, 20, 2)
     mean = folder.load()["a"].levels[1][:]
     np.testing.assert_allclose(mean, pairs.mean(axis=(2, 4)), atol=0.5)
     coarse = labels.load()["a"].levels[1][:]
@@ -168,37 +170,6 @@ def test_does_not_go_on_with_another_plan(folder):
     np.testing.assert_array_equal(folder.load()["a"].array[:], other.values)
 
 
-@pytest.mark.parametrize("state", ["before the second rename", "nothing finished", "both"])
-def test_recovers_from_a_kill_between_the_renames(folder, state):
-    old, new = Painter(draw_values()), Painter(draw_values(1))
-    folder.save([make_plan(old)])
-    store = folder.load()["a"].path
-    previous = store.with_name("a.ome.zarr.old")
-    shutil.copytree(store, previous)
-    if state != "both":
-        shutil.rmtree(store)
-    if state == "before the second rename":
-        other = open_folder(store.parent.parent / "o")
-        other.save([make_plan(new, "f2")])
-        shutil.move(other.load()["a"].path, store.with_name("a.ome.zarr.partial"))
-    expected = new if state == "before the second rename" else old
-    np.testing.assert_array_equal(folder.load()["a"].array[:], expected.values)
-    assert not previous.exists()
-
-
-def test_a_full_disk_is_reported_and_the_old_result_stays(folder):
-    old = Painter(draw_values())
-    folder.save([make_plan(old)])
-    full = OSError(errno.ENOSPC, "No space left on device")
-    failing = Painter(draw_values(1), fail_at=5, error=full)
-    with pytest.raises(DatasetError, match=r"No space left on device.*free space"):
-        folder.save([make_plan(failing, "f2")])
-    np.testing.assert_array_equal(folder.load()["a"].array[:], old.values)
-    resumed = Painter(failing.values)
-    folder.save([make_plan(resumed, "f2")])
-    assert set(failing.done).isdisjoint(resumed.done)
-
-
 def test_a_full_disk_while_levels_are_written(folder, monkeypatch):
     def fail(*_args, **_kwargs):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -258,7 +229,7 @@ def test_measures_among_the_extras_are_averaged_and_masks_picked(folder):
     values = draw_values()
     plan = replace(make_plan(Painter(values)), averaged=frozenset({"cracks"}))
     folder.save([plan, make_plan(Painter(values), name="mask")])
-    full = (values > 100).astype(float).reshape(40, 150, 2, 25, 2)
+    full = (values > 100).astype(float).reshape(8, 150, 2, 20, 2)
     stores = {name: zarr.open_group(v.path, mode="r") for name, v in folder.load().items()}
     measure, mask = (stores[name]["labels/cracks/1"][:] for name in ("a", "mask"))
     np.testing.assert_allclose(measure, full.mean(axis=(2, 4)), atol=0.5)
@@ -286,46 +257,31 @@ def test_volumes_that_are_no_longer_planned_are_removed_on_request(tmp_path):
 def test_a_lost_file_is_reported(folder):
     folder.save([make_plan(Painter(draw_values()))])
     path = folder.load()["a"].path
-    (path / "0" / "c" / "1" / "4" / "0").unlink()
+    (path / "0" / "c" / "0" / "4" / "0").unlink()
     with pytest.raises(DatasetError, match="files of data, where"):
         folder.load()
-
-
-def test_a_bad_sample_is_rejected_and_its_old_volume_stays(folder):
-    good, other = Painter(draw_values()), Painter(draw_values(1))
-    folder.save([make_plan(good)])
-    bad = Painter(draw_values(2), fail_at=3, error=TomogramError(
-        "a.tif", found="NaN", expected="numbers", action="correct it"))  # fmt: skip
-    folder.save([make_plan(bad, "f2"), make_plan(other, name="b")])
-    volumes = folder.load()
-    assert list(volumes) == ["b"]
-    assert "found NaN" in volumes.rejections["a"]
-    folder.save([make_plan(good), make_plan(other, name="b")])
-    np.testing.assert_array_equal(folder.load()["a"].array[:], good.values)
-    with pytest.raises(DatasetError, match="found NaN"):
-        folder.save([make_plan(bad, "f2")])
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut"])
 def test_a_damaged_chunk_names_its_file(folder, damage):
     folder.save([make_plan(Painter(draw_values()))])
     volume = folder.load()["a"]
-    shard = volume.path / "0" / "c" / "1" / "4" / "0"
+    shard = volume.path / "0" / "c" / "0" / "4" / "0"
     content = bytearray(shard.read_bytes())
     if damage == "flip":
         content[len(content) // 2] ^= 1
     shard.write_bytes(bytes(content if damage == "flip" else content[: len(content) // 2]))
-    with pytest.raises(StoreError, match="0/c/1/4/0: found a chunk that cannot be decoded"):
+    with pytest.raises(StoreError, match="0/c/0/4/0: found a chunk that cannot be decoded"):
         volume.array[:]
-    with pytest.raises(StoreError, match="0/c/1/4/0"):
-        volume.array[35, 130, 3]
-    assert volume.array[:32].shape == (32, 300, 50)
+    with pytest.raises(StoreError, match="0/c/0/4/0"):
+        volume.array[5, 130, 3]
+    assert volume.array[:, :128].shape == (8, 128, 40)
 
 
 def test_an_emptied_file_is_reported(folder):
     folder.save([make_plan(Painter(draw_values()))])
-    (folder.load()["a"].path / "labels" / "cracks" / "0" / "c" / "1" / "4" / "0").write_bytes(b"")
-    with pytest.raises(DatasetError, match="cracks/0/c/1/4/0: found a file of 0 bytes"):
+    (folder.load()["a"].path / "labels" / "cracks" / "0" / "c" / "0" / "4" / "0").write_bytes(b"")
+    with pytest.raises(DatasetError, match="cracks/0/c/0/4/0: found a file of 0 bytes"):
         folder.load()
 
 

@@ -1,22 +1,13 @@
-"""The files of one measurement.
+"""A folder of measurements, one folder per sample.
 
 Layout::
 
-    particles, contacts, profiles, variants, each .parquet   the tables
-    cells.npz                                                counts of voxels in cells
-    record.json                                              the rest, and the files' SHA-256
-
-A folder of measurements, one folder per sample, written so that a run may be killed.
-
-Layout::
-
-    <sample>/             the files of `measurement_files`
-    <sample>.partial/     plan.json, whose work it is; work/, what finished blocks returned; result/
-    <sample>.old/         the previous measurement, for the moment of the exchange
-
-A partial folder is gone on with where its ``plan.json`` names the fingerprint of the plan, else it
-is removed. Its ``result`` takes the place of the old folder by two renames; `_recover` mends a
-kill between the two.
+    <sample>/particles, contacts, profiles, variants, each .parquet   the tables
+    <sample>/cells.npz          counts of voxels in cells
+    <sample>/record.json        the rest, and the files' SHA-256
+    <sample>.partial/plan.json  the fingerprint of the plan whose work this is
+    <sample>.partial/work/      what finished blocks returned
+    <sample>.partial/result/    the files of a measurement
 """
 
 from __future__ import annotations
@@ -24,9 +15,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -34,16 +24,9 @@ from typing import Any
 import numpy as np
 
 from ncm_kedro.atomic_write import write_atomic
-from ncm_kedro.datasets.files import (
-    FolderDataset,
-    describe_space,
-    lock_store,
-    read_rejections,
-    report_write_errors,
-    write_rejections,
-)
 from ncm_kedro.datasets.particles.tables import encode_table, read_table
-from ncm_kedro.errors import Rejections, SettingsError, StoreError
+from ncm_kedro.datasets.published import OLD, PARTIAL, PublishedFolder
+from ncm_kedro.errors import SettingsError, StoreError
 from ncm_kedro.particles.measure import Cells, Measurement
 from ncm_kedro.particles.plan import MeasurementMaker, MeasurementPlan, Measurements
 
@@ -62,8 +45,6 @@ def write_measurement(folder: Path, measurement: Measurement, fingerprint: str) 
     ----------
     folder
         Made anew; its parent exists.
-    measurement
-        What was measured.
     fingerprint
         Identity of what it was made from.
     """
@@ -91,7 +72,6 @@ def write_measurement(folder: Path, measurement: Measurement, fingerprint: str) 
         "sha256": {file: hashlib.sha256(content).hexdigest() for file, content in contents.items()},
     }
     write_atomic(folder / RECORD, json.dumps(record, indent=2).encode())
-    sync_folder(folder)
 
 
 def read_measurement(folder: Path) -> Measurement:
@@ -147,15 +127,6 @@ def read_fingerprint(path: Path) -> str | None:
         return None
 
 
-def sync_folder(folder: Path) -> None:
-    """Make renames in a folder survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def _read_cells(path: Path) -> Cells:
     with np.load(BytesIO(path.read_bytes())) as stored:
         depth, height, width = (int(edge) for edge in stored["edge_vx"])
@@ -192,13 +163,13 @@ def _unreadable(path: Path, problem: str) -> StoreError:
 
 
 _PLAN = "plan.json"
-_PARTIAL, _OLD = ".partial", ".old"
-_KEPT = "finished measurements are intact, and finished blocks are not measured again"
 _log = logging.getLogger(__name__)
 
 
-class MeasurementFolder(FolderDataset):
+class MeasurementFolder(PublishedFolder):
     """Measurements as ``<filepath>/<sample>/``; saving makes them, and can be resumed."""
+
+    holds = "measurements"
 
     def load(self) -> Measurements:
         """Read every measurement of the folder.
@@ -214,23 +185,14 @@ class MeasurementFolder(FolderDataset):
         StoreError
             If there is no measurement, or a damaged one.
         """
-        self._recover_all()
-        aside = read_rejections(self._filepath)
-        folders = [path for path in self._list_folders() if path.name not in aside]
-        if not folders and not aside:
-            raise StoreError(
-                self._filepath,
-                found="no finished measurement",
-                expected=f"folders <sample> with a {RECORD}",
-                action="run the pipeline that writes this data set to its end",
-            )
-        return Measurements({path.name: read_measurement(path) for path in folders}, aside)
+        folders, rejected = self._list_finished()
+        return Measurements({path.name: read_measurement(path) for path in folders}, rejected)
 
     def save(self, data: Mapping[str, MeasurementPlan | MeasurementMaker]) -> None:
         """Measure what is not measured yet; others stay as they are.
 
         A sample that cannot be read or measured is rejected, whatever it raises, and the others
-        continue. Its finished blocks stay, unless its content is what is wrong.
+        continue.
 
         Parameters
         ----------
@@ -246,106 +208,42 @@ class MeasurementFolder(FolderDataset):
         NcmError
             If not one sample can be used.
         """
-        self._check(data)
-        rejections = Rejections()
-        with report_write_errors(self._filepath, _KEPT), lock_store(self._filepath):
-            self._filepath.mkdir(parents=True, exist_ok=True)
-            for name, plan in data.items():
-                with rejections.catch(name, self._filepath / name):
-                    self._save_one(plan if isinstance(plan, MeasurementPlan) else plan())
-                if name in rejections and rejections[name].__cause__ is None:
-                    shutil.rmtree(self._beside(name, _PARTIAL), ignore_errors=True)
-            write_rejections(self._filepath, rejections.reasons)
-        rejections.check_left(len(data))
-
-    def content_hash(self) -> str | None:
-        """Return a hash over the fingerprints of what `load` reads, None where there is none."""
-        aside = read_rejections(self._filepath)
-        told = [
-            f"{path.name} {read_fingerprint(path / RECORD)}"
-            for path in self._list_folders()
-            if path.name not in aside
-        ]
-        return hashlib.sha256("\n".join(told).encode()).hexdigest() if told else None
-
-    def _check(self, samples: Iterable[str]) -> None:
-        names = list(samples)
-        if not names:
+        if not data:
             raise StoreError(
                 self._filepath,
                 found="no sample to measure",
                 expected="a labelled volume of at least one sample",
                 action="look in the log for why no sample was left",
             )
-        for name in names:
-            if name.endswith((_PARTIAL, _OLD)):
+        for name in data:
+            if name.endswith((PARTIAL, OLD)):
                 raise SettingsError(
                     f"sample {name}",
-                    found=f"a name that ends in {_PARTIAL} or {_OLD}",
+                    found=f"a name that ends in {PARTIAL} or {OLD}",
                     expected="another name: these ends mark unfinished work",
                     action="rename the sample's tomogram",
                 )
+        self._save_all(data)
 
-    def _save_one(self, plan: MeasurementPlan) -> None:
-        folder, partial = self._filepath / plan.name, self._beside(plan.name, _PARTIAL)
-        self._recover(plan.name)
-        if read_fingerprint(folder / RECORD) == plan.fingerprint:
-            _log.info("%s is up to date", folder)
-            shutil.rmtree(partial, ignore_errors=True)
-            return
-        work, result = partial / "work", partial / "result"
+    def _read_fingerprint(self, result: Path) -> str | None:
+        return read_fingerprint(result / RECORD)
+
+    def _find_result(self, partial: Path) -> Path:
+        return partial / "result"
+
+    def _is_result(self, path: Path) -> bool:
+        return (path / RECORD).is_file()
+
+    def _compute(self, partial: Path, plan: MeasurementPlan) -> None:
         if read_fingerprint(partial / _PLAN) != plan.fingerprint:
             if partial.exists():
                 _log.warning("%s: unfinished work of another input, setting or version is removed "
-                             "and done again", folder)  # fmt: skip
+                             "and done again", partial)  # fmt: skip
                 shutil.rmtree(partial)
             partial.mkdir()
             write_atomic(partial / _PLAN, json.dumps({"fingerprint": plan.fingerprint}).encode())
-        if read_fingerprint(result / RECORD) != plan.fingerprint:
-            _log.info("%s: measuring, %s", folder, describe_space(self._filepath))
+        result = self._find_result(partial)
+        if self._read_fingerprint(result) != plan.fingerprint:
+            work = partial / "work"
             work.mkdir(exist_ok=True)
             write_measurement(result, plan.compute(work), plan.fingerprint)
-        self._publish(plan.name)
-
-    def _publish(self, sample: str) -> None:
-        """Exchange a finished result for the old measurement."""
-        folder, old = self._filepath / sample, self._beside(sample, _OLD)
-        partial = self._beside(sample, _PARTIAL)
-        if folder.is_dir():
-            folder.rename(old)
-        (partial / "result").rename(folder)
-        sync_folder(self._filepath)
-        shutil.rmtree(old, ignore_errors=True)
-        shutil.rmtree(partial, ignore_errors=True)
-
-    def _recover(self, sample: str) -> None:
-        """Mend an exchange that was killed between its two renames."""
-        folder, old = self._filepath / sample, self._beside(sample, _OLD)
-        if not old.is_dir():
-            return
-        if folder.is_dir():
-            shutil.rmtree(old)
-        elif read_fingerprint(self._beside(sample, _PARTIAL) / "result" / RECORD) is not None:
-            self._publish(sample)
-        else:
-            old.rename(folder)
-
-    def _recover_all(self) -> None:
-        interrupted = list(self._filepath.glob(f"*{_OLD}"))
-        if interrupted:
-            with report_write_errors(self._filepath, _KEPT), lock_store(self._filepath):
-                for path in interrupted:
-                    self._recover(path.name.removesuffix(_OLD))
-
-    def _list_folders(self) -> list[Path]:
-        return sorted(
-            record.parent
-            for record in self._filepath.glob(f"*/{RECORD}")
-            if not record.parent.name.endswith((_PARTIAL, _OLD))
-        )
-
-    def _beside(self, sample: str, suffix: str) -> Path:
-        return self._filepath / f"{sample}{suffix}"
-
-    def _exists(self) -> bool:
-        return bool(self._list_folders())

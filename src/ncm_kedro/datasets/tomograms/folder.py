@@ -2,34 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
-from functools import partial
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from kedro.io import AbstractDataset
 
-from ncm_kedro.datasets.files import (
-    describe_space,
-    lock_store,
-    read_rejections,
-    report_write_errors,
-    write_rejections,
-)
 from ncm_kedro.datasets.previews import ImagePreview, draw_sheet
-from ncm_kedro.datasets.tomograms.store import (
-    SUFFIX,
-    discard_partial,
-    load_volume,
-    read_identity,
-    recover_store,
-    write_volume,
-)
-from ncm_kedro.errors import Rejections, SettingsError, StoreError
+from ncm_kedro.datasets.published import PublishedFolder
+from ncm_kedro.datasets.tomograms.store import SUFFIX, load_volume, read_identity, write_volume
+from ncm_kedro.errors import SettingsError, StoreError
 from ncm_kedro.params.tomo_segment import TomoComputeParams
 from ncm_kedro.tomo.review.edits import EditedLabels, open_edited
 from ncm_kedro.tomo.review.review import ReviewProject, write_review
@@ -47,13 +32,12 @@ if TYPE_CHECKING:
 
 _PREVIEWED = 3
 _COLOUR_STEPS = (83, 151, 211)  # red, green, blue per identity: neighbours differ
-_KEPT = "finished volumes are intact, and finished blocks are not computed again"
 _log = logging.getLogger(__name__)
 
 Plans = Mapping[str, VolumePlan | PlanMaker] | Iterable[VolumePlan]
 
 
-class VolumeFolder(AbstractDataset[Plans, Volumes]):
+class VolumeFolder(PublishedFolder):
     """Volumes as ``<filepath>/<sample>.ome.zarr``; saving computes them, and can be resumed.
 
     Parameters
@@ -66,9 +50,10 @@ class VolumeFolder(AbstractDataset[Plans, Volumes]):
         Whether loading a folder without volumes gives none instead of an error.
     only_planned
         Whether saving removes the volumes that were not planned.
-    metadata
-        Anything; kedro ignores it (kedro-viz reads it).
     """
+
+    suffix = SUFFIX
+    holds = "volumes"
 
     def __init__(
         self,
@@ -80,12 +65,11 @@ class VolumeFolder(AbstractDataset[Plans, Volumes]):
         only_planned: bool = False,
         metadata: dict[str, Any] | None = None,
     ) -> None:
-        self._filepath = Path(filepath)
+        super().__init__(filepath=filepath, metadata=metadata)
         self._kind = kind
-        self._compute = TomoComputeParams(**(compute or {}))
+        self._workers = TomoComputeParams(**(compute or {}))
         self.may_be_missing = may_be_empty
         self._only_planned = only_planned
-        self.metadata = metadata
 
     def load(self) -> Volumes:
         """Open every volume of the folder; no voxel is read.
@@ -101,24 +85,14 @@ class VolumeFolder(AbstractDataset[Plans, Volumes]):
         StoreError
             If there is no volume, or one whose metadata is damaged.
         """
-        self._recover()
-        rejections = read_rejections(self._filepath)
-        stores = [path for path in _list_stores(self._filepath) if _name(path) not in rejections]
-        if not stores and not rejections and not self.may_be_missing:
-            raise StoreError(
-                self._filepath,
-                found="no finished volume",
-                expected=f"volumes as <sample>{SUFFIX}",
-                action="run the pipeline that writes this data set to its end",
-            )
-        volumes = [load_volume(path) for path in stores]
-        return Volumes({volume.name: volume for volume in volumes}, rejections)
+        stores, rejected = self._list_finished()
+        return Volumes({self._sample(path): load_volume(path) for path in stores}, rejected)
 
     def save(self, data: Plans) -> None:
         """Compute the volumes that are not there yet; others stay as they are.
 
         A sample that cannot be planned, read or computed is rejected, whatever it raises; the
-        others are processed. Its finished blocks stay, unless its content is what is wrong.
+        others are processed.
 
         Parameters
         ----------
@@ -133,52 +107,29 @@ class VolumeFolder(AbstractDataset[Plans, Volumes]):
         NcmError
             If not one sample can be used.
         """
-        plans = _list_makers(data)
-        rejections = Rejections()
-        with report_write_errors(self._filepath, _KEPT), lock_store(self._filepath):
-            self._filepath.mkdir(parents=True, exist_ok=True)
-            for name, make in plans.items():
-                with rejections.catch(name, self._store(name)):
-                    plan = make()
-                    self._check(plan)
-                    self._save_one(plan)
-                if name in rejections and rejections[name].__cause__ is None:
-                    discard_partial(self._store(name))
-            write_rejections(self._filepath, rejections.reasons)
-            if self._only_planned:
-                self._remove_others(plans)
-        rejections.check_left(len(plans))
+        plans = data if isinstance(data, Mapping) else {plan.name: plan for plan in data}
+        self._save_all(plans)
+        if self._only_planned:
+            with self._write():
+                for store in self._list_results({}):
+                    if self._sample(store) not in plans:
+                        _log.info("%s is removed: what it was made from is gone", store)
+                        shutil.rmtree(store)
 
     def preview(self) -> ImagePreview:
         """Return the middle sections of the first samples: grey values, or labels in colours."""
         volumes = list(self.load().values())[:_PREVIEWED]
         return draw_sheet((_draw_section(volume, self._kind) for volume in volumes), _PREVIEWED)
 
-    def content_hash(self) -> str | None:
-        """Return a hash over the volumes' fingerprints, None where there is no volume."""
-        known = {_name(path): read_identity(path) for path in _list_stores(self._filepath)}
-        identity = [f"{name} {entry['fingerprint']}" for name, entry in known.items() if entry]
-        return hashlib.sha256("\n".join(identity).encode()).hexdigest() if identity else None
+    def _read_fingerprint(self, result: Path) -> str | None:
+        identity = read_identity(result)
+        return str(identity["fingerprint"]) if identity and identity.get("finished") else None
+
+    def _compute(self, partial: Path, plan: VolumePlan) -> None:
+        _log.info("%s: %.2f GB before compression", partial, plan.nbytes / 1e9)
+        write_volume(partial, plan, self._workers)
 
     def _save_one(self, plan: VolumePlan) -> None:
-        store = self._store(plan.name)
-        recover_store(store)
-        identity = read_identity(store)
-        if identity and identity["finished"] and identity["fingerprint"] == plan.fingerprint:
-            _log.info("%s is up to date", store)
-            discard_partial(store)
-            return
-        _log.info("%s: %.2f GB before compression, %s", store, plan.nbytes / 1e9,
-                  describe_space(self._filepath))  # fmt: skip
-        write_volume(store, plan, self._compute)
-
-    def _remove_others(self, planned: Mapping[str, PlanMaker]) -> None:
-        for store in list(_list_stores(self._filepath)):
-            if _name(store) not in planned:
-                _log.info("%s is removed: what it was made from is gone", store)
-                shutil.rmtree(store)
-
-    def _check(self, plan: VolumePlan) -> None:
         if plan.is_label != (self._kind == "label"):
             raise SettingsError(
                 f"volume folder {self._filepath}",
@@ -186,38 +137,10 @@ class VolumeFolder(AbstractDataset[Plans, Volumes]):
                 expected="label volumes in a folder of kind label, grey ones in one of kind image",
                 action="correct `kind` in the catalog",
             )
-
-    def _store(self, sample: str) -> Path:
-        return self._filepath / f"{sample}{SUFFIX}"
-
-    def _recover(self) -> None:
-        """Repair interrupted exchanges, unless another run writes here."""
-        interrupted = list(self._filepath.glob(f"*{SUFFIX}.old"))
-        if interrupted:
-            with report_write_errors(self._filepath, _KEPT), lock_store(self._filepath):
-                for path in interrupted:
-                    recover_store(path.with_suffix(""))
-
-    def _exists(self) -> bool:
-        return any(
-            (read_identity(path) or {}).get("finished") for path in _list_stores(self._filepath)
-        )
+        super()._save_one(plan)
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": self._filepath.as_posix(), "kind": self._kind}
-
-
-def _list_makers(data: Plans) -> dict[str, PlanMaker]:
-    if not isinstance(data, Mapping):
-        return {plan.name: partial(_return, plan) for plan in data}
-    return {
-        name: partial(_return, plan) if isinstance(plan, VolumePlan) else plan
-        for name, plan in data.items()
-    }
-
-
-def _return(plan: VolumePlan) -> VolumePlan:
-    return plan
 
 
 def _draw_section(volume: Volume, kind: str) -> Image:
@@ -234,14 +157,6 @@ def _draw_section(volume: Volume, kind: str) -> Image:
     image = Image.fromarray(drawn.astype(np.uint8)).convert("RGB")
     ImageDraw.Draw(image).text((4, 2), volume.name, "yellow", stroke_width=2, stroke_fill="black")
     return image
-
-
-def _list_stores(folder: Path) -> Iterator[Path]:
-    return iter(sorted(path for path in folder.glob(f"*{SUFFIX}") if path.is_dir()))
-
-
-def _name(store: Path) -> str:
-    return store.name.removesuffix(SUFFIX)
 
 
 class ReviewFolder(AbstractDataset[Iterable[ReviewProject], dict[str, EditedLabels]]):

@@ -1,4 +1,4 @@
-"""One volume on disk, written so that a run may be interrupted at any moment.
+"""One volume on disk.
 
 Layout (Zarr v3, NGFF 0.5)::
 
@@ -6,10 +6,8 @@ Layout (Zarr v3, NGFF 0.5)::
     <sample>.ome.zarr/0, 1, ...           the pyramid, (Z, Y, X)
     <sample>.ome.zarr/labels/<name>/0 ... further arrays of the same shape, each a pyramid
     <sample>.ome.zarr.partial/            the same, unfinished; ``.work`` in it holds scratch
-    <sample>.ome.zarr.old/                the previous result, for the moment of the exchange
 
-A partial store is resumed where its ``ncm`` is that of the plan, else it is removed. It takes the
-place of the old store by two renames; `recover_store` repairs an interruption between the two.
+A partial store is resumed where its ``ncm`` is that of the plan, else it is removed.
 
 A shard is a block of work, so that no two tasks write to one file; in it lie chunks of about
 64^3. Measured on 256 x 512 x 512 real grey values with noise (one thread, checksums on): lz4
@@ -52,32 +50,11 @@ from ncm_kedro.tomo.volumes.ingest import guard_array
 from ncm_kedro.tomo.volumes.volume import Spacing, Triple, Volume, VolumePlan, VolumeTarget
 
 SUFFIX = ".ome.zarr"
-_PARTIAL = ".partial"
-_OLD = ".old"
 _WORK = ".work"
 _CHUNK_VX = 64
 _WINDOW_PERCENTILES = (1.0, 99.8)
 _LEVEL_VERSION = 2  # raised when coarser levels get other values
 _log = logging.getLogger(__name__)
-
-
-def recover_store(store: Path) -> None:
-    """Repair an exchange of stores that was interrupted between its two renames.
-
-    Parameters
-    ----------
-    store
-        The final place. Call it with the right to write only.
-    """
-    old, partial = _beside(store, _OLD), _beside(store, _PARTIAL)
-    if not old.is_dir():
-        return
-    if store.is_dir():
-        shutil.rmtree(old)
-    elif (read_identity(partial) or {}).get("finished"):
-        publish_store(store)
-    else:
-        old.rename(store)
 
 
 def read_identity(store: Path) -> dict[str, Any] | None:
@@ -98,15 +75,14 @@ def read_identity(store: Path) -> dict[str, Any] | None:
     return attributes if known else None
 
 
-def write_volume(store: Path, plan: VolumePlan, compute: TomoComputeParams) -> None:
-    """Compute a volume into a partial store, then exchange it for the old one.
+def write_volume(partial: Path, plan: VolumePlan, compute: TomoComputeParams) -> None:
+    """Compute a volume into a partial store.
 
     Parameters
     ----------
     compute
         Threads or cluster, and the edge of a shard.
     """
-    partial = _beside(store, _PARTIAL)
     identity = describe_plan(plan, compute)
     found = read_identity(partial)
     done = found is not None and {**found, "files": None} == {
@@ -116,29 +92,13 @@ def write_volume(store: Path, plan: VolumePlan, compute: TomoComputeParams) -> N
         if found != identity:
             if found is not None:
                 _log.warning("%s: unfinished work of another input, setting or version is removed "
-                             "and done again", store)  # fmt: skip
+                             "and done again", partial)  # fmt: skip
             _create_partial(partial, plan, identity, compute.block_edge_vx)
         target = _open_target(partial, plan)
         plan.write(target)
         _write_pyramids(partial, plan, target, compute)
         _finish(partial, plan, identity)
     shutil.rmtree(partial / _WORK, ignore_errors=True)
-    publish_store(store)
-
-
-def publish_store(store: Path) -> None:
-    """Exchange a finished partial store for the old one."""
-    old = _beside(store, _OLD)
-    if store.is_dir():
-        store.rename(old)
-    _beside(store, _PARTIAL).rename(store)
-    if old.is_dir():
-        shutil.rmtree(old)
-
-
-def discard_partial(store: Path) -> None:
-    """Remove what an unfinished write left behind."""
-    shutil.rmtree(_beside(store, _PARTIAL), ignore_errors=True)
 
 
 def load_volume(store: Path) -> Volume:
@@ -301,10 +261,6 @@ def _choose_window(group: zarr.Group, coarsest: int) -> dict[str, float]:
     limits = np.iinfo(kind) if kind.kind in "ui" else None
     low, high = (float(limits.min), float(limits.max)) if limits else (start, end)
     return {"min": low, "max": high, "start": start, "end": max(end, np.nextafter(start, np.inf))}
-
-
-def _beside(store: Path, suffix: str) -> Path:
-    return store.with_name(store.name + suffix)
 
 
 def _unreadable(store: Path, found: str) -> StoreError:
