@@ -158,8 +158,6 @@ def attribute_damage(
     ----------
     data
         Usable particles and what may explain their damage.
-    forest
-        Size of the forests.
     params
         How often it is done again.
     """
@@ -184,15 +182,7 @@ def attribute_damage(
 
 
 def build_problem(data: DamageData, sample: str) -> AttributionProblem:
-    """Take a sample's particles out as arrays.
-
-    Parameters
-    ----------
-    data
-        Usable particles.
-    sample
-        Which sample.
-    """
+    """Take a sample's particles out as arrays."""
     rows = data.rows[data.rows["sample"] == sample]
     names = list(data.inputs)
     return AttributionProblem(

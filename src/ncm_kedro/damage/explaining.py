@@ -45,8 +45,6 @@ def run_tasks(
     ----------
     tasks
         What to run; compiled work that lets other threads on.
-    workers
-        Threads.
     what
         What the tasks are, for the log.
     every
@@ -72,8 +70,6 @@ def make_rng(seed: int, sample: str, purpose: str, number: int = 0) -> np.random
 
     Parameters
     ----------
-    seed
-        The run's seed.
     sample, purpose, number
         What the task is.
     """
@@ -157,10 +153,6 @@ def explain_out_of_sample(
         (N,), what is explained, and the fold of each particle.
     players
         Sets of players; each player is a list of columns.
-    forest
-        Size of the forests.
-    rng
-        Source of the draws.
     max_explained
         Particles of all folds that are explained at most, drawn at random; None: all.
     """

@@ -288,10 +288,6 @@ def grow_forest(
         (N,), what is predicted.
     rows
         Rows to grow on; a row that is listed twice counts twice.
-    params
-        Size of the forest.
-    rng
-        Source of the draws.
     """
     counts = np.array([len(edges) + 1 for edges in bins.edges], dtype=np.int64)
     feature, cut, left, right, value, cover = grow_trees(

@@ -100,13 +100,7 @@ def correlate_ranks(rows: pd.DataFrame, names: Sequence[str]) -> NDArray[np.floa
 
 
 def label_group(names: Iterable[str]) -> str:
-    """Name a group by the paper names of its attributes.
-
-    Parameters
-    ----------
-    names
-        Attributes.
-    """
+    """Name a group by the paper names of its attributes."""
     return " + ".join(_PAPER_NAMES[name] for name in names)
 
 
@@ -176,8 +170,6 @@ def take_values(rows: pd.DataFrame, names: Sequence[str]) -> NDArray[np.float64]
 
     Parameters
     ----------
-    rows
-        A row per particle.
     names
         The K columns.
 
@@ -304,8 +296,6 @@ def draw_blocks(blocks_n: IntArray, rng: np.random.Generator) -> IntArray:
     ----------
     blocks_n
         (N,), block of each row, of one sample.
-    rng
-        Source of the draw.
 
     Returns
     -------

@@ -65,14 +65,8 @@ def fit_model(
 
     Parameters
     ----------
-    data
-        Usable particles.
     scores
         What `significance.tabulate_scores` returned of the samples.
-    forest
-        Size of the forests.
-    params
-        Seed.
     """
     parts = {EVERY_SAMPLE: data.rows} | dict(list(data.rows.groupby(SAMPLE, sort=False)))
     forests = {}
@@ -99,8 +93,6 @@ def predict_particles(model: AttributionModel, particles: pd.DataFrame) -> pd.Da
 
     Parameters
     ----------
-    model
-        Fitted forests.
     particles
         The attributes ``model.inputs``; ``sample`` may name the forest, else that of all samples
         is used.
@@ -151,8 +143,6 @@ def write_model(model: AttributionModel, folder: Path) -> None:
 
     Parameters
     ----------
-    model
-        What to write.
     folder
         Is made where it is missing.
     """
@@ -173,11 +163,6 @@ def write_model(model: AttributionModel, folder: Path) -> None:
 
 def read_model(folder: Path) -> AttributionModel:
     """Read what `write_model` wrote.
-
-    Parameters
-    ----------
-    folder
-        Where it lies.
 
     Raises
     ------

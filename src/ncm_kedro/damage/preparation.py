@@ -110,8 +110,6 @@ def prepare_damage(
 
     Parameters
     ----------
-    attributes, details
-        Tables of particles by sample.
     table
         Tomogram table: ``sample, cycles, voxel_z_um, voxel_y_um, voxel_x_um, axis_to_collector``.
     params

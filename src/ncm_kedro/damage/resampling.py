@@ -85,17 +85,7 @@ class Repeated:
 def repeat_explanations(
     problems: Sequence[AttributionProblem], forest: DamageForestParams, params: AttributionParams
 ) -> list[Repeated]:
-    """Explain the damage of every sample again and again.
-
-    Parameters
-    ----------
-    problems
-        The samples.
-    forest
-        Size of the forests.
-    params
-        How often; seed and threads.
-    """
+    """Explain the damage of every sample again and again."""
     whole = repeat_cross_validation(problems, forest, params)
     drawn = _run(
         problems, _explain_bootstrap, params.bootstraps, "bootstraps", forest=forest, params=params
@@ -133,15 +123,6 @@ def repeat_cross_validation(
     problems: Sequence[AttributionProblem], forest: DamageForestParams, params: AttributionParams
 ) -> list[list[tuple[Explained, FloatArray]]]:
     """Explain all particles of every sample, with blocks dealt out anew each time.
-
-    Parameters
-    ----------
-    problems
-        The samples.
-    forest
-        Size of the forests.
-    params
-        How often; seed and threads.
 
     Returns
     -------

@@ -63,8 +63,6 @@ class Scans:
 
         Parameters
         ----------
-        sample
-            The sample.
         particles
             ``particle_id, z_um, y_um, x_um`` and others.
         details
@@ -95,8 +93,6 @@ def read_scans(samples: Sequence[str], table: pd.DataFrame) -> Scans:
 
     Parameters
     ----------
-    samples
-        In order of cycles.
     table
         Tomogram table: ``sample, cycles, voxel_z_um, voxel_y_um, voxel_x_um, axis_to_collector``.
 
@@ -214,8 +210,6 @@ def select_damage(
         Attribute tables by sample, in order of cycles.
     details
         By sample ``particle_id, depth_um``.
-    table
-        Tomogram table.
     preset
         What the attributes were measured with.
     params

@@ -37,12 +37,6 @@ def tabulate_importance(
 
     Parameters
     ----------
-    problem
-        The sample.
-    found
-        Its repeats.
-    labels
-        Name of each group.
     members
         Attributes of each group, with commas.
     params
@@ -96,15 +90,6 @@ def tabulate_attributes_alone(
 ) -> pd.DataFrame:
     """Tabulate what each attribute explains when it is a player of its own.
 
-    Parameters
-    ----------
-    problem
-        The sample.
-    found
-        Its repeats.
-    names
-        Attributes.
-
     Returns
     -------
     DataFrame
@@ -125,15 +110,6 @@ def tabulate_ranks(
     problem: AttributionProblem, found: Repeated, labels: Sequence[str]
 ) -> pd.DataFrame:
     """Tabulate the groups' ranks with attributes moved within their uncertainty.
-
-    Parameters
-    ----------
-    problem
-        The sample.
-    found
-        Its repeats.
-    labels
-        Name of each group.
 
     Returns
     -------
@@ -164,10 +140,6 @@ def compare_importance(
     ----------
     found
         Repeats by sample, in the order of cycles.
-    labels
-        Name of each group.
-    params
-        Level of the intervals.
 
     Returns
     -------
@@ -205,10 +177,6 @@ def tabulate_scores(
 
     Parameters
     ----------
-    problem
-        The sample.
-    found
-        Its repeats.
     params
         Level and number of the bootstraps.
     rng

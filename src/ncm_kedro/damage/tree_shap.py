@@ -227,8 +227,6 @@ def explain_forest(
 
     Parameters
     ----------
-    forest
-        Fitted forest.
     values_np
         (N, P), rows of attributes.
     players

@@ -98,8 +98,6 @@ class SeriesColumns:
 
     Parameters
     ----------
-    source
-        Name of the dialect.
     time, current, voltage
         Positions; ``time`` is since the start of a step where ``by_step``.
     time_unit, current_unit, voltage_unit

@@ -51,8 +51,6 @@ class CyclingFile:
     ----------
     file
         Path relative to the raw folder, with forward slashes.
-    path
-        Where it lies.
     cell_id
         The cell, unless the file names cells itself.
     problem
@@ -71,10 +69,6 @@ class RawCycling:
 
     Parameters
     ----------
-    root
-        The folder.
-    files
-        Its files, sorted.
     cells
         Cells by name, in the order of ``cells.csv``.
     """

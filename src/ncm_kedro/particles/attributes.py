@@ -41,8 +41,6 @@ def tabulate_attributes(measurement: Measurement, params: AttributeParams) -> pd
     ----------
     measurement
         What was measured, with the same settings.
-    params
-        Settings.
 
     Returns
     -------
@@ -234,13 +232,6 @@ _CLOSING = 0.002
 
 def tabulate_details(measurement: Measurement, params: AttributeParams) -> pd.DataFrame:
     """Make the table of details of a sample.
-
-    Parameters
-    ----------
-    measurement
-        What was measured.
-    params
-        Settings.
 
     Returns
     -------

@@ -162,8 +162,6 @@ def measure_roughness(raw: pd.DataFrame, voxel_size_um: Spacing) -> tuple[FloatA
     ----------
     raw
         ``outer_n, outer_sum, outer_sum2, inner_n, inner_sum, inner_sum2``, heights in um.
-    voxel_size_um
-        Edges of a voxel along z, y, x.
 
     Returns
     -------
@@ -182,13 +180,7 @@ def measure_roughness(raw: pd.DataFrame, voxel_size_um: Spacing) -> tuple[FloatA
 
 
 def find_voxel_scatter(voxel_size_um: Spacing) -> float:
-    """Return the variance of the depth of surface voxels below a smooth surface, um2.
-
-    Parameters
-    ----------
-    voxel_size_um
-        Edges of a voxel along z, y, x.
-    """
+    """Return the variance of the depth of surface voxels below a smooth surface, um2."""
     step = np.arange(_NORMALS)
     height = 1 - 2 * (step + 0.5) / _NORMALS
     flat = np.sqrt(1 - height**2)

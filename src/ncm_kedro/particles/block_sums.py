@@ -56,11 +56,6 @@ def list_steps(voxel_size_um: Spacing) -> NDArray[np.int64]:
     In cubes these are 13 of the 26 neighbours; the others are their opposites. An edge that is
     shorter than the longest is taken as often as comes nearest to that one, at most 8 times, and
     steps are then shortened to the next voxel centre on their way.
-
-    Parameters
-    ----------
-    voxel_size_um
-        Edges of a voxel along z, y, x.
     """
     ratio = max(voxel_size_um) / np.asarray(voxel_size_um)
     times = np.clip(np.floor(ratio + _ROUND_UP), 1, _LONGEST_VX).astype(np.int64)

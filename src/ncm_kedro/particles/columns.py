@@ -83,8 +83,6 @@ def order_samples(samples: Iterable[str], table: pd.DataFrame) -> list[str]:
 
     Parameters
     ----------
-    samples
-        Names.
     table
         Tomogram table: ``sample, cycles``.
     """
@@ -98,15 +96,7 @@ def order_samples(samples: Iterable[str], table: pd.DataFrame) -> list[str]:
 
 
 def select_values(attributes: pd.DataFrame, name: str) -> NDArray[np.float64]:
-    """Return the defined values of the complete particles, (N,).
-
-    Parameters
-    ----------
-    attributes
-        Attribute table of a sample.
-    name
-        Attribute.
-    """
+    """Return the defined values of the complete particles, (N,)."""
     complete = ~attributes["touches_border"].to_numpy(dtype=bool)
     values: NDArray[np.float64] = attributes[name].to_numpy(dtype=np.float64, na_value=np.nan)[
         complete
@@ -119,8 +109,6 @@ def find_unit(name: str, attributes: Mapping[str, pd.DataFrame]) -> str:
 
     Parameters
     ----------
-    name
-        Attribute.
     attributes
         Attribute table by sample; ``attrs["preset"]`` of the first that has one decides, and
         ``attrs["grey_unit"]`` of all: where they differ, each is named.

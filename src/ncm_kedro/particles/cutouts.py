@@ -129,8 +129,6 @@ class CutoutSettings:
 
         Parameters
         ----------
-        voxel_size_um
-            Edges of a voxel along z, y, x.
         equivalent_um
             Radii of balls of the labels' volumes, (n,).
         """

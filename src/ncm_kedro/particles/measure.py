@@ -110,8 +110,6 @@ def measure_specimen(
     ----------
     specimen
         Labels and what is known beside them.
-    params
-        Lengths and choices.
     compute
         Who works on the blocks; the result does not depend on it, nor on the blocks.
     work

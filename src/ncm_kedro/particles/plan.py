@@ -54,8 +54,6 @@ class Measurements(dict[str, "Measurement"]):
 
     Parameters
     ----------
-    measurements
-        What was measured.
     rejections
         Reason by sample that could not be measured in the last run.
     """
@@ -74,8 +72,6 @@ class ParticleTables(dict[str, pd.DataFrame]):
 
     Parameters
     ----------
-    tables
-        What there is.
     rejections
         Reason by sample that has no table.
     """
@@ -99,8 +95,6 @@ def select_current(
     ----------
     found
         Measurements or tables by sample; folders may hold those of earlier runs, too.
-    table
-        The samples of this run.
 
     Returns
     -------
@@ -195,12 +189,8 @@ def plan_measurement(
 
     Parameters
     ----------
-    labels
-        Labels.
     volume
         Grey values that they belong to.
-    params
-        Lengths and choices.
     compute
         Who works on the blocks; the result does not depend on it.
 

@@ -42,8 +42,6 @@ def read_box(array: VoxelArray, box: Block) -> NDArray[Any]:
     ----------
     array
         (Z, Y, X).
-    box
-        What to read.
     """
     values = np.asarray(array[box.region])
     if values.dtype == np.float16:

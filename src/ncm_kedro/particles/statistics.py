@@ -71,12 +71,8 @@ def compare_samples(
 
     Parameters
     ----------
-    attributes
-        Attribute table by sample.
     table
         Tomogram table: ``sample, cycles``; ``a`` is the sample of fewer cycles.
-    params
-        Confidence level, resamples and seed.
 
     Returns
     -------
@@ -124,8 +120,6 @@ def pair_with_truth(
 
     Parameters
     ----------
-    attributes, details
-        Tables of one sample.
     truth
         Known particles: ``particle_id, x_um, y_um, z_um, diameter_um, elongation,
         contact_neighbours, damage, voxel_count, touches_border``.
@@ -264,10 +258,6 @@ def bootstrap_median(
     ----------
     values
         (N,), N at least 1.
-    resamples
-        How many medians.
-    rng
-        Source of the draws.
     """
     ordered, count = np.sort(values), len(values)
     lower = (count + 1) // 2
@@ -292,8 +282,6 @@ def estimate_cliffs_delta(
     ----------
     a, b
         Values of the two samples, (N,) and (M,), neither empty.
-    confidence
-        Level of the interval.
     """
     n, m = len(a), len(b)
     below_a, above_a = _rank_among(np.sort(b), a)

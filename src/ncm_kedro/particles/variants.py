@@ -40,12 +40,8 @@ def measure_with_uncertainty(
 
     Parameters
     ----------
-    specimen
-        Labels, grey values and masks.
     params
         Lengths and choices; ``uncertainty`` requests the variants.
-    compute
-        Workers and blocks.
     work
         Folder for what finished blocks returned, see `measure_specimen`.
 
@@ -70,8 +66,6 @@ def add_uncertainty(attributes: pd.DataFrame, variants: pd.DataFrame) -> pd.Data
 
     Parameters
     ----------
-    attributes
-        Attribute table of a sample.
     variants
         Attribute tables of its variants, concatenated; empty: nothing is added.
 

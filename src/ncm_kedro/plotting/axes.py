@@ -51,8 +51,6 @@ def name_attribute(name: str, attributes: Mapping[str, pd.DataFrame]) -> str:
 
     Parameters
     ----------
-    name
-        Column.
     attributes
         Attribute table by sample; the preset that they were measured with decides some units.
     """
@@ -64,8 +62,6 @@ def format_with_unit(name: str, values: pd.DataFrame) -> str:
 
     Parameters
     ----------
-    name
-        Column.
     values
         Table of attributes; ``attrs["preset"]`` decides some units.
     """
@@ -78,8 +74,6 @@ def write_unit(name: str, unit: str) -> str:
 
     Parameters
     ----------
-    name
-        Column.
     unit
         As the tables name it; 1 for pure numbers.
     """
@@ -89,13 +83,7 @@ def write_unit(name: str, unit: str) -> str:
 
 
 def colour_samples(samples: Sequence[str]) -> dict[str, str]:
-    """Return a colour per sample, in order of the stages and safe for colour-blind readers.
-
-    Parameters
-    ----------
-    samples
-        Names, in order.
-    """
+    """Return a colour per sample, in order of the stages and safe for colour-blind readers."""
     if len(samples) <= 2:
         return dict(zip(samples, (BLUE, ORANGE), strict=False))
     shades = matplotlib.colormaps["viridis"](np.linspace(0.0, 0.88, len(samples)))
@@ -125,12 +113,8 @@ def draw_violins(
 
     Parameters
     ----------
-    axes
-        Where to draw.
     attributes
         Attribute table by sample; complete particles with a value are shown.
-    name
-        Attribute.
     colours
         By sample, in the order of the violins.
     """
@@ -161,8 +145,6 @@ def tick_decades(axis: Axis, low: float, high: float) -> None:
 
     Parameters
     ----------
-    axis
-        The axis.
     low, high
         Smallest and largest value on it, above 0.
     """
@@ -179,8 +161,6 @@ def annotate_empty(axes: Axes, text: str, *, keep_axis: bool = False) -> None:
     ----------
     axes
         The panel; it loses its ticks and its frame unless ``keep_axis``.
-    text
-        The reason.
     keep_axis
         Whether something else is drawn that needs the axis.
     """
@@ -207,14 +187,10 @@ def draw_intervals(
 
     Parameters
     ----------
-    axes
-        Where to draw.
     at
         (N,), position of each value on the other axis.
     rows
         ``name``, ``low`` and ``high`` of each; bounds may be None, NaN or beyond the value.
-    name
-        Which value.
     vertical
         Whether values run upwards.
     **style

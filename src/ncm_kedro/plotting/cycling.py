@@ -72,8 +72,6 @@ def render_cycling_report(
 
     Parameters
     ----------
-    summary, cells, bad_rows, files
-        Tables of the run.
     figure
         From `plot_cycling`.
     by

@@ -79,8 +79,6 @@ def write_interval(
     ----------
     row
         ``name`` with ``<name>_low`` and ``<name>_high``, or with ``low`` and ``high``.
-    name
-        Which value.
     digits, **style
         As in `write_number`.
     """
@@ -98,8 +96,6 @@ def write_change(row: Mapping[Any, Any], name: str, bounds: str) -> str:
     ----------
     row
         ``name`` with ``<bounds>_low`` and ``<bounds>_high``.
-    name, bounds
-        Which value, and which interval.
     """
     if pd.isna(row[name]):
         return ""

@@ -137,8 +137,6 @@ def tint_cracks(axes: Axes, cracks_yx: FloatArray, strength: float = 0.75) -> No
 
     Parameters
     ----------
-    axes
-        Axes that show the section.
     cracks_yx
         Fraction of a pixel that is crack, (H, W), in [0, 1].
     strength
@@ -156,8 +154,6 @@ def draw_scale_bar(axes: Axes, shape_yx: tuple[int, int], pixel_um: float) -> No
 
     Parameters
     ----------
-    axes
-        Axes that show an image.
     shape_yx
         Rows and columns of the image.
     pixel_um

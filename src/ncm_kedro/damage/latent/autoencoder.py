@@ -77,13 +77,7 @@ class Autoencoder:
         return encode_rows(self._stack(), x, own)[0].numpy().astype(np.float64)
 
     def decode(self, latents_nd: FloatArray) -> FloatArray:
-        """Return attributes (N, K) in their own units.
-
-        Parameters
-        ----------
-        latents_nd
-            Latent values.
-        """
+        """Return attributes (N, K) in their own units."""
         z = torch.from_numpy(latents_nd).to(torch.float32)[None]
         back = decode_rows(self._stack(), z)[0].numpy().astype(np.float64)
         return back * self.scale_k + self.mean_k
@@ -97,13 +91,7 @@ class Autoencoder:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
-        """Build the network again from what `to_arrays` returned.
-
-        Parameters
-        ----------
-        arrays
-            By name.
-        """
+        """Build the network again from what `to_arrays` returned."""
         keys = [f"{layer}_{part}" for layer in LAYERS for part in ("weight", "bias")]
         return cls(
             names=tuple(str(name) for name in arrays["names"]),
@@ -191,12 +179,6 @@ def fit_autoencoder(
     ----------
     rows
         A row per particle, all samples together.
-    names
-        The K attributes.
-    dimensions
-        Latent dimensions.
-    params
-        Network, loss, starts, seed.
     device
         Where to compute, as torch names it.
 
@@ -225,8 +207,6 @@ def measure_significance(autoencoder: Autoencoder, values_nk: FloatArray) -> Flo
 
     Parameters
     ----------
-    autoencoder
-        A trained network.
     values_nk
         Attributes in their own units.
 

@@ -63,8 +63,6 @@ def start_weights(plans: Sequence[NetworkPlan], inputs: int, hidden: int, seed: 
 
     Parameters
     ----------
-    plans
-        The M networks.
     inputs, hidden
         Attributes and units of the hidden layers.
     seed
@@ -82,8 +80,6 @@ def encode_rows(weights: Weights, x_mnk: Tensor, mask_m1d: Tensor) -> Tensor:
 
     Parameters
     ----------
-    weights
-        Of M networks.
     x_mnk
         Standardised rows of each network.
     mask_m1d
@@ -94,15 +90,7 @@ def encode_rows(weights: Weights, x_mnk: Tensor, mask_m1d: Tensor) -> Tensor:
 
 
 def decode_rows(weights: Weights, z_mnd: Tensor) -> Tensor:
-    """Return standardised rows (M, N, K) from latent values.
-
-    Parameters
-    ----------
-    weights
-        Of M networks.
-    z_mnd
-        Latent values.
-    """
+    """Return standardised rows (M, N, K) from latent values."""
     return _apply(weights, "decoder_out", torch.tanh(_apply(weights, "decoder_in", z_mnd)))
 
 
@@ -111,11 +99,6 @@ def sum_squared_weights(weights: Weights) -> Tensor:
 
     The regulariser of MATLAB's ``trainAutoencoder``, which defines the three terms of the loss
     of Li et al. (2022). The sum is not divided by the number of weights.
-
-    Parameters
-    ----------
-    weights
-        Of M networks.
     """
     return 0.5 * torch.stack(
         [weights[f"{layer}_weight"].square().sum(dim=(1, 2)) for layer in LAYERS]
@@ -150,8 +133,6 @@ def mask_dimensions(plans: Sequence[NetworkPlan], device: str) -> Tensor:
 
     Parameters
     ----------
-    plans
-        The M networks.
     device
         Where the mask is stored.
     """
@@ -165,8 +146,6 @@ def measure_errors(weights: Weights, rows_snk: Tensor, splits: Tensor, mask_m1d:
 
     Parameters
     ----------
-    weights
-        Of M networks.
     rows_snk
         Standardised rows of each split.
     splits
@@ -200,8 +179,6 @@ def train_networks(
 
     Parameters
     ----------
-    plans
-        The M networks.
     train_snk, stop_snk
         Standardised rows of each split, on the device that is to compute.
     params

@@ -110,12 +110,6 @@ def correlate_damage(
     rows
         A row per particle: ``sample, block``, target and attributes; samples in the order in
         which they follow each other. Blocks are spatial, their labels unique within a sample.
-    names
-        Attributes.
-    params
-        Subsamples, intervals, seed.
-    target
-        Column of the damage.
 
     Raises
     ------

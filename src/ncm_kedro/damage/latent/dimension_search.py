@@ -79,10 +79,6 @@ def search_dimensions(
     ----------
     rows
         A row per particle, all samples together.
-    names
-        The K attributes.
-    params
-        Network, loss, repeats, seed.
     device
         Where to compute, as torch names it.
 

@@ -48,8 +48,6 @@ def rank_latents(autoencoder: Autoencoder, rows: pd.DataFrame, params: LinkParam
 
     Parameters
     ----------
-    autoencoder
-        A trained network.
     rows
         A row per particle, all samples together.
     params
@@ -77,15 +75,7 @@ def rank_latents(autoencoder: Autoencoder, rows: pd.DataFrame, params: LinkParam
 
 
 def encode_latents(autoencoder: Autoencoder, rows: pd.DataFrame) -> pd.DataFrame:
-    """Return ``sample, particle_id`` and the latent values of every particle.
-
-    Parameters
-    ----------
-    autoencoder
-        A trained network.
-    rows
-        A row per particle.
-    """
+    """Return ``sample, particle_id`` and the latent values of every particle."""
     latents = autoencoder.encode(take_values(rows, autoencoder.names))
     return _join(rows, latents, autoencoder.latent_names)
 
@@ -99,10 +89,6 @@ def decode_attributes(
 
     Parameters
     ----------
-    autoencoder
-        A trained network.
-    rows
-        A row per particle.
     ranking
         What `rank_latents` returned.
     """
@@ -121,8 +107,6 @@ def rank_decoded(rows: pd.DataFrame, decoded: pd.DataFrame, names: Sequence[str]
     ----------
     rows, decoded
         Attributes as measured and as decoded, the same particles in the same order.
-    names
-        Attributes.
 
     Returns
     -------
@@ -157,10 +141,6 @@ def list_links(
     ----------
     values
         ``sample`` and the columns: latent values, or decoded attributes.
-    names
-        Columns.
-    params
-        What makes a link.
     raw
         Attributes as measured, the same particles in the same order; null for latent values.
 

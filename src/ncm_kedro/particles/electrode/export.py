@@ -27,11 +27,6 @@ def to_pybamm(geometry: ElectrodeGeometry) -> dict[str, Any]:
     area-weighted mean: with it PyBaMM's ``3 * fraction / radius`` is the surface of the equivalent
     balls, in models of one size as in those with a distribution.
 
-    Parameters
-    ----------
-    geometry
-        The electrode.
-
     Returns
     -------
     dict
@@ -57,11 +52,6 @@ def to_pybamm(geometry: ElectrodeGeometry) -> dict[str, Any]:
 def to_table(geometries: Mapping[str, ElectrodeGeometry]) -> pd.DataFrame:
     """List what was measured of each sample.
 
-    Parameters
-    ----------
-    geometries
-        Electrodes by sample.
-
     Returns
     -------
     pandas.DataFrame
@@ -79,11 +69,6 @@ def to_table(geometries: Mapping[str, ElectrodeGeometry]) -> pd.DataFrame:
 
 def tabulate_sizes(geometries: Mapping[str, ElectrodeGeometry]) -> pd.DataFrame:
     """List the particle-size distribution of each sample.
-
-    Parameters
-    ----------
-    geometries
-        Electrodes by sample.
 
     Returns
     -------

@@ -151,8 +151,6 @@ def estimate_sizes(
         Equivalent radii, (n,), above 0.
     weights
         Particles that each stands for, (n,).
-    points
-        Points of the table.
 
     Returns
     -------

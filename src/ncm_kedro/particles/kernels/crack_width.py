@@ -43,8 +43,6 @@ def measure_crack_width(
     ----------
     crack_zyx
         Cracks and voids of one particle, (Z, Y, X).
-    voxel_size_um
-        Edges of a voxel along z, y, x (um).
 
     Returns
     -------
@@ -71,8 +69,6 @@ def map_crack_width(crack_zyx: NDArray[np.bool_], voxel_size_um: Spacing) -> NDA
     ----------
     crack_zyx
         Cracks and voids, (Z, Y, X). What lies outside the array is taken as solid.
-    voxel_size_um
-        Edges of a voxel along z, y, x (um).
 
     Returns
     -------

@@ -39,10 +39,6 @@ def draw_damage(data: DamageData, tables: DamageTables, dimensions: int) -> dict
     ----------
     data
         Usable particles and what may explain their damage.
-    tables
-        What was found.
-    dimensions
-        Latent dimensions of the auto-encoder.
 
     Returns
     -------

@@ -47,14 +47,8 @@ def render_damage_report(
     ----------
     data
         Usable particles and what may explain their damage.
-    tables
-        What was found.
     figures
         What `draw_damage` returned.
-    params, forest
-        How it was explained.
-    dimensions
-        Latent dimensions of the auto-encoder.
     """
     compared = list_compared(data, tables)
     ranked = keep_explained(tables.importance, tables)

@@ -61,8 +61,6 @@ def plot_beeswarm(shap: pd.DataFrame, values: pd.DataFrame, names: Sequence[str]
         sample, in the unit of damage.
     values
         The same rows with the attributes' values; null where there is none.
-    names
-        Attributes to choose from.
     """
     samples = list(shap["sample"].unique())
     worth = shap.groupby("sample", sort=False)[list(names)].agg(_mean_amount).mean()
@@ -137,8 +135,6 @@ def spread_by_density(values: FloatArray, rng: np.random.Generator) -> FloatArra
     ----------
     values
         (N,), finite.
-    rng
-        Draws the offsets.
 
     Returns
     -------

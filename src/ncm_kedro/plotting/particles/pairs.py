@@ -47,8 +47,6 @@ def plot_pairs(attributes: Mapping[str, pd.DataFrame], names: Sequence[str]) -> 
     ----------
     attributes
         Attribute table by sample, in the order to show. Complete particles alone count.
-    names
-        Attributes.
     """
     colours = colour_samples(list(attributes))
     columns = list(dict.fromkeys(names))

@@ -43,8 +43,6 @@ def draw_particles(
 
     Parameters
     ----------
-    attributes
-        Attribute table by sample.
     table
         Tomogram table; it gives the order.
     comparison
@@ -55,8 +53,6 @@ def draw_particles(
         Crack profiles by sample; samples may be missing, tables may be empty.
     volumes
         Grey volume, where there is one, and labels by sample.
-    params
-        What to show.
 
     Returns
     -------
@@ -105,18 +101,12 @@ def render_particle_report(
 
     Parameters
     ----------
-    attributes, details
-        Tables by sample.
-    table
-        Tomogram table.
     comparison
         What `ncm_kedro.particles.statistics.compare_samples` returned.
     quantities
         What was measured of each electrode: ``sample, quantity, value, unit, basis``.
     figures
         What `draw_particles` returned.
-    params
-        How it was measured.
     confidence
         Level of the intervals in ``comparison``, in [0, 1].
     rejections

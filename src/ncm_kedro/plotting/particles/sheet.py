@@ -58,8 +58,6 @@ def choose_particles(attributes: pd.DataFrame, count: int) -> tuple[pd.DataFrame
 
     Parameters
     ----------
-    attributes
-        Attribute table.
     count
         Maximum number of each.
     """
@@ -99,8 +97,6 @@ def plot_contact_sheet(
     ----------
     most, least
         The most damaged, worst first, and the least damaged, soundest first.
-    title
-        What is shown.
     """
     groups = [("most damaged", list(most)), ("least damaged", list(least))]
     rows = [

@@ -86,10 +86,6 @@ def cut_section(
 
     Parameters
     ----------
-    image
-        Grey volume.
-    plane
-        Axes of the section.
     labels, probability
         Volumes of the same sample, where they exist.
     at
@@ -137,8 +133,6 @@ def cut_orthogonal(
 
     Parameters
     ----------
-    image, labels, probability
-        Volumes of one sample.
     max_px
         Largest height and width of a section.
     """

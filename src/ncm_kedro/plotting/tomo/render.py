@@ -88,8 +88,6 @@ class Frame:
         ----------
         extent_um
             Edges of the volume along z, y, x.
-        camera
-            View.
         """
         _, right, up = camera.axes
         half = np.array([np.abs(axis) @ extent_um for axis in (right, up)]) / 2 * 1.03
@@ -134,8 +132,6 @@ def render_labels(
     cut
         Edge of the corner that is taken away (high z, low y, high x), as a fraction of each axis;
         0 takes nothing away.
-    camera
-        View.
 
     Returns
     -------
@@ -163,8 +159,6 @@ def find_corner(shape_zyx: tuple[int, ...], cut: float) -> tuple[slice, slice, s
 
     Parameters
     ----------
-    shape_zyx
-        Voxels along z, y, x.
     cut
         Fraction of each axis.
     """

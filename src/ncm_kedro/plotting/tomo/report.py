@@ -68,15 +68,7 @@ class SampleView:
 def view_sample(
     image: Volume, probability: Volume, labels: Volume, particles: pd.DataFrame
 ) -> SampleView:
-    """Read what the page shows of a sample; coarse levels and planes alone.
-
-    Parameters
-    ----------
-    image, probability, labels
-        Volumes of the sample.
-    particles
-        Its particle list.
-    """
+    """Read what the page shows of a sample; coarse levels and planes alone."""
     facts = {
         **image.attributes,
         **probability.attributes,

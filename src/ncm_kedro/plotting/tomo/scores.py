@@ -173,8 +173,6 @@ def compare_sections(
     ----------
     image
         Grey volume, small enough to be shown at full resolution.
-    methods
-        Label volumes by method.
     truth_zyx
         Ground-truth labels (Z, Y, X).
 

@@ -39,8 +39,6 @@ def plot_orthogonal(
     ----------
     cuts
         A row of panels each.
-    title
-        What is shown.
     border_ids
         Particles that the volume cuts; their outlines are dashed.
     """
@@ -164,8 +162,6 @@ def plot_solids(
     ----------
     solid
         What `ncm_kedro.plotting.tomo.cuts.coarsen_labels` returned, with the same ``cut``.
-    title
-        What is shown.
     cut
         Edge of the corner that is taken away, as a fraction of each axis; 0 takes nothing.
     camera

@@ -301,11 +301,6 @@ def count_votes(
 def tidy_labels(labels_yx: NDArray[np.int32]) -> NDArray[np.int32]:
     """Keep the largest piece of each label and fill what it encloses.
 
-    Parameters
-    ----------
-    labels_yx
-        Labels (H, W), 0 for background.
-
     Returns
     -------
     ndarray of int32

@@ -221,8 +221,6 @@ def refine_outlines(
 
     Parameters
     ----------
-    labels_yx
-        Labels (H, W), 0 for background.
     image_yx
         Normalised section (H, W), particles brighter than their surroundings.
     band

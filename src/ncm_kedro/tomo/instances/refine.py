@@ -52,8 +52,6 @@ class RefineLengths:
 
         Parameters
         ----------
-        voxel_size_um
-            Edges of a voxel along z, y, x.
         inset_um
             How far inside the outline the watershed stopped; added to what may be grown.
         """
@@ -120,8 +118,6 @@ def refine_particle(
     ----------
     grey_zyx
         Cut-out with a margin of ``reach.margin_zyx``, (Z, Y, X).
-    voxel_size_um
-        Edges of a voxel along z, y, x.
     at_face
         Whether the low and high end of each axis are faces of the volume, where the particle goes
         on unseen rather than ends.

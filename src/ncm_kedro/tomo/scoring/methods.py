@@ -50,10 +50,6 @@ def label_otsu_watershed(
 
     Parameters
     ----------
-    grey_zyx
-        Grey values (Z, Y, X).
-    voxel_size_um
-        Edges of a voxel along z, y, x.
     smoothing_vx
         Standard deviation of the Gaussian over the grey values (voxels).
     min_distance_um
@@ -94,10 +90,6 @@ def link_slices(
 
     Parameters
     ----------
-    grey_zyx
-        Grey values (Z, Y, X).
-    voxel_size_um
-        Edges of a voxel along z, y, x.
     min_iou
         Least intersection over union of two labels that are linked (0 to 1).
     min_volume_um3

@@ -135,8 +135,6 @@ def score_labels(
     ----------
     true, predicted
         Labels of equal shape, 0 is background.
-    voxel_size_um
-        Edge of a voxel along each axis (um).
     ignored_true
         True labels that do not count, as those that the border cuts.
     ignore_mask
@@ -234,8 +232,6 @@ def match_labels(overlaps: Overlaps, min_iou: float) -> Matching:
 
     Parameters
     ----------
-    overlaps
-        Shared voxels.
     min_iou
         Least intersection over union of a match; from 0.5 on the matching is unique.
     """

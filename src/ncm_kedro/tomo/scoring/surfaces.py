@@ -32,11 +32,6 @@ def measure_surfaces(
 ) -> tuple[float, float]:
     """Measure how far the outlines of matched labels are apart.
 
-    Parameters
-    ----------
-    voxel_size_um
-        Edge of a voxel along each axis (um).
-
     Returns
     -------
     mean_um, p95_um
@@ -74,8 +69,6 @@ def measure_outline_distances(
     first, second
         Masks of equal shape, neither empty; where one reaches the edge of the cut-out it is taken
         to continue.
-    voxel_size_um
-        Edge of a voxel along each axis (um).
 
     Returns
     -------
@@ -114,12 +107,6 @@ def _find_boxes(labels: LabelArray, wanted: Sequence[int]) -> dict[int, NDArray[
 
 
 def list_slabs(shape: tuple[int, ...]) -> list[slice]:
-    """Cut the first axis so that a slab holds a bounded number of voxels.
-
-    Parameters
-    ----------
-    shape
-        Voxels along each axis.
-    """
+    """Cut the first axis so that a slab holds a bounded number of voxels."""
     depth = max(1, _SLAB_VX // max(1, int(np.prod(shape[1:]))))
     return [slice(start, min(start + depth, shape[0])) for start in range(0, shape[0], depth)]

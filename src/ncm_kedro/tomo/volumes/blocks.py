@@ -91,8 +91,6 @@ def list_blocks(shape_zyx: Triple, edges_zyx: Triple) -> list[Block]:
 
     Parameters
     ----------
-    shape_zyx
-        Voxels along z, y, x.
     edges_zyx
         Edges of a block; an edge as long as the axis gives slabs.
 

@@ -105,8 +105,6 @@ def find_outside(
     ----------
     low_zyx, high_zyx
         Of the whole volume, as from `reduce_cells`.
-    kind
-        Type of the voxels.
     params
         How much constant grey may waver, and how it must lie.
     """

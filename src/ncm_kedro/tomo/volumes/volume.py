@@ -120,8 +120,6 @@ class Volumes(dict[str, Volume]):
 
     Parameters
     ----------
-    volumes
-        What was opened.
     rejections
         Reason by sample that could not be used when the volumes were last written.
     """
