@@ -20,9 +20,9 @@ from skimage.filters import threshold_multiotsu
 from ncm_kedro.datasets.projections.phantoms import SyntheticScanFolder
 from ncm_kedro.datasets.tomograms.folder import VolumeFolder
 from ncm_kedro.holo.fbp import ROWS, mark_circle, project_sections, reconstruct_rows
-from ncm_kedro.holo.geometry import electron_density_per_delta
 from ncm_kedro.holo.reconstruct import plan_reconstruction
 from ncm_kedro.holo.retrieval import PhaseRetriever
+from ncm_kedro.holo.scan import electron_density_per_delta
 from ncm_kedro.params.holo import (
     HoloComputeParams,
     HoloParams,

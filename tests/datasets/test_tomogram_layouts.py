@@ -428,72 +428,94 @@ def test_a_link_to_itself_costs_its_own_sample_alone(tmp_path):
 # HDF5
 
 
-def write_h5(path, datasets, units=()):
+CAMERA = "measurement/instrument/detector/pixel_size"
+NXTOMO = "entry/instrument/detector"
+
+
+def write_h5(path, datasets):
+    """Write data sets; a pair is a value and its unit."""
     with h5py.File(path, "w") as file:
         for name, values in datasets.items():
-            file[name] = values
-        for name, unit in units:
-            file[name].attrs["units"] = unit
+            value, unit = values if isinstance(values, tuple) else (values, None)
+            file[name] = value
+            if unit is not None:
+                file[name].attrs["units"] = unit
 
 
-def test_the_pixel_of_the_camera_is_no_voxel(tmp_path):
-    place = "measurement/instrument/detector/pixel_size"
-    write_h5(tmp_path / "s.h5", {"exchange/data": draw_values(), place: 6.5}, [(place, "um")])
-    message = refusal(tmp_path)
-    assert "pixel of the camera" in message
-    assert "6.5 um" in message
+def count_along(place, steps, unit):
+    """Coordinates of the voxels along each axis."""
+    rows = zip("zyx", SHAPE, steps, strict=True)
+    return {f"{place}/{axis}": (np.arange(n) * step, unit) for axis, n, step in rows}
+
+
+READ_H5 = {
+    "beside the camera's": ({CAMERA: (6.5, "um"), "entry/sample/pixel_size": (0.65, "um")}, 0.65),
+    "effective": ({CAMERA: (6.5, "um"), "process/effective_pixel_size": (0.65, "um")}, 0.65),
+    "resolution": (
+        {
+            CAMERA: (6.5, "um"),
+            "measurement/instrument/detection_system/objective/resolution": (0.65, "um"),
+        },
+        0.65,
+    ),
+    "coordinates": (count_along("entry/data", (300, 200, 100), "nm"), (0.3, 0.2, 0.1)),
+    "unit in the name": ({"process/voxel_size_um": 0.07}, 0.07),
+    "unit in camel case": ({"process/pixelSize_nm": 70.0}, 0.07),
+    "unit in the value": ({"process/voxel_size": "70 nm"}, 0.07),
+    "three values": ({"process/voxel_size": ([7e-8] * 3, "m")}, 0.07),
+    "spaces": ({"process/Voxel Size": (70_000, "pm")}, 0.07),
+}
+
+
+@pytest.mark.parametrize("case", READ_H5)
+def test_sizes_in_hdf5_are_read_wherever_and_however_they_are_written(tmp_path, case):
+    items, size = READ_H5[case]
+    write_h5(tmp_path / "s.h5", {"entry/data/data": draw_values(), **items})
+    size = size if isinstance(size, tuple) else (size,) * 3
+    source = check(tmp_path, size=size).voxel_size_source
+    assert "voxels taken as cubes" in source or CAMERA not in items
+
+
+UNEVEN = {axis: np.cumsum(np.where(np.arange(n) % 2, 5e-8, 6.5e-8))
+          for axis, n in zip("zyx", SHAPE, strict=True)}  # fmt: skip
+REFUSED_H5 = {
+    "the camera's": ({CAMERA: (6.5, "um")}, "pixel of the camera"),
+    "two that differ": (
+        {"a/pixel_size": (0.65, "um"), "b/pixel_size": (1.3, "um")},
+        "0.65 um at /a/pixel_size; 1.3 um at /b/pixel_size",
+    ),
+    "no unit along z": (
+        {"sample/z_pixel_size": 0.1, "sample/y_pixel_size": (0.1, "um"),
+         "sample/x_pixel_size": (0.1, "um")},
+        "/sample/z_pixel_size has no unit of length",
+    ),
+    "uneven coordinates": ({f"v/{axis}": (row, "m") for axis, row in UNEVEN.items()},
+                           "no voxel size"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REFUSED_H5)
+def test_sizes_in_hdf5_that_cannot_be_meant_are_refused_until_notes_give_one(tmp_path, case):
+    items, said = REFUSED_H5[case]
+    write_h5(tmp_path / "s.h5", {"v/data": draw_values(), **items})
+    assert said in refusal(tmp_path)
     say(tmp_path)
     check(tmp_path, size=(0.1, 0.1, 0.1))
 
 
 @pytest.mark.parametrize(
-    "place",
-    ["measurement/instrument/detection_system/objective/resolution", "process/effective_pixel_size",
-     "entry/sample/pixel_size"],
+    "items",
+    [
+        {f"{NXTOMO}/data": draw_values(), f"{NXTOMO}/image_key": [0] * 6,
+         "entry/sample/rotation_angle": np.arange(6)},
+        {"entry/data/data": draw_values(), f"{NXTOMO}/image_key": [0] * 6},
+        {"exchange/data": draw_values(), "exchange/data_white": draw_values(shape=(2, 7, 8))},
+        {"1.1/measurement/camera": draw_values(), "1.1/measurement/hrsrot": np.arange(6.0)},
+        {"entry/definition": "NXtomo", f"{NXTOMO}/data": draw_values()},
+    ],
 )  # fmt: skip
-def test_the_effective_pixel_beats_that_of_the_camera(tmp_path, place):
-    camera = "measurement/instrument/detector/pixel_size"
-    write_h5(tmp_path / "s.h5", {"exchange/data": draw_values(), camera: 6.5, place: 0.65},
-             [(camera, "um"), (place, "um")])  # fmt: skip
-    assert "voxels taken as cubes" in check(tmp_path, size=(0.65,) * 3).voxel_size_source
-
-
-def test_two_pixel_sizes_that_differ_are_refused(tmp_path):
-    names = ("a/pixel_size", "b/pixel_size")
-    write_h5(tmp_path / "s.h5", {"v": draw_values(), names[0]: 0.65, names[1]: 1.3},
-             [(name, "um") for name in names])  # fmt: skip
-    assert "0.65 um at /a/pixel_size; 1.3 um at /b/pixel_size" in refusal(tmp_path)
-
-
-def test_a_size_along_z_without_a_unit_is_not_taken_as_not_given(tmp_path):
-    names = [f"sample/{axis}_pixel_size" for axis in "zyx"]
-    write_h5(tmp_path / "s.h5", {"v": draw_values(), **dict.fromkeys(names, 0.1)},
-             [(name, "um") for name in names[1:]])  # fmt: skip
-    assert "/sample/z_pixel_size has no unit of length" in refusal(tmp_path)
-
-
-def test_coordinates_of_nxdata_give_the_voxel(tmp_path):
-    axes = {axis: np.arange(n) * step for axis, n, step in zip("zyx", SHAPE, (300, 200, 100),
-                                                               strict=True)}  # fmt: skip
-    write_h5(tmp_path / "s.nxs", {"entry/data/data": draw_values(),
-                                  **{f"entry/data/{a}": v for a, v in axes.items()}},
-             [(f"entry/data/{a}", "nm") for a in "zyx"])  # fmt: skip
-    check(tmp_path, size=(0.3, 0.2, 0.1))
-
-
-def test_nxtomo_projections_are_recognised(tmp_path):
-    camera = "entry/instrument/detector"
-    write_h5(tmp_path / "s.nxs", {f"{camera}/data": draw_values(), f"{camera}/image_key": [0] * 6,
-                                  "entry/sample/rotation_angle": np.arange(6)})  # fmt: skip
-    with h5py.File(tmp_path / "s.nxs", "a") as file:
-        file["entry/data/data"] = file["entry/instrument/detector/data"]
-    say(tmp_path)
-    assert "projections with their angles" in refusal(tmp_path)
-
-
-def test_nxtomo_projections_that_lie_apart_from_their_keys(tmp_path):
-    keys = "entry/instrument/detector/image_key"
-    write_h5(tmp_path / "s.nxs", {"entry/data/data": draw_values(), keys: [0] * 6})
+def test_projections_are_recognised_and_sent_to_their_pipeline(tmp_path, items):
+    write_h5(tmp_path / "s.h5", items)
     say(tmp_path)
     message = refusal(tmp_path)
     assert "projections with their angles" in message
@@ -599,51 +621,11 @@ def test_storage_beside_a_file_is_read_from_anywhere_and_must_be_long_enough(tmp
     assert "500 of 672 bytes" in refusal(tmp_path)
 
 
-@pytest.mark.parametrize(
-    "items",
-    [
-        {"exchange/data": draw_values(), "exchange/data_white": draw_values(shape=(2, 7, 8))},
-        {"1.1/measurement/camera": draw_values(), "1.1/measurement/hrsrot": np.arange(6.0)},
-        {"entry/definition": "NXtomo", "entry/instrument/detector/data": draw_values()},
-    ],
-)
-def test_projections_are_recognised_without_their_usual_names(tmp_path, items):
-    write_h5(tmp_path / "s.h5", items)
-    say(tmp_path)
-    assert "projections" in refusal(tmp_path)
-
-
 def test_angles_kept_with_a_reconstruction_do_not_make_it_projections(tmp_path):
     write_h5(tmp_path / "s.nxs", {"entry/definition": "NXtomoproc", "entry/angles": np.arange(6.0),
                                   "entry/reconstruction/results/data": draw_values()})  # fmt: skip
     say(tmp_path)
     check(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "unit"),
-    [
-        ("voxel_size_um", 0.07, None),
-        ("pixelSize_nm", 70.0, None),
-        ("voxel_size", "70 nm", None),
-        ("voxel_size", [7e-8] * 3, "m"),
-        ("Voxel Size", 70_000, "pm"),
-    ],
-)
-def test_sizes_are_read_however_they_are_written(tmp_path, name, value, unit):
-    place = f"process/{name}"
-    write_h5(tmp_path / "s.h5", {"exchange/data": draw_values(), place: value},
-             [(place, unit)] if unit else [])  # fmt: skip
-    check(tmp_path, size=(0.07,) * 3)
-
-
-def test_uneven_coordinates_in_metres_are_no_voxel_size(tmp_path):
-    steps = {axis: np.cumsum(np.where(np.arange(n) % 2, 5e-8, 6.5e-8))
-             for axis, n in zip("zyx", SHAPE, strict=True)}  # fmt: skip
-    write_h5(tmp_path / "s.h5",
-             {"e/data": draw_values(), **{f"e/{axis}": row for axis, row in steps.items()}},
-             [(f"e/{axis}", "m") for axis in "zyx"])  # fmt: skip
-    assert "no voxel size" in refusal(tmp_path)
 
 
 def test_chunks_that_were_never_written_are_refused_unless_known_to_be_empty(tmp_path):

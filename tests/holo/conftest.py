@@ -1,10 +1,10 @@
 """A small phantom scan, held in memory, and targets to reconstruct it into."""
 
 import pytest
-import zarr
-from phantom_scans import SMALL, make_scan
+from phantom_scans import SMALL, make_scan, open_target
 
-from ncm_kedro.tomo.volumes.volume import VolumeTarget
+from ncm_kedro.holo.survey import survey_scan
+from ncm_kedro.params.holo import HoloComputeParams, HoloParams
 
 
 @pytest.fixture(scope="session")
@@ -12,14 +12,14 @@ def small_scan():
     return make_scan(SMALL)
 
 
+@pytest.fixture(scope="session")
+def surveyed(small_scan, tmp_path_factory):
+    """Scratch of the small scan after its survey, which is the same for all that follows."""
+    work = tmp_path_factory.mktemp("surveyed")
+    survey_scan(small_scan, HoloParams(), HoloComputeParams(workers=1, device="cpu"), work)
+    return work
+
+
 @pytest.fixture
 def target(tmp_path):
-    def make(plan, edge=32):
-        array = zarr.create_array(
-            tmp_path / "0", shape=plan.shape_zyx, dtype=plan.dtype, chunks=(edge,) * 3,
-            shards=(edge,) * 3,
-        )  # fmt: skip
-        (tmp_path / "work").mkdir(exist_ok=True)
-        return VolumeTarget(array, {}, tmp_path / "work")
-
-    return make
+    return lambda plan, edge=32: open_target(tmp_path, plan, edge)

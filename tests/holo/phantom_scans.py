@@ -1,11 +1,12 @@
 """A small phantom scan, held in memory."""
 
 import numpy as np
+import zarr
 
-from ncm_kedro.holo.geometry import describe_cone
-from ncm_kedro.holo.scan import DistanceScan, RawScan
+from ncm_kedro.holo.scan import DistanceScan, RawScan, describe_cone
 from ncm_kedro.params.holo import HoloPhantomParams
 from ncm_kedro.synthetic.holo import FRAMES_OF_FLAT, iter_frames, make_darks, make_flats
+from ncm_kedro.tomo.volumes.volume import VolumeTarget
 
 SMALL = HoloPhantomParams(
     size_px=96, angles=90, detector_pixel_um=9.0, diameter_um=(5, 11), seed=2, photons=3000
@@ -50,3 +51,13 @@ def make_scan(params, centre_px=None):
         fingerprint="known",
         centre_px=centre_px,
     )
+
+
+def open_target(folder, plan, edge=32):
+    """An array to reconstruct into, and an empty folder for scratch."""
+    array = zarr.create_array(
+        folder / "0", shape=plan.shape_zyx, dtype=plan.dtype, chunks=(edge,) * 3,
+        shards=(edge,) * 3,
+    )  # fmt: skip
+    (folder / "work").mkdir()
+    return VolumeTarget(array, {}, folder / "work")

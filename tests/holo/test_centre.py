@@ -5,8 +5,8 @@ import pytest
 from test_fbp import SIZE, draw_discs, integrate_discs
 
 from ncm_kedro.errors import TomogramError
-from ncm_kedro.holo.centre import find_centre, stitch_half_turns
 from ncm_kedro.holo.fbp import mark_circle, reconstruct_rows
+from ncm_kedro.holo.registration import find_centre, stitch_half_turns
 
 TURN = np.arange(360) * 1.0
 

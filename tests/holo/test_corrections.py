@@ -5,15 +5,14 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from ncm_kedro.errors import TomogramError
-from ncm_kedro.holo.corrections import (
+from ncm_kedro.holo.registration import fit_drift, measure_shifts, rescale_image
+from ncm_kedro.holo.scan import DistanceScan, describe_cone
+from ncm_kedro.holo.survey import (
     group_flats,
     measure_pattern,
     normalise_frames,
     remove_zingers,
 )
-from ncm_kedro.holo.geometry import describe_cone
-from ncm_kedro.holo.registration import fit_drift, measure_shifts, rescale_image
-from ncm_kedro.holo.scan import DistanceScan
 from ncm_kedro.params.holo import HoloPhantomParams, RetrievalParams
 from ncm_kedro.synthetic.holo import draw_shifts, iter_frames, make_flats
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ncm_kedro.holo.motion import find_motion, sum_rows
+from ncm_kedro.holo.registration import find_motion, sum_rows
 
 ANGLES = np.arange(120) * 1.5
 BALLS = [(34, 10, -12, 9), (50, -14, 5, 12), (70, 3, 15, 8)]  # z, y, x from the axis, radius

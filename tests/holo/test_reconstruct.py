@@ -1,15 +1,16 @@
 """A whole phantom scan with drift, flats, zingers and stripes, back to its electron density."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from phantom_scans import SMALL, make_scan
+from phantom_scans import SMALL, make_scan, open_target
 
 from ncm_kedro.errors import SettingsError, TomogramError
-from ncm_kedro.holo.geometry import electron_density_per_delta
 from ncm_kedro.holo.reconstruct import plan_reconstruction
+from ncm_kedro.holo.scan import electron_density_per_delta
 from ncm_kedro.holo.survey import read_intensity, survey_scan
 from ncm_kedro.holo.tasks import PhaseTask, SectionTask
 from ncm_kedro.params.holo import (
@@ -60,16 +61,21 @@ def test_a_scan_comes_back_as_electron_density(small_scan, target, truth):
     assert not facts["excluded_projections"]
 
 
-def test_a_killed_run_goes_on_to_the_same_volume(small_scan, target, monkeypatch, tmp_path):
-    scan = replace(small_scan, centre_px=47.5)
-    plan = plan_reconstruction(scan, HoloParams(retrieval=RetrievalParams(refinements=0)), COMPUTE)
-    made = target(plan)
+@pytest.fixture(scope="module")
+def linear(small_scan, surveyed, tmp_path_factory):
+    """The plan of a reconstruction that is not refined, and its volume."""
+    params = HoloParams(retrieval=RetrievalParams(refinements=0))
+    plan = plan_reconstruction(replace(small_scan, centre_px=47.5), params, COMPUTE)
+    made = open_target(tmp_path_factory.mktemp("linear"), plan)
+    shutil.copytree(surveyed, made.work, dirs_exist_ok=True)
     plan.write(made)
-    whole = np.asarray(made.array[:])
-    other = tmp_path / "again"
-    other.mkdir()
-    broken = type(made)(made.array, {}, other)
-    made.array[:] = 0
+    return plan, np.asarray(made.array[:])
+
+
+def test_a_killed_run_goes_on_to_the_same_volume(linear, target, surveyed, monkeypatch):
+    plan, whole = linear
+    broken = target(plan)
+    shutil.copytree(surveyed, broken.work, dirs_exist_ok=True)
     calls = {"phase": 0, "section": 0}
 
     def count(kind, task, limit):
@@ -94,15 +100,11 @@ def test_a_killed_run_goes_on_to_the_same_volume(small_scan, target, monkeypatch
     assert calls["section"] <= 3 + 1
 
 
-def test_another_device_of_torch_gives_the_same_volume(small_scan, target):
-    params = HoloParams(retrieval=RetrievalParams(refinements=2))
-    plan = plan_reconstruction(replace(small_scan, centre_px=47.5), params, COMPUTE)
+def test_another_device_of_torch_gives_the_same_volume(linear, target, surveyed):
+    plan, whole = linear
     made = target(plan)
-    plan.write(made)
-    whole = np.asarray(made.array[:])
-    (made.work / "other").mkdir()
-    other = replace(plan.write, device="cpu:0")  # torch follows the rays, numba on the plain cpu
-    other(type(made)(made.array, {}, made.work / "other"))
+    shutil.copytree(surveyed, made.work, dirs_exist_ok=True)
+    replace(plan.write, device="cpu:0")(made)  # torch follows the rays, numba on the plain cpu
     np.testing.assert_allclose(made.array[:], whole, atol=1e-4 * np.ptp(whole))
 
 
@@ -121,9 +123,9 @@ def test_movement_that_all_distances_share_is_found_and_corrected(target, truth,
     for correct in (False, True):
         corrections = CorrectionParams(correct_motion=correct)
         params = PARAMS.model_copy(update={"corrections": corrections})
-        work = made.work / str(correct)
-        work.mkdir()
-        plan_reconstruction(scan, params, COMPUTE).write(type(made)(made.array, {}, work))
+        plan_reconstruction(scan, params, COMPUTE).write(made)
+        for later in ("centre.json", "sections"):  # survey and phases are the same for both
+            (made.work / later).rename(made.work / f"{later}.{correct}")
         errors.append(compare(np.asarray(made.array[:]), truth)[2])
         facts = dict(made.array.attrs)
         assert facts["motion_corrected"] is correct
@@ -202,11 +204,12 @@ def test_flats_count_at_the_time_when_they_were_taken(small_scan, tmp_path):
     np.testing.assert_allclose(found, 0.7, rtol=1e-4)
 
 
-def test_known_materials_bring_the_binder_to_its_density(small_scan, target, truth):
+def test_known_materials_bring_the_binder_to_its_density(small_scan, target, surveyed, truth):
     first = PARAMS.model_copy(update={"retrieval": RetrievalParams(refinements=6)})
     with_prior = first.model_copy(update={"prior": PriorParams(iterations=1, refinements=12)})
     plan = plan_reconstruction(replace(small_scan, centre_px=47.5), with_prior, COMPUTE)
     made = target(plan)
+    shutil.copytree(surveyed, made.work, dirs_exist_ok=True)
     plan.write(made)
     particles, binder, error = compare(np.asarray(made.array[:]), truth)
     assert particles == pytest.approx(1, abs=0.1)

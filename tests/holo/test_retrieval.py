@@ -5,8 +5,8 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from ncm_kedro.holo.geometry import describe_cone, electron_density_per_delta
 from ncm_kedro.holo.retrieval import Misfit, PhaseRetriever
+from ncm_kedro.holo.scan import describe_cone, electron_density_per_delta
 from ncm_kedro.params.holo import HoloPhantomParams, RetrievalParams
 from ncm_kedro.synthetic.holo import (
     BINDER_BETA,

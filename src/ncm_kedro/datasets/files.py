@@ -21,15 +21,7 @@ from ncm_kedro.errors import NcmError, StoreError
 
 
 class FolderDataset(AbstractDataset[Any, Any]):
-    """A data set that is one folder.
-
-    Parameters
-    ----------
-    filepath
-        The folder.
-    metadata
-        For plug-ins such as kedro-viz, not used here.
-    """
+    """A data set that is one folder."""
 
     def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
         self._filepath = Path(filepath)

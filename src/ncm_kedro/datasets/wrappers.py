@@ -26,8 +26,6 @@ class OptionalDataset(AbstractDataset[Any, Any]):
     ----------
     dataset
         The other data set, as it would stand in the catalog.
-    metadata
-        For plug-ins, not used here.
 
     Attributes
     ----------
@@ -85,8 +83,6 @@ class LineageFolder(AbstractDataset[Mapping[str, RunRecord], dict[str, RunRecord
     ----------
     path
         The folder; it is made when something is saved.
-    metadata
-        For plug-ins, not used here.
     """
 
     def __init__(self, *, path: str, metadata: dict[str, Any] | None = None) -> None:

@@ -18,15 +18,19 @@ from numpy.typing import NDArray
 
 from ncm_kedro.atomic_write import write_atomic
 from ncm_kedro.errors import TomogramError
-from ncm_kedro.holo.centre import find_centre
 from ncm_kedro.holo.fbp import ROWS
-from ncm_kedro.holo.geometry import electron_density_per_delta
-from ncm_kedro.holo.motion import find_motion
-from ncm_kedro.holo.prior import describe_materials
 from ncm_kedro.holo.quality import correlate_halves, find_resolution, measure_rings
-from ncm_kedro.holo.scan import RawScan
+from ncm_kedro.holo.registration import find_centre, find_motion
+from ncm_kedro.holo.scan import RawScan, electron_density_per_delta
 from ncm_kedro.holo.survey import Survey, open_scratch, survey_scan
-from ncm_kedro.holo.tasks import AlignTask, MixTask, PhaseTask, SectionTask, arrange_rows
+from ncm_kedro.holo.tasks import (
+    AlignTask,
+    MixTask,
+    PhaseTask,
+    SectionTask,
+    arrange_rows,
+    describe_materials,
+)
 from ncm_kedro.learning.data.loader import choose_device, use_one_thread
 from ncm_kedro.params.holo import HoloComputeParams, HoloParams
 from ncm_kedro.tomo.volumes.blocks import list_blocks, run_blocks

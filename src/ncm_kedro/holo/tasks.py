@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,20 +12,81 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 from scipy.ndimage import shift
+from skimage.filters import threshold_multiotsu
 
-from ncm_kedro.holo.centre import stitch_half_turns
-from ncm_kedro.holo.fbp import ROWS, reconstruct_rows
-from ncm_kedro.holo.geometry import electron_density_per_delta
-from ncm_kedro.holo.motion import sum_rows
-from ncm_kedro.holo.prior import mix_absorption
-from ncm_kedro.holo.registration import rescale_image
+from ncm_kedro.errors import TomogramError
+from ncm_kedro.holo.fbp import ROWS, project_sections, reconstruct_rows
+from ncm_kedro.holo.registration import rescale_image, stitch_half_turns, sum_rows
 from ncm_kedro.holo.retrieval import PhaseRetriever
-from ncm_kedro.holo.scan import RawScan
+from ncm_kedro.holo.scan import RawScan, electron_density_per_delta
 from ncm_kedro.holo.survey import Survey, read_intensity
-from ncm_kedro.params.holo import HoloParams
+from ncm_kedro.params.holo import HoloParams, PriorParams
 from ncm_kedro.tomo.volumes.blocks import Block
 
+_SAMPLES = 2_000_000
+_LEAST = 0.02  # of a row of the lightest material: rays with less go through air
+_log = logging.getLogger(__name__)
 FloatArray = NDArray[np.float32]
+
+
+def describe_materials(volume: Any, prior: PriorParams) -> list[float]:
+    """Find the grey values between air and the materials of ``prior``, by multi-Otsu.
+
+    Parameters
+    ----------
+    volume
+        Zarr array (Z, Y, X).
+
+    Returns
+    -------
+    list of float
+        One a material, rising.
+    """
+    step = max(1, int(np.ceil((np.prod(volume.shape) / _SAMPLES) ** (1 / 3))))
+    layers = [np.asarray(volume[z])[::step, ::step] for z in range(0, volume.shape[0], step)]
+    grey = np.stack(layers)
+    grey = grey[grey != 0]
+    low, high = np.percentile(grey, [0.1, 99.9]) if grey.size else (0.0, 0.0)
+    if not high > low:
+        raise TomogramError(
+            "materials of the first volume", found="no contrast", expected="materials",
+            action="set prior.iterations to 0 and look at the volume",
+        )  # fmt: skip
+    limits = threshold_multiotsu(np.clip(grey, low, high), classes=len(prior.delta_over_beta) + 1)
+    _log.info("materials begin at %s", ", ".join(f"{value:.3g}" for value in limits))
+    return [float(value) for value in limits]
+
+
+def mix_absorption(
+    volume_zyx: FloatArray,
+    limits: list[float],
+    prior: PriorParams,
+    *,
+    angles_deg: NDArray[np.float64],
+    centre_px: float,
+    width_px: int,
+) -> FloatArray:
+    """Project the materials, and mix their ratios of absorption to phase along every ray.
+
+    One ratio holds for one material; told apart by their grey, each ray knows its mixture.
+
+    Returns
+    -------
+    ndarray of float32
+        (Z, A, X), beta over delta.
+    """
+    shape = len(volume_zyx), len(angles_deg), width_px
+    total, mixed = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+    material = np.digitize(volume_zyx, limits)
+    for number, ratio in enumerate(prior.delta_over_beta, start=1):
+        part = np.where(material == number, volume_zyx, 0).astype(np.float32)
+        lines = project_sections(part, angles_deg, centre_px, width_px)
+        total += lines
+        mixed += lines / np.float32(ratio)
+    least = np.float32(_LEAST * limits[0] * width_px)
+    # Air has neither: any ratio holds there, and the largest one says most firmly that phase is 0.
+    air = 1 / np.float32(min(prior.delta_over_beta))
+    return np.where(total > least, mixed / np.maximum(total, least), air).astype(np.float32)
 
 
 @dataclass(frozen=True)

@@ -106,8 +106,6 @@ def render_holo_report(
 
     Parameters
     ----------
-    volumes
-        Reconstructed volumes by sample.
     rejected
         Reason by scan that could not be used.
     figures

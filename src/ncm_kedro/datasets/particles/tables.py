@@ -44,13 +44,9 @@ class ParticleTableFolder(AbstractDataset[Mapping[str, pd.DataFrame], ParticleTa
 
     Parameters
     ----------
-    filepath
-        The folder.
     columns
         How columns are described in the files: ``attributes`` (Table S1 of Li et al. 2022: unit,
         paper name and paper ID) or ``plain`` (units by the ends of the columns' names).
-    metadata
-        Anything; kedro ignores it (kedro-viz reads it).
     """
 
     def __init__(
@@ -154,8 +150,6 @@ def encode_table(table: pd.DataFrame, sample: str, columns: Columns) -> bytes:
     ----------
     table
         A row per particle, contact or shell; NaN is stored as null, ``attrs`` must be JSON.
-    sample
-        Sample that it belongs to.
     columns
         How its columns are described.
 

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from ncm_kedro.datasets.files import RawFolder
 from ncm_kedro.datasets.projections.hdf5 import HDF5_SUFFIXES, open_hdf5_scans
 from ncm_kedro.datasets.projections.images import IMAGE_SUFFIXES, open_image_scan
-from ncm_kedro.datasets.projections.lengths import find_geometry
 from ncm_kedro.datasets.projections.opened import (
     OpenedDistance,
     ScanNotes,
+    find_geometry,
     make_scan_error,
-    read_scan_notes,
 )
+from ncm_kedro.datasets.tomograms.notes import read_notes
 from ncm_kedro.errors import NcmError, Rejections
 from ncm_kedro.holo.scan import RawScan, RawScans
 from ncm_kedro.tomo.volumes.identity import Identity, fingerprint, identify_content
@@ -121,7 +121,7 @@ def open_scan(sample: str, path: Path, identity: Identity) -> RawScan:
         If it cannot be used.
     """
     notes_path = path.with_name(f"{sample}.yml")
-    notes = read_scan_notes(notes_path)
+    notes = read_notes(notes_path, ScanNotes, "energy_kev: 17.0")
     opened = _open_distances(path, notes)
     angles, warnings = _check_angles(path, opened, notes)
     height, width = _check_frames(path, notes_path, opened, notes)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from pathlib import Path
 
 import h5py
 import numpy as np
@@ -13,7 +12,6 @@ from ncm_kedro.datasets.tomograms.notes import (
     assume_cubes,
     convert_to_um,
     join_spacing,
-    make_volume_error,
 )
 from ncm_kedro.tomo.volumes.volume import CUBES, Spacing
 from ncm_kedro.units import parse_length_um
@@ -33,7 +31,7 @@ _OBJECTIVE = "objective/resolution"  # APS: the effective pixel of the objective
 
 
 def find_voxel_size(
-    path: Path, chosen: h5py.Dataset, items: dict[str, h5py.Dataset]
+    chosen: h5py.Dataset, items: dict[str, h5py.Dataset]
 ) -> tuple[Spacing | None, str]:
     """Find the voxel size of a data set.
 
@@ -46,11 +44,6 @@ def find_voxel_size(
     -------
     spacing, source
         Along z, y, x (um), None where it is not clear; where it stands, or what stands instead.
-
-    Raises
-    ------
-    TomogramError
-        If two sizes contradict each other.
     """
     for name in chosen.attrs:
         kind, unit = _split_unit(name)
@@ -63,12 +56,13 @@ def find_voxel_size(
     found: list[float | None] = []
     places, camera = [], ""
     for axis in "zyx":
-        size, place, of_camera = _find_size(path, items, _SIZE_NAMES[axis])
+        size, place, of_camera = _find_size(items, _SIZE_NAMES[axis])
         found.append(size)
         places.append(place)
         camera = of_camera or camera
-    if found[0] is None and places[0]:
-        return None, f"{places[0]} has no unit of length"
+    unusable = [place for size, place in zip(found, places, strict=True) if size is None and place]
+    if unusable:
+        return None, unusable[0]
     spacing, source = assume_cubes(found, places[-1])
     if spacing is not None and len(set(places)) == 1 and "voxel" not in source:
         source = f"{source}; no size along z, {CUBES}"
@@ -92,15 +86,15 @@ def _find_axes(chosen: h5py.Dataset) -> tuple[Spacing | None, str]:
 
 
 def _find_size(
-    path: Path, items: dict[str, h5py.Dataset], names: Sequence[str]
+    items: dict[str, h5py.Dataset], names: Sequence[str]
 ) -> tuple[float | None, str, str]:
     """Find a size by the first name that is there; the pixel of a camera is none.
 
     Returns
     -------
     size, place, camera
-        Size (um) and where it stands, or where one stands without a unit; where a size of the
-        camera stands.
+        Size (um) and where it stands, or None and why none can be used; where a size of the camera
+        stands.
     """
     camera = unusable = ""
     for name in names:
@@ -113,7 +107,7 @@ def _find_size(
                 continue
             size = _read_um(items[place], unit)
             if size is None:
-                unusable = unusable or place
+                unusable = unusable or f"{place} has no unit of length"
                 continue
             named_so = any(word in name for word in _OF_THE_SAMPLE)
             if _CAMERA.search(place.lower()) and not named_so and name != "resolution":
@@ -122,10 +116,7 @@ def _find_size(
                 known[place] = size
         if known and max(known.values()) > 1.01 * min(known.values()):
             listed = "; ".join(f"{size:.4g} um at {place}" for place, size in known.items())
-            raise make_volume_error(
-                path, f"more than one pixel size: {listed}", "one voxel size",
-                "write `voxel_size_um: [z, y, x]` into the sample's .yml",
-            )  # fmt: skip
+            return None, f"more than one pixel size: {listed}", camera
         if known:
             place, size = next(iter(known.items()))
             return size, place, camera

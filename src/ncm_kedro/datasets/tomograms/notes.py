@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
 import yaml
@@ -22,9 +22,20 @@ from ncm_kedro.params.base import FrozenParams
 from ncm_kedro.tomo.volumes.volume import CUBES, PARTICLE_UM, Region, Spacing, Triple
 from ncm_kedro.units import um_per_unit
 
+TIFF_SUFFIXES = (".tif", ".tiff")
+HDF5_SUFFIXES = (".h5", ".hdf5", ".nxs", ".hdf")
+Notes = TypeVar("Notes", bound=FrozenParams)
+
 _UM_PER_SIGN = {"a": 1.0e-4, "inches": 25_400.0, '"': 25_400.0}
 _LEAST_VX = 4.0
 _ANISOTROPIC, _MIXED_UNITS = 10.0, 100.0  # longest edge of a voxel by its shortest
+
+
+def name_sample(path: Path) -> str:
+    """Name the sample of a file: ``a.tif``, ``a.ome.tif``, ``a.ome.zarr`` and ``a/`` are ``a``."""
+    known = (*TIFF_SUFFIXES, *HDF5_SUFFIXES, ".zarr")
+    stem = path.stem if path.suffix.lower() in known else path.name
+    return stem[: -len(".ome")] if stem.lower().endswith(".ome") else stem
 
 
 @dataclass(frozen=True)
@@ -200,7 +211,7 @@ def drop_unit_axes(shape: Sequence[int]) -> tuple[int, ...]:
 
 
 _Edge = Annotated[float, Field(gt=0, lt=1000, allow_inf_nan=False)]
-_EXAMPLE = "voxel_size_um: [0.07, 0.07, 0.07]"
+NOTES_EXAMPLE = "voxel_size_um: [0.07, 0.07, 0.07]"
 
 
 class TomogramNotes(FrozenParams):
@@ -258,8 +269,15 @@ class _KeysOnce(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def read_notes(path: Path) -> TomogramNotes:
-    """Read a sample's ``.yml``; an absent one is empty.
+def read_notes(path: Path, model: type[Notes], example: str) -> Notes:
+    """Read the ``.yml`` beside a sample; an absent one is empty.
+
+    Parameters
+    ----------
+    model
+        The keys that it may hold.
+    example
+        A line of it, for errors.
 
     Raises
     ------
@@ -267,21 +285,28 @@ def read_notes(path: Path) -> TomogramNotes:
         If it cannot be parsed, has an unknown key, or a value out of range.
     """
     if not path.is_file():
-        return TomogramNotes()
+        return model()
     try:
         content = yaml.load(path.read_text(encoding="utf-8-sig"), _KeysOnce)  # noqa: S506
+        return model.model_validate({} if content is None else content)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise _refuse(path, f"text that cannot be parsed ({' '.join(str(error).split())})") from (
-            error
-        )
-    try:
-        return TomogramNotes.model_validate({} if content is None else content)
+        found = f"text that cannot be parsed ({' '.join(str(error).split())})"
+        raise _refuse(path, found, model, example) from error
     except ValidationError as error:
-        faults = "; ".join(
+        found = "; ".join(
             f"{'.'.join(str(part) for part in fault['loc']) or 'the file'}: {fault['msg']}"
             for fault in error.errors()
         )
-        raise _refuse(path, faults) from error
+        raise _refuse(path, found, model, example) from error
+
+
+def _refuse(path: Path, found: str, model: type[FrozenParams], example: str) -> TomogramError:
+    return TomogramError(
+        path,
+        found=found,
+        expected=f"YAML with some of the keys {', '.join(model.model_fields)}",
+        action=f"correct it; a line of it looks like `{example}`",
+    )
 
 
 def make_voxel_size_error(source: Path, notes: Path, said: str) -> TomogramError:
@@ -290,15 +315,5 @@ def make_voxel_size_error(source: Path, notes: Path, said: str) -> TomogramError
         source,
         found=f"no voxel size ({said})",
         expected="the edges of a voxel in um, in the file's metadata or beside the file",
-        action=f"write a line such as `{_EXAMPLE}` (z, y, x) into {notes}",
-    )
-
-
-def _refuse(path: Path, found: str) -> TomogramError:
-    keys = ", ".join(TomogramNotes.model_fields)
-    return TomogramError(
-        path,
-        found=found,
-        expected=f"YAML with some of the keys {keys}",
-        action=f"correct it; a sufficient file is the one line `{_EXAMPLE}`",
+        action=f"write a line such as `{NOTES_EXAMPLE}` (z, y, x) into {notes}",
     )

@@ -18,11 +18,15 @@ from numpy.typing import NDArray
 
 from ncm_kedro.datasets.files import RawFolder
 from ncm_kedro.datasets.tomograms.notes import (
+    HDF5_SUFFIXES,
+    NOTES_EXAMPLE,
+    TIFF_SUFFIXES,
     OpenedVolume,
     TomogramNotes,
     check_extent,
     make_volume_error,
     make_voxel_size_error,
+    name_sample,
     read_notes,
 )
 from ncm_kedro.errors import NcmError, Rejections, SettingsError, TomogramError
@@ -81,14 +85,10 @@ class RawTomogramFolder(RawFolder):
 
     Parameters
     ----------
-    samples
-        Samples to use; None: all.
     identity
         How a tomogram is known again, see `Identity`.
     may_be_empty
         Whether a folder without tomograms, or none, loads as none instead of raising.
-    metadata
-        Anything; kedro ignores it (kedro-viz reads it).
     """
 
     holds = "raw tomograms"
@@ -160,9 +160,6 @@ class RawTomogramFolder(RawFolder):
 
     def _list_sources(self) -> dict[str, list[Path]]:
         """List the files and folders of each sample."""
-        from ncm_kedro.datasets.tomograms.hdf5 import HDF5_SUFFIXES
-        from ncm_kedro.datasets.tomograms.tiff import TIFF_SUFFIXES
-
         sources: dict[str, list[Path]] = {}
         for path in self._list_visible():
             if path.is_dir() or path.suffix.lower() in (*TIFF_SUFFIXES, *HDF5_SUFFIXES):
@@ -298,7 +295,7 @@ def open_tomogram(
             "connect the drive that holds it, or remove the link",
         )
     notes_path = _find_notes(sample, folder)
-    notes = read_notes(notes_path)
+    notes = read_notes(notes_path, TomogramNotes, NOTES_EXAMPLE)
     try:
         opened = _open_volume(path, notes)
         content = identify_content(path, opened.files, identity)
@@ -359,18 +356,8 @@ def _read(source: Path, opened: OpenedVolume, region: Region) -> NDArray[Any]:
         ) from error
 
 
-def name_sample(path: Path) -> str:
-    """Name the sample of a file: ``a.tif``, ``a.ome.tif``, ``a.ome.zarr`` and ``a/`` are ``a``."""
-    from ncm_kedro.datasets.tomograms.hdf5 import HDF5_SUFFIXES
-    from ncm_kedro.datasets.tomograms.tiff import TIFF_SUFFIXES
-
-    known = (*TIFF_SUFFIXES, *HDF5_SUFFIXES, ".zarr")
-    stem = path.stem if path.suffix.lower() in known else path.name
-    return stem[: -len(".ome")] if stem.lower().endswith(".ome") else stem
-
-
 def _open_volume(path: Path, notes: TomogramNotes) -> OpenedVolume:
-    from ncm_kedro.datasets.tomograms.hdf5 import HDF5_SUFFIXES, open_hdf5
+    from ncm_kedro.datasets.tomograms.hdf5 import open_hdf5
     from ncm_kedro.datasets.tomograms.sections import open_sections
     from ncm_kedro.datasets.tomograms.tiff import open_tiff
     from ncm_kedro.datasets.tomograms.zarr import is_zarr, open_zarr

@@ -14,10 +14,14 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from ncm_kedro.datasets.tomograms.notes import OpenedVolume, check_volume, make_volume_error
+from ncm_kedro.datasets.tomograms.notes import (
+    TIFF_SUFFIXES,
+    OpenedVolume,
+    check_volume,
+    make_volume_error,
+)
 from ncm_kedro.datasets.tomograms.tiff import (
     READ_ERRORS,
-    TIFF_SUFFIXES,
     check_chain,
     find_end,
     find_voxel_size,

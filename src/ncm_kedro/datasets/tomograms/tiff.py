@@ -23,8 +23,6 @@ from ncm_kedro.datasets.tomograms.notes import (
 from ncm_kedro.errors import TomogramError
 from ncm_kedro.tomo.volumes.volume import CUBES, Region, Spacing, Triple
 
-TIFF_SUFFIXES = (".tif", ".tiff")
-
 READ_ERRORS = (
     tifffile.TiffFileError, OSError, ValueError, IndexError, KeyError, TypeError, AttributeError,
     struct.error,
