@@ -120,12 +120,6 @@ def test_damage_itself_among_the_leaks_comes_first(small):
     pd.testing.assert_frame_equal(told.importance, found.importance)
 
 
-def test_ranks_are_drawn_again_within_the_uncertainty(simulated):
-    data, found = simulated
-    assert len(found.ranks) == 2 * 2 * len(data.groups)
-    assert found.ranks.groupby(["sample", "draw"])["rank"].sum().nunique() == 1
-
-
 def test_a_problem_is_the_rows_of_its_sample(simulated):
     data, _ = simulated
     problem = build_problem(data, "cyc50")

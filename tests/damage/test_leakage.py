@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from ncm_kedro.damage.grouping import EXACT_GROUPS, list_leaks
+from ncm_kedro.damage.grouping import list_leaks
 from ncm_kedro.errors import SettingsError
 from ncm_kedro.particles.columns import ATTRIBUTE_NAMES
 
@@ -29,16 +28,6 @@ def test_leaks_are_those_of_the_documentation(preset, column):
     documented = read_documented(column)
     assert len(documented) >= 2
     assert set(list_leaks(preset)) == documented
-
-
-def test_exact_groups_are_one_number():
-    (pair,) = EXACT_GROUPS
-    volume, surface = np.array([3.0, 9.0, 40.0]), np.array([11.0, 25.0, 80.0])
-    values = {
-        "sphericity": 36 * np.pi * volume**2 / surface**3,
-        "vs_ratio": np.cbrt(volume) / np.sqrt(surface),
-    }
-    assert values[pair[0]] == pytest.approx(36 * np.pi * values[pair[1]] ** 6)
 
 
 def test_unknown_preset_is_refused():

@@ -232,15 +232,6 @@ def test_a_sample_that_loses_too_many_rows_is_set_aside_after_all(both):
     assert data.rows["sample"].eq("cyc10").all()
 
 
-def test_counts_add_up_whatever_happened(both):
-    both["cyc10"].loc[:6, "damage"] = np.nan
-    both["cyc10"].loc[4:12, "contact"] = np.nan
-    both["cyc50"].loc[:60, "damage"] = np.nan
-    for sample in both:
-        counts = count(prepare(both), sample)
-        assert counts.pop("all") == sum(counts.values())
-
-
 def test_nothing_left_lists_the_reasons(both):
     tables = ParticleTables({"cyc10": make_attributes(count=20)}, {"cyc50": "no labels"})
     with pytest.raises(TableError, match=r"no usable sample.*cyc10: 20 particles can be used"):

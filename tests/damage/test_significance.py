@@ -204,9 +204,9 @@ def test_a_score_that_shuffled_damage_beats_does_not_explain(linear):
 
 @pytest.fixture(scope="module")
 def null_worlds():
-    """Damage that nothing drives, thirty times, in one run."""
+    """Damage that nothing drives, twenty times, in one run."""
     params = PARAMS.model_copy(update={"bootstraps": 20, "permutations": 19, "perturbations": 0})
-    problems = [pose(f"null_{seed}", (0.0,) * 5, 120, seed, 1.0) for seed in range(30)]
+    problems = [pose(f"null_{seed}", (0.0,) * 5, 120, seed, 1.0) for seed in range(20)]
     found = repeat_explanations(problems, FOREST, params)
     pairs = list(zip(problems, found, strict=True))
     return (
@@ -220,7 +220,7 @@ def test_where_nothing_drives_damage_p_values_are_not_too_small(null_worlds):
     _, importance, _ = null_worlds
     p_values = importance["p_value"].to_numpy()
     for level in (0.05, 0.1, 0.2):
-        assert (p_values <= level).mean() <= level + 2 * np.sqrt(level * (1 - level) / 150)
+        assert (p_values <= level).mean() <= level + 2 * np.sqrt(level * (1 - level) / 100)
 
 
 def test_where_nothing_drives_damage_permutations_are_beaten_by_chance_alone(null_worlds):

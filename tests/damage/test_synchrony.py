@@ -101,7 +101,7 @@ def test_p_values_are_uniform_without_sharing():
     rng = np.random.default_rng(0)
     pairs = ns.list_nearest(rng.uniform(size=(40, 3)))
     drawn = [
-        ns.permute_field({"damage": rng.beta(1, 6, 40)}, pairs, rng) for _ in range(200)
+        ns.permute_field({"damage": rng.beta(1, 6, 40)}, pairs, rng) for _ in range(100)
     ]  # fmt: skip
     for name in ("morans_i", "morans_i_ranks", "pair_difference"):
         p_values = np.array([found[name] for found in drawn])
@@ -153,7 +153,7 @@ def test_intervals_hold_the_true_value():
     for sharing in (0.0, 0.4):
         rows = [
             pick(measure_synchrony(make_sheet(sharing, seed), contacts, None, PARAMS))
-            for seed in range(50)
+            for seed in range(30)
         ]
         true = np.mean([row["value"] for row in rows])
         covered = np.mean([row["low"] <= true <= row["high"] for row in rows])
@@ -164,7 +164,7 @@ def test_intervals_hold_the_true_value():
 def test_differences_are_found_only_where_there_are_any():
     contacts = {"a": touch_sheet(), "b": touch_sheet()}
     found = []
-    for seed in range(40):
+    for seed in range(25):
         rows = join_sheets(make_sheet(0.3, seed), make_sheet(0.3, 1000 + seed, "b"))
         table = measure_synchrony(rows, contacts, None, PARAMS)
         row = table[table["sample_b"].notna()].set_index("quantity").loc["morans_i"]
