@@ -36,8 +36,7 @@ def measure_overlap(found, truth):
     return (found & truth).sum() / (found | truth).sum()
 
 
-@pytest.mark.parametrize("grey", [0, 120, 255])
-@pytest.mark.parametrize("noise", [0, 2])
+@pytest.mark.parametrize(("grey", "noise"), [(0, 0), (120, 2), (255, 2)])
 def test_finds_a_circle(grey, noise):
     circle = draw_circle()
     wavering = grey + np.random.default_rng(1).integers(-noise, noise + 1, SHAPE)
@@ -45,7 +44,7 @@ def test_finds_a_circle(grey, noise):
     assert measure_overlap(find_inside(volume), circle) > 0.99
 
 
-@pytest.mark.parametrize("kind", ["float32", "int16", "uint16"])
+@pytest.mark.parametrize("kind", ["float32", "int16"])
 def test_finds_a_circle_in_other_types(kind):
     circle = draw_circle()
     volume = np.where(circle, draw_material("float32") * 100, 7000).astype(kind)
@@ -94,10 +93,11 @@ def test_a_segmented_volume_has_no_outside():
     assert find_inside(phases).all()
 
 
-@pytest.mark.parametrize("edge", [16, 48, 128])
-def test_does_not_depend_on_the_blocks(edge):
+def test_does_not_depend_on_the_blocks():
     volume = np.where(draw_circle(), draw_material(), 99).astype(np.uint8)
-    np.testing.assert_array_equal(find_inside(volume, edge), find_inside(volume, 512))
+    whole = find_inside(volume, 512)
+    for edge in (16, 48):
+        np.testing.assert_array_equal(find_inside(volume, edge), whole)
 
 
 @pytest.mark.real

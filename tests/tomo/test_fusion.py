@@ -100,7 +100,7 @@ def fuse(folder, volume, network=None, *, params=PARAMS, edge=32, workers=2):
     compute = TomoComputeParams(workers=workers, block_edge_vx=edge)
     plan = plan_probability(volume, network or PerfectNetwork(), params, compute)
     target = make_target(folder, volume.shape_zyx, edge)
-    plan.write(target)
+    pickle.loads(pickle.dumps(plan.write))(target)  # as a cluster's worker gets it  # noqa: S301
     names = ("distance", "disagreement")
     maps = (np.asarray(target.extras[name]) for name in names)
     return np.asarray(target.array), *maps, dict(target.array.attrs)
@@ -161,7 +161,6 @@ def test_same_maps_whatever_slabs_tiles_blocks_and_workers(tmp_path, diameter_um
     ("voxel", "shape"),
     [
         ((0.5, 0.5, 0.5), (72, 72, 72)),
-        ((0.4, 0.4, 0.4), (90, 90, 90)),
         ((1, 0.5, 0.5), (36, 72, 72)),
         ((2.5, 2.5, 2.5), (16, 16, 16)),
     ],
@@ -271,13 +270,6 @@ def test_plan_is_another_one_when_what_it_rests_on_changes(one_ball):
     assert identify(network=PerfectNetwork(fingerprint="other")) != first
     assert identify(volume=replace(one_ball[0], attributes={"fingerprint": "c"})) != first
     assert identify(params=PARAMS.model_copy(update={"min_probability": 0.2})) != first
-
-
-def test_writer_pickles(tmp_path, one_ball):
-    plan = plan_probability(one_ball[0], PerfectNetwork(), PARAMS, TomoComputeParams())
-    target = make_target(tmp_path, one_ball[0].shape_zyx)
-    pickle.loads(pickle.dumps(plan.write))(target)  # noqa: S301
-    assert np.asarray(target.array).max() == 255
 
 
 def test_constant_volume_is_refused(tmp_path):

@@ -50,10 +50,8 @@ def test_blocks_do_not_show(noisy_case, tmp_path, fusion):
     params = TomoInstanceParams(fusion=fusion, threshold=0.35)
     whole = run_labels(tmp_path / "whole", case, params, edge=128)
     assert whole[0].max() >= 4
-    for edge, workers in ((16, 3), (48, 1)):
-        cut = run_labels(tmp_path / f"{edge}", case, params, edge=edge, workers=workers)
-        np.testing.assert_array_equal(cut[0], whole[0])
-        np.testing.assert_array_equal(cut[1], whole[1])
+    cut = run_labels(tmp_path / "cut", case, params, edge=16, workers=3)
+    np.testing.assert_array_equal(cut, whole)
 
 
 def test_noisy_maps_find_each_ball_once(noisy_case, tmp_path):
@@ -82,7 +80,7 @@ def test_touching_balls_are_parted(packed, tmp_path):
 
 def test_threshold_and_components_cannot_part_and_outline_both(packed, tmp_path):
     truth, case = packed
-    for threshold in (0.1, 0.3, 0.5, 0.7):
+    for threshold in (0.3, 0.5):
         params = TomoInstanceParams(
             fusion="paper", threshold=threshold, refine=RefineParams(enabled=False)
         )

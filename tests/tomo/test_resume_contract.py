@@ -31,8 +31,8 @@ from ncm_kedro.tomo.volumes.identity import identify_sources
 from ncm_kedro.tomo.volumes.ingest import plan_tomogram
 from ncm_kedro.tomo.volumes.volume import Volume, VolumePlan
 
-SHAPE = (36, 52, 264)  # 36 blocks of 32, and two levels
-CENTRES = [(14, 15, 16), (14, 15, 35), (24, 36, 60), (20, 30, 130), (22, 36, 200), (20, 20, 250)]
+SHAPE = (24, 52, 264)  # 18 blocks of 32, and two levels
+CENTRES = [(12, 15, 16), (12, 15, 35), (14, 36, 60), (12, 30, 130), (10, 36, 200), (12, 20, 250)]
 
 
 def copy_plan(plan_of_target, array, extras, **facts):
@@ -61,7 +61,7 @@ class Sample:
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory):
     folder = tmp_path_factory.mktemp("resume")
-    truth = draw_balls(SHAPE, CENTRES, [9, 10, 11, 12, 9, 11])
+    truth = draw_balls(SHAPE, CENTRES, [9, 10, 11, 11, 9, 11])
     prob, dist = perfect_maps(truth)
     noise = np.random.default_rng(0).normal(0, 6, SHAPE)
     grey = np.clip(np.where(truth > 0, 180, 60) + noise, 1, 254).astype(np.uint8)
@@ -86,7 +86,7 @@ def sample(tmp_path_factory):
 
 def plan_ingest(sample, compute, volumes):
     """The volume in float64, so that 16 MB hold a part of a slab alone."""
-    tall = RawArray(np.tile(sample.grey, (1, 3, 1)).astype(np.float64), (1.0, 1.0, 1.0))
+    tall = RawArray(np.tile(sample.grey, (1, 5, 1)).astype(np.float64), (1.0, 1.0, 1.0))
     return plan_tomogram(tall, volumes, compute)
 
 
@@ -127,12 +127,10 @@ WRITERS = {
     "measurement": (plan_measuring, None),
 }
 FIRST = {"block_edge_vx": 32, "store_edge_vx": 64, "slab_memory_mb": 16, "workers": 1}
-OTHERS = [
-    {"block_edge_vx": 64},
-    {"block_edge_vx": 96},
+OTHERS = [  # each by itself, as one that starts afresh hides what another one leaves
+    {"block_edge_vx": 64, "workers": 2},
     {"store_edge_vx": 32},
     {"slab_memory_mb": 512},
-    {"workers": 2},
 ]
 
 
