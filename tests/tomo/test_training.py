@@ -17,7 +17,7 @@ from ncm_kedro.tomo.detector.detector import STARTER_FOLDER, load_detector
 from ncm_kedro.tomo.training.crops import CropSource
 from ncm_kedro.tomo.training.fit import fit_network, read_state
 from ncm_kedro.tomo.training.sections import InMemorySections, LabelledSection
-from ncm_kedro.tomo.training.training import starter_recipe, train_detector
+from ncm_kedro.tomo.training.training import _bound_precision, starter_recipe, train_detector
 from ncm_kedro.tomo.volumes.volume import measure_grey_range, normalise_sections
 
 SMALL = TomoTrainParams(
@@ -155,3 +155,13 @@ def test_recipe_in_small_finds_discs(tmp_path):
     result = train_detector(params, TomoSectionParams(), tmp_path)
     assert result.thresholds.precision["0.5"] > 0.2
     assert result.history[-1]["val_loss"] < 0.7 * result.history[0]["val_loss"]
+
+
+def test_sections_that_are_alike_leave_a_score_without_a_range():
+    counts = np.tile(np.array([[8.0, 1, 1], [6, 2, 2], [4, 3, 3]]), (12, 1, 1))
+    bounds = _bound_precision(counts)
+    assert (bounds["ap_50_low"], bounds["ap_50_high"]) == pytest.approx((0.8, 0.8))
+    counts[::2, 1] = [0, 5, 10]
+    bounds = _bound_precision(counts)
+    assert bounds["ap_70_low"] < 6 / 25 < bounds["ap_70_high"]
+    assert bounds["ap_90_low"] == pytest.approx(0.4)

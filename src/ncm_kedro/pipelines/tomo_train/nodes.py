@@ -86,6 +86,7 @@ def release_particle_detector(
 ) -> Release[Path]:
     """Hand the detector to the registry, with an example section and its scores."""
     from ncm_kedro.learning.evaluation.promotion import Promotion
+    from ncm_kedro.plotting.numbers import write_interval
     from ncm_kedro.sem.inference.classify import encode_png
     from ncm_kedro.tomo.training.sections import load_held_out
     from ncm_kedro.tomo.training.training import CANDIDATE
@@ -106,7 +107,7 @@ def release_particle_detector(
         trained_on=f"{record['images']['training']} sections, of phantoms and of the user",
         scores=tuple(
             f"average precision at an IoU of 0.{level}, {CANDIDATE} on held-out sections: "
-            f"{own[f'ap_{level}']:.3f}"
+            f"{write_interval(own, f'ap_{level}', digits=3)}"
             for level in (50, 70, 90)
         ),
     )

@@ -269,7 +269,7 @@ def score_detectors(
     -------
     scores
         A row per method: ``method, ap_50, ap_70, ap_90, recall_50, n_true``, pooled over the
-        sections.
+        sections, and the interval of each average precision, ``ap_50_low, ap_50_high, ...``.
     comparisons
         Of the candidate with the classical method and with the detector in use.
     """
@@ -280,7 +280,10 @@ def score_detectors(
     }
     counts = {name: _count_matches(labeller, sections) for name, labeller in methods.items()}
     scores = pd.DataFrame(
-        [{"method": name, **_pool(found.sum(axis=0))} for name, found in counts.items()]
+        [
+            {"method": name, **_pool(found.sum(axis=0)), **_bound_precision(found)}
+            for name, found in counts.items()
+        ]
     )
     return scores, [
         _compare_detectors(counts[CANDIDATE], counts[name], name) for name in (BASELINE, CURRENT)
@@ -294,8 +297,7 @@ def _compare_detectors(
     params = EvaluationParams() if params is None else params
     n_sections = len(candidate)
     score, other = (float(_mean_precision(c.sum(axis=0))) for c in (candidate, reference))
-    chance = np.full(n_sections, 1.0 / n_sections)
-    drawn = np.random.default_rng(params.seed).multinomial(n_sections, chance, params.n_bootstrap)
+    drawn = _draw_sections(n_sections, params)
     ours, theirs = (_mean_precision(np.tensordot(drawn, c, axes=1)) for c in (candidate, reference))
     low, high = bound_draws(ours - theirs, n_sections, params)
     return Comparison(
@@ -331,6 +333,26 @@ def _mean_precision(counts: FloatArray) -> FloatArray:
     """Return the mean over the IoU of the average precision, of counts (..., IoU, 3)."""
     precision = counts[..., 0] / np.maximum(counts.sum(axis=-1), 1)
     return np.asarray(precision.mean(axis=-1), np.float64)
+
+
+def _draw_sections(n_sections: int, params: EvaluationParams) -> NDArray[np.int64]:
+    """Return how often each section is drawn in each resample, (B, S)."""
+    chance = np.full(n_sections, 1.0 / n_sections)
+    return np.random.default_rng(params.seed).multinomial(n_sections, chance, params.n_bootstrap)
+
+
+def _bound_precision(
+    counts: FloatArray, params: EvaluationParams | None = None
+) -> dict[str, float | None]:
+    """Return the interval of the average precision at each IoU, of counts (S, IoU, 3)."""
+    params = EvaluationParams() if params is None else params
+    drawn = np.tensordot(_draw_sections(len(counts), params), counts, axes=1)
+    precision = drawn[..., 0] / np.maximum(drawn.sum(axis=-1), 1)
+    bounds: dict[str, float | None] = {}
+    for iou, draws in zip(_IOUS, precision.T, strict=True):
+        name = f"ap_{round(100 * iou)}"
+        bounds[f"{name}_low"], bounds[f"{name}_high"] = bound_draws(draws, len(counts), params)
+    return bounds
 
 
 def _pool(counts: FloatArray) -> dict[str, float]:
