@@ -5,9 +5,10 @@ import os
 import sys
 
 logging.captureWarnings(True)  # before MLflow's import warns: the logging configuration decides
-# Of a class of kedro-mlflow; MLflow shows it whatever the filters of warnings say.
+# Of a class of kedro-mlflow, shown whatever the filters of warnings say; of kedro-viz.
+_THEIRS = ("Add type hints to the `predict` method", "ORJSONResponse is deprecated")
 logging.getLogger("py.warnings").addFilter(
-    lambda record: "Add type hints to the `predict` method" not in record.getMessage()
+    lambda record: not any(text in record.getMessage() for text in _THEIRS)
 )
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("MLFLOW_CONFIGURE_LOGGING", "false")  # conf/logging.yml does

@@ -3,14 +3,26 @@
 import json
 
 import mlflow
+import pandas as pd
 
-from ncm_kedro.datasets.reports import MetricsDataset, PageDataset, ReportPartitions
+from ncm_kedro.datasets.reports import (
+    DatedTableDataset,
+    MetricsDataset,
+    PageDataset,
+    ReportPartitions,
+)
 
 
 def test_a_page_is_previewed_by_its_first_screen(tmp_path):
     page = PageDataset(filepath=str(tmp_path / "page.html"))
     page.save("<header>\n<h1>Cells</h1>\n<p>All held.</p></header><p>More.</p>")
     assert page.preview() == "<h1>Cells</h1> <p>All held.</p>"
+
+
+def test_a_missing_date_is_previewed_as_null(tmp_path):
+    table = DatedTableDataset(filepath=str(tmp_path / "table.parquet"))
+    table.save(pd.DataFrame({"at": pd.to_datetime(["2024-05-04 12:00:01", None])}))
+    assert table.preview()["data"] == [["2024-05-04T12:00:01"], [None]]
 
 
 def test_reports_are_previewed_by_name(tmp_path):

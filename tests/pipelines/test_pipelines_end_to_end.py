@@ -206,9 +206,19 @@ def test_the_static_lineage_shows_every_pipeline_of_the_mission_in_a_browser(fin
     for path in (
         "02_intermediate/sem_frames.zarr",
         "05_model_input/sem_crops.parquet",
+        "02_intermediate/sem_assessed.parquet",
         "08_reporting/figures/sem_audit",
+        "08_reporting/metrics/test.json",
+        "08_reporting/sem/report.html",
     ):
         assert any(name.endswith(path) for name in shown), path
+    cards = [node["preview"] for node in nodes if node.get("preview_type") == "HTMLPreview"]
+    assert any(f"{NAME}, version" in card and "Trained on" in card for card in cards)
+    main = json.loads((finished / "build/api/main").read_text())
+    assert {"raw", "figures"} <= set(main["layers"]), "layers in a cycle: kedro-viz shows none"
+    of_mission = [node for node in main["nodes"] if set(node["pipelines"]) & set(MISSION)]
+    assert all(node["layer"] for node in of_mission if node["type"] == "data")
+    assert all(node["tags"] for node in of_mission if node["type"] == "task")
     server = ThreadingHTTPServer(
         ("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(finished / "build"))
     )

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import io
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kedro_datasets.matplotlib import MatplotlibDataset
 from kedro_datasets.partitions import PartitionedDataset
 
-from ncm_kedro.datasets.previews import ImagePreview, TablePreview, draw_sheet
+from ncm_kedro.datasets.previews import (
+    ImagePreview,
+    TablePreview,
+    draw_sheet,
+    list_first_rows,
+)
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -59,8 +63,7 @@ class TablePartitions(PartitionedDataset):
 
     def preview(self, partition: str, nrows: int = 10) -> TablePreview:
         """Return the first rows of the table of that name."""
-        rows = self.load()[partition]().head(nrows)
-        return TablePreview(json.loads(rows.to_json(orient="split")))
+        return list_first_rows(self.load()[partition](), nrows)
 
 
 def _open_figure(file: Path | io.BytesIO) -> Image:

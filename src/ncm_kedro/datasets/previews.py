@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NewType
 
 if TYPE_CHECKING:
+    import pandas as pd
     from PIL.Image import Image
 
 ImagePreview = NewType("ImagePreview", str)
@@ -20,6 +22,12 @@ HTMLPreview = NewType("HTMLPreview", str)
 """A fragment of HTML or Markdown; kedro-viz removes scripts and styles."""
 _WIDTH_PX = 900
 _MIN_HEIGHT_PX = 600  # kedro-viz stretches what is flatter than its panel
+
+
+def list_first_rows(table: pd.DataFrame, nrows: int) -> TablePreview:
+    """Return the first rows in JSON types: kedro-viz fails on a date that is missing."""
+    rows = table.head(nrows).to_json(orient="split", date_format="iso", date_unit="s")
+    return TablePreview(json.loads(rows))
 
 
 def draw_sheet(images: Iterable[Image], columns: int = 1) -> ImagePreview:

@@ -1,4 +1,4 @@
-"""Report pages, reports by name, and metrics: what kedro-viz shows of them."""
+"""Tables with dates, report pages, reports by name, metrics: what kedro-viz shows of them."""
 
 from __future__ import annotations
 
@@ -6,12 +6,24 @@ import json
 from pathlib import Path
 from typing import Any
 
+from kedro_datasets.pandas import ParquetDataset
 from kedro_datasets.partitions import PartitionedDataset
 from kedro_datasets.text import TextDataset
 from kedro_mlflow.io.metrics import MlflowMetricsHistoryDataset
 
 from ncm_kedro.atomic_write import write_atomic
-from ncm_kedro.datasets.previews import HTMLPreview, JSONPreview, TablePreview
+from ncm_kedro.datasets.previews import HTMLPreview, JSONPreview, TablePreview, list_first_rows
+
+
+class DatedTableDataset(ParquetDataset):
+    """A table with dates, some of which may be missing.
+
+    Takes the arguments of ``ParquetDataset``.
+    """
+
+    def preview(self, nrows: int = 10) -> TablePreview:
+        """Return the first rows."""
+        return list_first_rows(self.load(), nrows)
 
 
 class PageDataset(TextDataset):

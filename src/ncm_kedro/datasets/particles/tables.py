@@ -22,7 +22,7 @@ from ncm_kedro.datasets.files import (
     report_write_errors,
     write_rejections,
 )
-from ncm_kedro.datasets.previews import TablePreview
+from ncm_kedro.datasets.previews import TablePreview, list_first_rows
 from ncm_kedro.errors import SettingsError, StoreError
 from ncm_kedro.particles.columns import ATTRIBUTES, find_unit
 from ncm_kedro.particles.plan import ParticleTables
@@ -130,8 +130,7 @@ class ParticleTableFolder(AbstractDataset[Mapping[str, pd.DataFrame], ParticleTa
 
     def preview(self, nrows: int = 10) -> TablePreview:
         """Return the first rows of the first table."""
-        table = next(iter(self.load().values()), pd.DataFrame()).head(nrows)
-        return TablePreview(json.loads(table.to_json(orient="split")))
+        return list_first_rows(next(iter(self.load().values()), pd.DataFrame()), nrows)
 
     def _list_files(self) -> list[Path]:
         return sorted(path for path in self._filepath.glob(f"*{SUFFIX}") if path.is_file())
