@@ -108,6 +108,17 @@ def test_fragments_are_joined_one_after_the_other_to_a_whole():
     assert merge(made, check_shape=True) == [0, 0, 0]
 
 
+def test_a_tail_without_a_seed_is_not_part_of_a_ball():
+    """A rod of 5 x 5 x 25 voxels that touches the ball, and the same voxels within the ball."""
+    ball = draw_ball(14, (30, 30, 16))
+    rod, core = np.zeros_like(ball), np.zeros_like(ball)
+    rod[28:33, 28:33, 30:55], core[28:33, 28:33, 4:29] = True, True
+    for shape, tail in ((ball, rod), (ball & ~core, core)):
+        made = table([250, 90], [60, 5], [(0, 1, 60, 5)], [sum_up(shape), sum_up(tail)])
+        assert merge(made) == [0, 0]
+        assert merge(made, check_shape=True) == [0, -1 if tail is rod else 0]
+
+
 def test_a_peak_without_a_body_is_debris():
     ball = draw_ball(14, (30, 30, 30))
     for probability, owner in ((59, -1), (61, 0)):

@@ -22,10 +22,10 @@ from ncm_kedro.tomo.instances.watershed import map_identities
 from ncm_kedro.tomo.volumes.blocks import Block
 from ncm_kedro.tomo.volumes.volume import Triple
 
-_COMPACT = 0.85  # parts from here on have the shape of a particle
-_ROUND = 0.9  # parts joined to what is more compact than this are never two particles
-_DROP = 0.04  # loss of compactness that two particles cost, and one whose outline is rough does not
-_ROUGHNESS = 0.01  # loss that a fragment may cost which a crack has cut off
+_COMPACT = 0.7  # from here on a part has the shape of a particle
+_ROUND = 0.9  # what is more compact than this is not two particles
+_DROP = 0.04  # loss of compactness from which another part does not belong to a particle
+_WHOLE, _ROUGHNESS = 0.85, 0.01  # compactness with a fragment, at least, and the loss it may cost
 _BRIDGE = 0.4  # probability between a particle and its fragment, at least (0 to 1)
 _BODY = 0.3  # mean probability over the peak; 0.43 in the median of particles, 0.25 of debris
 _SECOND = np.triu_indices(3)
@@ -160,10 +160,9 @@ def merge_basins(
     become one if the probability along their contact reaches the seed level and the given share of
     the lower peak, and if the neck is no narrower than the given share of the smaller inner radius.
 
-    With ``check_shape`` a compact particle is not joined to another if the two together are clearly
-    less compact; a fragment behind a lower saddle is, if the two together are as compact as the
-    larger is alone; and what has a peak but no body (its mean probability is low beside its peak)
-    is debris.
+    With ``check_shape`` nothing is joined to a compact particle that makes it clearly less compact;
+    a fragment behind a lower saddle is joined if the two together are as compact as the larger is
+    alone; and what has a peak but no body (its mean probability is low beside its peak) is debris.
 
     Parameters
     ----------
@@ -187,14 +186,14 @@ def merge_basins(
         if contact is None:
             continue
         a, b, saddle, neck = contact
-        peak = min(forest.peak[a], forest.peak[b])
+        peak, higher = sorted((forest.peak[a], forest.peak[b]))
         if peak < seed:
             same = saddle >= absorb_fraction * peak
         else:
             same = saddle >= max(seed, saddle_fraction * peak) and is_wide(a, b, neck)
-            if same and check_shape:
-                larger, both = forest.compare_shapes(a, b)
-                same = larger < _COMPACT or both >= min(_ROUND, larger - _DROP)
+        if same and check_shape and higher >= seed:
+            larger, both = forest.compare_shapes(a, b)
+            same = larger < _COMPACT or both >= min(_ROUND, larger - _DROP)
         if same:
             forest.union_sets(a, b)
 
@@ -204,7 +203,7 @@ def merge_basins(
         if saddle < _BRIDGE * MAX_PROBABILITY or not is_wide(a, b, neck):
             return None
         larger, both = forest.compare_shapes(a, b)
-        return both if both >= max(_COMPACT, larger - _ROUGHNESS) else None
+        return both if both >= max(_WHOLE, larger - _ROUGHNESS) else None
 
     if check_shape:
         forest.join_best(is_fragment, seed)
