@@ -15,8 +15,9 @@ from ncm_kedro.datasets.reports import (
 
 def test_a_page_is_previewed_by_its_first_screen(tmp_path):
     page = PageDataset(filepath=str(tmp_path / "page.html"))
-    page.save("<header>\n<h1>Cells</h1>\n<p>All held.</p></header><p>More.</p>")
-    assert page.preview() == "<h1>Cells</h1> <p>All held.</p>"
+    picture = '<img width="840" height="520"\nsrc="data:">'
+    page.save(f"<header>\n<h1>Cells</h1>\n{picture}</header><p>More.</p>")
+    assert page.preview() == '<h1>Cells</h1> <img width="100%" src="data:">'
 
 
 def test_a_missing_date_is_previewed_as_null(tmp_path):

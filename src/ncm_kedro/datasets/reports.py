@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,8 @@ class PageDataset(TextDataset):
         """Return what stands in the page's header: the verdict, its picture, the conclusions."""
         _, _, rest = self.load().partition("<header>")
         header, _, _ = rest.partition("</header>")
-        return HTMLPreview(" ".join(header.split()))  # kedro-viz turns a new line into a break
+        line = " ".join(header.split())  # kedro-viz turns a new line into a break
+        return HTMLPreview(re.sub(r'width="\d+" height="\d+"', 'width="100%"', line))
 
 
 class ReportPartitions(PartitionedDataset):
