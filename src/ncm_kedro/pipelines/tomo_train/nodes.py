@@ -92,6 +92,8 @@ def release_particle_detector(
     from ncm_kedro.tomo.training.training import CANDIDATE
 
     own = scores[scores["method"] == CANDIDATE].iloc[0].to_dict()
+    kinds = {"phantoms": train.phantom_sections, "the user": train.pairs_folder}
+    sources = [name for name, used in kinds.items() if used]
     example = load_held_out(train, sections, folder, 1)[0]
     image = encode_png((255 * example.image_yx.clip(0, 1)).astype(np.uint8))
     return Release(
@@ -104,7 +106,7 @@ def release_particle_detector(
             "training_images": str(record["images"]["training"]),
         },
         example=pd.DataFrame({"image": [image]}),
-        trained_on=f"{record['images']['training']} sections, of phantoms and of the user",
+        trained_on=f"{record['images']['training']} sections, of {' and of '.join(sources)}",
         scores=tuple(
             f"average precision at an IoU of 0.{level}, {CANDIDATE} on held-out sections: "
             f"{write_interval(own, f'ap_{level}', digits=3)}"
