@@ -10,7 +10,13 @@ from ncm_kedro.datasets.projections.phantoms import SyntheticScanFolder
 from ncm_kedro.datasets.tomograms.folder import VolumeFolder
 from ncm_kedro.datasets.tomograms.raw import RawTomogramFolder, add_reconstructed
 from ncm_kedro.errors import TomogramError
-from ncm_kedro.params.holo import HoloComputeParams, HoloParams, HoloPhantomParams, RetrievalParams
+from ncm_kedro.params.holo import (
+    HoloComputeParams,
+    HoloParams,
+    HoloPhantomParams,
+    PriorParams,
+    RetrievalParams,
+)
 from ncm_kedro.params.tomo_segment import TomoVolumeParams
 from ncm_kedro.pipelines.holo_tomography.nodes import reconstruct_scans, report_scans
 from ncm_kedro.pipelines.tomo_segment.nodes import ingest_tomograms, tabulate_samples
@@ -94,6 +100,6 @@ def test_a_second_run_keeps_the_volume_and_another_setting_does_not(run):
     before = store.stat().st_mtime_ns
     make_folder(folder).save(reconstruct_scans(scans, METHODS, COMPUTE))
     assert store.stat().st_mtime_ns == before
-    other = METHODS.model_copy(update={"retrieval": RetrievalParams(refinements=1)})
+    other = METHODS.model_copy(update={"prior": PriorParams(iterations=1, refinements=1)})
     make_folder(folder).save(reconstruct_scans(scans, other, COMPUTE))
     assert store.stat().st_mtime_ns != before

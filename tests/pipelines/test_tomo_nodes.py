@@ -1,6 +1,7 @@
 """The nodes of the tomography road on their data sets: what is stale, and what one sample costs."""
 
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -66,7 +67,7 @@ class Project:
     def __init__(self, root):
         self.root = root
         self.raw = root / "raw"
-        self.raw.mkdir()
+        self.raw.mkdir(exist_ok=True)
         for name, kind in (("tomograms", "image"), ("probability", "image"), ("labels", "label")):
             setattr(self, name, VolumeFolder(filepath=str(root / name), kind=kind))
         self.reviewed = VolumeFolder(filepath=str(root / "reviewed"), kind="label",
@@ -128,9 +129,41 @@ class Project:
             "original_fingerprint": labels.fingerprint, "saved_at": saved_at})  # fmt: skip
 
 
+def make_segmented(tmp_path_factory, *names):
+    project = Project(tmp_path_factory.mktemp("segmented"))
+    for name in names:
+        project.write(name, TWO)
+    project.segment()
+    return project
+
+
+def copy_project(made, root):
+    shutil.copytree(made.root, root, dirs_exist_ok=True)
+    project = Project(root)
+    project.table, project.particles = made.table, made.particles
+    return project
+
+
+@pytest.fixture(scope="module")
+def segmented(tmp_path_factory):
+    return make_segmented(tmp_path_factory, "s")
+
+
+@pytest.fixture(scope="module")
+def segmented_pair(tmp_path_factory):
+    return make_segmented(tmp_path_factory, "a", "b")
+
+
 @pytest.fixture
-def project(tmp_path):
-    return Project(tmp_path)
+def project(segmented, tmp_path):
+    """A project of the sample s, segmented."""
+    return copy_project(segmented, tmp_path)
+
+
+@pytest.fixture
+def pair(segmented_pair, tmp_path):
+    """A project of the samples a and b, segmented."""
+    return copy_project(segmented_pair, tmp_path)
 
 
 def count(labels):
@@ -138,9 +171,7 @@ def count(labels):
 
 
 def test_a_raw_file_replaced_under_its_old_size_and_time_is_segmented_again(project):
-    project.write("s", TWO)
     state = os.stat(project.raw / "s.tif")
-    project.segment()
     assert count(project.labels.load()["s"]) == 2
     project.write("s", THREE)
     os.utime(project.raw / "s.tif", ns=(state.st_atime_ns, state.st_mtime_ns))
@@ -150,8 +181,6 @@ def test_a_raw_file_replaced_under_its_old_size_and_time_is_segmented_again(proj
 
 
 def test_labels_of_an_older_tomogram_are_refused_by_everything_that_follows(project):
-    project.write("s", TWO)
-    project.segment()
     assert len(project.measure()["s"]) == 2
     project.write("s", THREE)
     project.ingest()
@@ -168,8 +197,6 @@ def test_labels_of_an_older_tomogram_are_refused_by_everything_that_follows(proj
 
 
 def test_a_list_of_other_labels_is_refused(project):
-    project.write("s", TWO)
-    project.segment()
     listed = project.particles
     project.write("s", THREE)
     project.segment()
@@ -179,11 +206,8 @@ def test_a_list_of_other_labels_is_refused(project):
 
 
 @pytest.mark.parametrize("stage", ["fusion", "labels", "list"])
-def test_a_sample_that_fails_late_is_listed_and_the_others_are_finished(
-    project, monkeypatch, stage
-):
-    for name in ("a", "b"):
-        project.write(name, TWO)
+def test_a_sample_that_fails_late_is_listed_and_the_others_are_finished(pair, monkeypatch, stage):
+    shutil.rmtree(pair.root / "labels")
     module, function = {
         "fusion": ("ncm_kedro.tomo.fusion.fusion", "plan_probability"),
         "labels": ("ncm_kedro.tomo.instances.instances", "plan_labels"),
@@ -197,26 +221,24 @@ def test_a_sample_that_fails_late_is_listed_and_the_others_are_finished(
         return original(*args)
 
     monkeypatch.setattr(f"{module}.{function}", fail)
-    project.segment()
-    assert set(project.particles["sample"]) == {"b"}
+    pair.segment()
+    assert set(pair.particles["sample"]) == {"b"}
     views, unseen = segment._view_samples(
-        project.tomograms.load(), project.table, project.probability.load(),
-        project.labels.load(), project.particles,
+        pair.tomograms.load(), pair.table, pair.probability.load(),
+        pair.labels.load(), pair.particles,
     )  # fmt: skip
     assert [view.sample for view in views] == ["b"]
     assert not unseen
     if stage != "list":
-        assert "a surprise" in project.labels.load().rejections["a"]
-        tables = project.measure()
+        assert "a surprise" in pair.labels.load().rejections["a"]
+        tables = pair.measure()
         assert list(tables) == ["b"]
         assert "a surprise" in tables.rejections["a"]
     else:
-        assert "a surprise" in project.particles.attrs["rejections"]["a"]
+        assert "a surprise" in pair.particles.attrs["rejections"]["a"]
 
 
 def test_edits_count_as_long_as_they_are_there(project):
-    project.write("s", TWO)
-    project.segment()
     project.edit("s")
     with pytest.raises(DatasetError, match="run tomo_review"):
         project.measure()
@@ -231,19 +253,16 @@ def test_edits_count_as_long_as_they_are_there(project):
     assert project.reviewed.load() == {}
 
 
-def test_edits_of_an_earlier_segmentation_are_not_taken_for_the_present_one(project, caplog):
-    for name in ("s", "other"):
-        project.write(name, TWO)
-    project.segment()
-    project.edit("s")
-    project.edit("other")
-    project.write("s", THREE)
-    project.segment()
-    project.review()
-    assert list(project.reviewed.load()) == ["other"]
+def test_edits_of_an_earlier_segmentation_are_not_taken_for_the_present_one(pair, caplog):
+    pair.edit("a")
+    pair.edit("b")
+    pair.write("a", THREE)
+    pair.segment()
+    pair.review()
+    assert list(pair.reviewed.load()) == ["b"]
     caplog.clear()
-    tables = project.measure()
-    assert {name: len(table) for name, table in tables.items()} == {"s": 3, "other": 1}
+    tables = pair.measure()
+    assert {name: len(table) for name, table in tables.items()} == {"a": 3, "b": 1}
     assert "earlier segmentation" in caplog.text
 
 
@@ -253,17 +272,14 @@ def test_edits_among_results_are_not_overlooked(project):
         project.edits.load()
 
 
-def test_a_truth_that_is_wrong_costs_no_sample(project, tmp_path):
-    for name in ("a", "b"):
-        project.write(name, TWO)
-    project.segment()
+def test_a_truth_that_is_wrong_costs_no_sample(pair, tmp_path):
     folder = tmp_path / "truth"
     folder.mkdir()
-    known = np.asarray(project.labels.load()["a"].array[:])
+    known = np.asarray(pair.labels.load()["a"].array[:])
     tifffile.imwrite(folder / "a_labels.tif", known)
     tifffile.imwrite(folder / "b_labels.tif", known[:7])
     scores, metrics = segment.score_methods(
-        table=project.table, labels=project.labels.load(), baseline_labels=Volumes({}),
+        table=pair.table, labels=pair.labels.load(), baseline_labels=Volumes({}),
         truth=TomogramTruth(folder), scoring=TomoScoringParams(min_volume_um3=0),
     )  # fmt: skip
     assert scores["sample"].tolist() == ["a"]
