@@ -5,12 +5,8 @@ import pandas as pd
 
 from ncm_kedro.params.sem_studies import SemTransferParams
 from ncm_kedro.sem.crops.crop_set import REGION_COLUMNS, build_crop_set
-from ncm_kedro.sem.experiments.transfer import (
-    TransferContext,
-    list_crops,
-    report_transfer,
-    run_hold_outs,
-)
+from ncm_kedro.sem.experiments.hold_outs import list_crops
+from ncm_kedro.sem.experiments.transfer import TransferContext, report_transfer, run_hold_outs
 
 CROP_PX = 68
 COMPOSITIONS, STATES = ("333", "811"), ("pristine", "cycled")

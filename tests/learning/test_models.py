@@ -11,9 +11,8 @@ from skimage import data
 
 from ncm_kedro.errors import ModelError
 from ncm_kedro.learning.models import networks as models
-from ncm_kedro.learning.models.networks import build_model
+from ncm_kedro.learning.models.networks import build_model, read_packaged_weights
 from ncm_kedro.learning.models.pooled import TextureNet, pool_statistics
-from ncm_kedro.learning.models.weights import read_packaged_weights
 from ncm_kedro.learning.training.fitting import build_network_for, choose_start
 from ncm_kedro.params.tune_train import TrainParams
 

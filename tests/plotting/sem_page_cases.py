@@ -5,7 +5,7 @@ import io
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ncm_kedro.plotting.sem.page import OPTIONAL_RESULTS, PIPELINE_RESULTS, STUDIES, STUDY_FIGURES
+from ncm_kedro.plotting.sem.report import OPTIONAL_RESULTS, PIPELINE_RESULTS, STUDIES, STUDY_FIGURES
 from ncm_kedro.provenance import RunRecord
 
 CLASSES = ("333", "811<script>")

@@ -6,8 +6,7 @@ import pytest
 from page_text import list_captions, list_headings, list_warnings, read_text
 from sem_page_cases import RUN_IDS, make_further, make_pipeline_results, make_record
 
-from ncm_kedro.plotting.sem.page import OPTIONAL_RESULTS, PIPELINE_RESULTS
-from ncm_kedro.plotting.sem.report import render_sem_report
+from ncm_kedro.plotting.sem.report import OPTIONAL_RESULTS, PIPELINE_RESULTS, render_sem_report
 from ncm_kedro.provenance import UNKNOWN, cite_run, list_runs
 
 ABSENT = {

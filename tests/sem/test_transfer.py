@@ -13,11 +13,8 @@ from ncm_kedro.params.sem_studies import SemTransferParams
 from ncm_kedro.params.tune_train import TrainParams
 from ncm_kedro.plotting.sem.additives import plot_transfer
 from ncm_kedro.sem.experiments import fits
-from ncm_kedro.sem.experiments.transfer import (
-    list_transfer_metrics,
-    plan_hold_outs,
-    plan_in_session,
-)
+from ncm_kedro.sem.experiments.hold_outs import plan_hold_outs, plan_in_session
+from ncm_kedro.sem.experiments.transfer import list_transfer_metrics
 from transfer_cases import AREAS, CROPS_PER_AREA, make_context, make_world, run_transfer_study
 
 KINDS = ("state", "composition", "session")

@@ -58,6 +58,12 @@ class CropIndex:
             allowed_xyxy_px=None if allowed is None else allowed[rows],
         )
 
+    @classmethod
+    def of_whole_frames(cls, count: int, size_px: int) -> CropIndex:
+        """Return the crops that are all of N square frames, of class 0."""
+        zero, size = np.zeros(count, np.int64), np.full(count, size_px, np.int64)
+        return cls(np.arange(count), zero, zero, size, zero)
+
     @property
     def checksum(self) -> int:
         """CRC-32 of the index: identifies the crops of a checkpoint."""

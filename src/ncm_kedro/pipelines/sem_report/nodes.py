@@ -14,13 +14,13 @@ def write_sem_report(
     *, figures: Parts | None, lineage: Mapping[str, RunRecord], **results: Any
 ) -> str:
     """Write the page that a user opens first; results have the names of their data sets."""
-    from ncm_kedro.plotting.sem.page import (
+    from ncm_kedro.plotting.sem.report import (
         OPTIONAL_RESULTS,
         PIPELINE_RESULTS,
         STUDIES,
         STUDY_FIGURES,
+        render_sem_report,
     )
-    from ncm_kedro.plotting.sem.report import render_sem_report
 
     wanted = (*PIPELINE_RESULTS, *OPTIONAL_RESULTS)
     parts = {_name_figure(part): (part, load) for part, load in (figures or {}).items()}

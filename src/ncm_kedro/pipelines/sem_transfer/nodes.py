@@ -22,7 +22,8 @@ def make_hold_outs(kind: HoldOutKind) -> Callable[..., HoldOuts]:
         *, crop_set: CropSet, manifest: pd.DataFrame, folder: Path, params: SemTransferParams
     ) -> HoldOuts:
         """Hold each group out in turn; finished trainings are cached."""
-        from ncm_kedro.sem.experiments.transfer import TransferContext, list_crops, run_hold_outs
+        from ncm_kedro.sem.experiments.hold_outs import list_crops
+        from ncm_kedro.sem.experiments.transfer import TransferContext, run_hold_outs
 
         work = TransferContext(crop_set, list_crops(crop_set, manifest), params, folder)
         return run_hold_outs(work, kind)

@@ -95,6 +95,7 @@ def train_sem_classifier(
     """Train with the best settings for the full number of epochs."""
     from ncm_kedro.learning.models.classifier import ClassifierSettings
     from ncm_kedro.learning.training.fitting import train_classifier
+    from ncm_kedro.pipelines.tune_train.tracking import list_history
     from ncm_kedro.plotting.sem.learning import plot_training_curves
     from ncm_kedro.sem.inference.evaluation import list_training_regions
 
@@ -115,7 +116,7 @@ def train_sem_classifier(
     classifier, result = train_classifier(_data_of(crop_set), settings, params, folder)
     curves = pd.DataFrame([asdict(record) for record in result.history])
     figures = {"learning_curves.png": plot_training_curves(_list_epochs(curves))}
-    return classifier, curves, _metric_history(curves), figures
+    return classifier, curves, list_history(curves), figures
 
 
 def calibrate_sem_classifier(
@@ -200,6 +201,7 @@ def evaluate_sem_test(
     calibration: CalibrationParams,
 ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Figure]]:
     """Score network and baseline on the test split; intervals resample areas."""
+    from ncm_kedro.pipelines.tune_train.tracking import list_scores, list_uncertainty
     from ncm_kedro.plotting.sem.classify import plot_ood_scores, plot_prediction_sets
     from ncm_kedro.plotting.sem.learning import (
         plot_class_report,
@@ -236,7 +238,9 @@ def evaluate_sem_test(
         "prediction_sets.png": plot_prediction_sets(report["sets"]),
         "ood.png": plot_ood_scores(report["flag"]),
     }
-    return report, _score_metrics(scores) | _uncertainty_metrics(report), figures
+    calibration_error = scores[NETWORK]["calibration"]["expected_error"]
+    metrics = list_scores(scores) | list_uncertainty(report, calibration_error)
+    return report, metrics, figures
 
 
 def decide_sem_promotion(
@@ -380,45 +384,5 @@ def _score_pooled(
     return rows
 
 
-def _score_metrics(scores: dict[str, Any]) -> dict[str, Any]:
-    metrics = {}
-    for who, result in scores.items():
-        for role in ("class", "composition", "state"):
-            for score in ("accuracy", "balanced_accuracy", "macro_f1"):
-                for part in result[role][score]:
-                    if result[role][score][part] is None:
-                        continue
-                    suffix = "" if part == "value" else f".{part}"
-                    key = f"{who.replace(' ', '_')}.{role}.{score}{suffix}"
-                    metrics[key] = {"value": result[role][score][part], "step": 0}
-    return metrics
-
-
-def _uncertainty_metrics(report: dict[str, Any]) -> dict[str, Any]:
-    """Headline numbers of sets and flag; what could not be measured is omitted."""
-    named = {f"sets.{key}": report["sets"][key] for key in ("coverage", "mean_size", "singletons")}
-    named["flag.false_alarms"] = report["flag"]["false_alarms"]
-    for measure, value in (report["flag"]["auroc"] or {}).items():
-        named[f"flag.auroc.{measure}"] = value
-    error = report[NETWORK]["calibration"]["expected_error"]
-    return {"calibration.expected_error": {"value": error, "step": 0}} | {
-        key if part == "value" else f"{key}.{part}": {"value": value[part], "step": 0}
-        for key, value in named.items()
-        for part in ("value", "low", "high")
-        if value[part] is not None
-    }
-
-
 def _list_epochs(curves: pd.DataFrame) -> list[dict[str, float]]:
     return [{str(k): float(v) for k, v in row.items()} for row in curves.to_dict("records")]
-
-
-def _metric_history(curves: pd.DataFrame) -> dict[str, Any]:
-    return {
-        str(name): [
-            {"value": float(value), "step": int(epoch)}
-            for epoch, value in zip(curves["epoch"], curves[name], strict=True)
-        ]
-        for name in curves.columns
-        if name != "epoch"
-    }

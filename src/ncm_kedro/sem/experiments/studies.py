@@ -79,37 +79,13 @@ _COLUMNS: dict[str, str] = {
 }
 
 
-@dataclass(frozen=True)
-class FrameGroup:
-    """Frames of the same classes as the other groups', taken in one way.
-
-    Attributes
-    ----------
-    name, value
-        What they share, and its number where it has one.
-    frame_ids
-        The frames.
-    """
-
-    name: str
-    value: float | None
-    frame_ids: tuple[str, ...]
-
-
-def group_frames(manifest: pd.DataFrame, column: str) -> tuple[list[FrameGroup], str | None]:
-    """Group frames by how they were taken; all groups show the same classes.
-
-    Parameters
-    ----------
-    column
-        `magnification`, `accelerating_voltage_kv` or `instrument`.
+def _group_frames(manifest: pd.DataFrame, column: str) -> dict[object, tuple[str, ...]] | str:
+    """Group frames by how they were taken; all groups, at least two, show the same classes.
 
     Returns
     -------
-    groups
-        At least two, or none.
-    reason
-        What the manifest holds and what is missing, where there are no two groups to compare.
+    dict or str
+        Frames by what they share, or what the manifest holds and what is missing.
     """
     frames = manifest[~manifest["excluded"].astype(bool)]
     known = frames[frames[column].notna()]
@@ -117,14 +93,12 @@ def group_frames(manifest: pd.DataFrame, column: str) -> tuple[list[FrameGroup],
     usable = classes[classes.map(len) >= _CLASSES_NEEDED]
     common = frozenset.intersection(*usable) if len(usable) else frozenset()
     if len(usable) < 2 or len(common) < _CLASSES_NEEDED:
-        return [], _describe_missing(frames, known, column)
+        return _describe_missing(frames, known, column)
     shown = known[known["class"].isin(common)]
-    groups = []
-    for value in usable.index:
-        ids = tuple(sorted(shown.loc[shown[column] == value, "frame_id"]))
-        number = float(value) if isinstance(value, float) else None
-        groups.append(FrameGroup(_name_value(value, column), number, ids))
-    return groups, None
+    return {
+        value: tuple(sorted(shown.loc[shown[column] == value, "frame_id"]))
+        for value in usable.index
+    }
 
 
 def _describe_missing(frames: pd.DataFrame, known: pd.DataFrame, column: str) -> str:
@@ -247,11 +221,8 @@ def plan_study(
 
 
 def _start_from(crops: CropParams, params: SemStudiesParams) -> CropParams:
-    counts = {
-        "images_per_class": params.images_per_class,
-        "test_images_per_class": params.test_images_per_class,
-    }
-    return crops.model_copy(update={key: n for key, n in counts.items() if n is not None})
+    counts = {name: getattr(params, name) for name in ("images_per_class", "test_images_per_class")}
+    return crops.model_copy(update={name: n for name, n in counts.items() if n is not None})
 
 
 def _choose_models(
@@ -347,11 +318,7 @@ def _plan_finetuning(base: CropParams, params: SemStudiesParams) -> StudyPlan:
             "l2_sp": 0.0,
         }
     )
-    held = {
-        "frozen_norms": True,
-        "layer_decay": settings.layer_decay,
-        "l2_sp": settings.l2_sp,
-    }
+    held = {"frozen_norms": True, "layer_decay": settings.layer_decay, "l2_sp": settings.l2_sp}
     varied: dict[str, dict[str, object]] = {
         "frozen": {"trainable": "last_layer"},
         "last stages": {"trainable": "last_stages", **held},
@@ -399,21 +366,21 @@ def _plan_groups(
     name: StudyName, manifest: pd.DataFrame, base: CropParams, params: SemStudiesParams
 ) -> StudyPlan:
     column = _COLUMNS[name]
-    groups, reason = group_frames(manifest, column)
-    if reason is not None:
-        return StudyPlan(name, column, None, (), (SkippedPoint("every point", reason),))
+    groups = _group_frames(manifest, column)
+    if isinstance(groups, str):
+        return StudyPlan(name, column, None, (), (SkippedPoint("every point", groups),))
     points = [
         StudyPoint(
-            name=group.name,
-            value=group.value,
+            name=_name_value(value, column),
+            value=value if isinstance(value, float) else None,
             crops=base,
             train=params.train,
             models=_choose_models(params, _BOTH),
-            frame_ids=group.frame_ids,
+            frame_ids=frame_ids,
         )
-        for group in groups
+        for value, frame_ids in groups.items()
     ]
-    return StudyPlan(name, column, groups[0].name, points)
+    return StudyPlan(name, column, points[0].name, points)
 
 
 _PLANNERS: dict[StudyName, Callable[[CropParams, SemStudiesParams], StudyPlan]] = {

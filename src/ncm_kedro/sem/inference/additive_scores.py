@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,11 +64,11 @@ def report_conditions(
     Returns
     -------
     dict
-        Ready for JSON: `conditions` and `known`, lists of results of `score_condition`; `pooled`,
+        Ready for JSON: `conditions` and `known`, lists of scores (`_score_conditions`); `pooled`,
         the same over all conditions of an additive; `chance` by role; `rejections`;
         `trained_regions` (counts); `notes`.
     """
-    conditions = list(_score_groups(predictions, settings, params))
+    conditions = _score_conditions(predictions, settings, params)
     matching = predictions[["composition", "state"]].drop_duplicates()
     beside = None if known is None else known.merge(matching, on=["composition", "state"])
     pooled = {
@@ -89,7 +89,7 @@ def report_conditions(
         },
         "coverage_target": None if sets is None else sets.coverage,
         "conditions": conditions,
-        "known": [] if beside is None else list(_score_groups(beside, settings, params)),
+        "known": [] if beside is None else _score_conditions(beside, settings, params),
         "pooled": pooled,
         "rejections": rejections.to_dict("records"),
         "trained_regions": {
@@ -105,27 +105,29 @@ def report_conditions(
     }
 
 
-def score_condition(
-    rows: pd.DataFrame, settings: ClassifierSettings, params: SemAdditivesParams
-) -> dict[str, Any]:
-    """Score the crops of one condition.
+def _score_conditions(
+    table: pd.DataFrame, settings: ClassifierSettings, params: SemAdditivesParams
+) -> list[dict[str, Any]]:
+    """Score the crops of each condition.
 
     Returns
     -------
-    dict
+    list
         `class`, `composition`, `state`, `additive`, `n_crops`, `n_frames`, `n_areas`, and as
         ``{value, low, high}``: accuracy `overall`, of `composition_accuracy` and
         `state_accuracy`, `unknown` (fraction flagged), `coverage` (prediction sets that contain the
         true class) and `set_size`; null where the classifier lacks the true class or the
         estimate, `low` and `high` null with few areas. `profile`: mean probability of every class.
     """
-    first = rows.iloc[0]
-    return {
-        "class": str(first["class"]),
-        **{name: str(first[name]) for name in CONDITION},
-        **_score_rows(rows, settings, params),
-        "profile": {name: float(rows[f"p_{name}"].mean()) for name in settings.classes},
-    }
+    return [
+        {
+            "class": str(rows["class"].iloc[0]),
+            **{name: str(rows[name].iloc[0]) for name in CONDITION},
+            **_score_rows(rows, settings, params),
+            "profile": {name: float(rows[f"p_{name}"].mean()) for name in settings.classes},
+        }
+        for _, rows in table.groupby(CONDITION, sort=True)
+    ]
 
 
 def name_condition(entry: Mapping[str, Any]) -> str:
@@ -142,13 +144,6 @@ def list_additive_metrics(report: dict[str, Any]) -> dict[str, Any]:
                 name = f"{_NO_METRIC_NAME.sub('_', additive) or 'no_additive'}.{key}"
                 metrics[name] = {"value": score["value"], "step": 0}
     return metrics
-
-
-def _score_groups(
-    table: pd.DataFrame, settings: ClassifierSettings, params: SemAdditivesParams
-) -> Iterator[dict[str, Any]]:
-    for _, rows in table.groupby(CONDITION, sort=True):
-        yield score_condition(rows, settings, params)
 
 
 def _score_rows(
@@ -382,15 +377,8 @@ def _map_cases(
     settings = classifier.settings
     side = settings.crop_px
     crops = [_rescale_crop(case.crop_yx, side) for case in cases]
-    count = len(crops)
     bank = build_frame_bank({f"{number:04d}": crop for number, crop in enumerate(crops)})
-    index = CropIndex(
-        frame=np.arange(count),
-        x_px=np.zeros(count, np.int64),
-        y_px=np.zeros(count, np.int64),
-        size_px=np.full(count, side),
-        label=np.zeros(count, np.int64),
-    )
+    index = CropIndex.of_whole_frames(len(crops), side)
     batches = list(open_loader(settings, bank, index, device="cpu").iterate_epoch(0))
     maps = explain_crops(
         build_network(classifier),

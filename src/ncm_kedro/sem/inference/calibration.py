@@ -72,15 +72,7 @@ def plant_foreign(crop_set: CropSet, seed: int) -> tuple[FrameBank, CropIndex]:
         scaled_yx = (pattern_yx - pattern_yx.mean()) / pattern_yx.std() * crop_yx.std()
         noisy_yx = scaled_yx + crop_yx.mean() + rng.normal(0.0, _NOISE, crop_yx.shape)
         images[f"foreign {number:04d}"] = np.clip(np.rint(noisy_yx), 0, 255).astype(np.uint8)
-    origin = np.zeros(len(images), dtype=np.int64)
-    index = CropIndex(
-        frame=np.arange(len(images)),
-        x_px=origin,
-        y_px=origin,
-        size_px=np.full(len(images), size_px, dtype=np.int64),
-        label=origin,
-    )
-    return build_frame_bank(images), index
+    return build_frame_bank(images), CropIndex.of_whole_frames(len(images), size_px)
 
 
 def draw_grating(size_px: int, rng: np.random.Generator) -> NDArray[np.float64]:

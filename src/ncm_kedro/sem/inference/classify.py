@@ -233,16 +233,9 @@ def describe_prediction(classifier: SemClassifier, prediction: FramePrediction) 
 
 def describe_problem(classifier: SemClassifier, problem: str) -> dict[str, Any]:
     """Return the row of a frame that could not be classified."""
-    return {
-        "predicted": None,
-        "composition": None,
-        "state": None,
-        "probability": None,
-        "n_tiles": 0,
-        **dict.fromkeys(UNCERTAINTY_COLUMNS),
-        "problem": problem,
-        **{f"p_{name}": None for name in classifier.settings.classes},
-    }
+    known = ("predicted", "composition", "state", "probability", "n_tiles", *UNCERTAINTY_COLUMNS)
+    shares = (f"p_{name}" for name in classifier.settings.classes)
+    return dict.fromkeys((*known, "problem", *shares)) | {"n_tiles": 0, "problem": problem}
 
 
 def encode_png(image_yx: NDArray[np.uint8]) -> bytes:
