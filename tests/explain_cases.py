@@ -5,10 +5,9 @@ import pandas as pd
 import torch
 from torch import nn
 
-from ncm_kedro.learning.models.classifier import ClassifierSettings, SemClassifier
-from ncm_kedro.learning.models.networks import build_model
-from ncm_kedro.learning.models.predict import export_weights
-from ncm_kedro.sem.crops.crop_set import REGION_COLUMNS, hash_split
+from manifest_cases import list_crop
+from model_cases import make_classifier, make_settings
+from ncm_kedro.sem.crops.crop_set import hash_split
 
 PIXEL_UM = 0.5
 CLASSES = ("333", "811", "811_cycled")
@@ -66,30 +65,22 @@ def make_tables(seed=0):
             frame_id = f"{name}/{number}"
             frames[frame_id] = draw_discs(FRAME_PX, seed=int(rng.integers(1000)))[0]
             for crop in range(5):
-                x, y = (int(v) for v in rng.integers(0, FRAME_PX - CROP_PX, 2))
-                region = dict(zip(REGION_COLUMNS, (0, 0, FRAME_PX, FRAME_PX), strict=True))
-                row = {"crop_id": f"{frame_id}@{crop}", "frame_id": frame_id, "class": name}
-                place = {"x_px": x, "y_px": y, "size_px": CROP_PX, "mosaic": frame_id}
-                crops.append({**row, **place, "split": split, "area": frame_id, **region})
+                row = list_crop(
+                    frame_id, crop, rng.integers(0, FRAME_PX - CROP_PX, 2),
+                    size_px=CROP_PX, split=split, frame_px=FRAME_PX,
+                )  # fmt: skip
+                crops.append(row)
                 if split == "test":
-                    predictions.append({**row, "area": frame_id, **_predict(name, crop, rng)})
+                    known = {key: row[key] for key in ("crop_id", "frame_id", "class", "area")}
+                    predictions.append({**known, **_predict(name, crop, rng)})
     table = pd.DataFrame(crops)
-    return frames, table, pd.DataFrame(predictions), make_classifier(hash_split(table))
+    return frames, table, pd.DataFrame(predictions), make_explained(hash_split(table))
 
 
-def make_classifier(split_hash=None):
-    torch.manual_seed(0)
-    settings = ClassifierSettings(
-        model="test_resnet",
-        classes=CLASSES,
-        compositions=("333", "811", "811"),
-        states=("pristine", "pristine", "cycled"),
-        crop_px=CROP_PX,
-        pixel_size_um=PIXEL_UM,
-        input_px=64,
-        split_hash=split_hash,
-    )
-    return SemClassifier(settings, export_weights(build_model("test_resnet", num_classes=3)))
+def make_explained(split_hash=None):
+    """An untrained classifier of the classes of the tables."""
+    known = {"pixel_size_um": PIXEL_UM, "input_px": 64, "split_hash": split_hash}
+    return make_classifier(make_settings(CLASSES, **known))
 
 
 def _predict(name, crop, rng):

@@ -1,7 +1,9 @@
-"""Rows of `sem_manifest` of frames that nobody says much about."""
+"""Rows of `sem_manifest` and `sem_crops` of frames that nobody says much about."""
 
 import numpy as np
 import pandas as pd
+
+from ncm_kedro.sem.crops.regions import REGION_COLUMNS
 
 
 def list_frame(class_name, name, **known):
@@ -15,5 +17,16 @@ def list_frame(class_name, name, **known):
         "pixel_size_source": "metadata", "magnification": np.nan,
         "accelerating_voltage_kv": np.nan, "instrument": None, "acquired_at": pd.NaT,
         "sidecar_json": "{}", "flags": "", "excluded": False, "exclusion_reason": None,
+    }  # fmt: skip
+    return {**row, **known}
+
+
+def list_crop(frame_id, name, xy_px, *, size_px, split, frame_px, **known):
+    """Row of a crop in a square frame that is a mosaic, a region and an area of its own."""
+    row = {
+        "crop_id": f"{frame_id}@{name}", "frame_id": frame_id,
+        "class": frame_id.partition("/")[0], "x_px": int(xy_px[0]), "y_px": int(xy_px[1]),
+        "size_px": size_px, "split": split, "mosaic": frame_id, "area": frame_id,
+        **dict(zip(REGION_COLUMNS, (0, 0, frame_px, frame_px), strict=True)),
     }  # fmt: skip
     return {**row, **known}

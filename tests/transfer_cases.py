@@ -3,8 +3,9 @@
 import numpy as np
 import pandas as pd
 
+from manifest_cases import list_crop, list_frame
 from ncm_kedro.params.sem_studies import SemTransferParams
-from ncm_kedro.sem.crops.crop_set import REGION_COLUMNS, build_crop_set
+from ncm_kedro.sem.crops.crop_set import build_crop_set
 from ncm_kedro.sem.experiments.hold_outs import list_crops
 from ncm_kedro.sem.experiments.transfer import TransferContext, report_transfer, run_hold_outs
 
@@ -44,18 +45,15 @@ def make_world(*, specific=False, sessions=1, seed=0, compositions=COMPOSITIONS)
                     sign = count if specific and state == "cycled" else None
                     frame = draw_crop_frame(rng, composition, state, other_sign=sign)
                     frames[frame_id] = frame
-                    about = {"frame_id": frame_id, "class": name, "composition": composition}
                     session = f"{name}/s{1 + count % sessions:02d}"
-                    about |= {"state": state, "pixel_size_um": 0.25, "session": session}
-                    manifest.append(about)
-                    side = frame.shape[0]
-                    for crop in range(CROPS_PER_AREA):
-                        at = crop * CROP_PX
-                        region = dict(zip(REGION_COLUMNS, (0, 0, side, side), strict=True))
-                        place = {"x_px": at, "y_px": at, "size_px": CROP_PX, "class": name}
-                        names = {"crop_id": f"{frame_id}@{crop}", "frame_id": frame_id}
-                        ground = {"mosaic": frame_id, "area": frame_id, "split": split}
-                        crops.append({**names, **place, **ground, **region})
+                    manifest.append(list_frame(name, count, pixel_size_um=0.25, session=session))
+                    crops += [
+                        list_crop(
+                            frame_id, crop, (crop * CROP_PX,) * 2, size_px=CROP_PX, split=split,
+                            frame_px=frame.shape[0],
+                        )
+                        for crop in range(CROPS_PER_AREA)
+                    ]  # fmt: skip
                     count += 1
     return frames, pd.DataFrame(manifest), pd.DataFrame(crops)
 

@@ -3,21 +3,13 @@
 import numpy as np
 import pytest
 
+from model_cases import make_settings
 from ncm_kedro.datasets.models.classifier import ClassifierFileDataset
 from ncm_kedro.errors import ModelError
-from ncm_kedro.learning.models.classifier import ClassifierSettings, SemClassifier
+from ncm_kedro.learning.models.classifier import SemClassifier
 from ncm_kedro.learning.models.predict import build_network
 
-SETTINGS = ClassifierSettings(
-    model="test_resnet",
-    classes=("333", "811"),
-    compositions=("333", "811"),
-    states=("pristine", "pristine"),
-    crop_px=300,
-    pixel_size_um=0.27,
-    input_px=224,
-    temperature=1.7,
-)
+SETTINGS = make_settings(("333", "811"), temperature=1.7)
 
 
 @pytest.fixture

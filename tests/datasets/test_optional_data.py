@@ -17,13 +17,6 @@ def test_nothing_is_none(tmp_path):
     assert not dataset.exists()
 
 
-def test_something_is_loaded(tmp_path):
-    pd.DataFrame({"a": [1]}).to_csv(tmp_path / "some.csv", index=False)
-    dataset = make_dataset(tmp_path / "some.csv")
-    assert dataset.exists()
-    assert dataset.load()["a"].tolist() == [1]
-
-
 def test_what_cannot_be_read_is_an_error_not_none(tmp_path):
     (tmp_path / "empty.csv").write_text("")
     with pytest.raises(DatasetError, match="No columns"):

@@ -11,7 +11,6 @@ from ncm_kedro.damage.forest import bin_values, grow_forest
 from ncm_kedro.damage.model import AttributionModel, predict_particles
 from ncm_kedro.datasets.models.attribution import RegisteredAttributionDataset
 from ncm_kedro.datasets.models.versions import Release
-from ncm_kedro.errors import ModelError
 from ncm_kedro.learning.evaluation.promotion import Promotion
 from ncm_kedro.params.damage_attribution import DamageForestParams
 
@@ -98,9 +97,3 @@ def test_a_served_version_answers_and_keeps_to_its_contract(registry):
     assert outputs == list(answer.columns)
     lacking = served.predict(particles.drop(columns="contact"))
     assert (lacking["problem"] == "no value of contact").all()
-
-
-def test_a_missing_model_is_named(registry):
-    with pytest.raises(Exception, match="no such version") as caught:
-        RegisteredAttributionDataset(model_name=f"{NAME}-missing").load()
-    assert isinstance(caught.value.__cause__ or caught.value, ModelError)

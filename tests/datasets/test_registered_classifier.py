@@ -9,13 +9,10 @@ import pytest
 from mlflow.tracking import MlflowClient
 from mlflow_warnings import WITH_MLFLOW
 
+from model_cases import make_classifier, make_settings
 from ncm_kedro.datasets.models.classifier import RegisteredClassifierDataset
 from ncm_kedro.datasets.models.versions import Release
 from ncm_kedro.learning.evaluation.promotion import Promotion
-from ncm_kedro.learning.models.classifier import ClassifierSettings, SemClassifier
-from ncm_kedro.learning.models.predict import export_weights
-from ncm_kedro.learning.training.fitting import build_network_for
-from ncm_kedro.params.tune_train import TrainParams
 from ncm_kedro.sem.inference.classify import encode_png
 
 NAME = "ncm-sem-classifier"
@@ -31,20 +28,8 @@ def registry(track, tmp_path_factory):
 
 
 def make_release(promoted: bool, seed: int = 0) -> Release:
-    network = build_network_for(
-        TrainParams(model="test_resnet", pretrained=False, seed=seed), n_classes=2
-    )
-    settings = ClassifierSettings(
-        model="test_resnet",
-        classes=("333", "811"),
-        compositions=("333", "811"),
-        states=("pristine", "pristine"),
-        crop_px=64,
-        pixel_size_um=0.27,
-        input_px=32,
-    )
     return Release(
-        model=SemClassifier(settings, export_weights(network)),
+        model=make_classifier(make_settings(("333", "811")), seed),
         promotion=Promotion(promoted, ("because of a test",)),
         metrics={"test_balanced_accuracy": 0.5},
         tags={"split_hash": "abc"},

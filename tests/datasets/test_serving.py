@@ -19,6 +19,7 @@ from mlflow_warnings import WITH_MLFLOW
 from PIL import Image
 from starlette.testclient import TestClient
 
+from model_cases import make_classifier, make_settings
 from ncm_kedro.damage.forest import bin_values, grow_forest
 from ncm_kedro.damage.model import AttributionModel
 from ncm_kedro.datasets.models.attribution import RegisteredAttributionDataset
@@ -26,11 +27,7 @@ from ncm_kedro.datasets.models.classifier import RegisteredClassifierDataset
 from ncm_kedro.datasets.models.detector import RegisteredDetectorDataset
 from ncm_kedro.datasets.models.versions import Release
 from ncm_kedro.learning.evaluation.promotion import Promotion
-from ncm_kedro.learning.models.classifier import ClassifierSettings, SemClassifier
-from ncm_kedro.learning.models.predict import export_weights
-from ncm_kedro.learning.training.fitting import build_network_for
 from ncm_kedro.params.damage_attribution import DamageForestParams
-from ncm_kedro.params.tune_train import TrainParams
 from ncm_kedro.sem.inference.classify import encode_png
 from ncm_kedro.tomo.detector.detector import STARTER_FOLDER
 
@@ -51,11 +48,7 @@ FRAME = encode_png(draw_frame())
 @pytest.fixture(scope="module")
 def served(track, tmp_path_factory):
     """The three models, registered and loaded as a server loads them."""
-    network = build_network_for(TrainParams(model="test_resnet", pretrained=False), n_classes=2)
-    settings = ClassifierSettings(
-        model="test_resnet", classes=("333", "811"), compositions=("333", "811"),
-        states=("pristine", "pristine"), crop_px=64, pixel_size_um=OWN_UM, input_px=32,
-    )  # fmt: skip
+    classifier = make_classifier(make_settings(("333", "811"), pixel_size_um=OWN_UM))
     values = np.random.default_rng(0).uniform(0, 1, (40, 2))
     few = DamageForestParams(trees=2, max_leaves=4)
     forest = grow_forest(bin_values(values), values[:, 0], np.arange(40), few,
@@ -64,8 +57,7 @@ def served(track, tmp_path_factory):
                                "corrected", {"all": True})  # fmt: skip
     image = pd.DataFrame({"image": [FRAME]})
     released = {
-        "classifier": (RegisteredClassifierDataset, SemClassifier(settings, export_weights(
-            network)), image),
+        "classifier": (RegisteredClassifierDataset, classifier, image),
         "detector": (RegisteredDetectorDataset, STARTER_FOLDER, image),
         "attribution": (RegisteredAttributionDataset, forests, pd.DataFrame(
             {"z_um": [0.2], "contact": [0.5]})),
@@ -223,7 +215,7 @@ def test_no_malformed_request_takes_a_model_down(served):
     slowest, counts, problems = 0.0, 0, 0
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for name, model in served.items():
-        for _ in range(110):
+        for _ in range(40):
             rows = [draw_request(rng) for _ in range(int(rng.integers(1, 3)))]
             started = time.process_time()
             answer = model.predict(pd.DataFrame(rows))
@@ -233,8 +225,7 @@ def test_no_malformed_request_takes_a_model_down(served):
             is_bad = answer["problem"].map(bool)
             assert answer.loc[~is_bad].drop(columns="problem").iloc[:, 0].notna().all(), name
             problems += int(is_bad.any())
-    assert counts == 330
-    assert problems > 290
+    assert problems > 0.88 * counts
     assert slowest < 2.0  # beside other work; see docs/security.md
     growth_mb = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1e3
     assert growth_mb < 400

@@ -37,13 +37,3 @@ def test_synthetic_frames_read_like_raw_data_with_their_truth_beside(tmp_path):
     truth = pd.read_parquet(dataset.truth_path)
     assert [record.file for record in raw.records] == sorted(truth["file"])
     assert {record.class_name for record in raw.records} == {"811"}
-
-
-def test_a_users_own_frames_are_never_replaced(tmp_path):
-    own = tmp_path / "sem" / "811" / "mine.jpg"
-    own.parent.mkdir(parents=True)
-    own.write_bytes(b"precious")
-    dataset = SyntheticFrameFolder(filepath=str(tmp_path / "sem"))
-    with pytest.raises(Exception, match="did not write"):
-        dataset.save(iter_sem_frames(PARAMS))
-    assert own.read_bytes() == b"precious"

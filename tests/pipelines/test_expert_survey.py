@@ -8,7 +8,6 @@ import pytest
 from browser import Browser
 from ncm_kedro.datasets.frames.survey import SurveyResponseFolder
 from ncm_kedro.params.sem_classify import ClassifyParams, SurveyDrawParams, SurveyScoreParams
-from ncm_kedro.pipelines.expert_survey import create_pipeline
 from ncm_kedro.pipelines.expert_survey.nodes import (
     draw_expert_survey,
     predict_survey,
@@ -140,9 +139,3 @@ def test_bad_files_do_not_keep_the_good_ones_from_being_scored(drawn, tmp_path):
     assert summary["best_expert"]["right"] == 19
     assert set(scores.loc[scores["kind"] == "expert", "rater"]) == {"good"}
     assert {item["file"] for item in summary["rejections"]} == {"old.csv", "broken.csv"}
-
-
-def test_the_pipeline_starts_from_the_sem_road():
-    assert {name for name in create_pipeline().inputs() if not name.startswith("params:")} == {
-        "sem_frames", "sem_manifest", "sem_crops", "survey_classifier", "raw_survey_responses",
-    }  # fmt: skip

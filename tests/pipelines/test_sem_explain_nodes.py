@@ -8,7 +8,6 @@ from pandera.errors import SchemaError
 from explain_cases import make_tables
 from ncm_kedro.contracts.sem import SemAttention, SemExplainedCrops
 from ncm_kedro.params.sem_explain import SemExplainParams
-from ncm_kedro.pipelines.sem_explain import create_pipeline
 from ncm_kedro.pipelines.sem_explain.nodes import (
     check_sem_maps,
     choose_sem_crops,
@@ -49,14 +48,3 @@ def test_the_check_is_ready_for_json(inputs):
     report, _ = check_sem_maps(**inputs[0])
     json.dumps(report, allow_nan=False)
     assert set(report["maps"]) == {"grad_cam", "guided_grad_cam"}
-
-
-def test_the_pipeline_needs_what_tune_train_leaves_behind():
-    free = create_pipeline().inputs()
-    assert free == {
-        "sem_frames",
-        "sem_crops",
-        "sem_test_predictions",
-        "sem_calibrated_classifier",
-        "params:sem_explain",
-    }

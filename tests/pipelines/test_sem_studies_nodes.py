@@ -9,7 +9,6 @@ from mlflow.tracking import MlflowClient
 from ncm_kedro.contracts.sem import validate_studies
 from ncm_kedro.errors import SettingsError
 from ncm_kedro.params.sem_studies import STUDIES, SemStudiesParams
-from ncm_kedro.pipelines.sem_studies import create_pipeline
 from ncm_kedro.pipelines.sem_studies.nodes import gather_sem_studies, make_study
 from study_cases import CROPS, TINY, make_frames
 
@@ -82,8 +81,3 @@ def test_an_unknown_study_is_refused_before_frames_are_read(tmp_path):
         make_study("split")(
             frames={}, manifest=None, folder=tmp_path, study="size", crops=CROPS, params=PARAMS
         )
-
-
-def test_the_pipeline_needs_what_ingest_leaves_behind():
-    inputs = {name for name in create_pipeline().inputs() if not name.startswith("params:")}
-    assert inputs == {"sem_frames", "sem_manifest", "sem_studies_folder"}

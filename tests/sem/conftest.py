@@ -4,16 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from manifest_cases import list_frame
-from ncm_kedro.learning.models.classifier import ClassifierSettings, SemClassifier
-from ncm_kedro.learning.models.predict import export_weights
-from ncm_kedro.learning.training.fitting import build_network_for
-from ncm_kedro.params.tune_train import TrainParams
-from ncm_kedro.sem.crops.crop_set import REGION_COLUMNS, SPLITS, build_crop_set
+from manifest_cases import list_crop, list_frame
+from model_cases import make_classifier
+from ncm_kedro.sem.crops.crop_set import SPLITS, build_crop_set
 
 FRAME_PX = 200
 CROP_PX = 72
-TILE_PX = 64
 
 
 def draw_frame(rng: np.random.Generator, coarse: bool) -> np.ndarray:
@@ -36,12 +32,13 @@ def tables():
                 class_name, number, height_px=FRAME_PX, width_px=FRAME_PX, pixel_size_um=0.25,
                 mosaic=frame_id,
             ))  # fmt: skip
-            for crop in range(12):
-                x, y = (int(v) for v in rng.integers(0, FRAME_PX - CROP_PX, 2))
-                region = dict(zip(REGION_COLUMNS, (0, 0, FRAME_PX, FRAME_PX), strict=True))
-                names = {"crop_id": f"{frame_id}@{crop}", "frame_id": frame_id, "class": class_name}
-                place = {"x_px": x, "y_px": y, "size_px": CROP_PX, "split": split}
-                crops.append({**names, **place, "mosaic": frame_id, "area": frame_id, **region})
+            crops += [
+                list_crop(
+                    frame_id, crop, rng.integers(0, FRAME_PX - CROP_PX, 2),
+                    size_px=CROP_PX, split=split, frame_px=FRAME_PX,
+                )
+                for crop in range(12)
+            ]  # fmt: skip
     return frames, pd.DataFrame(manifest), pd.DataFrame(crops)
 
 
@@ -53,17 +50,4 @@ def crop_set(tables):
 
 @pytest.fixture(scope="session")
 def classifier():
-    """A classifier of two classes with random weights."""
-    network = build_network_for(
-        TrainParams(model="test_resnet", pretrained=False, seed=3), n_classes=2
-    )
-    settings = ClassifierSettings(
-        model="test_resnet",
-        classes=("811", "811_cycled"),
-        compositions=("811", "811"),
-        states=("pristine", "cycled"),
-        crop_px=TILE_PX,
-        pixel_size_um=0.25,
-        input_px=32,
-    )
-    return SemClassifier(settings, export_weights(network))
+    return make_classifier(seed=3)

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from manifest_cases import list_crop, list_frame
 from ncm_kedro.params.tune_train import EvaluationParams, TrainParams
-from ncm_kedro.sem.crops.crop_set import REGION_COLUMNS, build_crop_set
+from ncm_kedro.sem.crops.crop_set import build_crop_set
 from ncm_kedro.sem.experiments.candidates import (
     N_FOLDS,
     assign_blocks,
@@ -37,22 +38,16 @@ def tables():
         for number in range(9):
             frame_id = f"{name}/{number}"
             frames[frame_id] = draw_frame(rng, coarse)
-            manifest.append(
-                {"frame_id": frame_id, "class": name, "composition": "811",
-                 "state": "cycled" if coarse else "pristine", "pixel_size_um": 0.25,
-                 "mosaic": name, "mosaic_x_px": float(number * (FRAME_PX - STEP_PX)),
-                 "mosaic_y_px": 0.0, "width_px": FRAME_PX, "height_px": FRAME_PX}
-            )  # fmt: skip
+            manifest.append(list_frame(
+                name, number, pixel_size_um=0.25, mosaic=name, width_px=FRAME_PX,
+                height_px=FRAME_PX, mosaic_x_px=float(number * (FRAME_PX - STEP_PX)),
+            ))  # fmt: skip
             for x in (0, STEP_PX, 2 * STEP_PX, FRAME_PX - CROP_PX):
                 split = "test" if number == 8 else "validate" if number in (3, 6) else "train"
-                crops.append(
-                    {"crop_id": f"{frame_id}@{x}", "frame_id": frame_id, "x_px": x, "y_px": 20,
-                     "size_px": CROP_PX, "split": split, "class": name, "mosaic": name,
-                     "area": f"{name}/{number}",
-                     "cell": f"{name}/strip0/x{number}y0",
-                     **dict.fromkeys(REGION_COLUMNS[:2], 0),
-                     **dict.fromkeys(REGION_COLUMNS[2:], FRAME_PX)}
-                )  # fmt: skip
+                crops.append(list_crop(
+                    frame_id, x, (x, 20), size_px=CROP_PX, split=split, frame_px=FRAME_PX,
+                    mosaic=name, cell=f"{name}/strip0/x{number}y0",
+                ))  # fmt: skip
     return frames, pd.DataFrame(manifest), pd.DataFrame(crops)
 
 

@@ -56,7 +56,7 @@ LAYOUTS = {
 
 
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS.keys())
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, 1])
 def test_splits_never_share_ground(layout, seed):
     manifest = make_manifest(layout, seed)
     crops, report = plan_crops(manifest, PARAMS.model_copy(update={"seed": seed}))

@@ -126,36 +126,22 @@ def test_copies_under_two_classes_are_all_excluded():
 LCO = r"D:\DATA\KJY\190902_bilayered_SuperP+PVdF_LCO+SuperP+PCL\frame.jpg"
 
 
-def test_path_and_texture_together_quarantine():
-    table = join(
-        make_table(20, path=LCO),
-        make_table(5, path=LCO, density=0.60, seed=1).assign(frame_id=list("abcde")),
-        make_table(20, class_name="811_cycled", density=0.71),
+def make_suspects(alike, odd, others):
+    """Frames of 811 with a word of another material in their path, some odd, and other frames."""
+    return join(
+        make_table(alike, path=LCO),
+        make_table(odd, path=LCO, density=0.60).assign(frame_id=[f"x{i}" for i in range(odd)]),
+        make_table(others, class_name="811_cycled", density=0.71),
     )
-    decided = decide_exclusions(table, PARAMS)
-    assert decided["excluded"].tolist() == [False] * 20 + [True] * 5 + [False] * 20
-    assert "'LCO'" in decided.loc[20, "exclusion_reason"]
+
+
+@pytest.mark.parametrize(("alike", "odd", "others"), [(20, 5, 20), (5, 20, 20), (20, 4, 0)])
+def test_path_and_texture_together_quarantine_the_part_that_is_unlike_the_rest(alike, odd, others):
+    decided = decide_exclusions(make_suspects(alike, odd, others), PARAMS)
+    assert decided["excluded"].tolist() == [False] * alike + [True] * odd + [False] * others
+    assert "'LCO'" in decided.loc[alike, "exclusion_reason"]
     assert decided.loc[0, "flags"] == "provenance_token"
-    assert decided.loc[20, "flags"] == "provenance_token;quarantined"
-
-
-def test_the_odd_part_is_quarantined_even_where_it_is_the_larger_one():
-    table = join(
-        make_table(5, path=LCO),
-        make_table(20, path=LCO, density=0.60).assign(frame_id=[f"x{i}" for i in range(20)]),
-        make_table(20, class_name="811_cycled", density=0.71),
-    )
-    assert decide_exclusions(table, PARAMS)["excluded"].tolist() == (
-        [False] * 5 + [True] * 20 + [False] * 20
-    )
-
-
-def test_without_other_classes_the_smaller_part_is_foreign():
-    table = join(
-        make_table(20, path=LCO),
-        make_table(4, path=LCO, density=0.60).assign(frame_id=list("abcd")),
-    )
-    assert decide_exclusions(table, PARAMS)["excluded"].tolist() == [False] * 20 + [True] * 4
+    assert decided.loc[alike, "flags"] == "provenance_token;quarantined"
 
 
 def test_path_alone_only_flags():
@@ -170,11 +156,7 @@ def test_texture_alone_does_nothing():
 
 
 def test_result_does_not_depend_on_row_order():
-    table = join(
-        make_table(20, path=LCO),
-        make_table(5, path=LCO, density=0.60).assign(frame_id=list("abcde")),
-        make_table(20, class_name="811_cycled", density=0.71),
-    )
+    table = make_suspects(20, 5, 20)
     table.loc[[2, 5], "content_hash"] = "same"
     shuffled = table.sample(frac=1, random_state=1).reset_index(drop=True)
     first, second = (

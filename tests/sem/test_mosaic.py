@@ -55,7 +55,7 @@ def make_row(class_name, series, number, place, minute):
     )  # fmt: skip
 
 
-def make_data(classes=("333", "811_cycled"), n_series=2, n_frames=7, seed=0):
+def make_data(classes=("333", "811_cycled"), n_series=2, n_frames=5, seed=0):
     rng = np.random.default_rng(seed)
     frames, rows = {}, []
     for class_name in classes:
@@ -89,7 +89,7 @@ def test_offsets_are_recovered_within_a_pixel(built):
             dx = (b["mosaic_x_px"] - a["mosaic_x_px"]) - (b["true_x"] - a["true_x"])
             dy = (b["mosaic_y_px"] - a["mosaic_y_px"]) - (b["true_y"] - a["true_y"])
             errors.append(np.hypot(dx, dy))
-    assert len(errors) == 4 * 21
+    assert len(errors) == 4 * 10
     assert np.mean(np.array(errors) < 1) >= 0.99
 
 
@@ -127,7 +127,7 @@ def test_result_depends_on_neither_row_order_nor_workers(data, built):
     pd.testing.assert_frame_equal(again[built[0].columns], built[0])
 
 
-@pytest.mark.parametrize("overlap", [0.10, 0.30, 0.5, 0.9])
+@pytest.mark.parametrize("overlap", [0.10, 0.5, 0.9])
 def test_small_overlaps_are_found(overlap):
     rng = np.random.default_rng(7)
     canvas = draw_canvas(rng)
@@ -183,7 +183,7 @@ def test_scatter_of_the_measured_pixel_size_parts_nothing(data):
     placed, _ = build_mosaics(series, find_overlaps(frames, series, PARAMS), PARAMS)
     assert placed["mosaic"].nunique() == 1
     assert placed["session"].nunique() == 1
-    series["pixel_size_um"] = np.where(np.arange(len(series)) < 4, 0.27, 0.135)
+    series["pixel_size_um"] = np.where(np.arange(len(series)) < 3, 0.27, 0.135)
     placed, links = build_mosaics(series, find_overlaps(frames, series, PARAMS), PARAMS)
     assert placed["mosaic"].nunique() == 1  # one of the two pixel sizes is wrong, and they overlap
     assert placed["session"].nunique() == 2

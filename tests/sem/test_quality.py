@@ -83,7 +83,7 @@ def charge(image_yx, seed=0):
     return (image_yx + 25 * lines / lines.std()).clip(0, 255).astype(np.uint8)
 
 
-MAGNIFICATIONS_UM = (1.0, 0.27, 0.1, 0.05, 0.02, 0.0135)  # 10,000x and 20,000x among them
+MAGNIFICATIONS_UM = (1.0, 0.27, 0.05, 0.0135)  # the last: 20,000x
 
 
 @pytest.mark.parametrize("pixel_size_um", MAGNIFICATIONS_UM)
@@ -102,7 +102,7 @@ def test_foil_is_bare_at_any_magnification_and_noise(pixel_size_um, noise):
         assert measure_quality(frame_yx, pixel_size_um, PARAMS).flat_fraction > 0.9
 
 
-@pytest.mark.parametrize("pixel_size_um", [1.0, 0.27, 0.1, 0.05])
+@pytest.mark.parametrize("pixel_size_um", [1.0, 0.27, 0.05])
 def test_foil_beside_spheres_is_counted(pixel_size_um):
     frame_yx = draw_spheres(pixel_size_um)
     frame_yx[:, 320:] = draw_foil(8)[:, 320:]

@@ -85,15 +85,14 @@ def test_bars_of_other_instruments(smooth_yx, vendor, pixel_size_um):
     assert read_frame(vendor, smooth_yx, pixel_size_um, quality=92) in (None, expected)
 
 
-@pytest.mark.parametrize("size", [12, 18, 28])
+@pytest.mark.parametrize("size", [12, 24])
 @pytest.mark.parametrize(
-    "font", ["DejaVuSans-Bold.ttf", "DejaVuSansMono.ttf", "DejaVuSerif.ttf", "STIXGeneralBol.ttf",
-             "cmr10.ttf", "DejaVuSerif-Italic.ttf"]
-)  # fmt: skip
+    "font", ["DejaVuSansMono.ttf", "STIXGeneralBol.ttf", "cmr10.ttf", "DejaVuSerif-Italic.ttf"]
+)
 def test_other_fonts_are_read_or_not_but_never_misread(smooth_yx, font, size):
     options = {"font": font, "font_px": size}
     for vendor in VENDORS:
-        for pixel_size_um in (0.0079, 0.21, 1.13):
+        for pixel_size_um in (0.0079, 0.21):
             found = read_frame(vendor, smooth_yx, pixel_size_um, quality=85, **options)
             assert found is None or found == pytest.approx(pixel_size_um, rel=0.015), vendor
 

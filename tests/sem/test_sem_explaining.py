@@ -9,8 +9,8 @@ import pytest
 from explain_cases import (
     PIXEL_UM,
     draw_discs,
-    make_classifier,
     make_edge_net,
+    make_explained,
     make_inside_net,
     make_tables,
 )
@@ -147,7 +147,7 @@ def test_a_map_that_never_changes_is_warned_of_and_one_that_vanishes_is_not():
 def test_a_classifier_of_another_split_or_of_other_classes_is_refused(tables, chosen):
     frames, crops, _, classifier = tables
     with pytest.raises(ModelError, match="another crop table"):
-        load_inputs(frames, crops, make_classifier("f" * 16), chosen)
+        load_inputs(frames, crops, make_explained("f" * 16), chosen)
     settings = classifier.settings.model_copy(update={"classes": ("333", "523", "811")})
     with pytest.raises(ModelError, match="811_cycled"):
         load_inputs(frames, crops, replace(classifier, settings=settings), chosen)
@@ -157,4 +157,4 @@ def test_predictions_of_crops_that_are_gone_are_refused(tables, chosen):
     frames, crops, _, _ = tables
     gone = crops[crops["crop_id"] != chosen["crop_id"].iloc[0]]
     with pytest.raises(TableError, match="crops that sem_crops lacks"):
-        load_inputs(frames, gone, make_classifier(), chosen)
+        load_inputs(frames, gone, make_explained(), chosen)

@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from manifest_cases import list_crop, list_frame
+from model_cases import make_settings
 from ncm_kedro.contracts.sem import SemFramePredictions, SemOODPredictions
 from ncm_kedro.datasets.frames.raw import RawFrameFolder
 from ncm_kedro.datasets.models.classifier import (
@@ -18,22 +20,19 @@ from ncm_kedro.datasets.models.classifier import (
 from ncm_kedro.datasets.models.serving import ServedModel
 from ncm_kedro.errors import ModelError
 from ncm_kedro.learning.data.crop_index import SearchData
-from ncm_kedro.learning.evaluation.conformal import choose_sets, fit_sets
-from ncm_kedro.learning.models.classifier import ClassifierSettings
 from ncm_kedro.learning.models.predict import build_network, predict_crops
 from ncm_kedro.learning.training.fitting import train_classifier
 from ncm_kedro.params.sem_classify import ClassifyParams
 from ncm_kedro.params.sem_ingest import ReadingParams
 from ncm_kedro.params.tune_train import (
     CalibrationParams,
-    ConformalParams,
     EvaluationParams,
     OODParams,
     TrainParams,
 )
 from ncm_kedro.pipelines.tune_train.nodes import calibrate_sem_classifier
 from ncm_kedro.plotting.sem.classify import plot_overlay_sheet
-from ncm_kedro.sem.crops.crop_set import REGION_COLUMNS, build_crop_set
+from ncm_kedro.sem.crops.crop_set import build_crop_set
 from ncm_kedro.sem.inference.calibration import index_frame_tiles, plant_foreign
 from ncm_kedro.sem.inference.classify import (
     UNCERTAINTY_COLUMNS,
@@ -78,26 +77,20 @@ def stored():
             for number in range(count):
                 frame_id = f"{class_name}/{split}{number}"
                 frames[frame_id] = draw_grains(rng, grain_px)
-                manifest.append((frame_id, class_name, "", False))
-                for crop in range(4):
-                    x, y = rng.integers(0, FRAME_PX - CROP_PX, 2)
-                    crops.append(
-                        (f"{frame_id}@{crop}", frame_id, int(x), int(y), split, class_name)
+                manifest.append(list_frame(class_name, f"{split}{number}", pixel_size_um=0.25))
+                crops += [
+                    list_crop(
+                        frame_id, crop, rng.integers(0, FRAME_PX - CROP_PX, 2),
+                        size_px=CROP_PX, split=split, frame_px=FRAME_PX,
                     )
+                    for crop in range(4)
+                ]  # fmt: skip
+    odd = {"pixel_size_um": 0.25, "flags": "provenance_token;quarantined", "excluded": True}
     for number in range(3):
         frames[f"811/x{number}"] = draw_stripes(rng)
-        manifest.append((f"811/x{number}", "811", "provenance_token;quarantined", True))
-    described = pd.DataFrame(manifest, columns=["frame_id", "class", "flags", "excluded"]).assign(
-        composition="811", pixel_size_um=0.25
-    )
-    described["state"] = np.where(described["class"] == "811", "pristine", "cycled")
-    described["mosaic"] = described["frame_id"]
-    table = pd.DataFrame(
-        crops, columns=["crop_id", "frame_id", "x_px", "y_px", "split", "class"]
-    ).assign(size_px=CROP_PX)
-    table["area"] = table["mosaic"] = table["frame_id"]
-    table[list(REGION_COLUMNS)] = (0, 0, FRAME_PX, FRAME_PX)
-    return frames, described, table
+        manifest.append(list_frame("811", f"x{number}", **odd))
+    described = pd.DataFrame(manifest)
+    return frames, described.assign(mosaic=described["frame_id"]), pd.DataFrame(crops)
 
 
 @pytest.fixture(scope="module")
@@ -110,26 +103,10 @@ def crop_set(stored):
 def trained(crop_set, tmp_path_factory):
     """Not calibrated yet."""
     params = TrainParams(
-        model="test_resnet",
-        pretrained=False,
-        epochs=4,
-        batch_size=12,
-        input_px=32,
-        learning_rate=3e-3,
-        device="cpu",
-        precision="float32",
-        loader_threads=1,
-        seed=1,
-    )
-    settings = ClassifierSettings(
-        model=params.model,
-        classes=crop_set.classes,
-        compositions=crop_set.compositions,
-        states=crop_set.states,
-        crop_px=CROP_PX,
-        pixel_size_um=0.25,
-        input_px=params.input_px,
-    )
+        model="test_resnet", pretrained=False, epochs=4, batch_size=12, input_px=32,
+        learning_rate=3e-3, device="cpu", precision="float32", loader_threads=1, seed=1,
+    )  # fmt: skip
+    settings = make_settings(crop_set.classes)
     data = SearchData(crop_set.bank, crop_set.indices["train"], crop_set.indices["validate"])
     return train_classifier(data, settings, params, tmp_path_factory.mktemp("training"))[0]
 
@@ -304,27 +281,3 @@ def test_a_network_that_fails_its_check_is_served_without_a_flag(stored, calibra
     row = describe_prediction(blind, frame_classifier.classify_frame(frames["811/x0"], 0.25, "f"))
     assert row["unknown"] is row["ood_p_value"] is None
     assert row["prediction_set"]
-
-
-@pytest.mark.parametrize("likeness", [0.2, 0.8])
-def test_sets_of_frames_cover_as_often_as_they_say_with_twelve_mosaics(likeness):
-    """Tiles of a frame err together; the majority of 90 % sets of tiles would promise 80 %."""
-    rng = np.random.default_rng(3)
-
-    def draw(n_mosaics):
-        shared = np.sqrt(likeness) * rng.normal(size=(n_mosaics, 1, 1, 2))
-        noise = np.sqrt(1.0 - likeness) * rng.normal(size=(n_mosaics, 3, 6, 2))
-        labels = np.arange(n_mosaics) % 2
-        logits = 0.5 * np.eye(2)[labels][:, None, None] + shared + noise
-        exps = np.exp(logits)
-        frames = (exps / exps.sum(axis=-1, keepdims=True)).mean(axis=2).reshape(-1, 2)
-        names = np.repeat(np.arange(n_mosaics), 3).astype(str).tolist()
-        return frames, np.repeat(labels, 3), names
-
-    covered = []
-    for _ in range(400):
-        fitted = fit_sets(*draw(12), CLASSES, ConformalParams(kind="marginal"))
-        probabilities, labels, _ = draw(60)
-        members = choose_sets(probabilities, fitted)
-        covered.append(members[np.arange(len(labels)), labels].mean())
-    assert np.mean(covered) == pytest.approx(0.9, abs=0.025)

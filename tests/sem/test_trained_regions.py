@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ncm_kedro.learning.models.classifier import ClassifierSettings
+from model_cases import make_settings
 from ncm_kedro.params.sem_ingest import MosaicParams
 from ncm_kedro.sem.crops.crop_set import hash_split
 from ncm_kedro.sem.inference.trained_regions import (
@@ -72,11 +72,7 @@ def trained(field):
     )
     crops = pd.DataFrame({"crop_id": ["x", "y"], "split": ["train", "test"], "class": "811"})
     crops["frame_id"] = ["811/0", "811/7"]
-    settings = ClassifierSettings(
-        model="test_resnet", classes=("333", "811"), compositions=("333", "811"),
-        states=("pristine",) * 2, crop_px=64, pixel_size_um=PIXEL_UM, input_px=64,
-        split_hash=hash_split(crops),
-    )  # fmt: skip
+    settings = make_settings(("333", "811"), pixel_size_um=PIXEL_UM, split_hash=hash_split(crops))
     return settings, frames, manifest, crops
 
 

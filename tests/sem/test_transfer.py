@@ -10,11 +10,11 @@ from pydantic import ValidationError
 from ncm_kedro.contracts.sem import SemTransfer
 from ncm_kedro.errors import SettingsError
 from ncm_kedro.params.sem_studies import SemTransferParams
-from ncm_kedro.params.tune_train import TrainParams
 from ncm_kedro.plotting.sem.additives import plot_transfer
 from ncm_kedro.sem.experiments import fits
 from ncm_kedro.sem.experiments.hold_outs import plan_hold_outs, plan_in_session
 from ncm_kedro.sem.experiments.transfer import list_transfer_metrics
+from study_cases import TINY
 from transfer_cases import AREAS, CROPS_PER_AREA, make_context, make_world, run_transfer_study
 
 KINDS = ("state", "composition", "session")
@@ -83,7 +83,8 @@ def test_what_is_specific_to_a_state_does_not_although_it_is_learnt(specific):
 def test_few_areas_have_scores_and_no_intervals(tmp_path):
     frames, manifest, crops = make_world()
     crops["area"] = crops["class"]
-    work = make_context(tmp_path, world=(frames, manifest, crops))
+    params = SemTransferParams(kinds=("state",), n_bootstrap=200)
+    work = make_context(tmp_path, world=(frames, manifest, crops), params=params)
     table, report = run_transfer_study(work, leaking=False)
     SemTransfer.validate(table)
     json.dumps(report, allow_nan=False)
@@ -162,13 +163,8 @@ def test_a_damaged_result_is_made_again(tmp_path):
 
 
 def test_the_network_is_set_beside_the_baseline(tmp_path):
-    train = TrainParams(
-        model="test_resnet", pretrained=False, epochs=1, batch_size=16, input_px=32,
-        learning_rate=1e-3, device="cpu", precision="float32",
-        compile="never",
-    )  # fmt: skip
     params = SemTransferParams(
-        kinds=("state",), models=("texture", "network"), train=train, n_bootstrap=100
+        kinds=("state",), models=("texture", "network"), train=TINY, n_bootstrap=100
     )
     table, report = run_transfer_study(make_context(tmp_path, params=params), leaking=True)
     assert table["model"].tolist() == ["texture", "network"] * 2
