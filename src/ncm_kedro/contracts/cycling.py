@@ -111,3 +111,8 @@ class CyclingFrames(pa.DataFrameModel):
     last_cycle: Series[pd.Int64Dtype] = pa.Field(nullable=True)
     reference_capacity_mah_g: Series[float] = pa.Field(nullable=True)
     last_retention_percent: Series[float] = pa.Field(nullable=True)
+
+
+# By the names of their data sets, for the pattern of the catalog.
+cycling_cycles, cycling_curves, cycling_cells = CyclingCycles, CyclingCurves, CyclingCells
+cycling_files, cycling_bad_rows = CyclingFiles, CyclingBadRows

@@ -285,3 +285,9 @@ def validate_studies(tables: Mapping[str, pd.DataFrame]) -> None:
     for name, table in tables.items():
         model = SemGreyLevels if name == "grey_levels" and "class" in table else SemStudy
         model.validate(table)
+
+
+# By the names of their data sets, for the pattern of the catalog.
+sem_test_predictions = SemTestPredictions
+sem_baseline_predictions = SemCropPredictions
+sem_ood_predictions = SemOODPredictions

@@ -201,15 +201,7 @@ def _warn_compromises(key: pd.DataFrame, wanted: int) -> None:
 
 @dataclass(frozen=True)
 class ResponseFile:
-    """A returned CSV.
-
-    Attributes
-    ----------
-    file
-        Name of the file.
-    rows
-        Its rows as text, empty where nothing was given.
-    """
+    """Name of a returned CSV, and its rows as text, empty where nothing was given."""
 
     file: str
     rows: pd.DataFrame
@@ -217,15 +209,7 @@ class ResponseFile:
 
 @dataclass(frozen=True)
 class ResponseFiles:
-    """What lies in the folder of returned responses.
-
-    Attributes
-    ----------
-    files
-        Files that are CSV, sorted by name.
-    rejections
-        Files that are not, with reasons.
-    """
+    """The folder of returned responses: CSV files by name, and other files with reasons."""
 
     files: tuple[ResponseFile, ...]
     rejections: tuple[RejectedFile, ...]

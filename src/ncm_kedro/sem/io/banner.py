@@ -229,8 +229,3 @@ def _take_in_blend(lowest_yx: NDArray[np.uint8], top: int) -> int:
         blended = len(mean_y) > 2 and abs(mean_y[-1] - mean_y[-2]) > 2 * usual
         top, mean_y = (top - 1, mean_y[:-1]) if blended else (top, mean_y)
     return top
-
-
-def find_background(banner_yx: NDArray[np.uint8]) -> int:
-    """Grey value of the background: the most frequent one."""
-    return int(np.bincount(banner_yx.ravel(), minlength=256).argmax())
