@@ -4,13 +4,10 @@ import numpy as np
 import pytest
 
 from ncm_kedro.learning.evaluation.conformal import (
-    AreaRanks,
     count_areas_needed,
     rank_areas,
     weigh_areas,
 )
-from ncm_kedro.learning.evaluation.metrics import draw_areas
-from ncm_kedro.params.tune_train import EvaluationParams
 
 
 def draw_crops(rng, n_areas, area_effect, most=60):
@@ -70,27 +67,3 @@ def test_counting_crops_in_place_of_areas_would_break_the_promise():
     options = {"repeats": 300, "most": 200}
     assert measure_alarms(rng, 9, 4.0, **options) <= 0.11
     assert measure_alarms(rng, 9, 4.0, **options, by_crop=True) > 0.13
-
-
-def test_p_values_of_known_crops_are_uniform():
-    rng = np.random.default_rng(2)
-    score, areas = draw_crops(rng, 400, 1.0)
-    new, new_areas = draw_crops(rng, 400, 1.0)
-    p, weights = rank_areas(score, areas).measure_p(new), weigh_areas(new_areas)
-    for level in (0.1, 0.3, 0.5, 0.9):
-        assert ((p <= level) * weights).sum() == pytest.approx(level, abs=0.06)
-
-
-def test_ranks_survive_being_taken_apart():
-    ranks = rank_areas(np.array([2.0, 1.0]), ["a", "b"])
-    again = AreaRanks(ranks.scores, ranks.weights)
-    assert again.n_areas == 2
-    assert again.measure_p(np.array([1.5])) == ranks.measure_p(np.array([1.5]))
-
-
-def test_areas_are_drawn_with_replacement():
-    names, area, drawn = draw_areas(["a", "a", "b", "c"], EvaluationParams(n_bootstrap=2000))
-    assert names.tolist() == ["a", "b", "c"]
-    assert area.tolist() == [0, 0, 1, 2]
-    assert (drawn.sum(axis=1) == 3).all()
-    np.testing.assert_allclose(drawn.mean(axis=0), 1.0, atol=0.06)

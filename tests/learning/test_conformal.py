@@ -120,8 +120,3 @@ def test_sets_by_hand():
     # In the second row no class reaches its threshold: the most probable one stays.
     assert members.tolist() == [[True, True, False], [False, False, True], [True, False, True]]
     assert name_sets(members, CLASSES) == ["333, 523", "811", "333, 811"]
-
-
-def test_settings_survive_json():
-    fitted = ConformalSets(coverage=0.9, thresholds=(1.0, 1 / 3), n_mosaics=(2, 9), notes=("why",))
-    assert ConformalSets.model_validate_json(fitted.model_dump_json()) == fitted

@@ -13,7 +13,6 @@ from ncm_kedro.learning.evaluation.metrics import (
     evaluate_predictions,
     score_confusion,
     score_with_intervals,
-    sum_over_groups,
 )
 from ncm_kedro.params.tune_train import EvaluationParams
 
@@ -59,15 +58,6 @@ def test_classes_without_crops_do_not_count():
     scores = score_confusion(np.array([[3, 1, 0], [0, 4, 0], [0, 0, 0]]))
     assert scores["balanced_accuracy"] == pytest.approx((0.75 + 1.0) / 2)
     assert scores["macro_f1"] == pytest.approx((6 / 7 + 8 / 9) / 2)
-
-
-def test_marginals_by_hand():
-    summed, names = sum_over_groups(np.array([[0.1, 0.2, 0.3, 0.4]]), COMPOSITIONS)
-    assert names == ("333", "811")
-    np.testing.assert_allclose(summed, [[0.3, 0.7]])
-    summed, names = sum_over_groups(np.array([[0.1, 0.2, 0.3, 0.4]]), STATES)
-    assert names == ("cycled", "pristine")
-    np.testing.assert_allclose(summed, [[0.6, 0.4]])
 
 
 def test_marginal_prediction_is_not_the_group_of_the_likeliest_class():

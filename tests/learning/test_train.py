@@ -422,12 +422,6 @@ def test_validation_and_training_see_the_same_pixels_under_autocast():
     assert torch.equal(plain, inside)
 
 
-def test_frames_are_sent_to_a_device_once():
-    bank = make_bank()
-    assert bank.to_device(CPU) is bank.to_device(CPU)
-    assert bank.to_device(CPU) is not make_bank().to_device(CPU)
-
-
 def test_networks_are_compiled_only_where_asked_and_do_without_a_compiler(monkeypatch, caplog):
     assert TrainParams().compile == "never"
     monkeypatch.setattr(torch._inductor.config.cpp, "cxx", ("no-such-compiler",))

@@ -31,14 +31,6 @@ def test_union_agrees_with_a_raster():
         assert profile.area_between(30, 77) == pytest.approx(along[30:77].sum())
 
 
-def test_profile_gives_places_by_area():
-    boxes = np.array([[0, 0, 10, 10], [10, 0, 20, 5]], float)
-    profile = profile_area(boxes, axis=0)
-    assert profile.place_after(0, 50) == pytest.approx(5)
-    assert profile.place_after(5, 75) == pytest.approx(15)
-    assert profile.place_before(20, 25) == pytest.approx(15)
-
-
 def test_areas_per_mosaic_in_mm2_without_excluded_frames():
     manifest = pd.DataFrame([
         list_frame("333", n, mosaic=mosaic, mosaic_x_px=x, pixel_size_um=2.0, excluded=n == 3)
