@@ -12,7 +12,12 @@ from ncm_kedro.errors import SettingsError, TomogramError
 from ncm_kedro.holo.reconstruct import plan_reconstruction
 from ncm_kedro.holo.scan import electron_density_per_delta
 from ncm_kedro.holo.survey import read_intensity, survey_scan
-from ncm_kedro.holo.tasks import PhaseTask, SectionTask
+from ncm_kedro.holo.tasks import (
+    PhaseTask,
+    SectionTask,
+    describe_materials,
+    mix_absorption,
+)
 from ncm_kedro.params.holo import (
     CorrectionParams,
     HoloComputeParams,
@@ -25,6 +30,10 @@ from ncm_kedro.synthetic.holo import draw_phantom, draw_shifts, make_phantom
 
 COMPUTE = HoloComputeParams(workers=1, device="cpu")
 PARAMS = HoloParams(retrieval=RetrievalParams(refinements=4))
+APART = HoloParams(  # what does not depend on the shifts is found without them
+    corrections=CorrectionParams(register_distances=False),
+    retrieval=RetrievalParams(refinements=0),
+)
 
 
 @pytest.fixture(scope="module")
@@ -151,13 +160,12 @@ def test_frames_of_nan_are_excluded_by_name_and_too_many_are_an_error(small_scan
         distances[1] = replace(distances[1], read=read)
         return replace(small_scan, distances=tuple(distances), centre_px=47.5)
 
-    params = HoloParams(retrieval=RetrievalParams(refinements=0))
-    plan = plan_reconstruction(spoil(30, 32), params, COMPUTE)
+    plan = plan_reconstruction(spoil(30, 32), APART, COMPUTE)
     made = target(plan)
     plan.write(made)
     assert made.array.attrs["excluded_projections"] == [10, 11]
     assert np.isfinite(np.asarray(made.array[:])).all()
-    plan = plan_reconstruction(spoil(30, 60), params, COMPUTE)
+    plan = plan_reconstruction(spoil(30, 60), APART, COMPUTE)
     with pytest.raises(TomogramError, match="30 of 90"):
         plan.write(type(made)(made.array, {}, made.work / "other"))
 
@@ -183,7 +191,7 @@ def test_pixels_without_beam_are_told(small_scan, tmp_path):
 def test_a_perfect_detector_has_no_pattern_though_the_sample_stands_on_the_axis(tmp_path):
     """Taken for a pattern, its own structure (0.028) made particles 3 % too light."""
     scan = make_scan(SMALL.model_copy(update={"defects": 0.0}))
-    assert survey_scan(scan, PARAMS, COMPUTE, tmp_path).pattern_yx.std() <= 0.003
+    assert survey_scan(scan, APART, COMPUTE, tmp_path).pattern_yx.std() <= 0.003
 
 
 def test_flats_count_at_the_time_when_they_were_taken(small_scan, tmp_path):
@@ -204,6 +212,25 @@ def test_flats_count_at_the_time_when_they_were_taken(small_scan, tmp_path):
     np.testing.assert_allclose(found, 0.7, rtol=1e-4)
 
 
+def test_a_ray_has_the_absorption_of_the_materials_that_it_went_through():
+    """A dense disc within a light one: through both, through the light one alone, through air."""
+    edge = np.arange(64) - 31.5
+    away = np.hypot(edge[:, None], edge[None])
+    section = np.where(away < 8, 1.0, np.where(away < 24, 0.2, 0.0)).astype(np.float32)
+    noise = np.random.default_rng(0).normal(0, 0.01, (3, 64, 64)).astype(np.float32)
+    volume, prior = section + noise, PriorParams(delta_over_beta=(900.0, 29.0))
+    low, high = limits = describe_materials(volume, prior)
+    assert 0 < low < 0.2 < high < 1
+    mixed = mix_absorption(
+        volume, limits, prior, angles_deg=np.array([0.0, 37.0]), centre_px=31.5, width_px=64
+    )
+    both = (16 / 29 + 0.2 * 32 / 900) / (16 + 0.2 * 32)
+    np.testing.assert_allclose(mixed[:, :, 31], both, rtol=0.03)
+    np.testing.assert_allclose(mixed[:, :, [12, 51]], 1 / 900, rtol=1e-5)
+    np.testing.assert_allclose(mixed[:, :, [2, 61]], 1 / 29, rtol=1e-5)
+
+
+@pytest.mark.slow
 def test_known_materials_bring_the_binder_to_its_density(small_scan, target, surveyed, truth):
     first = PARAMS.model_copy(update={"retrieval": RetrievalParams(refinements=6)})
     with_prior = first.model_copy(update={"prior": PriorParams(iterations=1, refinements=12)})
