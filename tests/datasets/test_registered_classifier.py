@@ -63,6 +63,11 @@ def test_aliases_follow_the_decision_and_the_model_answers(registry):
     assert set(RegisteredClassifierDataset.cannot) <= set(card.replace("- ", "").splitlines())
     assert "not earned" not in production.description
 
+    uri = mlflow.get_tracking_uri()
+    assert dataset.preview(uri) == f"### {NAME}, version 2 (production)\n{production.description}"
+    gone = RegisteredClassifierDataset(model_name=NAME, model_uri=f"models:/{NAME}@gone")
+    assert gone.preview(uri) == f"### {NAME}, version 3 (candidate)\n{card}"
+
     loaded = dataset.load()
     expected = make_release(promoted=True, seed=1).model
     for name, array in expected.weights.items():
@@ -85,5 +90,7 @@ def test_aliases_follow_the_decision_and_the_model_answers(registry):
 def test_a_missing_model_says_what_to_do(registry):
     dataset = RegisteredClassifierDataset(model_name="never-registered")
     assert not dataset.exists()
+    assert dataset.preview(mlflow.get_tracking_uri()) == ""
+    assert dataset.preview("sqlite:///nowhere.db") == ""
     with pytest.raises(Exception, match="kedro run --pipelines sem"):
         dataset.load()

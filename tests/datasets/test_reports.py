@@ -38,7 +38,7 @@ def test_the_last_value_of_a_metric_lies_in_a_file_and_all_in_the_run(track, tmp
     metrics = MetricsDataset(filepath=str(tmp_path / "new" / "test.json"), prefix="test")
     with track(tmp_path / "mlruns"), mlflow.start_run() as run:
         loss = [{"value": 2.0, "step": 0}, {"value": 1.0, "step": 1}]
-        metrics.save({"loss": loss, "accuracy": {"value": 0.9, "step": 0}})
+        metrics.save({"loss": loss, "accuracy": {"value": 2 / 3, "step": 0}})
         history = mlflow.MlflowClient().get_metric_history(run.info.run_id, "test.loss")
     assert [value.value for value in history] == [2.0, 1.0]
-    assert metrics.preview()["data"] == [["loss", 1.0], ["accuracy", 0.9]]
+    assert metrics.preview()["data"] == [["loss", 1.0], ["accuracy", 0.6667]]

@@ -70,7 +70,7 @@ class MetricsDataset(MlflowMetricsHistoryDataset):
     def preview(self) -> TablePreview:
         """Return a row per metric."""
         values = json.loads(self._filepath.read_text(encoding="utf-8"))
-        rows = [[name, value] for name, value in values.items()]
+        rows = [[name, float(f"{value:.4g}")] for name, value in values.items()]
         return TablePreview(
             {"columns": ["metric", "value"], "index": [*range(len(rows))], "data": rows}
         )

@@ -195,7 +195,8 @@ class RegisteredModelDataset(AbstractDataset[Release[S], L], Generic[S, L]):
         wanted = match and (match["number"] or aliases.get(match["alias"]))
         number = str(wanted or aliases.get(CANDIDATE))
         cards = {str(found.version): found.description for found in versions}
-        title = f"### {self._model_name}, version {number}"
+        borne = ", ".join(alias for alias, bearer in aliases.items() if str(bearer) == number)
+        title = f"### {self._model_name}, version {number} ({borne})"
         return HTMLPreview(f"{title}\n{cards[number]}" if number in cards else "")
 
     def _refuse(self, found: str) -> NoReturn:
