@@ -1,4 +1,4 @@
-"""Table phantoms: contract, real geometry, a simulated damage model, and its leaky attributes."""
+"""Table phantoms: their contract, and the simulated damage model is found again."""
 
 from __future__ import annotations
 
@@ -129,16 +129,3 @@ def test_threshold_makes_a_step() -> None:
     assert step == pytest.approx(0.8 * (levels[1] - levels[0]), abs=0.06)
     for side in (above, ~above):
         assert abs(plain[side].corr(target[side])) < 4 / np.sqrt(side.sum())
-
-
-def test_damage_leaks_as_in_measured_tables() -> None:
-    corrected = keep_whole(draw(law=NULL_LAW))
-    paper = keep_whole(draw(law=NULL_LAW, preset="paper", box_bias=False))
-    for table in (corrected, paper):
-        cracks_um3 = table["damage"] * table["volume_um3"]
-        assert table["surface_inner_um2"].corr(cracks_um3) > 0.6
-        assert table["roughness_inner"].corr(table["damage"]) > 0.3
-        assert abs(table["roughness_outer"].corr(table["damage"])) < 0.1
-    leaks = ["electron_density", "homogeneity", "sphericity", "vs_ratio"]
-    assert (corrected[leaks].corrwith(corrected["damage"]).abs() < 0.1).all()
-    assert (paper[leaks].corrwith(paper["damage"]) < -0.2).all()
