@@ -4,8 +4,8 @@ Features of the frozen `ncm_pooled_lite0` and texture descriptors of the crops o
 what `sem_ingest` and `crop_augment` wrote. Energies are those of a discriminant that is fitted on
 the training crops, for deep features the one of the classifier; sums are of scores standardised on
 the validation split; of a high energy what lies below the validation median does not count, as in
-the built-in score (`deep: larger knn + deep: high energy`). The area under the ROC curve is against test
-crops, false alarms are those at the 95th percentile of the validation crops.
+the built-in score (`deep: larger knn + deep: high energy`). The area under the ROC curve is against
+test crops, false alarms are those at the 95th percentile of the validation crops.
 
     python benchmarks/unknown_flag.py data --seeds 20
 

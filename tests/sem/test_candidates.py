@@ -90,18 +90,8 @@ def test_blocks_are_neighbouring_cells_of_about_the_same_size(tables):
         assert np.bincount(order).min() >= 8
 
 
-def test_grains_are_told_apart_by_every_candidate(tables):
-    frames, manifest, crops = tables
-    found = compare(frames, crops, manifest)
-    assert found["note"] is None
-    assert {row["candidate"] for row in found["rows"]} == {"texture", "frozen", "stacked"}
-    for row in found["rows"]:
-        assert row["class"] > 0.95
-        assert row["class_low"] <= row["class"] <= row["class_high"]
-        assert row["frame"] > 0.95
-
-
-def test_a_network_trained_on_every_fold_is_a_candidate_too(tables, tmp_path):
+def test_grains_are_told_apart_by_every_candidate(tables, tmp_path):
+    """A network trained on every fold among them, where it is asked for; it is trained once."""
     frames, manifest, crops = tables
     trained = PARAMS.model_copy(update={"trained_candidate": True})
     train = TRAIN.model_copy(
@@ -112,9 +102,13 @@ def test_a_network_trained_on_every_fold_is_a_candidate_too(tables, tmp_path):
         return compare(frames, crops, manifest, folder=tmp_path, train=train, params=trained)
 
     found = run()
+    assert found["note"] is None
     rows = {row["candidate"]: row for row in found["rows"]}
     assert set(rows) == {"texture", "frozen", "stacked", "trained"}
     assert rows["trained"]["class"] > 0.9
+    for name, row in rows.items():
+        assert row["class_low"] <= row["class"] <= row["class_high"]
+        assert name == "trained" or min(row["class"], row["frame"]) > 0.95
     resumed = next(row for row in run()["rows"] if row["candidate"] == "trained")
     assert resumed | {"seconds": 0} == rows["trained"] | {"seconds": 0}
 
@@ -125,6 +119,7 @@ def test_labels_that_the_image_does_not_show_are_not_found(tables):
     rng = np.random.default_rng(1)
     frames = {name: draw_frame(rng, coarse=True) for name in frames}
     found = compare(frames, crops, manifest)
+    assert {row["candidate"] for row in found["rows"]} == {"texture", "frozen", "stacked"}
     for row in found["rows"]:
         assert 0.2 < row["class"] < 0.8
 
