@@ -39,6 +39,8 @@ def plot_study(report: Mapping[str, Any]) -> Figure:
         Part of the result of `run_study`; a report that was read back from JSON does as well.
     """
     scored = [row for row in report["rows"] if row.get("balanced_accuracy") is not None]
+    trained = [entry for entry in report.get("history", ()) if len(entry["epochs"]) > 1]
+    report = {**report, "history": trained}  # one epoch is no curve
     if "histograms" in report:
         return _plot_histograms(report)
     if not scored:

@@ -22,7 +22,8 @@ from ncm_kedro.tomo.instances.watershed import map_identities
 from ncm_kedro.tomo.volumes.blocks import Block
 from ncm_kedro.tomo.volumes.volume import Triple
 
-_COMPACT = 0.7  # from here on a part has the shape of a particle
+_COMPACT = 0.85  # a part from here on is a particle, not one part of several of a cracked one
+_SOLID = 0.7  # the same beside matter without a seed
 _ROUND = 0.9  # what is more compact than this is not two particles
 _DROP = 0.04  # loss of compactness from which another part does not belong to a particle
 _WHOLE, _ROUGHNESS = 0.85, 0.01  # compactness with a fragment, at least, and the loss it may cost
@@ -193,7 +194,8 @@ def merge_basins(
             same = saddle >= max(seed, saddle_fraction * peak) and is_wide(a, b, neck)
         if same and check_shape and higher >= seed:
             larger, both = forest.compare_shapes(a, b)
-            same = larger < _COMPACT or both >= min(_ROUND, larger - _DROP)
+            least = _SOLID if peak < seed else _COMPACT
+            same = larger < least or both >= min(_ROUND, larger - _DROP)
         if same:
             forest.union_sets(a, b)
 
