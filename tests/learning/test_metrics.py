@@ -174,10 +174,10 @@ def draw_areas_of_a_classifier(rng, areas_per_class, accuracies, likeness, crops
 
 @pytest.mark.parametrize(
     ("areas_per_class", "accuracy", "likeness"),
-    [([1] * 12, 0.9, 0.2), ([1] * 12, 0.9, 0.9), ([10] * 4, 0.97, 0.9)],
+    [([1] * 12, 0.9, 0.2), ([1] * 12, 0.9, 0.9), ([2] * 4, 0.9, 0.9), ([10] * 4, 0.97, 0.9)],
 )
 def test_intervals_hold_the_true_score_as_often_as_they_say(areas_per_class, accuracy, likeness):
-    """At least 92 % of 250 experiments, nominally 95 %, with one area a class as with ten.
+    """At least 92 % of 500 experiments, nominally 95 %, with one area a class as with ten.
 
     Where whole areas are wrong together a test may see none of them, and must not be sure.
     """
@@ -185,11 +185,11 @@ def test_intervals_hold_the_true_score_as_often_as_they_say(areas_per_class, acc
     params = EvaluationParams(n_bootstrap=200)
     accuracies = accuracy + (1.0 - accuracy) * np.linspace(-0.5, 0.5, len(areas_per_class))
     held = 0
-    for _ in range(250):
+    for _ in range(500):
         drawn = draw_areas_of_a_classifier(rng, areas_per_class, accuracies, likeness)
         score = score_with_intervals(*drawn, len(accuracies), params)["balanced_accuracy"]
         held += score["low"] <= accuracies.mean() <= score["high"]
-    assert held / 250 >= 0.92
+    assert held / 500 >= 0.92
 
 
 def test_lengths_that_disagree_are_named():

@@ -136,7 +136,7 @@ def test_new_mosaics_alarm_as_often_as_asked_though_there_are_twelve():
         return outputs, np.repeat(np.arange(n_mosaics), 20).astype(str).tolist()
 
     train, rates = draw_outputs(rng, 300), []
-    for _ in range(30):
+    for _ in range(60):
         detector = fit(train, *draw(12))
         rates.append(detector.evaluate(draw(60)[0]).unknown.mean())
     assert np.mean(rates) == pytest.approx(0.05, abs=0.02)

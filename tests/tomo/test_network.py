@@ -212,3 +212,13 @@ def test_what_is_refused(detector):
     with pytest.raises(SettingsError, match="bfloat16"):
         resolve_precision("bf16", "onnxruntime")
     assert resolve_runtime("auto") in {"openvino", "onnxruntime", "torch"}
+
+
+@pytest.mark.slow
+def test_torchvision_can_be_imported_after_tensorflow():
+    """Each brings its own LLVM; in the wrong order the second ends the process."""
+    code = (
+        "from ncm_kedro.tomo.detector.network import import_stardist; import_stardist(); "
+        "import torchvision"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

@@ -9,6 +9,7 @@ Exporting a network to ONNX, with proof that it computes the same.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import warnings
 from dataclasses import dataclass
@@ -176,7 +177,14 @@ def predict_network(
 
 
 def import_stardist() -> tuple[Any, Any]:
-    """Import Keras and StarDist's models, which takes seconds and warns of others' code."""
+    """Import Keras and StarDist's models, which takes seconds and warns of others' code.
+
+    Triton, which torchvision imports through torch, comes first: after TensorFlow, whose symbols of
+    LLVM are global, its own copy of LLVM ends the process.
+    """
+    with warnings.catch_warnings(), contextlib.suppress(ImportError):
+        warnings.simplefilter("ignore")
+        importlib.import_module("triton")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import keras
