@@ -14,6 +14,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from matplotlib.tri import Triangulation
 from numpy.typing import NDArray
 from PIL import Image
@@ -175,8 +176,11 @@ def plot_sweep(summary: pd.DataFrame) -> Figure:
         return figure
     grid = figure.subplots(len(settings), len(_SUMMARY), squeeze=False)
     shown = summary[summary["cycle"] > 0]
+    for axes, title in zip(grid[0], _SUMMARY.values(), strict=True):
+        axes.set_title(title, fontsize=8)
     for row, setting in zip(grid, settings, strict=True):
-        for axes, (quantity, title) in zip(row, _SUMMARY.items(), strict=True):
+        row[0].set_ylabel(setting.split(".")[-1], fontsize=8)
+        for axes, quantity in zip(row, _SUMMARY, strict=True):
             mine = shown[(shown["setting"] == setting) & (shown["quantity"] == quantity)]
             for value, own in mine.groupby("value", dropna=False):
                 label = "" if pd.isna(value) else f"{value:g}"
@@ -184,7 +188,8 @@ def plot_sweep(summary: pd.DataFrame) -> Figure:
                 axes.fill_between(
                     own["cycle"], own["low"], own["high"], color=line.get_color(), alpha=0.2
                 )
-            axes.set_title(f"{setting.split('.')[-1]}: {title}", fontsize=7)
+            axes.set_xlabel("cycle", fontsize=7)
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             _finish(axes)
         if setting != "base":
             row[0].legend(fontsize=7, frameon=False)
