@@ -5,6 +5,7 @@ import pytest
 from instance_cases import draw_balls
 
 from ncm_kedro.params.tomo_segment import RefineParams
+from ncm_kedro.tomo.instances.merging import measure_compactness, merge_basins
 from ncm_kedro.tomo.instances.refine import (
     RefineLengths,
     balance_otsu,
@@ -14,9 +15,7 @@ from ncm_kedro.tomo.instances.refine import (
 )
 from ncm_kedro.tomo.instances.watershed_graph import (
     BasinTable,
-    measure_compactness,
     measure_contacts,
-    merge_basins,
     reduce_contacts,
 )
 

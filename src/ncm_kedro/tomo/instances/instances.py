@@ -31,9 +31,10 @@ from ncm_kedro.tomo.instances.components import (
     name_parts,
     own_blocks,
 )
+from ncm_kedro.tomo.instances.merging import merge_basins
 from ncm_kedro.tomo.instances.refine_tasks import AssembleTask, DraftTask, RefineTask
 from ncm_kedro.tomo.instances.watershed import BasinTask, WatershedSettings, resolve_terminals
-from ncm_kedro.tomo.instances.watershed_graph import GraphTask, build_table, merge_basins
+from ncm_kedro.tomo.instances.watershed_graph import GraphTask, build_table
 from ncm_kedro.tomo.volumes.blocks import Block, Task, list_blocks, run_blocks
 from ncm_kedro.tomo.volumes.identity import MADE_FROM, check_belongs, fingerprint, identify_sources
 from ncm_kedro.tomo.volumes.volume import Triple, Volume, VolumePlan, VolumeTarget
