@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from ncm_kedro.half_cell.cycle import run_case, tabulate_case
 from ncm_kedro.half_cell.geometry import lay_out_section
 from ncm_kedro.half_cell.mesh import build_mesh
 from ncm_kedro.params.half_cell.case import HalfCellParams, SweepParams
+from ncm_kedro.process_pool import open_process_pool
 
 _log = logging.getLogger(__name__)
 
@@ -64,8 +63,7 @@ def run_sweep(params: SweepParams, folder: Path) -> tuple[pd.DataFrame, pd.DataF
         ``run`` and the columns of `ncm_kedro.half_cell.measures.summarise_cycles`.
     """
     wanted = list_sweep(params)
-    spawn = multiprocessing.get_context("spawn")  # NGSolve has threads, which do not survive a fork
-    with ProcessPoolExecutor(params.workers, spawn) as pool:
+    with open_process_pool(params.workers) as pool:
         futures = [pool.submit(_run_one, case, folder) for case in wanted.values()]
         rows, tables, rejections = [], [], Rejections()
         for run, (key, future) in enumerate(zip(wanted, futures, strict=True)):

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import multiprocessing
 import os
 import shutil
 import sys
 import tempfile
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -25,6 +24,7 @@ from tqdm import tqdm
 from ncm_kedro.atomic_write import replace_folder
 from ncm_kedro.errors import StoreError
 from ncm_kedro.params.synthesise import SynthesiseSemParams
+from ncm_kedro.process_pool import open_process_pool
 from ncm_kedro.synthetic.sem.acquisition import (
     corrupt_sidecar,
     draw_banner,
@@ -108,8 +108,7 @@ def iter_sem_frames(params: SynthesiseSemParams) -> Iterator[SyntheticFrame]:
         for plan in plans:
             yield from render_series(plan, params)
         return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(params.workers, context, _use_one_thread) as pool:
+    with open_process_pool(params.workers, _use_one_thread) as pool:
         waiting: deque[Future[list[SyntheticFrame]]] = deque()
         for plan in plans:
             waiting.append(pool.submit(_render_list, plan, params))

@@ -5,10 +5,9 @@ from __future__ import annotations
 import io
 import json
 import logging
-import multiprocessing
 import time
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from ncm_kedro.atomic_write import write_model_file
 from ncm_kedro.errors import ModelError
 from ncm_kedro.params.tomo_phantoms import TomoSectionParams
 from ncm_kedro.params.tomo_train import TomoTrainParams
+from ncm_kedro.process_pool import open_process_pool
 from ncm_kedro.synthetic.tomo.sections import training_section
 from ncm_kedro.tomo.training.crops import CropSource, LabelledSection, SectionSet
 from ncm_kedro.tomo.training.pairs import find_pairs, load_pair
@@ -76,9 +76,8 @@ class PhantomSections:
             for shard in missing:
                 self._render_shard(shard)
             return
-        context = multiprocessing.get_context("spawn")
         started = logged = time.monotonic()
-        with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        with open_process_pool(workers) as pool:
             jobs = [pool.submit(self._render_shard, shard) for shard in missing]
             for number, job in enumerate(as_completed(jobs), start=1):
                 job.result()
