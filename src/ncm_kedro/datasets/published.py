@@ -165,12 +165,9 @@ class PublishedFolder(FolderDataset):
         partial, old = _beside(store, PARTIAL), _beside(store, OLD)
         if store.is_dir():
             store.rename(old)
+        _sync_folder(self._find_result(partial))
         self._find_result(partial).rename(store)
-        handle = os.open(self._filepath, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        _sync_folder(self._filepath)
         shutil.rmtree(old, ignore_errors=True)
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -191,6 +188,15 @@ class PublishedFolder(FolderDataset):
 
     def _sample(self, store: Path) -> str:
         return store.name.removesuffix(self.suffix)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Put the names in a folder on the disk."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _beside(store: Path, suffix: str) -> Path:

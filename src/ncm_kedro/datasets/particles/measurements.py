@@ -5,9 +5,9 @@ Layout::
     <sample>/particles, contacts, profiles, variants, each .parquet   the tables
     <sample>/cells.npz          counts of voxels in cells
     <sample>/record.json        the rest, and the files' SHA-256
-    <sample>.partial/plan.json  the fingerprint of the plan whose work this is
-    <sample>.partial/work/      what finished blocks returned
-    <sample>.partial/result/    the files of a measurement
+    <sample>.partial            plan.json, the fingerprint of the plan whose work this is; the
+                                folders work, what finished blocks returned, and result, the
+                                files of a measurement
 """
 
 from __future__ import annotations

@@ -93,26 +93,14 @@ def train_sem_classifier(
     evaluation: EvaluationParams,
 ) -> tuple[SemClassifier, pd.DataFrame, dict[str, Any], dict[str, Figure]]:
     """Train with the best settings for the full number of epochs."""
-    from ncm_kedro.learning.models.classifier import ClassifierSettings
     from ncm_kedro.learning.training.fitting import train_classifier
     from ncm_kedro.pipelines.tune_train.tracking import list_history
     from ncm_kedro.plotting.sem.learning import plot_training_curves
-    from ncm_kedro.sem.inference.evaluation import list_training_regions
+    from ncm_kedro.sem.inference.evaluation import describe_classifier
 
     found = TrainParams.model_validate(best_settings)
     params = found.model_copy(update={"epochs": min(found.epochs, train.epochs)})
-    settings = ClassifierSettings(
-        model=params.model,
-        classes=crop_set.classes,
-        compositions=crop_set.compositions,
-        states=crop_set.states,
-        crop_px=crop_set.crop_px,
-        pixel_size_um=crop_set.pixel_size_um,
-        input_px=params.input_px,
-        test_time_augmentation=evaluation.test_time_augmentation,
-        split_hash=crop_set.split_hash,
-        training_regions=list_training_regions(crop_set),
-    )
+    settings = describe_classifier(crop_set, params, evaluation)
     classifier, result = train_classifier(_data_of(crop_set), settings, params, folder)
     curves = pd.DataFrame([asdict(record) for record in result.history])
     figures = {"learning_curves.png": plot_training_curves(_list_epochs(curves))}

@@ -26,7 +26,6 @@ from ncm_kedro.learning.data.crop_index import SearchData
 from ncm_kedro.learning.data.loader import CropLoader, choose_device, measure_statistics
 from ncm_kedro.learning.evaluation.metrics import score_with_intervals, sum_over_groups
 from ncm_kedro.learning.evaluation.ood import CropOutputs
-from ncm_kedro.learning.models.classifier import ClassifierSettings
 from ncm_kedro.learning.models.predict import (
     INFERENCE_BATCH,
     build_network,
@@ -39,6 +38,7 @@ from ncm_kedro.learning.training.fitting import build_network_for, train_classif
 from ncm_kedro.params.tune_train import EvaluationParams, TrainParams
 from ncm_kedro.sem.crops.crop_set import CropSet, CropTextures, index_crops
 from ncm_kedro.sem.crops.crops import crop_boxes
+from ncm_kedro.sem.inference.evaluation import describe_classifier
 
 TEXTURE, FROZEN, STACKED, TRAINED = "texture", "frozen", "stacked", "trained"
 N_FOLDS = 4
@@ -220,6 +220,8 @@ def compare_candidates(
     rows = [_score_candidate(name, crop_set, crops, folds, params) for name in _FAMILIES]
     if params.trained_candidate and train.epochs:
         rows.append(_score_trained(crop_set, crops, folds, train, params, folder=folder))
+    elif params.trained_candidate:
+        _LOG.warning("no trained candidate: with epochs 0 it is the frozen one; raise train.epochs")
     return {"rows": sorted(rows, key=lambda row: -row["class"]), "note": None}
 
 
@@ -252,16 +254,7 @@ def _score_trained(
 ) -> dict[str, Any]:
     """Train the network on each fold, and score it as the other candidates."""
     index = index_crops(crops.table, crop_set.bank, crop_set.classes)
-    settings = ClassifierSettings(
-        model=train.model,
-        classes=crop_set.classes,
-        compositions=crop_set.compositions,
-        states=crop_set.states,
-        crop_px=crop_set.crop_px,
-        pixel_size_um=crop_set.pixel_size_um,
-        input_px=train.input_px,
-        test_time_augmentation=params.test_time_augmentation,
-    )
+    settings = describe_classifier(crop_set, train, params)
     started, probabilities = process_time(), np.zeros((len(index), len(crop_set.classes)))
     for number, fold in enumerate(folds):
         test, validate, shown = (index.select(rows) for rows in fold.parts)

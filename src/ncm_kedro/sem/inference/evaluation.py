@@ -20,6 +20,7 @@ from ncm_kedro.learning.evaluation.metrics import MIN_AREAS
 from ncm_kedro.learning.evaluation.promotion import Comparison, compare_predictions
 from ncm_kedro.learning.evaluation.uncertainty_scores import CropOODScores, score_flag, score_sets
 from ncm_kedro.learning.models.classifier import (
+    ClassifierSettings,
     CropPredictions,
     SemClassifier,
     TrainingRegion,
@@ -27,7 +28,7 @@ from ncm_kedro.learning.models.classifier import (
 from ncm_kedro.learning.models.predict import build_network, predict_crops
 from ncm_kedro.learning.models.texture import fit_texture_baseline, texture_features
 from ncm_kedro.params.sem_classify import ClassifyParams
-from ncm_kedro.params.tune_train import EvaluationParams
+from ncm_kedro.params.tune_train import EvaluationParams, TrainParams
 from ncm_kedro.sem.audit.exclusion import QUARANTINED
 from ncm_kedro.sem.crops.boxes import place_boxes
 from ncm_kedro.sem.crops.crop_set import CropSet, CropTextures
@@ -210,7 +211,25 @@ def measure_textures(crop_set: CropSet, split: str) -> NDArray[np.float32]:
     return np.concatenate([texture_features(pixels) for pixels in parts])
 
 
-def list_training_regions(crop_set: CropSet) -> tuple[TrainingRegion, ...]:
+def describe_classifier(
+    crop_set: CropSet, train: TrainParams, evaluation: EvaluationParams
+) -> ClassifierSettings:
+    """Return the settings of a classifier of these crops; `train_classifier` fills in the rest."""
+    return ClassifierSettings(
+        model=train.model,
+        classes=crop_set.classes,
+        compositions=crop_set.compositions,
+        states=crop_set.states,
+        crop_px=crop_set.crop_px,
+        pixel_size_um=crop_set.pixel_size_um,
+        input_px=train.input_px,
+        test_time_augmentation=evaluation.test_time_augmentation,
+        split_hash=crop_set.split_hash,
+        training_regions=_list_training_regions(crop_set),
+    )
+
+
+def _list_training_regions(crop_set: CropSet) -> tuple[TrainingRegion, ...]:
     """Return the parts of frames that training, selection and calibration could see."""
     seen = pd.concat([crop_set.tables[split] for split in ("train", "validate")])
     rows = seen[["frame_id", *REGION_COLUMNS]].drop_duplicates().sort_values("frame_id")
@@ -233,7 +252,7 @@ def find_unseen_crops(
     crops
         `frame_id, x_px, y_px, size_px`.
     regions
-        What `list_training_regions` returned when the model was trained; a frame that the manifest
+        `ClassifierSettings.training_regions` of the model; a frame that the manifest
         no longer has overlaps nothing.
     """
     places = manifest.set_index("frame_id")
