@@ -151,6 +151,9 @@ def test_the_site_builds_without_a_warning_and_fetches_nothing(tmp_path):
     for page in tmp_path.rglob("*.html"):
         text = page.read_text(encoding="utf-8")
         assert re.findall(r"""<(?:script|link|img)[^>]+(?:src|href)=["']?https?:""", text) == []
+        assert "arithmatex" not in text, f"{page.name}: a formula is shown as its source"
+        assert re.findall(r"\$[^$\n]*\\[a-z]+", text) == []
+    assert "<math" in (tmp_path / "half_cell.html").read_text("utf-8")
     assert "crop_augment" in (tmp_path / "reference" / "parameters.html").read_text(
         encoding="utf-8"
     )

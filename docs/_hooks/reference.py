@@ -1,7 +1,7 @@
-"""Pages of the site that are made from the code: pipelines, parameters, data sets.
+"""What the site adds to its pages: tables made from the code, and formulas as MathML.
 
 A page holds ``<!-- pipelines -->``, ``<!-- parameters -->`` or ``<!-- datasets -->`` where its
-tables go.
+tables go. Browsers show MathML by themselves, without a script to fetch.
 """
 
 from __future__ import annotations
@@ -9,20 +9,26 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
+import re
 import typing
 from collections.abc import Iterable, Iterator, Mapping
+from html import unescape
 from pathlib import Path
 from typing import Any
 
 from kedro.config import OmegaConfigLoader
 from kedro.pipeline import Pipeline
 from kedro.validation.type_extractor import TypeExtractor
+from latex2mathml.converter import convert as latex_to_mathml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 PROJECT = Path(__file__).parents[2]
 SIGNS = (("gt", ">"), ("ge", "≥"), ("lt", "<"), ("le", "≤"), ("min_length", "items ≥"))
+FORMULA = re.compile(
+    r'<(?P<tag>span|div) class="arithmatex">\\[(\[](?P<tex>.+?)\\[)\]]</(?P=tag)>', re.DOTALL
+)
 GROUPS = ("sem", "tomo", "demo", "__default__")
 
 
@@ -40,6 +46,16 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
         if place in markdown:
             markdown = markdown.replace(place, write())
     return markdown
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """Make MathML of the formulas of a page; MkDocs calls it for each."""
+    return FORMULA.sub(
+        lambda found: latex_to_mathml(
+            unescape(found["tex"]), display="block" if found["tag"] == "div" else "inline"
+        ),
+        html,
+    )
 
 
 def list_pipelines() -> dict[str, Pipeline]:
