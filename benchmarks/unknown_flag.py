@@ -166,14 +166,28 @@ def score_all(
     return scores
 
 
-def evaluate(scores: dict[str, Parts]) -> pd.DataFrame:
-    """AUROC, false alarms and detections of (validation, known, foreign) scores."""
+def measure_auroc(known: np.ndarray, foreign: np.ndarray) -> float:
+    """Area under the ROC curve of known (N,) against foreign (M,) scores."""
+    truth = np.repeat([0, 1], [len(known), len(foreign)])
+    return float(roc_auc_score(truth, np.concatenate([known, foreign])))
+
+
+def evaluate(scores: dict[str, Parts], frames: Parts) -> pd.DataFrame:
+    """AUROC, false alarms and detections of (validation, known, foreign) scores.
+
+    A frame's score is the median of its crops, as that of a classified frame is of its tiles;
+    `frames` are those of the known and foreign crops.
+    """
     rows = {}
     for name, (validate, known, foreign) in scores.items():
-        truth = np.repeat([0, 1], [len(known), len(foreign)])
         limit = np.quantile(validate, 0.95)
+        medians = [
+            pd.Series(part).groupby(frame).median().to_numpy()
+            for part, frame in zip((known, foreign), frames, strict=True)
+        ]
         rows[name] = {
-            "auroc": roc_auc_score(truth, np.concatenate([known, foreign])),
+            "auroc": measure_auroc(known, foreign),
+            "auroc_frames": measure_auroc(*medians),
             "false_alarms": (known > limit).mean(),
             "detected": (foreign > limit).mean(),
         }
@@ -195,6 +209,7 @@ def main() -> None:
         name: measure(crop_set.bank, index, network) for name, index in crop_set.indices.items()
     }
     labels = {name: index.label for name, index in crop_set.indices.items()}
+    frames = crop_set.indices["test"].frame
 
     def hold_out(classes: list[int]) -> pd.DataFrame:
         left = {name: np.isin(labels[name], classes) for name in splits}
@@ -206,26 +221,33 @@ def main() -> None:
         foreign = pick("test", left["test"])
         shown = {name: labels[name][~left[name]] for name in splits}
         return evaluate(
-            score_all(train, shown["train"], [validate, test, foreign], shown["validate"])
+            score_all(train, shown["train"], [validate, test, foreign], shown["validate"]),
+            [frames[~left["test"]], frames[left["test"]]],
         )
 
-    def compare(title: str, foreign: list[dict[str, np.ndarray]]) -> None:
+    def compare(title: str, foreign: list[tuple[FrameBank, CropIndex]]) -> None:
         known = [splits["validate"], splits["test"]]
         tables = [
             evaluate(
-                score_all(splits["train"], labels["train"], [*known, part], labels["validate"])
+                score_all(
+                    splits["train"],
+                    labels["train"],
+                    [*known, measure(bank, index, network)],
+                    labels["validate"],
+                ),
+                [frames, index.frame],
             )
-            for part in foreign
+            for bank, index in foreign
         ]
         show(title, tables)
 
     if not find_ood(manifest).empty:
         quarantined = index_quarantined(store, manifest, crop_set.crop_px)
-        compare("quarantined frames", [measure(*quarantined, network)])
+        compare("quarantined frames", [quarantined])
     show("one class left out", [hold_out([n]) for n in range(len(crop_set.classes))])
     groups = pd.Series(range(len(crop_set.classes))).groupby(np.array(crop_set.compositions))
     show("one composition left out", [hold_out(list(part)) for _, part in groups])
-    planted = [measure(*plant(crop_set, seed), network) for seed in range(args.seeds)]
+    planted = [plant(crop_set, seed) for seed in range(args.seeds)]
     compare(f"planted patterns, {args.seeds} seeds", planted)
 
 

@@ -120,8 +120,8 @@ def test_a_tail_without_a_seed_is_not_part_of_a_ball():
 
 def test_a_peak_without_a_body_is_debris():
     ball = draw_ball(14, (30, 30, 30))
-    for probability, owner in ((59, -1), (61, 0)):
-        made = table([200], [60], [], [sum_up(ball, probability)])
+    for peak, probability, owner in ((130, 59, -1), (130, 61, 0), (250, 61, 0)):
+        made = table([peak], [60], [], [sum_up(ball, probability)])
         assert merge(made, check_shape=True) == [owner]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from pathlib import Path
 from typing import Any
 
@@ -65,13 +66,17 @@ def run_sweep(params: SweepParams, folder: Path) -> tuple[pd.DataFrame, pd.DataF
     wanted = list_sweep(params)
     with open_process_pool(params.workers) as pool:
         futures = [pool.submit(_run_one, case, folder) for case in wanted.values()]
-        rows, tables, rejections = [], [], Rejections()
+        rows, tables, rejections, started = [], [], Rejections(), time.monotonic()
         for run, (key, future) in enumerate(zip(wanted, futures, strict=True)):
             end, problem = "", ""
             with rejections.catch(str(run), f"sweep, run {run}"):
                 end, cycles = future.result()
                 tables.append(cycles.assign(run=run))
-                _log.info("half-cell sweep: %d of %d runs finished", run + 1, len(wanted))
+                left_s = (time.monotonic() - started) / (run + 1) * (len(wanted) - run - 1)
+                _log.info(
+                    "half-cell sweep: %d of %d runs finished, about %.0f min left",
+                    run + 1, len(wanted), left_s / 60,
+                )  # fmt: skip
             problem = rejections.reasons.get(str(run), "")
             rows.append((run, *key, end, problem))
     rejections.check_left(len(wanted))

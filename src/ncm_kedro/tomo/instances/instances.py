@@ -39,7 +39,7 @@ from ncm_kedro.tomo.volumes.blocks import Block, Task, list_blocks, run_blocks
 from ncm_kedro.tomo.volumes.identity import MADE_FROM, check_belongs, fingerprint, identify_sources
 from ncm_kedro.tomo.volumes.volume import Triple, Volume, VolumePlan, VolumeTarget
 
-METHOD_VERSION = 4
+METHOD_VERSION = 5
 _PHASE_NECK = 0.75  # of the smaller ball within; a narrower neck parts two particles
 _log = logging.getLogger(__name__)
 

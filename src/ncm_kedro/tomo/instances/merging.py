@@ -21,7 +21,7 @@ _ROUND = 0.9  # what is more compact than this is not two particles
 _DROP = 0.04  # loss of compactness from which another part does not belong to a particle
 _WHOLE, _ROUGHNESS = 0.85, 0.01  # compactness with a fragment, at least, and the loss it may cost
 _BRIDGE = 0.4  # probability between a particle and its fragment, at least (0 to 1)
-_BODY = 0.3  # mean probability over the peak; 0.43 in the median of particles, 0.25 of debris
+_BODY = 0.235  # mean probability (0 to 1) of a particle, at least; debris has a peak but no body
 _SECOND = np.triu_indices(3)
 _MAX_PROBABILITY = 255
 
@@ -44,7 +44,7 @@ def merge_basins(
 
     With ``check_shape`` nothing is joined to a compact particle that makes it clearly less compact;
     a fragment behind a lower saddle is joined if the two together are as compact as the larger is
-    alone; and what has a peak but no body (its mean probability is low beside its peak) is debris.
+    alone; and what has a peak but no body (a low mean probability) is debris.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ def merge_basins(
     seeded = peaks >= seed
     if check_shape:
         mean = np.array(forest.sums)[:, 1] / np.maximum(np.array(forest.sums)[:, 0], 1)
-        seeded &= mean >= _BODY * peaks
+        seeded &= mean >= _BODY * _MAX_PROBABILITY
     return np.where(seeded[owner], owner, -1)
 
 
