@@ -88,6 +88,22 @@ def test_threshold_and_components_cannot_part_and_outline_both(packed, tmp_path)
         assert score_labels(truth, labels, voxel_size_um=(1, 1, 1)).ap_90 < 0.05
 
 
+@pytest.mark.parametrize("unsure", [1, 3])
+def test_a_detector_that_is_unsure_of_many_particles_is_named(tmp_path, caplog, unsure):
+    """Of four balls some have a peak of 0.7 and a mean probability of 0.2."""
+    centres = [(14, 14, 14), (14, 14, 42), (14, 42, 14), (14, 42, 42)]
+    labels = draw_balls((28, 56, 56), centres, [9] * 4)
+    prob, dist = perfect_maps(labels)
+    core = draw_balls(labels.shape, centres, [3] * 4) > 0
+    prob[(labels <= unsure) & (labels > 0)] = 45
+    prob[(labels <= unsure) & core] = 180
+    grey = image(labels, np.ones(labels.shape, bool), np.random.default_rng(2))
+    with caplog.at_level(logging.WARNING):
+        found, _ = run_labels(tmp_path, store_case(tmp_path, grey, prob, dist))
+    assert found.max() == 4 - unsure
+    assert ("the detector is unsure" in caplog.text) == (unsure == 3)
+
+
 def make_damaged():
     """A hollow ball, and one that a thin crack opens from the rim to the centre."""
     labels = draw_balls((48, 48, 96), [(24, 24, 24), (24, 24, 70)], [17, 17])

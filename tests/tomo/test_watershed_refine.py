@@ -5,7 +5,7 @@ import pytest
 from instance_cases import draw_balls
 
 from ncm_kedro.params.tomo_segment import RefineParams
-from ncm_kedro.tomo.instances.merging import measure_compactness, merge_basins
+from ncm_kedro.tomo.instances.merging import DEBRIS, measure_compactness, merge_basins
 from ncm_kedro.tomo.instances.refine import (
     RefineLengths,
     balance_otsu,
@@ -120,7 +120,7 @@ def test_a_tail_without_a_seed_is_not_part_of_a_ball():
 
 def test_a_peak_without_a_body_is_debris():
     ball = draw_ball(14, (30, 30, 30))
-    for peak, probability, owner in ((130, 59, -1), (130, 61, 0), (250, 61, 0)):
+    for peak, probability, owner in ((130, 59, DEBRIS), (130, 61, 0), (250, 61, 0)):
         made = table([peak], [60], [], [sum_up(ball, probability)])
         assert merge(made, check_shape=True) == [owner]
 

@@ -31,7 +31,7 @@ from ncm_kedro.tomo.instances.components import (
     name_parts,
     own_blocks,
 )
-from ncm_kedro.tomo.instances.merging import merge_basins
+from ncm_kedro.tomo.instances.merging import DEBRIS, merge_basins
 from ncm_kedro.tomo.instances.refine_tasks import AssembleTask, DraftTask, RefineTask
 from ncm_kedro.tomo.instances.watershed import BasinTask, WatershedSettings, resolve_terminals
 from ncm_kedro.tomo.instances.watershed_graph import GraphTask, build_table
@@ -41,6 +41,7 @@ from ncm_kedro.tomo.volumes.volume import Triple, Volume, VolumePlan, VolumeTarg
 
 METHOD_VERSION = 5
 _PHASE_NECK = 0.75  # of the smaller ball within; a narrower neck parts two particles
+_DEBRIS_MAX = 0.25  # debris over all that has a seed, from which a warning is given
 _log = logging.getLogger(__name__)
 
 
@@ -176,16 +177,26 @@ class _Writer:
         basins = (basin + 1).astype(np.uint32)
         graph = GraphTask(self.probability.array, distance, terminals, keys, basins)
         table = build_table(self._run(graph, blocks, work, "contacts"), len(roots))
+        seed = round(self.params.seed_probability * 255)
         owner = merge_basins(
             table,
-            seed=round(self.params.seed_probability * 255),
+            seed=seed,
             saddle_fraction=self.params.merge_saddle_fraction,
             neck_fraction=self.params.merge_neck_fraction,
             absorb_fraction=self.params.absorb_fraction,
             check_shape=self.params.check_shape,
         )
-        _log.info("%s: %d basins, %d particles", self.volume.name, len(roots),
-                  len(np.unique(owner[owner >= 0])))  # fmt: skip
+        particles = len(np.unique(owner[owner >= 0]))
+        debris = int(((owner == DEBRIS) & (table.peak >= seed)).sum())
+        _log.info("%s: %d basins, %d particles; %d peaks with a low mean probability dropped as "
+                  "debris", self.volume.name, len(roots), particles, debris)  # fmt: skip
+        if debris > _DEBRIS_MAX * (debris + particles):
+            _log.warning(
+                "%s: the detector is unsure of this volume: %d of %d peaks have a low mean "
+                "probability and are dropped as debris; look at the probability map, and set "
+                "instances.check_shape: false where they are particles",
+                self.volume.name, debris, debris + particles,
+            )  # fmt: skip
         return name_parts(keys, owner[basin], roots)
 
     def _connect(self, work: Path, terminals: zarr.Array, blocks: list[Block]) -> Parts:

@@ -22,6 +22,8 @@ _DROP = 0.04  # loss of compactness from which another part does not belong to a
 _WHOLE, _ROUGHNESS = 0.85, 0.01  # compactness with a fragment, at least, and the loss it may cost
 _BRIDGE = 0.4  # probability between a particle and its fragment, at least (0 to 1)
 _BODY = 0.235  # mean probability (0 to 1) of a particle, at least; debris has a peak but no body
+NO_SEED, DEBRIS = -1, -2
+"""Owners of basins that are no particle: without a seed, and with one but without a body."""
 _SECOND = np.triu_indices(3)
 _MAX_PROBABILITY = 255
 
@@ -56,7 +58,7 @@ def merge_basins(
     Returns
     -------
     ndarray of int64, (n,)
-        The lowest basin of the particle that each belongs to; -1 where no seed is reached.
+        The lowest basin of the particle that each belongs to; `NO_SEED` or `DEBRIS` where none.
     """
     forest = _Forest(table)
 
@@ -94,11 +96,11 @@ def merge_basins(
     if not len(owner):
         return owner
     peaks = np.array(forest.peak, dtype=np.int64)
-    seeded = peaks >= seed
+    none = np.where(peaks >= seed, 0, NO_SEED)
     if check_shape:
         mean = np.array(forest.sums)[:, 1] / np.maximum(np.array(forest.sums)[:, 0], 1)
-        seeded &= mean >= _BODY * _MAX_PROBABILITY
-    return np.where(seeded[owner], owner, -1)
+        none[(peaks >= seed) & (mean < _BODY * _MAX_PROBABILITY)] = DEBRIS
+    return np.where(none[owner] < 0, none[owner], owner)
 
 
 def measure_compactness(sums: NDArray[np.float64]) -> float:
