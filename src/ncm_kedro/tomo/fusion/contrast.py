@@ -103,15 +103,15 @@ def find_contrast(volume: Volume, network: Detector, params: TomoFusionParams) -
     low, high = (float(value) for value in np.percentile(smooth, GREY_PERCENTILES))
     span = (high - low) or float(levels[-1]) - float(levels[0])
     read = Contrast("bright", low - _BELOW * span, high + _ABOVE * span, warnings=warnings)
-    known = _raise_air(volume, read)
+    known, fill = _raise_air(volume, read), float(np.median(smooth))
     parts = _part_greys(np.clip(smooth.astype(np.float64), low - span, high + span))
     if params.contrast != "auto":
         known = replace(known, kind=params.contrast)
         if params.particle_diameter_um is not None:
             return replace(known, diameter_um=params.particle_diameter_um)
-        found = _survey(volume, network, known, params)
+        found = _survey(volume, network, known, fill, params)
     else:
-        known, found = _choose_polarity(volume, network, known, params)
+        known, found = _choose_polarity(volume, network, known, fill, params)
         unseen = known.kind == "bright" and found.covered < CONVINCING
         if unseen and parts.is_dense and params.particle_diameter_um is None:
             return _take_bright(known, parts)
@@ -119,7 +119,7 @@ def find_contrast(volume: Volume, network: Detector, params: TomoFusionParams) -
         known = replace(known, warnings=(*known.warnings, _name_cause(parts)))
     diameter_um = params.particle_diameter_um
     if diameter_um is None:
-        diameter_um = measure_diameter_um(volume, network, known.reading, found)
+        diameter_um = measure_diameter_um(volume, network, known.reading, fill, found)
     return replace(known, diameter_um=diameter_um)
 
 
@@ -192,22 +192,22 @@ def _raise_air(volume: Volume, known: Contrast) -> Contrast:
 
 
 def _survey(
-    volume: Volume, network: Detector, known: Contrast, params: TomoFusionParams
+    volume: Volume, network: Detector, known: Contrast, fill: float, params: TomoFusionParams
 ) -> ScaleEstimate:
     edge_um = None
     if params.particle_diameter_um is not None:
         edge_um = params.particle_diameter_um / network.particle_px
-    return survey_scales(volume, network, known.reading, edge_um)
+    return survey_scales(volume, network, known.reading, fill, edge_um)
 
 
 def _choose_polarity(
-    volume: Volume, network: Detector, bright: Contrast, params: TomoFusionParams
+    volume: Volume, network: Detector, bright: Contrast, fill: float, params: TomoFusionParams
 ) -> tuple[Contrast, ScaleEstimate]:
-    found = _survey(volume, network, bright, params)
+    found = _survey(volume, network, bright, fill, params)
     if found.covered >= CONVINCING or found.confidence >= _SURE:
         return bright, found
     dark = replace(bright, kind="dark")
-    other = _survey(volume, network, dark, params)
+    other = _survey(volume, network, dark, fill, params)
     clear = other.confidence >= _SURE and other.covered > _CLEARER * found.covered
     if not clear or len(other.diameters_px) < MIN_FOUND:
         return bright, found

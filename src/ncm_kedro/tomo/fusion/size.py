@@ -228,7 +228,11 @@ class ScaleEstimate:
 
 
 def survey_scales(
-    volume: Volume, network: Detector, reading: GreyReading, edge_um: float | None = None
+    volume: Volume,
+    network: Detector,
+    reading: GreyReading,
+    fill: float,
+    edge_um: float | None = None,
 ) -> ScaleEstimate:
     """Look for particles in a few sections, at scales from the volume's own down by factors of 2.
 
@@ -240,25 +244,33 @@ def survey_scales(
 
     Parameters
     ----------
+    fill
+        Grey value, as stored, of what is outside the field of view.
     edge_um
         The one scale to look at, where it is known.
     """
     if edge_um is not None:
-        return _measure_scale(volume, network, reading, edge_um)
+        return _measure_scale(volume, network, reading, fill, edge_um)
     edge_um = min(volume.voxel_size_um)
     scales: list[ScaleEstimate] = []
     while not scales or _second_longest(volume, edge_um) >= _MIN_PX:
-        scales.append(_measure_scale(volume, network, reading, edge_um))
+        scales.append(_measure_scale(volume, network, reading, fill, edge_um))
         edge_um *= 2
     if max(one.covered for one in scales) < CONVINCING:
-        scales.append(_measure_scale(volume, network, reading, min(volume.voxel_size_um) / 2))
+        half_um = min(volume.voxel_size_um) / 2
+        scales.append(_measure_scale(volume, network, reading, fill, half_um))
     return max(scales, key=lambda one: one.covered)
 
 
 def measure_diameter_um(
-    volume: Volume, network: Detector, reading: GreyReading, best: ScaleEstimate
+    volume: Volume, network: Detector, reading: GreyReading, fill: float, best: ScaleEstimate
 ) -> float | None:
     """Measure the median diameter of the particles' sections at the scale that suits them.
+
+    Parameters
+    ----------
+    fill
+        Grey value, as stored, of what is outside the field of view.
 
     Returns
     -------
@@ -269,7 +281,7 @@ def measure_diameter_um(
         return None
     diameter_um = float(np.median(best.diameters_px)) * best.edge_um
     edge_um = max(diameter_um / network.particle_px, min(volume.voxel_size_um) / 2)
-    again = _measure_scale(volume, network, reading, edge_um)
+    again = _measure_scale(volume, network, reading, fill, edge_um)
     if len(again.diameters_px) >= MIN_FOUND:
         diameter_um = float(np.median(again.diameters_px)) * again.edge_um
     _log.info("%s: particles measure %.3g um in the median", volume.name, diameter_um)
@@ -320,11 +332,11 @@ def _measure_apart(
 
 
 def _measure_scale(
-    volume: Volume, network: Detector, reading: GreyReading, edge_um: float
+    volume: Volume, network: Detector, reading: GreyReading, fill: float, edge_um: float
 ) -> ScaleEstimate:
     found: list[NDArray[np.float64]] = []
     area_px = 0
-    for section_yx in _cut_sections(volume, reading, edge_um):
+    for section_yx in _cut_sections(volume, reading, fill, edge_um):
         low, high = measure_grey_range(section_yx)
         if high > low:
             scaled_nyx = normalise_sections(section_yx[None], low, high)
@@ -339,10 +351,12 @@ def _measure_scale(
     return ScaleEstimate(edge_um, diameters[suited], covered, confidence)
 
 
-def _cut_sections(volume: Volume, reading: GreyReading, edge_um: float) -> Iterator[FloatArray]:
+def _cut_sections(
+    volume: Volume, reading: GreyReading, fill: float, edge_um: float
+) -> Iterator[FloatArray]:
     grid = make_grid(volume, edge_um)
     source = choose_source(volume, grid, reading)
-    fill = sample_grey(volume, source).median
+    (fill_read,) = reading.apply(np.array([fill])).tolist()
     for axis in range(len(DIRECTIONS)):
         plane = [length for other, length in enumerate(grid.shape_zyx) if other != axis]
         if min(plane) < _MIN_PX and axis > 0:
@@ -352,7 +366,7 @@ def _cut_sections(volume: Volume, reading: GreyReading, edge_um: float) -> Itera
             spans = [_middle(length) for length in grid.shape_zyx]
             spans[axis] = (depth, depth + 1)
             start, stop = (cast("Triple", tuple(ends)) for ends in zip(*spans, strict=True))
-            values_zyx, _ = resample_box(source, grid, start, stop, fill)
+            values_zyx, _ = resample_box(source, grid, start, stop, fill_read)
             yield np.squeeze(values_zyx, axis=axis)
 
 
