@@ -4,6 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
+# Containers often set it: then each process of a run compiles all that it imports again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help demo test test-all lint format viz viz-static docs bench lock clean
 .DEFAULT_GOAL := help
 
@@ -20,13 +23,13 @@ help:
 
 $(READY): requirements.txt
 	@echo "Setting up $(VENV): needs about 11 GB of disk (torch brings its CUDA libraries)"
-	@echo "and 3 to 15 minutes, most of it downloading. It is done once."
+	@echo "and 2 to 10 minutes, most of it downloading. It is done once."
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"python3 3.11 or newer is needed, this is {sys.version}")'
 	@$(PYTHON) -c 'import shutil, sys; free = shutil.disk_usage(".").free / 1e9; sys.exit(free < 14 and f"14 GB of free disk are needed, {free:.1f} GB are free")'
 	@$(PYTHON) -m venv $(VENV)
 	@sed -n '/^uv==/,/[^\\]$$/p' requirements.txt > $(VENV)/uv.txt
 	@$(BIN)/python -m pip install --quiet --require-hashes -r $(VENV)/uv.txt
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.txt \
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements.txt \
 	  || $(BIN)/python -m pip install --quiet --require-hashes -r requirements.txt  # pip's own settings
 	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $@

@@ -1,5 +1,6 @@
 """What all tests share."""
 
+import gc
 import importlib
 import os
 import shutil
@@ -31,6 +32,17 @@ def pytest_collection() -> None:
             "timm",
         ):
             importlib.import_module(name)
+
+
+def pytest_collection_finish() -> None:
+    """Keep what was imported out of the garbage collector, which would go through it all along."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_sessionfinish() -> None:
+    """Let it be collected in the end."""
+    gc.unfreeze()
 
 
 COMPILED = {"damage", "particles", "tomo"}

@@ -117,6 +117,7 @@ def test_another_device_of_torch_gives_the_same_volume(linear, target, surveyed)
     np.testing.assert_allclose(made.array[:], whole, atol=1e-4 * np.ptp(whole))
 
 
+@pytest.mark.slow
 def test_movement_that_all_distances_share_is_found_and_corrected(target, truth, monkeypatch):
     still = synthetic.draw_shifts
     time = np.linspace(0, 1, SMALL.angles)

@@ -182,7 +182,7 @@ def unbroken(sample):
 
 
 PAIRS = [
-    (writer, change)
+    pytest.param(writer, change, marks=[] if change is OTHERS[0] else pytest.mark.slow)
     for writer in WRITERS
     for change in OTHERS
     if writer == "ingest" or "slab_memory_mb" not in change

@@ -70,7 +70,8 @@ def encode_picture(image: Figure | bytes) -> Picture:
     """
     if isinstance(image, Figure):
         buffer = io.BytesIO()
-        image.savefig(buffer, format="png", dpi=PAGE_DPI, bbox_inches="tight")
+        fast = {"compress_level": 1}  # it is read again at once
+        image.savefig(buffer, format="png", dpi=PAGE_DPI, bbox_inches="tight", pil_kwargs=fast)
         image = buffer.getvalue()
     with Image.open(io.BytesIO(image)) as opened:
         pixels = opened.convert("RGB")
