@@ -4,8 +4,9 @@ Features of the frozen `ncm_pooled_lite0` and texture descriptors of the crops o
 what `sem_ingest` and `crop_augment` wrote. Energies are those of a discriminant that is fitted on
 the training crops, for deep features the one of the classifier; sums are of scores standardised on
 the validation split; of a high energy what lies below the validation median does not count, as in
-the built-in score (`deep: larger knn + deep: high energy`). The area under the ROC curve is against
-test crops, false alarms are those at the 95th percentile of the validation crops.
+the built-in score, `deep: larger knn + deep: knn, discriminants + deep: high energy`. The area
+under the ROC curve is against test crops, false alarms are those at the 95th percentile of the
+validation crops.
 
     python benchmarks/unknown_flag.py data --seeds 20
 
@@ -31,7 +32,7 @@ from ncm_kedro.datasets.frames.store import FrameStore
 from ncm_kedro.learning.data.crop_index import CropIndex
 from ncm_kedro.learning.data.frame_bank import FrameBank, build_frame_bank
 from ncm_kedro.learning.data.loader import CropLoader
-from ncm_kedro.learning.evaluation.ood import CropOutputs, measure_distance
+from ncm_kedro.learning.evaluation.ood import CropOutputs, find_discriminants, measure_distance
 from ncm_kedro.learning.models.networks import build_model
 from ncm_kedro.learning.models.texture import texture_features
 from ncm_kedro.learning.training import discriminant
@@ -99,6 +100,7 @@ def score_family(train: np.ndarray, labels: np.ndarray, parts: Parts) -> dict[st
     standard, others = (train - mean) / std, [(part - mean) / std for part in parts]
     whiten, means = fit_discriminant(standard, labels)
     unit_whiten, unit_means = fit_discriminant(normalise(standard), labels)
+    directed = find_discriminants(standard, labels)
     rest = np.linalg.eigh(np.cov(standard.T))[1][:, :-PRINCIPAL]
 
     def knn(reference: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
@@ -115,6 +117,9 @@ def score_family(train: np.ndarray, labels: np.ndarray, parts: Parts) -> dict[st
     return {
         "knn": list(map(knn(standard), others)),
         "knn, length one": list(map(knn(normalise(train)), map(normalise, parts))),
+        "knn, discriminants": list(
+            map(knn(normalise(standard @ directed)), (normalise(p @ directed) for p in others))
+        ),
         "Mahalanobis": [to_means(part @ whiten, means) for part in others],
         "Mahalanobis++": [to_means(normalise(p) @ unit_whiten, unit_means) for p in others],
         "ViM residual": [np.linalg.norm(part @ rest, axis=1) for part in others],
@@ -159,7 +164,8 @@ def score_all(
     two = zip(standard["deep: knn"], standard["deep: knn, length one"], strict=True)
     standard["deep: larger knn"] = [np.maximum(*pair) for pair in two]
     distances = ("deep: knn", "deep: knn, length one", "deep: larger knn", "deep: ViM residual")
-    sums = product(distances, ("", "texture: knn"), ("deep: energy", high))
+    directed = ("", "deep: knn, discriminants")
+    sums = product(distances, directed, ("", "texture: knn"), ("deep: energy", high))
     for names in ([name for name in part if name] for part in sums):
         columns = zip(*(standard[name] for name in names), strict=True)
         scores[" + ".join(names)] = [np.sum(column, axis=0) for column in columns]

@@ -86,6 +86,30 @@ def test_another_direction_is_flagged_though_the_features_lie_near():
     assert found.evaluate(draw(100, 0.6)).unknown.mean() > 0.9
 
 
+def test_a_direction_between_the_classes_is_flagged_whatever_else_varies():
+    """Three classes and their scatter in two dimensions, ten times as much in twenty others."""
+    rng = np.random.default_rng(15)
+
+    def draw(count, turn_deg=0.0):
+        labels = np.arange(count) % 3
+        angles = np.deg2rad(120 * labels + turn_deg)
+        directed = 4 * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+        features = np.hstack([directed, np.zeros((count, 20))]) + rng.normal(
+            scale=[0.4] * 2 + [4.0] * 20, size=(count, 22)
+        )
+        return replace(
+            draw_outputs(rng, count), labels=labels, features=features.astype(np.float32)
+        )
+
+    far = replace(draw(40), features=60 * rng.normal(size=(40, 22)).astype(np.float32))
+    frames = FrameOutputs(draw(200), np.repeat(np.arange(40), 5), tuple(name_areas(40, 40)))
+    found = fit_detector(
+        draw(600), draw(200), name_areas(200, 50), OODParams(), frames=frames, foreign=far
+    )
+    assert found.evaluate(draw(200)).unknown.mean() < 0.15
+    assert found.evaluate(draw(200, turn_deg=60.0)).unknown.mean() > 0.9
+
+
 def test_fewer_training_crops_than_neighbours_are_enough():
     rng = np.random.default_rng(2)
     detector = fit(draw_outputs(rng, 4), draw_outputs(rng, 40), name_areas(40, 20))

@@ -32,9 +32,10 @@ def report_flag(n_ood):
     detector = OODDetector(
         reference_nd=np.eye(2, dtype=np.float16),
         neighbours=1,
-        location=np.zeros(3),
-        spread=np.ones(3),
+        location=np.zeros(4),
+        spread=np.ones(4),
         standard_2d=np.stack([np.zeros(2), np.ones(2)]).astype(np.float32),
+        discriminants_2d=np.empty((2, 0), np.float32),
         ranks=rank_areas(rng.normal(size=300), [str(k % 50) for k in range(300)]),
         frame_ranks=rank_areas(np.zeros(2), ["a", "b"]),
         threshold=1.9,

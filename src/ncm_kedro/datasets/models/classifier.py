@@ -26,7 +26,7 @@ from ncm_kedro.learning.models.classifier import ClassifierSettings, SemClassifi
 CLASSIFIER_FILE = "sem_classifier.safetensors"
 _SETTINGS_KEY = "ncm_sem_classifier"
 _DETECTOR = "ood_detector/"
-_DETECTOR_ARRAYS = ("reference_nd", "location", "spread", "standard_2d")
+_DETECTOR_ARRAYS = ("reference_nd", "location", "spread", "standard_2d", "discriminants_2d")
 _DETECTOR_NUMBERS = ("threshold", "frame_threshold", "false_alarm_rate", "foreign_auroc")
 _DETECTOR_RANKS = ("ranks", "frame_ranks")
 
@@ -82,7 +82,7 @@ def _unpack_detector(arrays: dict[str, NDArray[Any]]) -> OODDetector | None:
         for name, array in arrays.items()
         if name.startswith(_DETECTOR)
     }
-    if "frame_threshold" not in parts or parts["location"].shape != (3,):
+    if "discriminants_2d" not in parts:
         return None  # none, or of an earlier version
     fields: dict[str, Any] = {name: parts[name] for name in _DETECTOR_ARRAYS}
     fields |= {name: parts[name].item() for name in (*_DETECTOR_NUMBERS, "neighbours")}

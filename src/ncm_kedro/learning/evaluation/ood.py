@@ -2,11 +2,13 @@
 
 Two measures: the distance of a crop's features to their k-th nearest neighbour among the training
 crops (Sun et al. 2022, arXiv:2204.06507, section 3), and the energy of its logits (Liu et al. 2020,
-arXiv:2010.03759, eq. 4). The distance is taken twice: between features scaled to length one, as in
-the paper, and between features standardised on the training crops, as length one scales back what
-lies far outside in the direction of the others. Each is standardised by its median and spread on
-the validation split; the larger of the two distances and the energy are added up to the score, and
-its rank among the validation mosaics gives one p-value (`conformal`).
+arXiv:2010.03759, eq. 4). The distance is taken three times: between features scaled to length one,
+as in the paper; between features standardised on the training crops, as length one scales back what
+lies far outside in the direction of the others; and between their discriminants scaled to length
+one (Fisher's, those that part the classes most against the scatter within them), in which classes
+of other compositions differ most and regions of one class least. Each is standardised by its median
+and spread on the validation split; the larger of the first two, the third and the energy are added
+up to the score, and its rank among the validation mosaics gives one p-value (`conformal`).
 
 The threshold is the one that the nominal fraction of the crops of unseen mosaics is expected to lie
 above (`conformal.choose_threshold`). A frame has a threshold and a p-value of its own, from the
@@ -38,6 +40,7 @@ from ncm_kedro.params.tune_train import OODParams
 _ROWS_AT_ONCE = 1024
 _UPPER_QUANTILE = 0.84  # one standard deviation above the median, were it normal
 _MIN_SPREAD = 1e-6
+_DIRECTED = 2  # discriminants, from which on their direction says something
 MIN_FOREIGN_AUROC = 0.9
 """A network that separates foreign crops worse than this gets no flag."""
 _ROUNDING = 1e-9
@@ -93,7 +96,8 @@ class OODScores:
     ----------
     feature_distance, energy
         (N,) excess of the distance to the k-th nearest training crop over the validation median, in
-        spreads, of the two scalings the larger one; energy (nats).
+        spreads: of features the larger of the two scalings, plus that of discriminants; energy
+        (nats).
     score
         (N,) the excess of the distance, and that of a high energy, in spreads.
     p
@@ -120,10 +124,14 @@ class OODDetector:
     neighbours
         k of the k-th nearest neighbour.
     location, spread
-        (3,) median, and distance from there to the 84th percentile, on the validation split: of the
-        distances between standardised features and between those of length one, and of the energy.
+        (4,) median, and distance from there to the 84th percentile, on the validation split: of the
+        distances between standardised features, features of length one and discriminants of length
+        one, and of the energy.
     standard_2d
         (2, D) mean and standard deviation of each feature.
+    discriminants_2d
+        (D, K - 1) from standardised features to discriminants of K classes; (D, 0) for two classes,
+        whose one discriminant has no direction.
     ranks, frame_ranks
         Scores of the validation crops; medians of the tiles of the validation frames.
     threshold, frame_threshold
@@ -140,6 +148,7 @@ class OODDetector:
     location: NDArray[np.float64]
     spread: NDArray[np.float64]
     standard_2d: NDArray[np.float32]
+    discriminants_2d: NDArray[np.float32]
     ranks: AreaRanks
     frame_ranks: AreaRanks
     threshold: float
@@ -171,7 +180,9 @@ class OODDetector:
 
     def evaluate(self, outputs: CropOutputs) -> OODScores:
         """Score crops by their features and energies."""
-        measures = _measure(outputs, self.reference_nd, self.standard_2d, self.neighbours)
+        measures = _measure(
+            outputs, self.reference_nd, self.standard_2d, self.discriminants_2d, self.neighbours
+        )
         distance, _ = _find_excess(measures, self.location, self.spread)
         energy = measures[:, -1]
         score = self.combine(distance, energy)
@@ -228,10 +239,12 @@ def fit_detector(
             )
     spread_d = train.features.std(axis=0).clip(min=_MIN_SPREAD)
     standard_2d = np.stack([train.features.mean(axis=0), spread_d]).astype(np.float32)
-    reference_nd = scale_features(train.features, standard_2d).astype(np.float16)
+    standardised_nd = scale_features(train.features, standard_2d)
+    discriminants_2d = find_discriminants(standardised_nd, train.labels)
+    reference_nd = standardised_nd.astype(np.float16)
     neighbours = min(params.neighbours, len(reference_nd))
     known, tiles, strange = (
-        _measure(outputs, reference_nd, standard_2d, neighbours)
+        _measure(outputs, reference_nd, standard_2d, discriminants_2d, neighbours)
         for outputs in (validate, frames.tiles, foreign)
     )
     location = _find_quantile(known, mosaics, 0.5)
@@ -249,6 +262,7 @@ def fit_detector(
         location=location,
         spread=spread,
         standard_2d=standard_2d,
+        discriminants_2d=discriminants_2d,
         ranks=rank_areas(scores, mosaics),
         frame_ranks=rank_areas(medians, frames.mosaics),
         threshold=choose_threshold(scores, mosaics, params.false_alarm_rate),
@@ -262,18 +276,17 @@ def _measure(
     outputs: CropOutputs,
     reference_nd: NDArray[np.floating],
     standard_2d: NDArray[np.floating],
+    discriminants_2d: NDArray[np.floating],
     neighbours: int,
 ) -> NDArray[np.float64]:
-    """(N, 3) distance of standardised features, that of features of length one, energy."""
-    features = scale_features(outputs.features, standard_2d)
-    reference = reference_nd.astype(np.float32)
-    shown, known = (
-        _scale_to_one(part * standard_2d[1] + standard_2d[0]) for part in (features, reference)
-    )
-    distances = [
-        measure_distance(features, reference, neighbours),
-        measure_distance(shown, known, neighbours),
+    """(N, 4) distances of features standardised and of length one, of discriminants, energy."""
+    parts = scale_features(outputs.features, standard_2d), reference_nd.astype(np.float32)
+    pairs = [
+        parts,
+        [_scale_to_one(part * standard_2d[1] + standard_2d[0]) for part in parts],
+        [_scale_to_one(part @ discriminants_2d) for part in parts],
     ]
+    distances = [measure_distance(shown, known, neighbours) for shown, known in pairs]
     return np.stack([*distances, outputs.energy], axis=1).astype(np.float64)
 
 
@@ -283,11 +296,11 @@ def _scale_to_one(features_nd: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _find_excess(
-    measures_n3: NDArray[np.float64], location: NDArray[np.float64], spread: NDArray[np.float64]
+    measures_n4: NDArray[np.float64], location: NDArray[np.float64], spread: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(N,) larger excess of the two distances, and that of the energy, in spreads."""
-    excess = (measures_n3 - location) / spread
-    return excess[:, :2].max(axis=1), excess[:, 2]
+    """(N,) excess of the distances, and that of the energy, in spreads."""
+    excess = (measures_n4 - location) / spread
+    return excess[:, :2].max(axis=1) + excess[:, 2], excess[:, 3]
 
 
 def _combine(distance: NDArray[np.float64], energy: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -297,6 +310,33 @@ def _combine(distance: NDArray[np.float64], energy: NDArray[np.float64]) -> NDAr
     of their own classes.
     """
     return np.asarray(distance + np.maximum(energy, 0.0))
+
+
+def find_discriminants(
+    standardised_nd: NDArray[np.floating], labels: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Find Fisher's discriminants, the covariance within classes shrunk as Ledoit & Wolf (2004) do.
+
+    Parameters
+    ----------
+    standardised_nd
+        (N, D) standardised features.
+    labels
+        (N,) classes, K different ones.
+
+    Returns
+    -------
+    ndarray of float32, (D, K - 1)
+        Weights of the features; (D, 0) for two classes, as one discriminant has no direction.
+    """
+    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
+    count = len(np.unique(labels)) - 1
+    if count < _DIRECTED:
+        return np.empty((standardised_nd.shape[1], 0), np.float32)
+    fitted = LinearDiscriminantAnalysis(solver="eigen", shrinkage="auto")
+    fitted.fit(standardised_nd, labels)
+    return np.asarray(fitted.scalings_[:, :count], np.float32)
 
 
 def scale_features(
