@@ -24,7 +24,10 @@ raise SystemExit(not (close and abs(ng.Integrate(field, mesh) - 0.035144) < 1e-4
 """
 
 
-@pytest.mark.parametrize("order", [(HALF_CELL, "torch"), ("torch", HALF_CELL)])
+@pytest.mark.parametrize(
+    "order",
+    [(HALF_CELL, "torch"), pytest.param(("torch", HALF_CELL), marks=pytest.mark.slow)],
+)
 def test_both_compute_right_whichever_comes_first(order):
     first, second = (f"import {name}" for name in order)
     code = CODE.format(first=first, second=second)
