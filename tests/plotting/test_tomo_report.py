@@ -100,6 +100,8 @@ SOUND = {"disagreement": 0.05, "touches_border": False, "volume_um3": 1.0, "coun
         ({}, {"volume_um3": 4.0}, "labels fill 90% of the volume"),
         ({"contrast_warnings": ["no contrast: noise"]}, {}, "no contrast: noise"),
         ({}, {"equivalent_diameter_um": [15.0] * 10 + [5.0] * 90}, "10% of the complete"),
+        ({"debris": 30}, {}, None),
+        ({"debris": 40}, {}, "40 peaks of low mean probability"),
         ({"field_of_view_fraction": 0.4}, {}, "only 40% of the volume"),
         ({"voxel_size_um": (0.3, 0.1, 0.1)}, {}, "3.0 times"),
         ({"edited_from": "abc"}, {}, "edited by hand"),

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import zarr
 from instance_cases import (
     draw_balls,
     pack_balls,
@@ -101,6 +102,7 @@ def test_a_detector_that_is_unsure_of_many_particles_is_named(tmp_path, caplog, 
     with caplog.at_level(logging.WARNING):
         found, _ = run_labels(tmp_path, store_case(tmp_path, grey, prob, dist))
     assert found.max() == 4 - unsure
+    assert zarr.open_array(tmp_path / "labels", mode="r").attrs["debris"] == unsure
     assert ("the detector is unsure" in caplog.text) == (unsure == 3)
 
 

@@ -27,6 +27,7 @@ from ncm_kedro.plotting.tomo.sections import (
     plot_solids,
     weighted_median,
 )
+from ncm_kedro.tomo.instances.merging import DEBRIS_MAX
 from ncm_kedro.tomo.review.review import rank_suspects
 from ncm_kedro.tomo.volumes.volume import CUBES, PARTICLE_UM, Volume
 
@@ -191,11 +192,12 @@ def _describe_sample(
     imaged_um3 = float(np.prod(facts["shape_zyx"], dtype=np.float64))
     imaged_um3 *= float(np.prod(facts["voxel_size_um"]))
     imaged_um3 *= float(facts.get("field_of_view_fraction") or 1.0)
-    some = len(particles) > 0
+    some, debris = len(particles) > 0, facts.get("debris", 0)
     return {
         "name": view.sample,
         "facts": facts,
         "n_particles": len(particles),
+        "unsure": debris > DEBRIS_MAX * (debris + len(particles)),
         "n_complete": int((~border).sum()),
         "border_fraction": border.mean() if some else 0.0,
         "border_volume_fraction": volume_um3[border].sum() / volume_um3.sum() if some else 0.0,

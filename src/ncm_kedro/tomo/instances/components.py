@@ -151,12 +151,14 @@ _SCRATCH_CHUNK_VX = 64
 class Parts:
     """Watershed particles: ends of chains, the label of each (0: none), and the label's seed.
 
-    ``seed`` is the raster index of the first voxel of each label's seed, for label 1 first.
+    ``seed`` is the raster index of the first voxel of each label's seed, for label 1 first;
+    ``debris`` counts what was dropped.
     """
 
     keys: NDArray[np.uint64]
     labels: NDArray[np.uint32]
     seed: NDArray[np.int64]
+    debris: int = 0
 
 
 @dataclass(frozen=True)

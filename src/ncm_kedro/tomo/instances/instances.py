@@ -7,7 +7,7 @@ each particle, assemble. Labels do not depend on the cutting into blocks or on w
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +31,7 @@ from ncm_kedro.tomo.instances.components import (
     name_parts,
     own_blocks,
 )
-from ncm_kedro.tomo.instances.merging import DEBRIS, merge_basins
+from ncm_kedro.tomo.instances.merging import DEBRIS, DEBRIS_MAX, merge_basins
 from ncm_kedro.tomo.instances.refine_tasks import AssembleTask, DraftTask, RefineTask
 from ncm_kedro.tomo.instances.watershed import BasinTask, WatershedSettings, resolve_terminals
 from ncm_kedro.tomo.instances.watershed_graph import GraphTask, build_table
@@ -41,7 +41,6 @@ from ncm_kedro.tomo.volumes.volume import Triple, Volume, VolumePlan, VolumeTarg
 
 METHOD_VERSION = 5
 _PHASE_NECK = 0.75  # of the smaller ball within; a narrower neck parts two particles
-_DEBRIS_MAX = 0.25  # debris over all that has a seed, from which a warning is given
 _log = logging.getLogger(__name__)
 
 
@@ -125,6 +124,7 @@ class _Writer:
         parts = (self._segment if self.params.fusion == "watershed" else self._connect)(
             work, terminals, blocks
         )
+        target.array.attrs.update({"debris": parts.debris})
         drafted = self._open_scratch(work, "draft", np.uint32, edges)
         draft = self._assign_labels(work, terminals, drafted, parts, blocks)
         owner = own_blocks(parts.seed, blocks, self.volume.shape_zyx)
@@ -190,14 +190,14 @@ class _Writer:
         debris = int(((owner == DEBRIS) & (table.peak >= seed)).sum())
         _log.info("%s: %d basins, %d particles; %d peaks with a low mean probability dropped as "
                   "debris", self.volume.name, len(roots), particles, debris)  # fmt: skip
-        if debris > _DEBRIS_MAX * (debris + particles):
+        if debris > DEBRIS_MAX * (debris + particles):
             _log.warning(
                 "%s: the detector is unsure of this volume: %d of %d peaks have a low mean "
                 "probability and are dropped as debris; look at the probability map, and set "
                 "instances.check_shape: false where they are particles",
                 self.volume.name, debris, debris + particles,
             )  # fmt: skip
-        return name_parts(keys, owner[basin], roots)
+        return replace(name_parts(keys, owner[basin], roots), debris=debris)
 
     def _connect(self, work: Path, terminals: zarr.Array, blocks: list[Block]) -> Parts:
         split = ComponentTask(
