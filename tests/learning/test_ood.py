@@ -192,6 +192,19 @@ def test_one_odd_validation_crop_does_not_blind_the_flag():
     assert detector.evaluate(draw_outputs(rng, 50, shift=(0, 0, 6.0))).unknown.mean() > 0.95
 
 
+def test_a_network_that_collapsed_raises_no_flag():
+    """All features are zero, of three classes: nothing parts them."""
+    rng = np.random.default_rng(16)
+
+    def draw(count):
+        zeros = np.zeros((count, 3), np.float32)
+        return replace(draw_outputs(rng, count), labels=np.arange(count) % 3, features=zeros)
+
+    found = fit(draw(300), draw(100), name_areas(100, 50), foreign=draw(40))
+    assert not found.is_reliable
+    assert np.isfinite(found.evaluate(draw(50)).score).all()
+
+
 def test_features_that_are_not_finite_are_refused():
     rng = np.random.default_rng(7)
     broken = draw_outputs(rng, 10)

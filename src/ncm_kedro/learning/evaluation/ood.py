@@ -327,15 +327,20 @@ def find_discriminants(
     Returns
     -------
     ndarray of float32, (D, K - 1)
-        Weights of the features; (D, 0) for two classes, as one discriminant has no direction.
+        Weights of the features; (D, 0) for two classes, as one discriminant has no direction, and
+        where no feature varies within classes, as of a network that collapsed.
     """
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
     count = len(np.unique(labels)) - 1
-    if count < _DIRECTED:
-        return np.empty((standardised_nd.shape[1], 0), np.float32)
     fitted = LinearDiscriminantAnalysis(solver="eigen", shrinkage="auto")
-    fitted.fit(standardised_nd, labels)
+    none = np.empty((standardised_nd.shape[1], 0), np.float32)
+    if count < _DIRECTED:
+        return none
+    try:
+        fitted.fit(standardised_nd, labels)
+    except np.linalg.LinAlgError:
+        return none
     return np.asarray(fitted.scalings_[:, :count], np.float32)
 
 
