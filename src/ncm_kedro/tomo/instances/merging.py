@@ -23,9 +23,9 @@ _WHOLE, _ROUGHNESS = 0.85, 0.01  # compactness with a fragment, at least, and th
 _BRIDGE = 0.4  # probability between a particle and its fragment, at least (0 to 1)
 _BODY = 0.235  # mean probability (0 to 1) of a particle, at least; debris has a peak but no body
 NO_SEED, DEBRIS = -1, -2
+"""Owners of basins that are no particle: without a seed, and with one but without a body."""
 DEBRIS_MAX = 0.25
 """Debris over all that has a seed, from which the detector is called unsure."""
-"""Owners of basins that are no particle: without a seed, and with one but without a body."""
 _SECOND = np.triu_indices(3)
 _MAX_PROBABILITY = 255
 
