@@ -41,7 +41,7 @@ demo: $(READY)
 	@echo "  $(BIN)/mlflow ui --backend-store-uri sqlite:///mlruns/mlflow.db"
 
 test: $(READY)
-	@echo "Running the fast tests: some 7 minutes on 2 cores, 12 with other work beside them, less than 1 GB of temporary disk."
+	@echo "Running the fast tests: 8 to 12 minutes on 2 cores, less than 1 GB of temporary disk."
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-all: $(READY)
