@@ -62,12 +62,14 @@ def test_names_carry_their_unit():
 
 def test_isotropy_of_the_papers_preset_is_an_angle(tmp_path):
     tables = {"a": make_attributes("a")}
-    for preset, unit in (("corrected", ""), ("paper", " / °")):
+    for preset, title in (
+        ("corrected", "orientation isotropy"),
+        ("paper", "orientation isotropy / °"),
+    ):
         tables["a"].attrs["preset"] = preset
-        title = f"orientation isotropy{unit}"
         assert name_attribute("orientation_isotropy", tables) == title
+        assert texts_of(draw(plot_distributions(tables), tmp_path))[23] == title
         assert name_attribute("damage", tables) == "damage"
-    assert texts_of(draw(plot_distributions(tables), tmp_path))[23] == title
 
 
 def test_every_sample_has_its_own_colour():

@@ -108,8 +108,7 @@ def test_page_of_two_samples(sample):
 
 
 def test_page_of_one_sample_compares_nothing():
-    one = {"only": make_attributes("only")}
-    page = make_page(one, params=AttributeParams(preset="paper"), blank=BLANK)
+    page = make_page({"only": make_attributes("only")}, params=AttributeParams(preset="paper"))
     text = read_text(page)
     assert "1 sample with 60 measured particles" in text
     assert "(a) and" not in text
